@@ -24,6 +24,7 @@
 //! | [`server`] | connections, the requests on them, and what is answered |
 //! | [`api`] | the routes: JSON in, JSON out |
 //! | [`http`] | HTTP/1.1: heads, bodies, answers, one connection |
+//! | [`audit`] | who has asked for what, and how it ended |
 //! | [`keys`] | who may ask, and how much |
 //! | [`engine`] | what a server needs of what computes |
 //! | [`error`] | why a request is refused, as clients are told |
@@ -33,6 +34,7 @@
 extern crate alloc;
 
 pub mod api;
+pub mod audit;
 pub mod engine;
 pub mod error;
 pub mod http;

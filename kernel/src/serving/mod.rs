@@ -14,7 +14,7 @@ use core::{
 };
 
 use ::llm::front::Event;
-use ::serve::{ApiError, Change, ChangeId, Limits, Server, Settings, server::Overdue};
+use ::serve::{ApiError, Change, ChangeId, Limits, Server, Settings, audit::Audit, server::Overdue};
 
 use self::engine::BackendEngine;
 use crate::{
@@ -94,6 +94,13 @@ impl<'a> Serving<'a> {
     pub fn with_overdue(&self, show: &mut dyn FnMut(&Overdue)) {
         if let Some(desk) = &*self.desk.borrow() {
             show(desk.server.overdue());
+        }
+    }
+
+    /// Shows who has asked for what, if there is an API.
+    pub fn with_audit(&self, show: &mut dyn FnMut(&Audit)) {
+        if let Some(desk) = &*self.desk.borrow() {
+            show(desk.server.audit());
         }
     }
 
@@ -301,7 +308,7 @@ impl Desk {
             random: machine.random_seed,
         };
         let server =
-            Server::new(settings).inspect_err(|error| log::warn!("serve: {}", error.message)).ok()?;
+            Server::new(settings, now_us).inspect_err(|error| log::warn!("serve: {}", error.message)).ok()?;
         let sockets = network.map(|(network, port)| {
             let socket_bytes = Sockets::COUNT * 2 * buffer_bytes;
             log::info!("serve: {} sockets, {} KiB of the heap for them", Sockets::COUNT, socket_bytes >> 10);

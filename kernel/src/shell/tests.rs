@@ -188,6 +188,12 @@ impl Computer {
 }
 
 #[test]
+fn where_nothing_is_served_there_is_no_audit() {
+    let mut computer = Computer::new();
+    assert!(computer.command("llm audit").unwrap().starts_with("nothing can be served: "));
+}
+
+#[test]
 fn the_date_is_the_clocks_or_a_stated_one() {
     let mut computer = Computer::new();
     let fixed = computer.command("date").unwrap();

@@ -124,6 +124,45 @@ fn say(session: &mut Session, line: &str) {
 }
 
 #[test]
+fn keys_have_limits_and_the_audit_tells_who_has_asked() {
+    let directory = Directory::new("keys");
+    let keys = directory.file("keys", b"k1 name=ci context=40\nk2 name=reader audit\n");
+    let port = free_port();
+    let serve = ["--serve", &port.to_string(), "--api-key-file", keys.to_str().expect("UTF-8")];
+    let mut session = served(Run::new().args(serve).boot_args("log=warn"), port);
+    let ask_with = |key: &str, request: &str| {
+        ask(port, &request.replacen("\r\n", &format!("\r\nAuthorization: Bearer {key}\r\n"), 1))
+    };
+    let expect = |answer: String, status: &str, text: &str| {
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(text), "{answer}");
+    };
+    expect(ask_with("k1", &completion("Hello", 5, "")), "200", "");
+    expect(ask_with("k", &completion("Hello", 5, "")), "401", "invalid_api_key");
+    expect(ask_with("k1", &completion("Hello", 99, "")), "400", "context_length_exceeded");
+    expect(
+        ask_with("k1", &completion("Once upon a time", 5, r#","timeout_ms":1"#)),
+        "504",
+        "deadline_exceeded",
+    );
+    let audit = "GET /v1/audit HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    expect(ask_with("k1", audit), "403", "audit_off");
+    let answer = ask_with("k2", audit);
+    expect(answer.clone(), "200", r#""event":"start""#);
+    let lines: Vec<&str> = answer.split_once("\r\n\r\n").expect("a body").1.lines().collect();
+    assert_eq!(lines.len(), 3, "{answer}");
+    assert!(
+        lines[1].contains(r#""key":"ci","model":"ferrite-tiny""#) && !answer.contains("Hello"),
+        "{answer}"
+    );
+    session.send("llm audit 1\r");
+    session.wait_for("\r\n");
+    let shown = String::from_utf8_lossy(&session.wait_for(PROMPT)).into_owned();
+    assert!(shown.starts_with(lines[2]) && shown.contains(r#""status":504"#), "{shown}");
+    session.send("llm stats\r");
+    session.wait_for("deadlines     1 missed\r\n  request ");
+}
+
+#[test]
 fn the_api_answers_as_the_shell_does() {
     let port = free_port();
     // What is logged would stand between what the shell shows.

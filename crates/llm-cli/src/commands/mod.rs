@@ -20,4 +20,5 @@ pub mod split;
 pub mod synth;
 pub mod tokenize;
 pub mod verify;
+pub mod verify_audit;
 pub mod verify_receipt;

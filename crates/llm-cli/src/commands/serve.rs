@@ -121,7 +121,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         speculate: arguments.speculate,
         random,
     };
-    let server = Server::new(settings).map_err(|error| anyhow::anyhow!(error.message))?;
+    let server = Server::new(settings, clock_us()).map_err(|error| anyhow::anyhow!(error.message))?;
     let address = SocketAddr::new(arguments.host, arguments.port);
     let sockets = Sockets::listen(address).with_context(|| format!("cannot listen at {address}"))?;
     let name = arguments.model.file_stem().unwrap_or_default().display();

@@ -18,6 +18,7 @@ mod split;
 mod synth;
 mod tokenize;
 mod verify;
+mod verify_audit;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -61,7 +61,7 @@ pub fn server() -> (Server<u32>, ConnectionId) {
         speculate: 0,
         random: || 0,
     };
-    let mut server = Server::new(settings).unwrap();
+    let mut server = Server::new(settings, 0).unwrap();
     let id = server.accept(0).unwrap();
     (server, id)
 }

@@ -32,7 +32,7 @@ pub struct Answer {
 }
 
 /// Why an answer ended, in OpenAI's words.
-fn finish_reason(reason: FinishReason, has_calls: bool) -> &'static str {
+pub fn finish_reason(reason: FinishReason, has_calls: bool) -> &'static str {
     match reason {
         FinishReason::EndOfText | FinishReason::StopString if has_calls => "tool_calls",
         FinishReason::EndOfText | FinishReason::StopString => "stop",

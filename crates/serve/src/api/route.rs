@@ -12,6 +12,8 @@ pub enum Route {
     Health,
     /// Its figures.
     Metrics,
+    /// Who has asked for what.
+    Audit,
     /// The models that are loaded.
     Models,
     /// Those, and the ones that could be.
@@ -82,6 +84,7 @@ const ROUTES: &[(&str, Route)] = &[
     ("/health", Route::Health),
     ("/v1/health", Route::Health),
     ("/metrics", Route::Metrics),
+    ("/v1/audit", Route::Audit),
     ("/v1/models", Route::Models),
     ("/models", Route::Files),
     ("/models/load", Route::Load),
@@ -137,8 +140,8 @@ impl Route {
 
     /// Whether it only shows something: what is asked is in the query, and there is no body to read.
     pub fn shows(self) -> bool {
-        use Route::{Adapters, Files, Health, Metrics, Models, Page, Props, Slots};
-        matches!(self, Page | Adapters | Health | Metrics | Models | Files | Props | Slots)
+        use Route::{Adapters, Audit, Files, Health, Metrics, Models, Page, Props, Slots};
+        matches!(self, Page | Adapters | Audit | Health | Metrics | Models | Files | Props | Slots)
     }
 
     /// Whether a model computes for it.

@@ -12,6 +12,8 @@ pub enum ContentType {
     Json,
     /// Server-sent events. Source: WHATWG HTML, "Server-sent events".
     EventStream,
+    /// JSON, a value in each line.
+    JsonLines,
     /// Figures, as Prometheus reads them.
     Prometheus,
     /// A page.
@@ -22,6 +24,7 @@ impl ContentType {
     fn name(self) -> &'static str {
         match self {
             Self::Json => "application/json",
+            Self::JsonLines => "application/jsonl",
             Self::EventStream => "text/event-stream",
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
             Self::Html => "text/html; charset=utf-8",

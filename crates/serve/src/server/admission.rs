@@ -20,6 +20,16 @@ pub(super) fn check(head: &Head, settings: &Settings, key: &mut Option<usize>) -
             return Err(ApiError::new(Status::Unauthorized, message).with_code("invalid_api_key"));
         }
     }
+    if route == Route::Audit {
+        let may_read = match *key {
+            Some(key) => settings.keys.all().get(key).is_some_and(|key| key.limits.audit),
+            None => settings.admin && !head.has_origin,
+        };
+        if !may_read {
+            let message = "the audit is for keys that have `audit` in the file of keys or, where there are no keys, for a server with ferrite.admin=on or --admin, and no web page";
+            return Err(ApiError::new(Status::Forbidden, message).with_code("audit_off"));
+        }
+    }
     if route.is_admin() && !settings.admin {
         let message = "requests may load and unload models only where the server is told so, by ferrite.admin=on or --admin";
         return Err(ApiError::new(Status::Forbidden, message).with_code("admin_off"));

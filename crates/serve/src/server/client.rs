@@ -13,9 +13,13 @@ use super::embedding::Embeddings;
 use super::generation::Generation;
 use crate::api::refusal::Dialect;
 use crate::api::route::Route;
+use crate::audit::{Entry, Used};
 use crate::engine::{Change, Engine, EngineError};
 use crate::error::{ApiError, Status};
 use crate::http::{Connection, ContentType, Head, Limits, Method, Received, Response};
+
+/// The status of a request whose client hung up, as nginx's log has it.
+const CLIENT_CLOSED: u16 = 499;
 
 /// A connection and what happens on it.
 pub(super) struct Client<T> {
@@ -38,6 +42,10 @@ struct Asked {
     number: u64,
     /// When the answer is wanted at the latest.
     deadline_us: u64,
+    /// The model that it is for, once that or a change of the models has been begun.
+    model: Option<String>,
+    is_stream: bool,
+    used: Used,
 }
 
 /// What a client waits for.
@@ -105,8 +113,16 @@ impl<T: Copy + PartialEq> Client<T> {
         if path.try_reserve_exact(head.path.len()).is_ok() {
             path.push_str(&head.path);
         }
-        let (method, arrived_us) = (head.method, now_us);
-        self.asked = Some(Asked { method, path, arrived_us, number: 0, deadline_us: u64::MAX });
+        self.asked = Some(Asked {
+            method: head.method,
+            path,
+            arrived_us: now_us,
+            number: 0,
+            deadline_us: u64::MAX,
+            model: None,
+            is_stream: false,
+            used: Used::default(),
+        });
     }
 
     /// Answers with what has been written to the desk.
@@ -130,13 +146,49 @@ impl<T: Copy + PartialEq> Client<T> {
     }
 
     fn answered(&mut self, status: Status, desk: &mut Desk<'_, T>) {
+        let finish = match &self.state {
+            State::Generating(generation) if status == Status::Ok => generation.finish_reason(),
+            _ => None,
+        };
         self.state = State::Idle;
-        if let Some(Asked { method, path, arrived_us, number, deadline_us }) = self.asked.take() {
-            let ms = desk.now_us.saturating_sub(arrived_us) / 1000;
-            log::info!("{} {path} {} after {ms} ms", method.name(), status.code());
-            if desk.now_us >= deadline_us || status == Status::GatewayTimeout {
-                desk.metrics.overdue.add(number, desk.now_us.saturating_sub(deadline_us));
+        if let Some(asked) = self.asked.take() {
+            let ms = desk.now_us.saturating_sub(asked.arrived_us) / 1000;
+            log::info!("{} {} {} after {ms} ms", asked.method.name(), asked.path, status.code());
+            if desk.now_us >= asked.deadline_us {
+                desk.metrics.overdue.add(asked.number, desk.now_us - asked.deadline_us);
             }
+            if asked.model.is_some() {
+                self.record(&asked, status.code(), finish, desk);
+                self.key = None;
+                return;
+            }
+        }
+        // What comes next and is no request is nobody's.
+        desk.audit.refused(self.key.take(), status.code(), desk.now_us);
+    }
+
+    /// Adds a request that is over to the audit.
+    fn record(&self, asked: &Asked, status: u16, finish: Option<&'static str>, desk: &mut Desk<'_, T>) {
+        let entry = Entry {
+            key: self.key,
+            route: &asked.path,
+            model: asked.model.as_deref().unwrap_or_default(),
+            stream: asked.is_stream,
+            receipt: false,
+            status,
+            finish,
+            used: asked.used,
+            duration_us: desk.now_us.saturating_sub(asked.arrived_us),
+        };
+        let moment = desk.moment();
+        desk.audit.add(&desk.settings.keys, &entry, moment);
+    }
+
+    /// The connection is no more.
+    pub fn hang_up(&mut self, desk: &mut Desk<'_, T>) {
+        self.give_up(desk);
+        if let Some(asked) = self.asked.take().filter(|asked| asked.model.is_some()) {
+            self.record(&asked, CLIENT_CLOSED, Some("cancelled"), desk);
         }
     }
 
@@ -161,15 +213,23 @@ impl<T: Copy + PartialEq> Client<T> {
         Ask { number, arrived_us, now_us: desk.now_us, context }
     }
 
-    /// Begins what a model computes.
+    /// Begins what a model computes, or a change of the models.
     pub fn begin(&mut self, state: State<T>) {
-        let deadline_us = match &state {
-            State::Generating(generation) => generation.deadline_us,
-            State::Embedding(embeddings) => embeddings.deadline_us,
-            State::Idle | State::Queued(..) | State::Changing(..) => u64::MAX,
+        let (deadline_us, model, is_stream) = match &state {
+            State::Generating(generation) => {
+                (generation.deadline_us, generation.model(), generation.is_stream())
+            }
+            State::Embedding(embeddings) => (embeddings.deadline_us, embeddings.model(), false),
+            State::Changing(_, Some(Change::Load(name) | Change::Unload(name))) => (u64::MAX, &**name, false),
+            State::Idle | State::Queued(..) | State::Changing(_, None) => (u64::MAX, "", false),
         };
         if let Some(asked) = &mut self.asked {
-            asked.deadline_us = deadline_us;
+            let mut name = String::new();
+            // The audit can do without.
+            if name.try_reserve_exact(model.len()).is_ok() {
+                name.push_str(model);
+            }
+            (asked.deadline_us, asked.model, asked.is_stream) = (deadline_us, Some(name), is_stream);
         }
         self.state = state;
     }
@@ -202,6 +262,15 @@ impl<T: Copy + PartialEq> Client<T> {
             Event::Token { .. } => 1,
             _ => return,
         };
+        if let Some(Asked { used, .. }) = &mut self.asked {
+            match event {
+                Event::Started { cached_tokens, .. } => {
+                    used.cached += cached_tokens;
+                    used.prompt += n_tokens + cached_tokens;
+                }
+                _ => used.completion += n_tokens,
+            }
+        }
         desk.accounts.charge(self.key, n_tokens, desk.now_us);
         self.connection.rate = desk.accounts.rate(self.key, desk.now_us);
     }

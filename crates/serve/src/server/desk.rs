@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::accounts::Accounts;
 use super::metrics::Metrics;
 use super::settings::Settings;
+use crate::audit::{Audit, Moment};
 
 /// What a client needs of the server.
 pub(super) struct Desk<'s, T> {
@@ -14,7 +15,16 @@ pub(super) struct Desk<'s, T> {
     pub metrics: &'s mut Metrics,
     /// What keys have used.
     pub accounts: &'s mut Accounts,
+    /// Who has asked for what.
+    pub audit: &'s mut Audit,
     /// Requests that nobody waits for any more.
     pub unwanted: &'s mut Vec<T>,
     pub now_us: u64,
+}
+
+impl<T> Desk<'_, T> {
+    /// Now, by both clocks.
+    pub fn moment(&self) -> Moment {
+        self.settings.moment(self.now_us)
+    }
 }

@@ -144,6 +144,11 @@ impl<T: Copy + PartialEq> Embeddings<T> {
         Ok(())
     }
 
+    /// The name of the model.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
     /// The names of the texts that the engine has.
     pub fn tickets(&self) -> impl Iterator<Item = T> {
         self.texts.iter().filter_map(|text| match text {

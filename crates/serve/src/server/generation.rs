@@ -16,7 +16,7 @@ use super::admission::{chosen, models};
 use super::ask::Ask;
 use super::infill;
 use super::settings::Settings;
-use crate::api::answer::Answer;
+use crate::api::answer::{Answer, finish_reason};
 use crate::api::blocks::Blocks;
 use crate::api::fields::{AdapterScale, Fields};
 use crate::api::json;
@@ -58,6 +58,8 @@ pub(super) struct Generation<T> {
     arrived_us: u64,
     /// When the answer ends at the latest.
     pub deadline_us: u64,
+    /// Whether that has come.
+    is_cut: bool,
     told_us: u64,
     usage: Usage,
 }
@@ -151,6 +153,7 @@ impl<T: Copy + PartialEq> Generation<T> {
             has_begun: false,
             arrived_us,
             deadline_us,
+            is_cut: false,
             told_us: now_us,
             usage: Usage::default(),
         };
@@ -201,6 +204,18 @@ impl<T: Copy + PartialEq> Generation<T> {
         self.submit_up_to(self.choices.len(), engine, &wish).map_err(|error| wish.refusal(error))?;
         self.keep_until_asked(body);
         Ok(())
+    }
+
+    /// The name of the model.
+    pub fn model(&self) -> &str {
+        &self.answer.name.model
+    }
+
+    /// Why the first of the answers ended: in OpenAI's words, or because its time was over.
+    pub fn finish_reason(&self) -> Option<&'static str> {
+        let choice = self.choices.first()?;
+        let (reason, _) = choice.end?;
+        Some(if self.is_cut { "deadline" } else { finish_reason(reason, choice.blocks.has_calls()) })
     }
 
     /// The names of the answers that have not ended.
@@ -307,6 +322,7 @@ impl<T: Copy + PartialEq> Generation<T> {
             choice.finish(FinishReason::MaxTokens, timings, "")?;
             self.usage.add(n_tokens);
         }
+        self.is_cut = true;
         self.n_asked = self.choices.len();
         self.body = Vec::new();
         Ok(())

@@ -35,6 +35,7 @@ use llm::front::Event;
 
 use crate::api::route::Route;
 use crate::api::wish::MAX_CHOICES;
+use crate::audit::Audit;
 use crate::engine::{Change, Engine};
 use crate::error::ApiError;
 
@@ -81,17 +82,20 @@ pub struct Server<T> {
     unwanted: Vec<T>,
     metrics: Metrics,
     accounts: Accounts,
+    audit: Audit,
     n_answers: u64,
+    /// The last time that was told.
+    now_us: u64,
     /// Where answers are written before they are sent; kept to be used again.
     scratch: Vec<u8>,
 }
 
 impl<T: Copy + PartialEq> Server<T> {
-    /// A server without connections.
+    /// A server without connections, that starts now.
     ///
     /// # Errors
     /// If there is no memory for its tables.
-    pub fn new(settings: Settings) -> Result<Self, ApiError> {
+    pub fn new(settings: Settings, now_us: u64) -> Result<Self, ApiError> {
         let n = settings.max_connections;
         let (mut clients, mut queue, mut unwanted) = (Vec::new(), VecDeque::new(), Vec::new());
         let n_choices = n.saturating_mul(MAX_CHOICES);
@@ -100,8 +104,20 @@ impl<T: Copy + PartialEq> Server<T> {
         unwanted.try_reserve_exact(n_choices).map_err(|_| ApiError::out_of_memory())?;
         clients.resize_with(n, || None);
         let accounts = Accounts::new(&settings.keys)?;
+        let audit = Audit::new(&settings.keys, settings.moment(now_us))?;
         let (metrics, scratch) = (Metrics::default(), Vec::new());
-        Ok(Self { settings, clients, queue, unwanted, metrics, accounts, n_answers: 0, scratch })
+        Ok(Self {
+            settings,
+            clients,
+            queue,
+            unwanted,
+            metrics,
+            accounts,
+            audit,
+            n_answers: 0,
+            now_us,
+            scratch,
+        })
     }
 
     /// Names answers with another [nonce](Settings::nonce) from here on, for a server of which there may be copies.
@@ -128,8 +144,8 @@ impl<T: Copy + PartialEq> Server<T> {
 
     /// The connection is no more. What was asked on it is wanted no more.
     pub fn remove(&mut self, id: ConnectionId) {
-        if let Some((client, mut desk)) = self.client(id, 0) {
-            client.give_up(&mut desk);
+        if let Some((client, mut desk)) = self.client(id, self.now_us) {
+            client.hang_up(&mut desk);
         }
         self.clients[id.0] = None;
         self.queue.retain(|&index| index != id.0);
@@ -177,11 +193,18 @@ impl<T: Copy + PartialEq> Server<T> {
     /// Looks at the clock: refuses what took too long to arrive, ends what waits for nothing, and says a word on streams on
     /// which nothing was said for a while.
     pub fn check_time(&mut self, now_us: u64) {
+        self.now_us = now_us;
+        self.audit.settle(&self.settings.keys, self.settings.moment(now_us));
         for index in 0..self.clients.len() {
             if let Some((client, mut desk)) = self.client(ConnectionId(index), now_us) {
                 client.check_time(&mut desk);
             }
         }
+    }
+
+    /// Who has asked for what, and how it ended.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// Answers that took longer than their requests gave them.
@@ -235,7 +258,7 @@ impl<T: Copy + PartialEq> Server<T> {
             Route::Rerank => Embeddings::begin_ranks(engine, &asked, client.ask(number, &desk))
                 .map(|embeddings| client.begin(State::Embedding(embeddings))),
             Route::Load | Route::Unload => question::change(route, &asked)
-                .map(|change| client.state = State::Changing(number, Some(change))),
+                .map(|change| client.begin(State::Changing(number, Some(change)))),
             _ => question::answer(engine, route, &asked, &mut desk)
                 .map(|response| client.respond(&response, &mut desk)),
         };
@@ -298,6 +321,7 @@ impl<T: Copy + PartialEq> Server<T> {
             scratch: &mut self.scratch,
             metrics: &mut self.metrics,
             accounts: &mut self.accounts,
+            audit: &mut self.audit,
             unwanted: &mut self.unwanted,
             now_us,
         };
@@ -341,6 +365,7 @@ impl<T: Copy + PartialEq> Server<T> {
             scratch: &mut self.scratch,
             metrics: &mut self.metrics,
             accounts: &mut self.accounts,
+            audit: &mut self.audit,
             unwanted: &mut self.unwanted,
             now_us,
         };

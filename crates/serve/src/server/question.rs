@@ -23,6 +23,9 @@ use crate::http::{ContentType, Head, Response};
 /// The page for people. It asks for nothing but what this server has.
 const PAGE: &str = include_str!("../page.html");
 
+/// Most lines of the audit in an answer.
+const MAX_AUDIT_LINES: usize = 128;
+
 #[derive(Serialize)]
 struct Health {
     status: &'static str,
@@ -67,6 +70,10 @@ pub(super) fn answer_alone<'h, T>(
             });
         }
         Route::Health => json::write(desk.scratch, &Health { status: "ok" }, 0),
+        Route::Audit => {
+            let after = parameter(head.query.as_bytes(), "after");
+            return Some(write_audit(after.as_deref(), desk));
+        }
         Route::Metrics => {
             let written = desk.metrics.write(desk.scratch, n_open);
             return Some(match written {
@@ -87,6 +94,20 @@ pub(super) fn answer_alone<'h, T>(
         _ => return None,
     };
     Some(written.map(|()| Response::ok(ContentType::Json)).map_err(|_| ApiError::out_of_memory()))
+}
+
+/// Writes the lines of the audit that come after the one of a number, as many as an answer may have.
+fn write_audit<T>(after: Option<&str>, desk: &mut Desk<'_, T>) -> Result<Response<'static>, ApiError> {
+    let first = match after.map(str::parse::<u64>) {
+        None => 0,
+        Some(Ok(seq)) => seq.saturating_add(1),
+        Some(Err(_)) => return Err(ApiError::field("after", "expected the seq of a line")),
+    };
+    for line in desk.audit.lines(first).take(MAX_AUDIT_LINES) {
+        let written = json::append(desk.scratch, line).and_then(|()| json::append(desk.scratch, "\n"));
+        written.map_err(|_| ApiError::out_of_memory())?;
+    }
+    Ok(Response::ok(ContentType::JsonLines))
 }
 
 /// Writes the answer to a request about what the engine knows: `asked` is the body or, where there is none, the query.

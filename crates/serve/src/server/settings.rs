@@ -1,5 +1,6 @@
 //! [`Settings`]: what a server is set to.
 
+use crate::audit::Moment;
 use crate::http::Limits;
 use crate::keys::Keys;
 
@@ -27,6 +28,11 @@ pub struct Settings {
 impl Settings {
     /// The time in seconds since 1970, 0 if that is not known.
     pub(super) fn unix_s(&self, now_us: u64) -> u64 {
-        self.start_unix_s.map_or(0, |start| start + now_us / 1_000_000)
+        self.moment(now_us).unix_s.unwrap_or(0)
+    }
+
+    /// A time by both clocks.
+    pub(super) fn moment(&self, now_us: u64) -> Moment {
+        Moment { now_us, unix_s: self.start_unix_s.map(|start| start + now_us / 1_000_000) }
     }
 }

@@ -331,7 +331,7 @@ impl Harness {
     /// A server of the smallest model, which has no chat format.
     pub fn new(settings: Settings) -> Self {
         Self {
-            server: Server::new(settings).unwrap(),
+            server: Server::new(settings, 1).unwrap(),
             engine: TestEngine {
                 models: Models::new(clock_us),
                 n_embeddings: 0,

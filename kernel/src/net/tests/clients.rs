@@ -81,7 +81,7 @@ impl Clients {
             speculate: 0,
             random: || 0,
         };
-        let server = Server::new(settings).unwrap();
+        let server = Server::new(settings, 0).unwrap();
         let mut device = TheirEnd(ends.cable.clone());
         let hardware = HardwareAddress::Ethernet(EthernetAddress(THEIR_MAC));
         let mut interface = Interface::new(Config::new(hardware), &mut device, instant(0));

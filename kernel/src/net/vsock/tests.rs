@@ -83,7 +83,7 @@ impl Ends {
             speculate: 0,
             random: || 0,
         };
-        Self { vsock, server: Server::new(settings).unwrap(), wire, now_us: 0 }
+        Self { vsock, server: Server::new(settings, 0).unwrap(), wire, now_us: 0 }
     }
 
     /// A packet from the host's port.

@@ -3,27 +3,59 @@
 use alloc::{string::String, vec::Vec};
 
 use crate::llm::BackendError;
-use crate::serving;
+use crate::serving::{self, ServingStatus};
 use crate::shell::{
     Shell,
     arguments::Arguments,
     command::{Command, CommandError, Name},
 };
 
-pub(super) static COMMANDS: &[Command] = &[Command {
-    name: "serve",
-    usage: "[on|off|status]",
-    n_positional: 0..=1,
-    options: &[],
-    summary: "take requests over HTTP, or no more, or show whether",
-    details: "Requests are answered by the models that are loaded, many together, while this shell waits for a line and\n\
-              while it answers one itself. What is off takes no new connections; those that there are go on.",
-    run: serve,
-}];
+/// Lines of the audit that are shown unless told.
+const N_AUDIT_LINES: u64 = 10;
 
-fn serve(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+pub(super) static COMMANDS: &[Command] = &[
+    Command {
+        name: "llm audit",
+        usage: "[N]",
+        n_positional: 0..=1,
+        options: &[],
+        summary: "show the last N lines, 10 unless told, of who has asked the API for what",
+        details: "Each line has the SHA-256 of the one before; llm verify-audit of the host program checks that. What was said is in none,\n\
+              nor what this shell was asked. Refusals are counted for a minute, which is a line then.",
+        run: audit,
+    },
+    Command {
+        name: "serve",
+        usage: "[on|off|status]",
+        n_positional: 0..=1,
+        options: &[],
+        summary: "take requests over HTTP, or no more, or show whether",
+        details: "Requests are answered by the models that are loaded, many together, while this shell waits for a line and\n\
+              while it answers one itself. What is off takes no new connections; those that there are go on.",
+        run: serve,
+    },
+];
+
+fn audit(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    let n = arguments.value(0, "N", "a whole number of lines")?.unwrap_or(N_AUDIT_LINES);
+    if status(shell).is_none() {
+        return Ok(());
+    }
     let Shell { serving, terminal, .. } = shell;
-    let Some(status) = serving.status() else {
+    serving.with_audit(&mut |audit| {
+        let (n_lines, _) = audit.head();
+        for line in audit.lines(n_lines.saturating_sub(n)) {
+            terminal.print(format_args!("{line}\n"));
+        }
+    });
+    Ok(())
+}
+
+/// How the API does; if there is none, that is told, and why.
+fn status(shell: &mut Shell<'_>) -> Option<ServingStatus> {
+    let Shell { serving, terminal, .. } = shell;
+    let status = serving.status();
+    if status.is_none() {
         terminal.print(format_args!(
             "nothing can be served: {}\n",
             match serving.network() {
@@ -31,8 +63,13 @@ fn serve(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
                 None => "there is no network device that this kernel drives, and no vsock device that ferrite.vsock has a port for",
             }
         ));
-        return Ok(());
-    };
+    }
+    status
+}
+
+fn serve(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    let Some(status) = status(shell) else { return Ok(()) };
+    let Shell { serving, terminal, .. } = shell;
     match arguments.text(0, "on|off|status")? {
         Some("on") => serving.turn(true),
         Some("off") => serving.turn(false),
