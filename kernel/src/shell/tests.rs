@@ -189,7 +189,7 @@ impl Computer {
 
 #[test]
 fn where_nothing_is_served_there_is_no_audit() {
-    let mut computer = Computer::new();
+    let computer = Computer::new();
     assert!(computer.command("llm audit").unwrap().starts_with("nothing can be served: "));
 }
 
