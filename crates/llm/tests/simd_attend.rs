@@ -1,6 +1,7 @@
 //! Attention of every kernel set against its definition in double precision, and against the scalar
 //! set bit for bit.
 
+mod fence;
 mod random;
 
 use half::f16;

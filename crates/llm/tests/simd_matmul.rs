@@ -1,5 +1,6 @@
 //! Matrix products of every kernel set against a product in f64 of the dequantised weights.
 
+mod fence;
 mod random;
 mod threads;
 

@@ -1,5 +1,6 @@
 //! Recurrences, and the convolution before them, of every kernel set against plain loops.
 
+mod fence;
 mod random;
 
 use llm::simd::{Columns, Convolve, DeltaScan, DiagonalScan, Kernels, Mamba2Scan, MambaScan, state_len};

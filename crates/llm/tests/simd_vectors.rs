@@ -1,5 +1,6 @@
 //! The vector routines of every kernel set against plain loops, at every length and alignment.
 
+mod fence;
 mod random;
 
 use llm::simd::Kernels;
@@ -220,4 +221,22 @@ fn softplus_goes_from_zero_to_the_diagonal() {
             "{kernels:?} {x:?}"
         );
     }
+}
+
+/// The allocator of these tests finds an access beyond a block, or none of them would show one.
+#[test]
+fn an_access_beyond_a_block_ends_the_program() {
+    let block = std::hint::black_box(vec![1_u8; 100]);
+    let mut status = 0;
+    // SAFETY: the child reads beyond the block, which is not sound, on purpose, and ends in any case; this process waits for it.
+    unsafe {
+        match libc::fork() {
+            0 => {
+                std::hint::black_box(block.as_ptr().add(100).read_volatile());
+                libc::_exit(0);
+            }
+            child => assert_eq!(libc::waitpid(child, &mut status, 0), child),
+        }
+    }
+    assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV, "{status:#x}");
 }

@@ -107,6 +107,39 @@ fn check(n_helpers: usize, n_runs: usize, preemptions: usize) {
     });
 }
 
+/// Three cores are expected. One never comes, as one that does not start; one stops for good during the first run, before it begins,
+/// inside or after it. The runs end without them, and nothing is lost.
+#[test]
+fn a_helper_that_stops_early_and_one_that_never_comes() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let team = Arc::new(Team::new(Sleepers { woken: (0..3).map(|_| Default::default()).collect() }));
+        let has_stopped = Arc::new(AtomicBool::new(false));
+        has_stopped.store(false, Ordering::Relaxed);
+        (0..2).for_each(|_| team.expect_helper());
+        team.run(&|| {});
+        let helper = {
+            let (team, has_stopped) = (Arc::clone(&team), Arc::clone(&has_stopped));
+            thread::spawn(move || team.serve(1, || has_stopped.load(Ordering::SeqCst)))
+        };
+        for _ in 0..2 {
+            let work = Work { next: AtomicUsize::new(0), cells: [0, 0].map(UnsafeCell::new) };
+            work.next.store(0, Ordering::Relaxed);
+            team.run(&|| {
+                has_stopped.store(true, Ordering::SeqCst);
+                work.do_some();
+            });
+            for cell in &work.cells {
+                // SAFETY: loom fails where a helper is still at it.
+                assert_eq!(cell.with(|cell| unsafe { *cell }), 1);
+            }
+        }
+        team.run(&|| {});
+        helper.join().unwrap();
+    });
+}
+
 #[test]
 fn one_helper_in_two_runs() {
     check(1, 2, 3);
