@@ -32,24 +32,7 @@ const NAME_BYTES: usize = 64;
 const RUN_US: u64 = 60_000_000;
 
 /// Statuses of refusals.
-const STATUSES: [(u16, &str); 16] = [
-    (400, "400"),
-    (401, "401"),
-    (403, "403"),
-    (404, "404"),
-    (405, "405"),
-    (408, "408"),
-    (413, "413"),
-    (415, "415"),
-    (417, "417"),
-    (429, "429"),
-    (431, "431"),
-    (500, "500"),
-    (501, "501"),
-    (503, "503"),
-    (504, "504"),
-    (505, "505"),
-];
+const STATUSES: [u16; 16] = [400, 401, 403, 404, 405, 408, 413, 415, 417, 429, 431, 500, 501, 503, 504, 505];
 
 /// A time by both clocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -127,10 +110,16 @@ impl Run {
 
 /// A value in a line.
 enum Value<'v> {
+    /// What all lines have: when it was written by either clock, the hash of the one before, its number.
+    Created,
+    Prev,
+    Seq,
+    Uptime,
+    /// Lines before that there was no memory for, if there are such.
+    Lost,
     Text(Option<&'v str>),
-    Number(Option<u64>),
+    Number(u64),
     Bool(bool),
-    Hash(&'v [u8; 32]),
     Counts(&'v Run),
 }
 
@@ -149,7 +138,17 @@ impl Audit {
         let (lens, head) = (vec![0; N_LINES], [0; 32]);
         let mut audit = Self { bytes, lens, n: 0, head, runs, due_us: u64::MAX, n_lost: 0 };
         let server = concat!("ferrite-", env!("CARGO_PKG_VERSION"));
-        audit.append(at, &mut [("event", Value::Text(Some("start"))), ("server", Value::Text(Some(server)))]);
+        audit.append(
+            at,
+            &[
+                ("created", Value::Created),
+                ("event", Value::Text(Some("start"))),
+                ("prev", Value::Prev),
+                ("seq", Value::Seq),
+                ("server", Value::Text(Some(server))),
+                ("uptime_ms", Value::Uptime),
+            ],
+        );
         Ok(audit)
     }
 
@@ -161,22 +160,27 @@ impl Audit {
         let most = if is_plain { NAME_BYTES } else { NAME_BYTES / 6 };
         let end = (0..=most.min(model.len())).rfind(|&end| model.is_char_boundary(end)).unwrap_or(0);
         let model = Some(&model[..end]).filter(|model| !model.is_empty());
-        let number = |n: usize| Value::Number(Some(n as u64));
+        let number = |n: usize| Value::Number(n as u64);
         self.append(
             at,
-            &mut [
+            &[
                 ("cached_tokens", number(used.cached)),
                 ("completion_tokens", number(used.completion)),
-                ("duration_ms", Value::Number(Some(duration_us / 1000))),
+                ("created", Value::Created),
+                ("duration_ms", Value::Number(duration_us / 1000)),
                 ("event", Value::Text(Some("request"))),
                 ("finish", Value::Text(finish)),
                 ("key", Value::Text(name_of(keys, key))),
+                ("lost", Value::Lost),
                 ("model", Value::Text(model)),
+                ("prev", Value::Prev),
                 ("prompt_tokens", number(used.prompt)),
                 ("receipt", Value::Bool(receipt)),
                 ("route", Value::Text(Some(route))),
+                ("seq", Value::Seq),
                 ("status", number(status.into())),
                 ("stream", Value::Bool(stream)),
+                ("uptime_ms", Value::Uptime),
             ],
         );
     }
@@ -184,7 +188,7 @@ impl Audit {
     /// Counts a request that was refused with this status.
     pub fn refused(&mut self, key: Option<usize>, status: u16, now_us: u64) {
         let index = key.map_or(0, |key| key + 1);
-        let status = STATUSES.iter().position(|(known, _)| *known == status);
+        let status = STATUSES.iter().position(|known| *known == status);
         let (Some(run), Some(status)) = (self.runs.get_mut(index), status) else { return };
         if run.is_empty() {
             run.since_us = now_us;
@@ -209,38 +213,30 @@ impl Audit {
             self.runs[index] = Run::default();
             self.append(
                 at,
-                &mut [
+                &[
                     ("counts", Value::Counts(&run)),
+                    ("created", Value::Created),
                     ("event", Value::Text(Some("refused"))),
-                    ("from_ms", Value::Number(Some(run.since_us / 1000))),
+                    ("from_ms", Value::Number(run.since_us / 1000)),
                     ("key", Value::Text(name_of(keys, index.checked_sub(1)))),
+                    ("lost", Value::Lost),
+                    ("prev", Value::Prev),
+                    ("seq", Value::Seq),
+                    ("uptime_ms", Value::Uptime),
                 ],
             );
         }
     }
 
-    /// Adds a line of these members and those that all lines have, in their order.
-    fn append(&mut self, at: Moment, members: &mut [(&'static str, Value<'_>)]) {
-        let (head, n_lost) = (self.head, Some(self.n_lost).filter(|&n| n > 0));
-        let common = [
-            ("created", Value::Number(at.unix_s)),
-            ("prev", Value::Hash(&head)),
-            ("seq", Value::Number(Some(self.n))),
-            ("uptime_ms", Value::Number(Some(at.now_us / 1000))),
-        ];
-        let lost = [("lost", Value::Number(n_lost))];
-        let lost = if n_lost.is_some() { &lost[..] } else { &[] };
+    /// Adds a line of these members, which are in the order of their names.
+    fn append(&mut self, at: Moment, members: &[(&'static str, Value<'_>)]) {
         let mut writer = Writer::new();
         writer.object(|writer| {
-            // Each time the least of the names that are greater than the last one.
-            let mut last = "";
-            let all = || members.iter().chain(&common).chain(lost);
-            while let Some((name, value)) =
-                all().filter(|(name, _)| *name > last).min_by_key(|(name, _)| *name)
-            {
-                writer.key(name);
-                value.write(writer);
-                last = name;
+            for (name, value) in members {
+                if !matches!(value, Value::Lost) || self.n_lost > 0 {
+                    writer.key(name);
+                    self.write(value, at, writer);
+                }
             }
         });
         let line = writer.finish().ok().filter(|line| line.len() <= LINE_BYTES);
@@ -272,16 +268,23 @@ impl Audit {
     }
 }
 
-impl Value<'_> {
-    fn write(&self, writer: &mut Writer) {
-        match *self {
-            Self::Text(text) => writer.option(text, |writer, text| writer.text(text)),
-            Self::Number(number) => writer.option(number, |writer, number| writer.number(number)),
-            Self::Bool(value) => writer.bool(value),
-            Self::Hash(hash) => writer.hex(hash),
-            Self::Counts(run) => writer.object(|writer| {
-                for ((_, name), &count) in STATUSES.iter().zip(&run.counts).filter(|(_, count)| **count > 0) {
-                    writer.key(name).number(count.into());
+impl Audit {
+    fn write(&self, value: &Value<'_>, at: Moment, writer: &mut Writer) {
+        let number = |writer: &mut Writer, number: Option<u64>| writer.option(number, Writer::number);
+        match *value {
+            Value::Created => number(writer, at.unix_s),
+            Value::Prev => writer.hex(&self.head),
+            Value::Seq => number(writer, Some(self.n)),
+            Value::Uptime => number(writer, Some(at.now_us / 1000)),
+            Value::Lost => number(writer, Some(self.n_lost)),
+            Value::Text(text) => writer.option(text, Writer::text),
+            Value::Number(n) => number(writer, Some(n)),
+            Value::Bool(value) => writer.bool(value),
+            Value::Counts(run) => writer.object(|writer| {
+                for (status, &count) in STATUSES.iter().zip(&run.counts).filter(|(_, count)| **count > 0) {
+                    let digits =
+                        [status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8);
+                    writer.key(str::from_utf8(&digits).unwrap_or_default()).number(count.into());
                 }
             }),
         }
@@ -442,6 +445,11 @@ mod tests {
             )
         );
         assert!(lines[2].contains(r#""created":null"#) && lines[2].contains(r#""key":null"#), "{}", lines[2]);
+        audit.n_lost = 2;
+        audit.add(&keys, &entry("tiny"), at(9_000_000));
+        audit.add(&keys, &entry("tiny"), at(9_000_000));
+        let lines: Vec<&str> = audit.lines(0).collect();
+        assert!(lines[3].contains(r#""lost":2,"model""#) && !lines[4].contains("lost"), "{}", lines[3]);
         for line in lines {
             let value: serde_json::Value = serde_json::from_str(line).unwrap();
             // serde_json's maps are sorted.
@@ -512,7 +520,7 @@ mod tests {
             };
             audit.add(&keys, &Entry { route: "/v1/messages/count_tokens", ..entry }, at(1 << 52));
         }
-        for (status, _) in STATUSES {
+        for status in STATUSES {
             audit.refused(Some(0), status, 1 << 52);
         }
         audit.runs[1].counts = [u32::MAX; STATUSES.len()];

@@ -153,11 +153,11 @@ impl Keys {
         let mut keys = Self::default();
         for (text, line) in lines() {
             let refused = |expected| KeyFileError { line, expected };
-            let (first, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-            let is_whole = is_alone && !rest.split_whitespace().any(is_meant);
+            let (first, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
+            let is_whole = is_alone && !rest.split_ascii_whitespace().any(is_meant);
             let mut key = Key::new(if is_whole { text } else { first });
             if !is_whole {
-                rest.split_whitespace().try_for_each(|word| key.take(word)).map_err(refused)?;
+                rest.split_ascii_whitespace().try_for_each(|word| key.take(word)).map_err(refused)?;
             }
             key.take_short_hash();
             if keys.0.iter().any(|other| other.digest == key.digest || other.name == key.name) {

@@ -50,23 +50,19 @@ impl Accounts {
     /// What it has to wait for.
     pub fn admit(&mut self, keys: &Keys, key: usize, n_running: usize, now_us: u64) -> Result<(), ApiError> {
         let Some(Key { name, limits, .. }) = keys.all().get(key) else { return Ok(()) };
-        let refused = |message, seconds| ApiError {
-            retry_after_s: Some(seconds),
-            ..ApiError::new(Status::TooManyRequests, message).with_code("rate_limit_exceeded")
-        };
-        if let Some(limit) = limits.running.filter(|&limit| n_running >= limit as usize) {
-            return Err(refused(format!("key {name} may have {limit} requests at a time, and has them"), 1));
-        }
-        let Some(bucket) = self.bucket(Some(key), now_us) else { return Ok(()) };
-        match bucket.wait_us(TOKEN) {
-            0 => Ok(()),
-            wait_us => {
-                let (limit, wait_s) = (bucket.per_minute, wait_us.div_ceil(1_000_000));
-                let message =
-                    format!("key {name} may have {limit} tokens in a minute; try again in {wait_s} s");
-                Err(refused(message, wait_s.try_into().unwrap_or(u32::MAX)))
+        let (limit, what, wait_s) = match (limits.running, self.bucket(Some(key), now_us)) {
+            (Some(limit), _) if n_running >= limit as usize => (limit, "requests at a time", 1),
+            (_, Some(bucket)) => {
+                (bucket.per_minute, "tokens in a minute", bucket.wait_us(TOKEN).div_ceil(1_000_000))
             }
+            _ => return Ok(()),
+        };
+        if wait_s == 0 {
+            return Ok(());
         }
+        let message = format!("key {name} may have {limit} {what}; try again in {wait_s} s");
+        let refused = ApiError::new(Status::TooManyRequests, message).with_code("rate_limit_exceeded");
+        Err(ApiError { retry_after_s: Some(wait_s.try_into().unwrap_or(u32::MAX)), ..refused })
     }
 
     /// Takes tokens that were computed for a key.
@@ -154,7 +150,7 @@ mod tests {
         assert!(accounts.admit(&keys, 0, 1000, 0).is_ok() && accounts.rate(Some(0), 0).is_none());
         assert!(accounts.admit(&keys, 1, 1, 0).is_ok());
         let refused = accounts.admit(&keys, 1, 2, 0).unwrap_err();
-        assert_eq!(refused.message, "key b may have 2 requests at a time, and has them");
+        assert_eq!(refused.message, "key b may have 2 requests at a time; try again in 1 s");
     }
 
     proptest! {

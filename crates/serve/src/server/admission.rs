@@ -26,7 +26,7 @@ pub(super) fn check(head: &Head, settings: &Settings, key: &mut Option<usize>) -
             None => settings.admin && !head.has_origin,
         };
         if !may_read {
-            let message = "the audit is for keys that have `audit` in the file of keys or, where there are no keys, for a server with ferrite.admin=on or --admin, and no web page";
+            let message = "the audit is for keys with the word audit or, without keys, for servers with ferrite.admin=on or --admin";
             return Err(ApiError::new(Status::Forbidden, message).with_code("audit_off"));
         }
     }

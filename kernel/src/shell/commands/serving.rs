@@ -20,8 +20,7 @@ pub(super) static COMMANDS: &[Command] = &[
         n_positional: 0..=1,
         options: &[],
         summary: "show the last N lines, 10 unless told, of who has asked the API for what",
-        details: "Each line has the SHA-256 of the one before; llm verify-audit of the host program checks that. What was said is in none,\n\
-              nor what this shell was asked. Refusals are counted for a minute, which is a line then.",
+        details: "Each has the SHA-256 of the one before, which llm verify-audit of the host program checks. What was said is in none.",
         run: audit,
     },
     Command {
