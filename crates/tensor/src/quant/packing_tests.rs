@@ -35,8 +35,9 @@ fn rows_are_the_same_packed() {
             for (row, plain) in plain.chunks_exact(row_bytes).enumerate() {
                 dequantize(ty, plain, &mut want);
                 matrix.dequantize_row(row, &mut got);
-                let same = want.iter().zip(&got).all(|(a, b)| a.to_bits() == b.to_bits());
-                assert!(same, "{ty}, row {row}");
+                // Scales that are no numbers give such, whose bits no arithmetic promises.
+                let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+                assert!(want.iter().zip(&got).all(same), "{ty}, row {row}");
             }
         }
     }
