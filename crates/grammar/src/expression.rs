@@ -432,7 +432,7 @@ fn normalized(ranges: &[(u32, u32)]) -> Result<Vec<(u32, u32)>, GrammarError> {
             sorted.push((first.max(0xE000), last));
         }
     }
-    sorted.sort_unstable();
+    sort::sort(&mut sorted);
     let mut n_merged = 0;
     for i in 0..sorted.len() {
         let (first, last) = sorted[i];

@@ -196,7 +196,7 @@ impl Vocabulary {
         }
         let end = self.nodes.len() as u32;
         path.iter().for_each(|&node| self.nodes[node as usize].end = end);
-        self.twins.sort_unstable();
+        sort::sort(&mut self.twins);
         self.find_kinds()
     }
 

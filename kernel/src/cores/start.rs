@@ -38,7 +38,7 @@ pub fn secondary_count(cores: &[Cpu]) -> usize {
 pub fn start_all(cores: &[Cpu]) {
     let own = arch::cpu::mpidr();
     let mut cores: Vec<Cpu> = cores.to_vec();
-    cores.sort_by_key(|core| core.mpidr != own);
+    sort::short_by_key(&mut cores, |core| core.mpidr != own);
     let cores = CORES.call_once(|| cores);
     set_state(0, CoreState::Online);
     FEATURES.call_once(arch::cpu::features);

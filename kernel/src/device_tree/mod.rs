@@ -141,7 +141,7 @@ impl Platform {
                 }
             }
         }
-        platform.virtio_mmio.sort_by_key(|device| device.registers.address);
+        sort::short_by_key(&mut platform.virtio_mmio, |device| device.registers.address);
         Ok(platform)
     }
 

@@ -46,7 +46,7 @@ pub fn request() -> Option<KeyAction> {
 /// set up.
 pub unsafe fn init(keys: &[PowerKey]) {
     let mut addresses: Vec<u64> = keys.iter().map(|key| key.gpio.address).collect();
-    addresses.sort_unstable();
+    sort::sort(&mut addresses);
     addresses.dedup();
     let of = |address: u64| keys.iter().filter(move |key| key.gpio.address == address);
     let lines = |keys: &mut dyn Iterator<Item = &PowerKey>| keys.fold(0, |lines, key| lines | 1 << key.line);

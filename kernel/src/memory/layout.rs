@@ -77,7 +77,7 @@ pub fn without(ranges: &[Range<u64>], taken: &[Range<u64>]) -> Vec<Range<u64>> {
         range.end = range.end / PAGE_BYTES * PAGE_BYTES;
     }
     free.retain(|range| range.start < range.end);
-    free.sort_by_key(|range| range.start);
+    sort::by_key(&mut free, |range| range.start);
     free
 }
 
@@ -110,7 +110,7 @@ pub fn join_few<const N: usize>(ranges: impl Iterator<Item = Range<u64>>) -> hea
 
 /// Joins ranges within their slice; returns how many are left, which lie at its beginning.
 fn join_in_place(ranges: &mut [Range<u64>]) -> usize {
-    ranges.sort_unstable_by_key(|range| range.start);
+    sort::by_key(ranges, |range| range.start);
     let mut count = 0_usize;
     for index in 0..ranges.len() {
         let range = ranges[index].clone();

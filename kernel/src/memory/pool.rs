@@ -207,7 +207,7 @@ impl Pool {
         let granules = |size_bytes: &usize| size_bytes.checked_next_multiple_of(GRANULE_BYTES);
         let lengths: Option<Vec<_>> = sizes_bytes.iter().map(granules).collect();
         let mut lengths = lengths.ok_or(shortage(usize::MAX))?;
-        lengths.sort_unstable_by(|one, other| other.cmp(one));
+        sort::by_key(&mut lengths, |length| core::cmp::Reverse(*length));
         let refused = shortage(lengths.iter().copied().fold(0, usize::saturating_add));
         let fits = |length: usize| length == 0 || state.take(length, GRANULE_BYTES).is_some();
         if lengths.into_iter().all(fits) { Ok(()) } else { Err(refused) }

@@ -227,7 +227,7 @@ impl Disks {
             changes.push(Change::New { disk: number, serial: disk.serial().into(), capacity_bytes });
             self.list.push(disk);
         }
-        self.list.sort_by_key(Disk::index);
+        sort::short_by_key(&mut self.list, Disk::index);
         changes
     }
 

@@ -384,7 +384,7 @@ pub fn number_disks(devices: Vec<Box<dyn BlockDevice>>, files: &[(String, FileFa
         files.iter().position(named)
     };
     let mut devices = devices;
-    devices.sort_by_key(|device| position(device.as_ref()).unwrap_or(usize::MAX));
+    sort::short_by_key(&mut devices, |device| position(device.as_ref()).unwrap_or(usize::MAX));
     let is_named = |device: &dyn BlockDevice, serial: &str| device.serial() == serial;
     let holders = files.iter().map(|(serial, facts)| {
         let holds = devices.iter().position(|device| is_named(&**device, serial) && fills(facts, &**device));

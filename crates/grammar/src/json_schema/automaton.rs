@@ -119,7 +119,7 @@ impl Automaton {
     /// The texts that are one of `words`.
     pub fn words(words: &[&str], budget: &mut Budget) -> Result<Self, Why> {
         let mut sorted: Vec<Vec<u32>> = words.iter().map(|w| w.chars().map(u32::from).collect()).collect();
-        sorted.sort();
+        sort::sort(&mut sorted);
         sorted.dedup();
         // A state is the words that begin with what was read, and how much of them that is.
         Self::explore(Some((0, sorted.len(), 0)), budget, |state, ways, _| {

@@ -302,7 +302,7 @@ impl<'a> Document<'a> {
         }
         let mut all = known.clone();
         all.extend(new);
-        all.sort_unstable();
+        sort::sort(&mut all);
         match self.scopes.iter().position(|scope| *scope == all) {
             Some(known) => known as u32,
             None => {

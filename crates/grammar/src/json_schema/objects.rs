@@ -41,7 +41,7 @@ impl<'a> Meanings<'a> {
             }
         }
         let mut names = object.order.clone();
-        names.sort_unstable();
+        sort::sort(&mut names);
         let mut patterns = Vec::new();
         for (pattern, literal) in self.inner_map(place, "patternProperties")? {
             let number = match self.pattern(node, pattern, pattern) {
@@ -57,7 +57,7 @@ impl<'a> Meanings<'a> {
                 others.push(with_member(Keys::Pattern(number), literal.negated()));
             }
         }
-        patterns.sort_unstable();
+        sort::sort(&mut patterns);
         if let Some(literal) = self.inner(place, "additionalProperties") {
             let rest = Keys::Others { names: names.clone(), patterns: patterns.clone() };
             object.is_open = true;
@@ -79,7 +79,7 @@ impl<'a> Meanings<'a> {
             object.required.push(name);
             others.push(Object::without(name));
         }
-        object.required.sort_unstable();
+        sort::sort(&mut object.required);
         object.required.dedup();
         if object.required.len() > MAX_NAMES {
             return self.at(node, "required", Err(Why::TooLarge));
@@ -144,7 +144,7 @@ impl<'a> Meanings<'a> {
                     if holds {
                         let mut object = Object::with(name);
                         object.required.extend(needed);
-                        object.required.sort_unstable();
+                        sort::sort(&mut object.required);
                         object.required.dedup();
                         dependencies.push((name.as_str(), Union { objects: vec![object], ..Union::none() }));
                     } else {

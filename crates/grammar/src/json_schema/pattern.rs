@@ -72,7 +72,7 @@ pub(super) fn automaton(pattern: &str, budget: &mut Budget) -> Result<Automaton,
 
 /// Sorts ranges and joins those that touch.
 fn normalized(mut class: Class) -> Class {
-    class.sort_unstable();
+    sort::sort(&mut class);
     let mut result: Class = Vec::new();
     for (first, last) in class {
         match result.last_mut() {

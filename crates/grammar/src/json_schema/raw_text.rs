@@ -63,7 +63,7 @@ impl RawText {
             };
             let mut known: Vec<char> = mark.clone();
             known.push('\u{1}');
-            known.sort_unstable();
+            sort::sort(&mut known);
             known.dedup();
             for c in known {
                 let goes_on = |len: &usize| mark[len - 1] == c && mark[..matched].ends_with(&mark[..len - 1]);

@@ -335,7 +335,7 @@ impl<'a> Meanings<'a> {
             object.order.push(name);
         }
         object.required = object.order.clone();
-        object.required.sort_unstable();
+        sort::sort(&mut object.required);
         object.min = members.len() as u64;
         object.rule(Keys::Others { names: object.required.clone(), patterns: Vec::new() }, Literal::FALSE);
         object
@@ -343,7 +343,7 @@ impl<'a> Meanings<'a> {
 
     fn other_objects(&mut self, node: u32, members: &[(&'a str, &'a Value)]) -> Vec<Object<'a>> {
         let mut names: Vec<&'a str> = members.iter().map(|member| member.0).collect();
-        names.sort_unstable();
+        sort::sort(&mut names);
         let more = Keys::Others { names, patterns: Vec::new() };
         let mut others = vec![Object { exists: vec![(more, Literal::TRUE)], ..Object::default() }];
         for &(name, value) in members {

@@ -108,7 +108,7 @@ impl Matcher<'_> {
                     }
                 }
             }
-            cuts.sort_unstable();
+            sort::sort(&mut cuts);
             cuts.dedup();
             for last in cuts {
                 let mut next = Vec::new();
@@ -125,7 +125,7 @@ impl Matcher<'_> {
                         _ => {}
                     }
                 }
-                next.sort_unstable();
+                sort::sort(&mut next);
                 next.dedup();
                 budget.spend(1 + 3 * next.len())?;
                 if let Some(known) = closures.get(&next) {
@@ -226,6 +226,6 @@ fn closure(nfa: &[Nfa], from: &[u32], at_start: bool, at_end: bool) -> Vec<u32> 
             Nfa::AtEnd(_) | Nfa::Over { .. } | Nfa::Any { .. } => result.push(number),
         }
     }
-    result.sort_unstable();
+    sort::sort(&mut result);
     result
 }

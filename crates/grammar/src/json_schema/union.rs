@@ -196,7 +196,7 @@ impl Array {
         result.min = self.min.max(other.min);
         result.max = least(self.max, other.max);
         result.counts.extend(other.counts.iter().cloned());
-        result.counts.sort_unstable();
+        sort::sort(&mut result.counts);
         result.counts.dedup();
         result.unique |= other.unique;
         result.evaluated.all |= other.evaluated.all;
@@ -337,7 +337,7 @@ impl<'a> Object<'a> {
 
 fn merge<T: Ord + Clone>(set: &mut Vec<T>, other: &[T]) {
     set.extend_from_slice(other);
-    set.sort_unstable();
+    sort::sort(set);
     set.dedup();
 }
 

@@ -55,7 +55,7 @@ impl<'a> Writer<'a, '_> {
                     let mut other = object.clone();
                     other.rule(Keys::Name(name), literal);
                     other.required.push(name);
-                    other.required.sort_unstable();
+                    sort::sort(&mut other.required);
                     other.required.dedup();
                     open.push((other, one.clone()));
                 }
@@ -219,7 +219,7 @@ impl<'a> Writer<'a, '_> {
                 Keys::Others { patterns: numbers, .. } => patterns.extend(numbers),
             }
         }
-        patterns.sort_unstable();
+        sort::sort(&mut patterns);
         patterns.dedup();
         if patterns.len() > MAX_PATTERNS {
             return self.here(Err(Why::TooLarge));
@@ -387,8 +387,8 @@ fn names<'a>(object: &Object<'a>, one: Option<&(Keys<'a>, Literal)>) -> Vec<&'a 
         }
     }
     let mut known = all.clone();
-    known.sort_unstable();
-    more.sort_unstable();
+    sort::sort(&mut known);
+    sort::sort(&mut more);
     more.dedup();
     all.extend(more.into_iter().filter(|name| known.binary_search(name).is_err()));
     all

@@ -313,7 +313,7 @@ impl Runs {
 
 /// The value in the middle; of an even number, the mean of the middle two, rounded down. `None` of none.
 pub fn median(values: &mut [u64]) -> Option<u64> {
-    values.sort_unstable();
+    sort::sort(values);
     let middle = values.len() / 2;
     match values.len() {
         0 => None,

@@ -156,7 +156,7 @@ impl Adapter {
         if low_ranks.is_empty() {
             return Err(AdapterError::Empty);
         }
-        low_ranks.sort_unstable_by_key(|low_rank| low_rank.tensor);
+        sort::by_key(&mut low_ranks, |low_rank| low_rank.tensor);
         let rank = low_ranks.iter().map(|low_rank| low_rank.rank).max().unwrap_or(0);
         Ok(Adapter { alpha, rank, low_ranks: LowRanks { name: String::new(), list: low_ranks, floats } })
     }

@@ -344,7 +344,7 @@ mod tests {
         strip_right: &[u32],
     ) -> Vec<Fragment> {
         let mut order: Vec<u32> = (0..tokens.len() as u32).collect();
-        order.sort_by_key(|&id| (usize::MAX - tokens[id as usize].0.len(), id));
+        ::sort::by_key(&mut order, |&id| (usize::MAX - tokens[id as usize].0.len(), id));
         let mut fragments = alloc::vec![Fragment::Text(0..text.len())];
         for id in order {
             let (token, kind) = tokens[id as usize];

@@ -98,7 +98,7 @@ impl Packer {
             reserve(&mut places, gguf.tensors().len())?;
             places.extend(gguf.tensors().iter().filter_map(|tensor| Place::of(gguf, tensor, packing)));
         }
-        places.sort_unstable_by_key(|place| core::cmp::Reverse(place.begin));
+        sort::by_key(&mut places, |place| core::cmp::Reverse(place.begin));
         let mut cut_group = Vec::new();
         reserve(&mut cut_group, places.iter().map(|place| place.group_bytes).max().unwrap_or(0))?;
         Ok(Self { packing, places, done_bytes: 0, cut_group })
