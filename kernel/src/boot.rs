@@ -89,6 +89,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
         host::exit(ExitStatus::CommandFailed);
     }
     take_keys(&platform, &mut args.serve);
+    take_receipt_key(&platform, &mut args.serve);
     start_interrupts(&platform);
     fill_pool(&platform, [heap, stacks]);
     cores::start_all(&platform.cores);
@@ -298,10 +299,7 @@ fn take_keys(platform: &Platform, settings: &mut ServeSettings) {
     const FILE: &str = "opt/ferrite/api_key";
     // As many keys as there can be, each with a line of 256 bytes.
     const MAX_BYTES: u32 = 64 << 10;
-    // SAFETY: mapped by now, and nothing else uses it.
-    let device = platform.fw_cfg.as_ref().and_then(|registers| unsafe { fw_cfg::Mmio::new(registers) });
-    let Some(mut device) = device else { return };
-    let taken = match fw_cfg::read_file(&mut device, FILE, MAX_BYTES) {
+    let taken = match read_fw_cfg(platform, FILE, MAX_BYTES) {
         Ok(None) => Ok(()),
         Ok(Some(file)) => settings.take_keys(&file),
         Err(_) => Err(KeyFileError { line: 0, expected: "at most 65536 bytes" }),
@@ -310,6 +308,28 @@ fn take_keys(platform: &Platform, settings: &mut ServeSettings) {
         error!("fw_cfg file {FILE}: {wrong}");
         host::exit(ExitStatus::CommandFailed);
     }
+}
+
+/// Takes the key that signs receipts from `fw_cfg`, if it is there. One that cannot be taken ends the boot: who gave it relies on it.
+fn take_receipt_key(platform: &Platform, settings: &mut ServeSettings) {
+    const FILE: &str = "opt/ferrite/receipt_key";
+    const MAX_BYTES: u32 = 4096;
+    settings.receipt_key = match read_fw_cfg(platform, FILE, MAX_BYTES) {
+        Ok(None) => return,
+        Ok(Some(file)) => str::from_utf8(&file).ok().and_then(trust::notary::seed_in),
+        Err(_) => None,
+    };
+    if settings.receipt_key.is_none() {
+        error!("fw_cfg file {FILE}: expected a key of 64 hexadecimal digits in its first line");
+        host::exit(ExitStatus::CommandFailed);
+    }
+}
+
+/// A file of `fw_cfg`, if there is one of this name; fails with its size if it has more bytes than `max_bytes`.
+fn read_fw_cfg(platform: &Platform, name: &str, max_bytes: u32) -> Result<Option<Vec<u8>>, u32> {
+    // SAFETY: mapped by now, and nothing else uses it.
+    let device = platform.fw_cfg.as_ref().and_then(|registers| unsafe { fw_cfg::Mmio::new(registers) });
+    device.map_or(Ok(None), |mut device| fw_cfg::read_file(&mut device, name, max_bytes))
 }
 
 fn start_interrupts(platform: &Platform) {

@@ -363,7 +363,13 @@ mod tests {
         assert_eq!(args.columns, Some(132));
         assert_eq!(
             args.serve,
-            ServeSettings { port: Some(80), vsock_port: Some(1234), keys: Keys::one("hush"), admin: true }
+            ServeSettings {
+                port: Some(80),
+                vsock_port: Some(1234),
+                keys: Keys::one("hush"),
+                admin: true,
+                receipt_key: None
+            }
         );
         assert!(!std::format!("{args:?}").contains("hush"));
         assert_eq!(BootArgs::parse(b"ferrite.serve=off").serve.port, None);

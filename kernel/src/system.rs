@@ -151,6 +151,8 @@ pub struct ServeSettings {
     pub keys: Keys,
     /// Whether requests may load and unload models.
     pub admin: bool,
+    /// The seed of the key that signs receipts, if it was given.
+    pub receipt_key: Option<[u8; 32]>,
 }
 
 impl ServeSettings {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use trust::fixed::Fixed;
-use trust::notary::Notary;
+use trust::notary::{Notary, seed_in};
 use trust::receipt::{self, Maker};
 use trust::sha256::{PORTABLE, Sha256};
 
@@ -22,8 +22,8 @@ pub fn notary(key_file: Option<&Path>) -> Result<Notary> {
         Some(path) => {
             let text =
                 std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            match Fixed::parse(text.lines().next().unwrap_or_default().trim()) {
-                Some(Fixed(seed)) => seed,
+            match seed_in(&text) {
+                Some(seed) => seed,
                 None => {
                     bail!("{}: expected a key of 64 hexadecimal digits in its first line", path.display())
                 }

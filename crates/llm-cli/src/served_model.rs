@@ -8,6 +8,7 @@ use llm::model::Config;
 use llm::session::RunnerOptions;
 use self_cell::{MutBorrow, self_cell};
 use serve::{Model, ModelInfo};
+use trust::receipt;
 
 use crate::engine::{EngineMemory, Opened};
 
@@ -29,6 +30,8 @@ struct Lent {
 pub struct ServedModel {
     cell: Cell,
     info: ModelInfo,
+    /// What receipts say of it, once one was asked for.
+    record: Option<receipt::Model<'static>>,
 }
 
 impl ServedModel {
@@ -50,11 +53,19 @@ impl ServedModel {
         })?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let info = ModelInfo::of(&name, &path.to_string_lossy(), cell.borrow_dependent());
-        Ok(Self { cell, info })
+        Ok(Self { cell, info, record: None })
     }
 }
 
 impl Model for ServedModel {
+    fn record(&mut self) -> Result<receipt::Model<'static>, String> {
+        if self.record.is_none() {
+            let record = self.cell.borrow_owner().opened.record(&self.info.name, true);
+            self.record = Some(record.map_err(|error| format!("{error:#}"))?);
+        }
+        self.record.clone().ok_or_else(String::new)
+    }
+
     fn info(&self) -> &ModelInfo {
         &self.info
     }

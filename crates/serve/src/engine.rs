@@ -9,6 +9,7 @@ use llm::front::{CallsError, ChatFormat, FrontError, Prompt, Report, Request, Re
 use llm::sampling::SamplingError;
 use llm::session::SessionError;
 use llm::tokenizer::Tokenizer;
+use trust::receipt;
 
 use crate::error::{ApiError, Status};
 
@@ -182,6 +183,12 @@ pub trait Engine {
         prompt: &Prompt<'_>,
         wish: EmbeddingWish,
     ) -> Result<Self::Ticket, EngineError>;
+
+    /// What a receipt says of the model of this name, or of the first.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    fn record(&mut self, model: Option<&str>) -> Result<receipt::Model<'static>, EngineError>;
 
     /// Ends a request, of which nothing more is told.
     fn cancel(&mut self, ticket: Self::Ticket) -> Option<Report>;

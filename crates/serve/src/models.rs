@@ -7,6 +7,7 @@ use core::ops::ControlFlow;
 use llm::chat::Message;
 use llm::front::embedding::EmbeddingWish;
 use llm::front::{ChatFormat, Event, FrontError, Prompt, Report, Request, RequestId, Responder};
+use trust::receipt;
 
 use crate::engine::{Engine, EngineError, EngineStatus, ModelInfo};
 
@@ -17,6 +18,12 @@ pub trait Model {
 
     /// What answers.
     fn responder(&self) -> &Responder<'_>;
+
+    /// What a receipt says of it.
+    ///
+    /// # Errors
+    /// Why that is not known, in a line.
+    fn record(&mut self) -> Result<receipt::Model<'static>, String>;
 
     /// Has it do something.
     fn with_responder<R>(&mut self, work: impl FnOnce(&mut Responder<'_>) -> R) -> R;
@@ -169,6 +176,10 @@ impl<M: Model> Engine for Models<M> {
         let Entry { model, id, .. } = &mut self.entries[index];
         let request = model.with_responder(|responder| responder.submit_embedding(prompt, wish))?;
         Ok(Ticket { model: *id, request })
+    }
+
+    fn record(&mut self, model: Option<&str>) -> Result<receipt::Model<'static>, EngineError> {
+        self.get_mut(model)?.record().map_err(EngineError::Other)
     }
 
     fn cancel(&mut self, ticket: Ticket) -> Option<Report> {

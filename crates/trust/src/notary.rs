@@ -13,6 +13,12 @@ use crate::signature::{self, PublicKey, SigningKey};
 /// What says of a record that it is an attestation, and of which form.
 pub const ATTESTATION_TYPE: &str = "ferrite/attestation/1";
 
+/// The seed of a key in a file: 64 hexadecimal digits in its first line.
+pub fn seed_in(text: &str) -> Option<[u8; 32]> {
+    let Fixed(seed) = Fixed::parse(text.lines().next()?.trim())?;
+    Some(seed)
+}
+
 /// A key, and whose it is.
 pub struct Notary {
     seed: [u8; 32],

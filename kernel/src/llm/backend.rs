@@ -17,6 +17,7 @@ use llm::{
     simd::Kernels,
     tokenizer::EncodeOptions,
 };
+use trust::receipt;
 
 use super::{AdapterFile, BackendError, Catalog, Lora, ModelFile, Statistics, name_of};
 use crate::{offload::Offload, storage::Disks, system::Machine};
@@ -189,6 +190,16 @@ pub trait InferenceBackend: Steps + Send {
     /// # Errors
     /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
     fn adapters(&self, model: Option<&str>) -> Result<&[AdapterFile], BackendError>;
+
+    /// What receipts say of a loaded model and its adapters. Their disks are read for that once.
+    ///
+    /// # Errors
+    /// If it is not loaded, a disk fails or has been replaced, or `progress` breaks off.
+    fn record(
+        &mut self,
+        model: Option<&str>,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<receipt::Model<'static>, BackendError>;
 
     /// Has requests to a loaded model that do not say what adapters are multiplied by use these scales from now on, or else those
     /// that the model's [standing options](Self::standing_options) ask for; gives back what they used before. There is nothing to

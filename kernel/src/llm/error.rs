@@ -18,6 +18,10 @@ use crate::storage::{ReadError, Undriven};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BackendError {
+    /// A receipt was asked for, and nobody can sign it.
+    NoReceiptKey,
+    /// A nonce that is too long for a receipt.
+    NonceTooLong,
     /// The machine has no disk.
     NoDisks {
         /// What may have disks that are not driven.
@@ -285,6 +289,11 @@ impl BackendError {
 impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoReceiptKey => f.write_str(
+                "no receipt can be signed: the machine has no source of random numbers for a key; give it a virtio-rng-device, \
+                 or a key by fw_cfg, opt/ferrite/receipt_key",
+            ),
+            Self::NonceTooLong => write!(f, "a nonce can have {} bytes", trust::receipt::MAX_NONCE_BYTES),
             Self::NoDisks { undriven } => {
                 if undriven.is_empty() {
                     return f

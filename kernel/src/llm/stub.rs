@@ -13,10 +13,11 @@ use llm::{
     scheduler::Counts,
     tokenizer::EncodeOptions,
 };
+use trust::receipt;
 
 use super::{
     AdapterFile, BackendError, Catalog, EngineOptions, InferenceBackend, LoadProgress, Look, ModelMetadata,
-    ModelStatus, Resources, RunsOn, Statistics, Steps, Ticket, Unloaded,
+    ModelStatus, Progress, Resources, RunsOn, Statistics, Steps, Ticket, Unloaded,
 };
 use crate::offload::Offload;
 
@@ -92,6 +93,14 @@ impl InferenceBackend for StubBackend {
     }
 
     fn adapters(&self, _model: Option<&str>) -> Result<&[AdapterFile], BackendError> {
+        Err(BackendError::NotLoaded)
+    }
+
+    fn record(
+        &mut self,
+        _model: Option<&str>,
+        _progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<receipt::Model<'static>, BackendError> {
         Err(BackendError::NotLoaded)
     }
 

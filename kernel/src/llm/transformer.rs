@@ -2,13 +2,14 @@
 //!
 //! [`TransformerBackend`] reserves memory, lets the disk fill it, and has a [`Responder`] answer
 //! over it. What a model needs is worked out in `plan.rs`, what borrows from what is in `loaded.rs`, how the weights get
-//! into memory in `reading.rs`, which adapters change it in `adapters.rs`; `models.rs` is the list of those that are loaded.
+//! into memory in `reading.rs`, which adapters change it in `adapters.rs`, what receipts say of it in `record.rs`; `models.rs` is the list of those that are loaded.
 
 mod adapters;
 mod loaded;
 mod models;
 mod plan;
 mod reading;
+mod record;
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
@@ -29,6 +30,7 @@ use llm::{
     scheduler::Counts,
     tokenizer::{EncodeOptions, Tokenizer},
 };
+use trust::receipt;
 
 use self::loaded::{Engine, LoadedModel, runner_options};
 use self::models::{Loaded, Models};
@@ -292,6 +294,7 @@ impl TransformerBackend {
             },
             model,
             adapters,
+            record: None,
             asked_n_ctx: options.n_ctx,
             standing_options: options,
             load_us,
@@ -459,7 +462,8 @@ impl InferenceBackend for TransformerBackend {
             return Err(FrontError::Busy.into());
         }
         let changed = self.models.replace(model, |loaded| {
-            let Loaded { mut metadata, model, adapters, asked_n_ctx, standing_options, load_us } = loaded;
+            let Loaded { mut metadata, model, adapters, record, asked_n_ctx, standing_options, load_us } =
+                loaded;
             let (mut model, changed) = model.with_runner(runner_options, engine, pool)?;
             if changed.is_ok() {
                 model.set_usual_scales(&scales);
@@ -469,7 +473,10 @@ impl InferenceBackend for TransformerBackend {
             metadata.n_ctx = state.n_ctx;
             metadata.n_parallel = state.n_slots;
             metadata.n_pages = state.n_pages;
-            Ok((Loaded { metadata, model, adapters, asked_n_ctx, standing_options, load_us }, changed))
+            Ok((
+                Loaded { metadata, model, adapters, record, asked_n_ctx, standing_options, load_us },
+                changed,
+            ))
         })?;
         self.mark_high_water(0);
         changed.map(|()| true)
@@ -486,6 +493,14 @@ impl InferenceBackend for TransformerBackend {
 
     fn adapters(&self, model: Option<&str>) -> Result<&[AdapterFile], BackendError> {
         Ok(&self.models.get(model)?.adapters)
+    }
+
+    fn record(
+        &mut self,
+        model: Option<&str>,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<receipt::Model<'static>, BackendError> {
+        self.record_of(model, progress)
     }
 
     fn set_scales(&mut self, model: Option<&str>, scales: Option<Vec<f32>>) -> Option<Vec<f32>> {

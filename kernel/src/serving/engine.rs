@@ -1,12 +1,14 @@
 //! [`BackendEngine`]: the kernel's models as the API wants them.
 
 use alloc::{borrow::ToOwned, format, string::String};
+use core::ops::ControlFlow;
 
 use ::llm::{
     chat::Message,
     front::{ChatFormat, Prompt, Report, Request, Responder, embedding::EmbeddingWish},
 };
 use ::serve::{Engine, EngineError, EngineStatus, ModelInfo};
+use trust::receipt;
 
 use crate::llm::{BackendError, InferenceBackend, Ticket, name_of};
 use crate::memory::pool::Pool;
@@ -92,6 +94,10 @@ impl Engine for BackendEngine<'_> {
         let submitted = self.backend.submit(model, request);
         self.backend.set_scales(model, scales);
         submitted.map_err(refusal)
+    }
+
+    fn record(&mut self, model: Option<&str>) -> Result<receipt::Model<'static>, EngineError> {
+        self.backend.record(model, &mut |_| ControlFlow::Continue(())).map_err(refusal)
     }
 
     fn cancel(&mut self, ticket: Ticket) -> Option<Report> {

@@ -6,6 +6,7 @@
 //! client that hangs up is noticed. The cores call [`look`](Serving::look) after each item of what they compute.
 
 mod engine;
+mod notary;
 
 use alloc::{boxed::Box, rc::Rc};
 use core::{
@@ -15,6 +16,8 @@ use core::{
 
 use ::llm::front::Event;
 use ::serve::{ApiError, Change, ChangeId, Limits, Server, Settings, audit::Audit, server::Overdue};
+
+use trust::notary::Notary;
 
 use self::engine::BackendEngine;
 use crate::{
@@ -34,6 +37,10 @@ pub struct Serving<'a> {
     machine: Machine,
     network: Option<&'a RefCell<Network>>,
     desk: RefCell<Option<Desk>>,
+    /// Who signs receipts, if anybody can.
+    notary: RefCell<Option<Rc<Notary>>>,
+    /// The seed of its key, if that was given.
+    notary_seed: Option<[u8; 32]>,
     /// How often the machine had been restored from a snapshot when the last turn came.
     n_restored: Cell<u64>,
 }
@@ -68,8 +75,16 @@ impl<'a> Serving<'a> {
         vsock: Option<Box<dyn VsockDevice>>,
         settings: &ServeSettings,
     ) -> Rc<Self> {
-        let desk = Desk::new(&machine, network, vsock, settings);
-        Rc::new(Self { machine, network, desk: RefCell::new(desk), n_restored: Cell::new(0) })
+        let notary_seed = settings.receipt_key;
+        let notary = notary::notary(&machine, notary_seed).map(Rc::new);
+        let desk = RefCell::new(Desk::new(&machine, network, vsock, settings, notary.clone()));
+        let notary = RefCell::new(notary);
+        Rc::new(Self { machine, network, desk, notary, notary_seed, n_restored: Cell::new(0) })
+    }
+
+    /// Who signs receipts; `None` on a machine without a source of random numbers, where no key was given.
+    pub fn notary(&self) -> Option<Rc<Notary>> {
+        self.notary.borrow().clone()
     }
 
     /// The network, if there is one.
@@ -131,6 +146,10 @@ impl<'a> Serving<'a> {
         let mut network = self.network.map(RefCell::borrow_mut);
         let is_restored = self.n_restored.replace(turn.n_restored) != turn.n_restored;
         let seed = || (self.machine.random_seed)() << 32 | (self.machine.random_seed)();
+        if is_restored && self.notary_seed.is_none() {
+            // Others may have been restored from the same snapshot, with the same key.
+            *self.notary.borrow_mut() = notary::notary(&self.machine, None).map(Rc::new);
+        }
         if let Some(network) = network.as_mut().filter(|_| is_restored) {
             network.reseed(seed(), now_us);
         }
@@ -139,6 +158,7 @@ impl<'a> Serving<'a> {
         if let Some(Desk { server, sockets, vsock }) = &mut *self.desk.borrow_mut() {
             if is_restored {
                 server.rename(seed());
+                server.set_notary(self.notary());
             }
             let heap = (self.machine.heap_usage)();
             let has_room = heap.size_bytes - heap.used_bytes >= heap.size_bytes / FREE_PART;
@@ -284,6 +304,7 @@ impl Desk {
         network: Option<&RefCell<Network>>,
         vsock: Option<Box<dyn VsockDevice>>,
         serve: &ServeSettings,
+        notary: Option<Rc<Notary>>,
     ) -> Option<Self> {
         let network = network.zip(serve.port);
         let vsock = vsock.zip(serve.vsock_port);
@@ -304,6 +325,7 @@ impl Desk {
             admin: serve.admin,
             start_unix_s,
             nonce: (machine.random_seed)() << 32 | (machine.random_seed)(),
+            notary,
             speculate: 0,
             random: machine.random_seed,
         };

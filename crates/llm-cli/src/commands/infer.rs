@@ -10,6 +10,7 @@ use llm::chat::{Dialogue, Room};
 use llm::front::options::INFER_MAX_TOKENS;
 use llm::front::{MAX_WAITING, Prompt, Request, Wanted};
 use trust::notary::Notary;
+use trust::receipt::MAX_NONCE_BYTES;
 
 use crate::chat_format::ChatArguments;
 use crate::engine::{EngineArguments, EngineMemory, clock_us};
@@ -126,6 +127,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut memory = EngineMemory::allocate(model.config(), &options)?;
     let mut responder = opened.responder(prompter, model, options, MAX_WAITING, &mut memory)?;
     let mut output = Output::of_ids(arguments.ids);
+    if arguments.nonce.as_ref().is_some_and(|nonce| nonce.len() > MAX_NONCE_BYTES) {
+        bail!("--nonce can have {MAX_NONCE_BYTES} bytes");
+    }
     let notary = arguments.receipt.then(|| notary(arguments.receipt_key.as_deref())).transpose()?;
     let request = Request {
         receipt: notary.as_ref().map(Notary::compress),

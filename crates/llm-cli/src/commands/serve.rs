@@ -26,6 +26,7 @@ use serve::{ApiError, Change, ChangeId, Keys, Limits, Models, Server, Settings};
 use crate::complain;
 use crate::engine::{EngineArguments, Opened, clock_us, n_texts};
 use crate::model_file::ModelFile;
+use crate::receipts::notary;
 use crate::served_model::ServedModel;
 use crate::sockets::Sockets;
 use crate::thread_pool::{ThreadPool, meanwhile};
@@ -75,6 +76,10 @@ pub struct Arguments {
     #[arg(long)]
     admin: bool,
 
+    /// A file with the key that receipts are signed by, 64 hexadecimal digits; unless given, one is made at each start
+    #[arg(long, value_name = "FILE")]
+    receipt_key: Option<PathBuf>,
+
     /// Tokens that are guessed at a time, 8 at most: same text, sooner
     #[arg(long, default_value_t = 0, value_name = "N", hide_default_value = true)]
     speculate: usize,
@@ -118,6 +123,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         admin: arguments.admin,
         start_unix_s: start_unix_s(),
         nonce: random(),
+        notary: Some(Rc::new(notary(arguments.receipt_key.as_deref())?)),
         speculate: arguments.speculate,
         random,
     };

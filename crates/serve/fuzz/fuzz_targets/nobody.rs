@@ -29,6 +29,10 @@ impl Engine for Nobody {
         Err(EngineError::NoModel)
     }
 
+    fn record(&mut self, _: Option<&str>) -> Result<trust::receipt::Model<'static>, EngineError> {
+        Err(EngineError::NoModel)
+    }
+
     fn cancel(&mut self, _ticket: u32) -> Option<Report> {
         None
     }
@@ -58,6 +62,7 @@ pub fn server() -> (Server<u32>, ConnectionId) {
         admin: true,
         start_unix_s: None,
         nonce: 0,
+        notary: None,
         speculate: 0,
         random: || 0,
     };

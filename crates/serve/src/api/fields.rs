@@ -183,6 +183,11 @@ pub struct Fields<'b> {
     pub cache_prompt: Option<bool>,
     /// What adapters are multiplied by: those that are not named by 0.
     pub lora: Option<List<AdapterScale, MAX_ADAPTERS>>,
+    /// Whether a receipt of the answer is to be kept.
+    pub receipt: Option<bool>,
+    /// What is to stand in it.
+    #[serde(borrow)]
+    pub nonce: Option<Text<'b>>,
     /// For whom it is.
     #[serde(borrow)]
     pub user: Option<Text<'b>>,

@@ -38,6 +38,10 @@ pub enum Route {
     ApplyTemplate,
     /// The adapters of a model.
     Adapters,
+    /// The receipt of an answer.
+    Receipt,
+    /// Who signs receipts.
+    Attestation,
     /// A model is loaded.
     Load,
     /// A model is unloaded.
@@ -73,6 +77,9 @@ impl Shape {
 /// What the paths of Anthropic's API begin with.
 pub const ANTHROPIC: &str = "/v1/messages";
 
+/// What the paths of receipts begin with.
+pub const RECEIPTS: &str = "/v1/receipts/";
+
 /// Methods of paths that show something.
 const SHOWS: &str = "GET, HEAD, OPTIONS";
 /// Methods of paths that do something.
@@ -92,6 +99,7 @@ const ROUTES: &[(&str, Route)] = &[
     ("/props", Route::Props),
     ("/slots", Route::Slots),
     ("/lora-adapters", Route::Adapters),
+    ("/v1/attestation", Route::Attestation),
     ("/v1/chat/completions", Route::Generate(Shape::Chat)),
     ("/chat/completions", Route::Generate(Shape::Chat)),
     ("/v1/responses", Route::Generate(Shape::Responses)),
@@ -119,7 +127,8 @@ impl Route {
     /// # Errors
     /// If there is no such path, or it does not have the method.
     pub fn find(method: Method, path: &str) -> Result<Self, ApiError> {
-        let Some(&(_, route)) = ROUTES.iter().find(|(known, _)| *known == path) else {
+        let receipt = path.starts_with(RECEIPTS).then_some(&("", Self::Receipt));
+        let Some(&(_, route)) = ROUTES.iter().find(|(known, _)| *known == path).or(receipt) else {
             let message = alloc::format!(
                 "there is nothing at {path}; POST /v1/chat/completions answers a conversation"
             );
@@ -140,8 +149,22 @@ impl Route {
 
     /// Whether it only shows something: what is asked is in the query, and there is no body to read.
     pub fn shows(self) -> bool {
-        use Route::{Adapters, Audit, Files, Health, Metrics, Models, Page, Props, Slots};
-        matches!(self, Page | Adapters | Audit | Health | Metrics | Models | Files | Props | Slots)
+        use Route::{
+            Adapters, Attestation, Audit, Files, Health, Metrics, Models, Page, Props, Receipt, Slots,
+        };
+        matches!(
+            self,
+            Page | Adapters
+                | Attestation
+                | Audit
+                | Health
+                | Metrics
+                | Models
+                | Files
+                | Props
+                | Receipt
+                | Slots
+        )
     }
 
     /// Whether a model computes for it.

@@ -79,6 +79,10 @@ pub struct Wish<'b> {
     pub reasoning_effort: Option<&'b str>,
     /// Whether what is said, thought and called comes apart.
     pub is_apart: bool,
+    /// Whether a receipt is to be kept.
+    pub receipt: bool,
+    /// What is to stand in it.
+    pub nonce: Option<&'b str>,
     /// Whether the answer is wanted as it is generated.
     pub stream: bool,
     /// Whether a stream ends with the counts.
@@ -161,6 +165,8 @@ impl<'b> Wish<'b> {
             enable_thinking: enable_thinking(fields)?,
             reasoning_effort: reasoning_effort(fields),
             is_apart: is_apart(shape, fields)?,
+            receipt: fields.receipt.unwrap_or(false),
+            nonce: fields.nonce.as_ref().map(|nonce| &*nonce.0),
             stream: fields.stream.unwrap_or(false),
             include_usage: stream_options.and_then(|options| options.include_usage).unwrap_or(false),
         })

@@ -45,6 +45,8 @@ struct Asked {
     /// The model that it is for, once that or a change of the models has been begun.
     model: Option<String>,
     is_stream: bool,
+    /// Whether there is a receipt of what it was answered.
+    has_receipt: bool,
     used: Used,
 }
 
@@ -121,6 +123,7 @@ impl<T: Copy + PartialEq> Client<T> {
             deadline_us: u64::MAX,
             model: None,
             is_stream: false,
+            has_receipt: false,
             used: Used::default(),
         });
     }
@@ -174,7 +177,7 @@ impl<T: Copy + PartialEq> Client<T> {
             route: &asked.path,
             model: asked.model.as_deref().unwrap_or_default(),
             stream: asked.is_stream,
-            receipt: false,
+            receipt: asked.has_receipt,
             status,
             finish,
             used: asked.used,
@@ -365,7 +368,16 @@ impl<T: Copy + PartialEq> Client<T> {
             }
             event => {
                 desk.metrics.add(event);
-                generation.take(ticket, event, desk.now_us)
+                let signed = match event {
+                    Event::Finished { report, .. } => generation.sign(ticket, report, self.key, desk),
+                    _ => Ok(false),
+                };
+                signed.and_then(|has_receipt| {
+                    if let Some(asked) = &mut self.asked {
+                        asked.has_receipt |= has_receipt;
+                    }
+                    generation.take(ticket, event, desk.now_us)
+                })
             }
         };
         match taken {

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::accounts::Accounts;
 use super::metrics::Metrics;
+use super::receipts::Receipts;
 use super::settings::Settings;
 use crate::audit::{Audit, Moment};
 
@@ -17,6 +18,8 @@ pub(super) struct Desk<'s, T> {
     pub accounts: &'s mut Accounts,
     /// Who has asked for what.
     pub audit: &'s mut Audit,
+    /// The receipts of the last answers.
+    pub receipts: &'s mut Receipts,
     /// Requests that nobody waits for any more.
     pub unwanted: &'s mut Vec<T>,
     pub now_us: u64,

@@ -1,20 +1,26 @@
 //! [`Generation`]: a request for text that is being answered.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
 use llm::chat::Part;
-use llm::front::{ContextLimit, Event, FrontError, LogprobWish, PROMPT_ENCODING, Prompt, Request};
+use llm::front::{ContextLimit, Event, FrontError, LogprobWish, PROMPT_ENCODING, Prompt, Report, Request};
 use llm::sampling::SamplingConfig;
 use llm::session::FinishReason;
 use llm::tokenizer::Tokenizer;
+use trust::notary::Notary;
+use trust::receipt;
 
 use super::admission::{chosen, models};
 use super::ask::Ask;
+use super::desk::Desk;
 use super::infill;
+use super::question::{nonce_of, notary};
 use super::settings::Settings;
 use crate::api::answer::{Answer, finish_reason};
 use crate::api::blocks::Blocks;
@@ -47,6 +53,8 @@ pub(super) struct Generation<T> {
     speculate: usize,
     /// Most tokens of prompt and answer, if there is such a limit.
     context: Option<usize>,
+    /// What receipts say beside the answers, if there are to be any.
+    receipt: Option<Box<Wanted>>,
     is_stream: bool,
     /// What is told of the tokens too, which takes the vocabulary.
     logprobs: Option<LogprobWish>,
@@ -62,6 +70,13 @@ pub(super) struct Generation<T> {
     is_cut: bool,
     told_us: u64,
     usage: Usage,
+}
+
+/// What receipts say beside the answers.
+struct Wanted {
+    model: receipt::Model<'static>,
+    nonce: Option<String>,
+    notary: Rc<Notary>,
 }
 
 /// One of the answers.
@@ -125,6 +140,11 @@ impl<T: Copy + PartialEq> Generation<T> {
             created: settings.unix_s(now_us),
             model: model.name.clone(),
         };
+        let receipt = if wish.receipt {
+            Some(Box::new(Wanted::new(engine, &model.name, wish.nonce, settings)?))
+        } else {
+            None
+        };
         let answer = Answer { shape, name, include_usage: wish.include_usage, n_events: 0 };
         let mut choices = Vec::new();
         let n_choices = wish.prompts.len() * wish.n;
@@ -147,6 +167,7 @@ impl<T: Copy + PartialEq> Generation<T> {
             seed: wish.seed.unwrap_or_else(settings.random),
             speculate: settings.speculate,
             context,
+            receipt,
             is_stream: wish.stream,
             logprobs: wish.logprobs,
             is_apart: wish.is_apart,
@@ -243,6 +264,46 @@ impl<T: Copy + PartialEq> Generation<T> {
     /// Whether the answer is wanted as it is generated.
     pub fn is_stream(&self) -> bool {
         self.is_stream
+    }
+
+    /// Signs the receipt of an answer that has ended, and has it kept, if there is to be one: by the answer's name, that of the second
+    /// answer with `.1` behind it, and so on; whether there was to be one.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn sign(
+        &mut self,
+        ticket: T,
+        report: &Report,
+        key: Option<usize>,
+        desk: &mut Desk<'_, T>,
+    ) -> Result<bool, ApiError> {
+        let index = self.choices.iter().position(|choice| choice.ticket == Some(ticket));
+        let (Some(wanted), Some(work), Some(index)) = (&mut self.receipt, &report.work, index) else {
+            return Ok(false);
+        };
+        let adapters = match work.has_adapters() {
+            true => Vec::new(),
+            false => core::mem::take(&mut wanted.model.adapters),
+        };
+        let time = desk.settings.moment(desk.now_us).unix_s;
+        let signed = wanted.notary.receipt(
+            &wanted.model,
+            wanted.nonce.as_deref(),
+            time,
+            Some(work.prompt()),
+            |writer| {
+                work.write(writer, report);
+            },
+        );
+        if !adapters.is_empty() {
+            wanted.model.adapters = adapters;
+        }
+        let signed = signed.map_err(|_| ApiError::out_of_memory())?;
+        let id = &self.answer.name.id;
+        let id = if index == 0 { id.clone() } else { format!("{id}.{index}") };
+        desk.receipts.keep(id, key, signed);
+        Ok(true)
     }
 
     /// Takes what the engine tells.
@@ -444,6 +505,24 @@ impl<T: Copy + PartialEq> Generation<T> {
     }
 }
 
+impl Wanted {
+    /// For answers of the model of this name.
+    ///
+    /// # Errors
+    /// If nobody signs receipts, or the model's files cannot be read.
+    fn new(
+        engine: &mut impl Engine,
+        model: &str,
+        nonce: Option<&str>,
+        settings: &Settings,
+    ) -> Result<Self, ApiError> {
+        let nonce = nonce_of(nonce)?;
+        notary(settings)?;
+        let notary = settings.notary.clone().ok_or_else(ApiError::out_of_memory)?;
+        Ok(Self { model: engine.record(Some(model))?, nonce: nonce.map(String::from), notary })
+    }
+}
+
 impl<T> Choice<T> {
     /// One that begins with this text, and may call tools.
     fn new(begin: &str, may_call: bool) -> Result<Self, ApiError> {
@@ -525,7 +604,7 @@ fn submit<E: Engine>(
     wish: &Wish<'_>,
     prompt: &Asked<'_>,
     seed: u64,
-    &Generation { speculate, context, .. }: &Generation<E::Ticket>,
+    &Generation { speculate, context, ref receipt, .. }: &Generation<E::Ticket>,
 ) -> Result<E::Ticket, EngineError> {
     let messages;
     let prompt = match prompt {
@@ -556,6 +635,7 @@ fn submit<E: Engine>(
         parallel_tool_calls: wish.parallel_tool_calls,
         thinking_budget: wish.thinking_budget,
         tell_apart: wish.is_apart,
+        receipt: receipt.as_ref().map(|wanted| wanted.notary.compress()),
         ..Request::new(prompt, wish.max_tokens)
     };
     engine.submit(Some(model), request)

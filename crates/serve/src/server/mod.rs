@@ -25,13 +25,15 @@
 //! | `ask` | a request for what a model computes |
 //! | `desk` | what a client needs of the server |
 //! | `accounts` | what keys have used, and whether they may have more |
-//! | `metrics`, `settings` | figures; what a server is set to |
+//! | `metrics`, `receipts`, `settings` | figures; receipts of the last answers; what a server is set to |
 
 use alloc::collections::VecDeque;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use llm::front::Event;
+use trust::notary::Notary;
 
 use crate::api::route::Route;
 use crate::api::wish::MAX_CHOICES;
@@ -49,6 +51,7 @@ mod generation;
 mod infill;
 mod metrics;
 mod question;
+mod receipts;
 mod settings;
 
 use accounts::Accounts;
@@ -57,6 +60,7 @@ use desk::Desk;
 use embedding::Embeddings;
 use generation::Generation;
 use metrics::Metrics;
+use receipts::Receipts;
 
 pub use metrics::Overdue;
 pub use settings::Settings;
@@ -83,6 +87,7 @@ pub struct Server<T> {
     metrics: Metrics,
     accounts: Accounts,
     audit: Audit,
+    receipts: Receipts,
     n_answers: u64,
     /// The last time that was told.
     now_us: u64,
@@ -105,7 +110,7 @@ impl<T: Copy + PartialEq> Server<T> {
         clients.resize_with(n, || None);
         let accounts = Accounts::new(&settings.keys)?;
         let audit = Audit::new(&settings.keys, settings.moment(now_us))?;
-        let (metrics, scratch) = (Metrics::default(), Vec::new());
+        let (metrics, receipts, scratch) = (Metrics::default(), Receipts::default(), Vec::new());
         Ok(Self {
             settings,
             clients,
@@ -114,6 +119,7 @@ impl<T: Copy + PartialEq> Server<T> {
             metrics,
             accounts,
             audit,
+            receipts,
             n_answers: 0,
             now_us,
             scratch,
@@ -123,6 +129,11 @@ impl<T: Copy + PartialEq> Server<T> {
     /// Names answers with another [nonce](Settings::nonce) from here on, for a server of which there may be copies.
     pub fn rename(&mut self, nonce: u64) {
         self.settings.nonce = nonce;
+    }
+
+    /// Has receipts signed by somebody else from here on.
+    pub fn set_notary(&mut self, notary: Option<Rc<Notary>>) {
+        self.settings.notary = notary;
     }
 
     /// Takes a new connection. If there are as many as can be, the one that has waited longest for a request
@@ -322,6 +333,7 @@ impl<T: Copy + PartialEq> Server<T> {
             metrics: &mut self.metrics,
             accounts: &mut self.accounts,
             audit: &mut self.audit,
+            receipts: &mut self.receipts,
             unwanted: &mut self.unwanted,
             now_us,
         };
@@ -346,7 +358,7 @@ impl<T: Copy + PartialEq> Server<T> {
                 }
             }
             let Some(client) = &mut self.clients[id.0] else { return };
-            match question::answer_alone(route, &head, &mut desk, n_open) {
+            match question::answer_alone(route, &head, key, &mut desk, n_open) {
                 Some(Ok(response)) => client.respond(&response, &mut desk),
                 Some(Err(error)) => client.refuse(&error, &mut desk),
                 None => {
@@ -366,6 +378,7 @@ impl<T: Copy + PartialEq> Server<T> {
             metrics: &mut self.metrics,
             accounts: &mut self.accounts,
             audit: &mut self.audit,
+            receipts: &mut self.receipts,
             unwanted: &mut self.unwanted,
             now_us,
         };

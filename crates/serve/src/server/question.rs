@@ -1,19 +1,25 @@
 //! Requests that are answered at once: by the server alone, or by what the engine knows.
 
 use alloc::borrow::Cow;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 use llm::tokenizer::EncodeOptions;
 use serde::Serialize;
+use trust::notary::Notary;
+use trust::receipt::MAX_NONCE_BYTES;
 
 use super::admission::{chosen, models};
 use super::desk::Desk;
+use super::receipts::MAX_RECEIPTS;
+use super::settings::Settings;
 use crate::api::fields::{Detokenize, Fields, ModelName, Tokenize};
 use crate::api::json::{self, Text};
 use crate::api::models::ModelList;
 use crate::api::props::{AdapterInfo, Props, Slot};
-use crate::api::route::{Route, Shape};
+use crate::api::route::{RECEIPTS, Route, Shape};
 use crate::api::said::messages_of;
 use crate::api::wish::{Asked, Wish};
 use crate::engine::{Change, Engine};
@@ -51,10 +57,12 @@ struct Content<'c> {
     content: &'c str,
 }
 
-/// Writes the answer to a request that needs no engine; `None` if this one does. There are `n_open` connections.
+/// Writes the answer to a request that needs no engine and brought this key; `None` if this one does. There are `n_open`
+/// connections.
 pub(super) fn answer_alone<'h, T>(
     route: Route,
     head: &'h Head,
+    key: Option<usize>,
     desk: &mut Desk<'_, T>,
     n_open: usize,
 ) -> Option<Result<Response<'h>, ApiError>> {
@@ -80,6 +88,28 @@ pub(super) fn answer_alone<'h, T>(
                 Ok(()) => Ok(Response::ok(ContentType::Prometheus)),
                 Err(_) => Err(ApiError::out_of_memory()),
             });
+        }
+        Route::Receipt => {
+            let id = head.path.strip_prefix(RECEIPTS).unwrap_or_default();
+            let Some(receipt) = desk.receipts.find(id, key) else {
+                let message = format!(
+                    "there is no receipt of {id}; the last {MAX_RECEIPTS} are kept, of requests with \"receipt\": true"
+                );
+                return Some(Err(ApiError::new(Status::NotFound, message)));
+            };
+            append(desk.scratch, receipt)
+        }
+        Route::Attestation => {
+            let nonce = parameter(head.query.as_bytes(), "nonce");
+            let attestation = nonce_of(nonce.as_deref()).and_then(|nonce| {
+                let notary = notary(desk.settings)?;
+                let attestation = notary.attestation(nonce, desk.settings.moment(desk.now_us).unix_s);
+                attestation.map_err(|_| ApiError::out_of_memory())
+            });
+            match attestation {
+                Ok(attestation) => append(desk.scratch, &attestation),
+                Err(error) => return Some(Err(error)),
+            }
         }
         Route::Preflight(methods) => {
             let fields = head.requested_fields.as_deref().unwrap_or("Authorization, Content-Type");
@@ -108,6 +138,34 @@ fn write_audit<T>(after: Option<&str>, desk: &mut Desk<'_, T>) -> Result<Respons
         written.map_err(|_| ApiError::out_of_memory())?;
     }
     Ok(Response::ok(ContentType::JsonLines))
+}
+
+fn append(out: &mut Vec<u8>, bytes: &[u8]) -> fmt::Result {
+    out.try_reserve(bytes.len()).map_err(|_| fmt::Error)?;
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// Who signs receipts here.
+///
+/// # Errors
+/// If nobody can.
+pub(super) fn notary(settings: &Settings) -> Result<&Notary, ApiError> {
+    settings.notary.as_deref().ok_or_else(|| {
+        let message =
+            "this server signs nothing: it has no source of random numbers for a key, and was given none";
+        ApiError::field("receipt", message)
+    })
+}
+
+/// A nonce, if it is not too long.
+pub(super) fn nonce_of(nonce: Option<&str>) -> Result<Option<&str>, ApiError> {
+    match nonce {
+        Some(nonce) if nonce.len() > MAX_NONCE_BYTES => {
+            Err(ApiError::field("nonce", format!("expected at most {MAX_NONCE_BYTES} bytes")))
+        }
+        nonce => Ok(nonce),
+    }
 }
 
 /// Writes the answer to a request about what the engine knows: `asked` is the body or, where there is none, the query.

@@ -1,5 +1,9 @@
 //! [`Settings`]: what a server is set to.
 
+use alloc::rc::Rc;
+
+use trust::notary::Notary;
+
 use crate::audit::Moment;
 use crate::http::Limits;
 use crate::keys::Keys;
@@ -19,6 +23,8 @@ pub struct Settings {
     pub start_unix_s: Option<u64>,
     /// A number that no other start of a server has, for the names of answers.
     pub nonce: u64,
+    /// Who signs receipts, if anybody can.
+    pub notary: Option<Rc<Notary>>,
     /// Tokens that are guessed at a time, see [`Request`](llm::front::Request).
     pub speculate: usize,
     /// Gives a seed to a request that has none.

@@ -21,6 +21,9 @@ use serve::models::Ticket;
 use serve::{
     ConnectionId, Engine, EngineError, EngineStatus, Limits, Model, ModelInfo, Models, Server, Settings,
 };
+use trust::notary::Notary;
+use trust::receipt::{self, Maker};
+use trust::sha256::PORTABLE;
 
 /// Positions of a text.
 pub const N_CTX: usize = 256;
@@ -35,7 +38,7 @@ pub struct TestModel {
     info: ModelInfo,
 }
 
-fn clock_us() -> u64 {
+pub fn clock_us() -> u64 {
     0
 }
 
@@ -155,6 +158,11 @@ impl TestModel {
 }
 
 impl Model for TestModel {
+    fn record(&mut self) -> Result<receipt::Model<'static>, String> {
+        let name = self.info.name.clone().into();
+        Ok(receipt::Model { adapters: Vec::new(), files: Vec::new(), name })
+    }
+
     fn info(&self) -> &ModelInfo {
         &self.info
     }
@@ -283,6 +291,10 @@ impl Engine for TestEngine {
         Ok(ticket)
     }
 
+    fn record(&mut self, model: Option<&str>) -> Result<receipt::Model<'static>, EngineError> {
+        self.models.record(model)
+    }
+
     fn cancel(&mut self, ticket: Ticket) -> Option<Report> {
         self.models.cancel(ticket)
     }
@@ -308,6 +320,12 @@ pub struct Harness {
     pub now_us: u64,
 }
 
+/// Who signs receipts.
+pub fn notary() -> Notary {
+    let maker = Maker { image_sha256: None, program: "test".into() };
+    Notary::new([3; 32], false, maker, PORTABLE)
+}
+
 pub fn settings() -> Settings {
     Settings {
         limits: Limits::default(),
@@ -316,6 +334,7 @@ pub fn settings() -> Settings {
         admin: false,
         start_unix_s: Some(1_700_000_000),
         nonce: 0xfe,
+        notary: Some(std::rc::Rc::new(notary())),
         speculate: 0,
         random: || 7,
     }

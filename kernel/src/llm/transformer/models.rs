@@ -2,6 +2,8 @@
 
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 
+use trust::receipt;
+
 use super::loaded::LoadedModel;
 use crate::llm::{
     AdapterFile, BackendError, EngineOptions, ModelMemory, ModelMetadata, ModelStatus, Taken, name_of,
@@ -14,6 +16,8 @@ pub(super) struct Loaded {
     pub model: LoadedModel,
     /// The adapters that were on disks when it was loaded.
     pub adapters: Vec<AdapterFile>,
+    /// What receipts say of it, once one was asked for.
+    pub record: Option<receipt::Model<'static>>,
     /// The context length that was asked for.
     pub asked_n_ctx: Option<usize>,
     /// How it is run by who does not say otherwise.

@@ -78,6 +78,7 @@ impl Clients {
             admin: false,
             start_unix_s: None,
             nonce: 0,
+            notary: None,
             speculate: 0,
             random: || 0,
         };

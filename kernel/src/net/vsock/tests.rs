@@ -80,6 +80,7 @@ impl Ends {
             admin: false,
             start_unix_s: None,
             nonce: 0,
+            notary: None,
             speculate: 0,
             random: || 0,
         };

@@ -1,16 +1,18 @@
 //! `llm infer`, `bench`, `stats`, `offload`: what a loaded model does.
 
+use alloc::rc::Rc;
 use core::{cell::RefCell, num::NonZeroUsize, ops::ControlFlow};
 
 use llm::{
     chat::Dialogue,
     front::{
-        Apart, Event, LogprobLine, Report, Request,
+        Apart, Event, FrontError, LogprobLine, Report, Request,
         bench::{BenchPlan, BenchReport},
-        options::{self, IDS, INFER_MAX_TOKENS, PROMPT},
+        options::{self, IDS, INFER_MAX_TOKENS, NONCE, PROMPT, RECEIPT},
         units::{Duration, Rate, Size, per_second},
     },
 };
+use trust::{canonical::OutOfMemory, notary::Notary, receipt::MAX_NONCE_BYTES};
 
 use super::chat::ChatOptions;
 use super::generation;
@@ -81,10 +83,46 @@ fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     let task = ChatOptions::new(shell, arguments)?.task(arguments)?;
     let engine = engine_options(shell, arguments)?;
     let wanted = generation::wanted(shell, arguments, n_index, INFER_MAX_TOKENS)?;
+    let nonce = arguments.option_text(NONCE.name)?;
+    let notary = if arguments.has(RECEIPT.name) { Some(notary(shell, nonce)?) } else { None };
     ensure_loaded(shell, arguments, Some(engine))?;
     let mut dialogue = Dialogue::default();
     let prompt = task.prompt(text, &mut dialogue).map_err(BackendError::from)?;
-    generate(shell, wanted.request(prompt), arguments.has(IDS.name))?;
+    let receipt = notary.as_ref().map(|notary| notary.compress());
+    let request = Request { receipt, ..wanted.request(prompt) };
+    let report = generate(shell, request, arguments.has(IDS.name))?;
+    if let Some(notary) = notary {
+        print_receipt(shell, &notary, &report, nonce)?;
+    }
+    Ok(())
+}
+
+/// Who signs a receipt with this nonce.
+fn notary(shell: &Shell<'_>, nonce: Option<&str>) -> Result<Rc<Notary>, BackendError> {
+    if nonce.is_some_and(|nonce| nonce.len() > MAX_NONCE_BYTES) {
+        return Err(BackendError::NonceTooLong);
+    }
+    shell.serving.notary().ok_or(BackendError::NoReceiptKey)
+}
+
+/// Prints the receipt of an answer, in a line.
+fn print_receipt(
+    shell: &mut Shell<'_>,
+    notary: &Notary,
+    report: &Report,
+    nonce: Option<&str>,
+) -> Result<(), BackendError> {
+    let Some(work) = &report.work else { return Ok(()) };
+    let Shell { backend, terminal, machine, .. } = shell;
+    let mut model = backend.record(None, &mut |_| terminal.check_interrupt())?;
+    if !work.has_adapters() {
+        model.adapters.clear();
+    }
+    let time = (machine.now_seconds)();
+    let receipt =
+        notary.receipt(&model, nonce, time, Some(work.prompt()), |writer| work.write(writer, report));
+    let receipt = receipt.map_err(|OutOfMemory { needed_bytes }| FrontError::OutOfHeap { needed_bytes })?;
+    terminal.print(format_args!("{}\n", str::from_utf8(&receipt).unwrap_or_default()));
     Ok(())
 }
 
