@@ -29,7 +29,7 @@ use crate::{
     pci,
     piped_console::PipedConsole,
     self_test, shell,
-    storage::Disks,
+    storage::{Disks, Trust},
     system::{Machine, RunMode, ServeSettings, Shutdown, System},
 };
 use ::llm::simd::Kernels;
@@ -109,7 +109,13 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
     if args.serve.vsock_port.is_some() && vsock.is_none() {
         warn!("boot argument ferrite.vsock: there is no vsock device that this kernel drives");
     }
+    let trust = Trust {
+        settings: Box::leak(Box::new(core::mem::take(&mut args.trust))),
+        compress: sha256(arch::cpu::features()),
+        workers: &cores::TEAM,
+    };
     let mut disks = find_disks(bus, &args);
+    disks.set_trust(trust);
     let pci = disks.pci_functions().to_vec();
     host::find_pvpanic(&pci);
 

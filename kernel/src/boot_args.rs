@@ -2,7 +2,7 @@
 //!
 //! Words separated by spaces; words that do not begin with `log=` or `ferrite.` belong to others
 //! and are passed over. Of several with the same name the last one counts; `ferrite.model` is one name for each
-//! disk.
+//! disk, and all of `ferrite.verity_key` and `ferrite.verity_root` count.
 //!
 //! | argument | meaning |
 //! |---|---|
@@ -18,17 +18,21 @@
 //! | `ferrite.model=SERIAL:BYTES[:SHA256]` | exact length (and digest) of the file on the disk with this serial |
 //! | `ferrite.serve=PORT\|off` | serve models over the network at this port, 8080 unless told, or not at all |
 //! | `ferrite.vsock=PORT\|off` | serve models to the host at this port of a vsock device as well; off unless told |
+//! | `ferrite.verity=off\|report\|require` | whether models are checked as they are read, and what is done with those that nobody vouches for (`docs/trust.md`); `require` if this kernel was built with a key, else off |
+//! | `ferrite.verity_key=KEY` | who has this public key of minisign's may sign a manifest; may be given for several |
+//! | `ferrite.verity_root=NAME:ROOT` | the root of its tree vouches for the model `NAME`; may be given for several |
 //! | `ferrite.selftest=NAME` | check or break something first, for the tests: see [`SelfTest`] |
 
 use crate::{
     net::Addressing,
-    storage::FileFacts,
+    storage::{FileFacts, Mode, TrustSettings},
     system::{RunMode, ServeSettings},
 };
 use ::serve::Keys;
 use alloc::{string::String, vec::Vec};
 use core::fmt;
 use log::LevelFilter;
+use trust::{Root, minisign::PublicKey};
 
 /// The way to reach the host that runs this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +105,8 @@ pub struct BootArgs {
     pub kernels: Option<String>,
     /// Facts about the files that the disks hold, by disk serial, in the order given.
     pub files: Vec<(String, FileFacts)>,
+    /// Who is believed that files are what they should be.
+    pub trust: TrustSettings,
     /// The check to make before the shell starts, if any.
     pub self_test: Option<SelfTest>,
     /// The first argument of ours that has no meaning. The others are kept: they tell how to report
@@ -122,11 +128,25 @@ impl Default for BootArgs {
             addressing: Addressing::Dhcp,
             kernels: None,
             files: Vec::new(),
+            trust: built_in_trust(BUILT_IN_KEY),
             self_test: None,
             mistake: None,
             refused: Vec::new(),
         }
     }
+}
+
+/// The public key of minisign's that the kernel was built with.
+const BUILT_IN_KEY: Option<&str> = option_env!("FERRITE_VERITY_KEY");
+
+/// Who is believed unless told: with a key, nothing is used that nobody vouches for.
+fn built_in_trust(key: Option<&str>) -> TrustSettings {
+    let mut trust = TrustSettings::default();
+    if let Some(key) = key {
+        // One that is none can sign nothing.
+        (trust.mode, trust.keys) = (Mode::Require, PublicKey::parse(key).into_iter().collect());
+    }
+    trust
 }
 
 /// Where models are served unless told.
@@ -256,6 +276,23 @@ impl BootArgs {
                     _ => Some(port().ok_or("off or a port, 1 to 65535")?),
                 };
             }
+            "ferrite.verity" => {
+                self.trust.mode = match value {
+                    "off" => Mode::Off,
+                    "report" => Mode::Report,
+                    "require" => Mode::Require,
+                    _ => return Err("off, report or require"),
+                };
+            }
+            "ferrite.verity_key" => {
+                let key = PublicKey::parse(value).ok_or("a public key of minisign's, 56 characters")?;
+                self.trust.keys.push(key);
+            }
+            "ferrite.verity_root" => {
+                let root = value.rsplit_once(':').and_then(|(name, root)| Some((name, Root::parse(root)?)));
+                let (name, root) = root.ok_or("NAME:ROOT, a root of 64 hexadecimal digits")?;
+                self.trust.roots.push((name.into(), root));
+            }
             "ferrite.vsock" => {
                 let port = || value.parse().ok().filter(|&port: &u32| port < u32::MAX);
                 self.serve.vsock_port = match value {
@@ -287,7 +324,7 @@ impl BootArgs {
             }
             _ => {
                 return Err(
-                    "admin, api_key, columns, command, host, input-end, ip, kernels, model, selftest, serve or vsock between ferrite. and =",
+                    "admin, api_key, columns, command, host, input-end, ip, kernels, model, selftest, serve, verity, verity_key, verity_root or vsock between ferrite. and =",
                 );
             }
         }
@@ -337,6 +374,17 @@ fn parse_hex(digits: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
+    const KEY: &str = "RWTVWDxE/pk4C6n8M3PWmlUuRO4VuEsrhBmiQcqb4kAdkXjpn7scDUKb";
+
+    #[test]
+    fn a_kernel_with_a_key_requires_what_it_has_signed() {
+        assert_eq!(built_in_trust(None), TrustSettings::default());
+        let trust = built_in_trust(Some(KEY));
+        assert_eq!((trust.mode, trust.keys.len()), (Mode::Require, 1));
+        let trust = built_in_trust(Some("none"));
+        assert_eq!((trust.mode, trust.keys.len()), (Mode::Require, 0));
+    }
+
     #[test]
     fn nothing_given_means_an_interactive_shell() {
         assert_eq!(BootArgs::parse(b""), BootArgs::default());
@@ -350,10 +398,14 @@ mod tests {
             "log=debug ferrite.command=6c6c6d20ff00 ferrite.host=semihosting \
              ferrite.model=tiny:513 ferrite.model=big.q4_0:617000000:{digest} \
              ferrite.selftest=stack ferrite.kernels=neon ferrite.input-end=1f2e ferrite.columns=132 \
-             ferrite.ip=10.0.2.15/24 ferrite.serve=80 ferrite.api_key=hush ferrite.admin=on ferrite.vsock=1234"
+             ferrite.ip=10.0.2.15/24 ferrite.serve=80 ferrite.api_key=hush ferrite.admin=on ferrite.vsock=1234 \
+             ferrite.verity=report ferrite.verity_root=a:b:{digest} ferrite.verity_key={KEY}"
         );
         let args = BootArgs::parse(line.as_bytes());
         assert_eq!(args.mistake, None);
+        let TrustSettings { mode: Mode::Report, roots, keys } = &args.trust else { panic!() };
+        assert_eq!(roots, &[("a:b".into(), Root::parse(digest).unwrap())]);
+        assert_eq!(keys[0].id.to_string(), "B3899FE443C58D5");
         assert_eq!(BootArgs::host_and_mode(line.as_bytes()), (Host::Semihosting, true));
         assert_eq!(BootArgs::host_and_mode(b"ferrite.host=x ferrite.commander=1 ="), (Host::None, false));
         assert_eq!(args.log_level, LevelFilter::Debug);

@@ -254,7 +254,7 @@ fn check_disk(disk: &mut Disk, pool: &'static Pool) -> Result<(), ReadError> {
     const CROOKED_BYTES: usize = 1003;
     let length = disk.length_bytes() as usize;
     let mut whole = pool.reserve(length, 4096).unwrap_or_else(|error| panic!("{disk:?}: {error}"));
-    disk.read_at(0, &mut whole)?;
+    disk.read_raw_at(0, &mut whole)?;
     let mut piece = [0; CROOKED_BYTES];
     // The ends are where mistakes would be.
     for start in [0, 1, 511, length / 2, length.saturating_sub(CROOKED_BYTES)] {
@@ -263,7 +263,7 @@ fn check_disk(disk: &mut Disk, pool: &'static Pool) -> Result<(), ReadError> {
         };
         let expected = &expected[..expected.len().min(CROOKED_BYTES)];
         let piece = &mut piece[..expected.len()];
-        disk.read_at(start as u64, piece)?;
+        disk.read_raw_at(start as u64, piece)?;
         assert_eq!(piece, expected, "disk {} at byte {start}", disk.index());
     }
     // Through the shortest buffer, so that its parts are used many times.
@@ -273,7 +273,7 @@ fn check_disk(disk: &mut Disk, pool: &'static Pool) -> Result<(), ReadError> {
         let mut expected = &whole[start..];
         expected = &expected[..expected.len().min(SHOWN_BYTES)];
         let range = start as u64..(start + expected.len()) as u64;
-        disk.read_pieces(range.clone(), &mut buffer, &mut |piece| {
+        disk.read_raw_pieces(range.clone(), &mut buffer, &mut |piece| {
             let Some(rest) = expected.strip_prefix(piece) else { panic!("pieces of bytes {range:?} differ") };
             expected = rest;
             ControlFlow::Continue(())

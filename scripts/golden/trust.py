@@ -3,7 +3,7 @@
     scripts/golden/trust.py        needs veritysetup (cryptsetup-bin) and minisign; new keys are made each time
 
 Writes crates/trust/tests/golden/verity.txt, and into crates/trust/tests/golden/minisign/ a file, its signatures, the key
-that they are of and another one.
+that they are of, another one, and one with its secret.
 """
 
 import hashlib
@@ -64,8 +64,9 @@ def main():
     folder = GOLDEN / "minisign"
     folder.mkdir(exist_ok=True)
     file = folder / "file.txt"
-    file.write_text("ferrite-models 1\nmodel name=tiny version=1 bytes=1 root=" + "00" * 32 + "\n")
-    for key in ["own", "other"]:
+    file.write_text("ferrite-models 1\nmodel tiny 1 1 " + "00" * 32 + "\n")
+    # What signs in tests is a secret for nobody.
+    for key in ["own", "other", "secret"]:
         run("minisign", "-G", "-W", "-f", "-p", folder / f"{key}.pub", "-s", folder / f"{key}.key")
     for name, options in [("prehashed", ["-H"]), ("legacy", ["-l"])]:
         run("minisign", "-S", *options, "-s", folder / "own.key", "-m", file, "-t", "a trusted comment",

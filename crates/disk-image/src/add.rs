@@ -3,7 +3,7 @@
 use crate::{
     boot_partition,
     source::Source,
-    table::{ALIGNMENT_BYTES, MODEL_TYPE, Table},
+    table::{ALIGNMENT_BYTES, Table},
 };
 use anyhow::{Context, Result, bail, ensure};
 use gpt_disk_types::{GptPartitionEntry, GptPartitionType};
@@ -53,7 +53,7 @@ pub fn add(disk: &Path, files: &[Source]) -> Result<String> {
         // What was there before is no part of the file's last block.
         let end_bytes = source.length_bytes;
         write(end_bytes, &vec![0; (end_bytes.next_multiple_of(table.block_bytes) - end_bytes) as usize])?;
-        table.add(MODEL_TYPE, &source.name, start_bytes, source.length_bytes, digest.as_bytes())?;
+        table.add(source.ty, &source.name, start_bytes, source.length_bytes, digest.as_bytes())?;
         boot_args.push_str(&source.boot_arg(&digest));
     }
     boot_partition::add_to_config(&mut volume, &boot_args).with_context(context)?;

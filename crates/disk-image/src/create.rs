@@ -5,7 +5,7 @@ use crate::{
     layout::Layout,
     output::{CLUSTER_BYTES, Output},
     source::Source,
-    table::{ENTRIES, MODEL_TYPE, Table},
+    table::{ENTRIES, Table},
 };
 use anyhow::{Context, Result, ensure};
 use gpt_disk_types::GptPartitionType;
@@ -68,7 +68,7 @@ pub fn create(plan: &Plan<'_>) -> Result<String> {
     let mut table = Table::new(disk_guid, plan.block_bytes, disk_bytes);
     table.add(GptPartitionType::EFI_SYSTEM, "EFI System", boot_bytes, volume.len() as u64, &[])?;
     for ((file, start_bytes), digest) in plan.files.iter().zip(starts_bytes).zip(&digests) {
-        table.add(MODEL_TYPE, &file.name, start_bytes, file.length_bytes, digest.as_bytes())?;
+        table.add(file.ty, &file.name, start_bytes, file.length_bytes, digest.as_bytes())?;
     }
     output.write(0, &table.start())?;
     let mut end = table.end();

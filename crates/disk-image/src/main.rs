@@ -12,7 +12,7 @@
 //! | [`output`] | a file that appears when it is whole, raw or qcow2 |
 //! | [`qcow2`] | QEMU's format |
 //! | [`layout`] | which file has its place where |
-//! | [`source`], [`table`], [`boot_partition`] | the files of models and the names of their partitions; the partition table; the EFI system partition |
+//! | [`source`], [`table`], [`boot_partition`] | the files of models, what they are checked by, and the names of their partitions; the partition table; the EFI system partition |
 //! | [`guid`] | GUIDs that follow from contents |
 
 mod add;
@@ -40,7 +40,9 @@ partition. The same inputs give the same bytes. The second form adds models to a
                        /models/NAME.gguf: up to 35 lower-case letters, digits, '.', '_' and '-' (unless given:
                        the file's own name). FILE.sha256 beside it, if there is one, must be its checksum. Of a
                        model in several files, NAME-00001-of-00003.gguf and so on, all are taken from beside FILE
+                       FILE.verity beside it, if there is one, its tree of digests, becomes the next partition
   --lora FILE[:NAME]   this GGUF file is an adapter (LoRA); may be given again
+  --manifest FILE      this is the manifest of models, FILE.minisig beside it its signature
   --args TEXT          boot arguments, such as 'log=warn ferrite.serve=80'
   --spare SIZE         room for models that are added later, such as 4G (unless given: none)
   --block-size BYTES   logical blocks of 512 or 4096 bytes, as the disk's that it is written to (unless given: 512)
@@ -58,6 +60,7 @@ Exit status: 0 the disk is written; 1 it is not; 2 wrong arguments.
 struct Request {
     models: Vec<String>,
     adapters: Vec<String>,
+    manifest: Option<PathBuf>,
     added: Vec<String>,
     boot_args: String,
     spare_bytes: u64,
@@ -89,9 +92,10 @@ impl Request {
                     continue;
                 }
                 Arg::Short('o') | Arg::Long("output") => "output",
-                Arg::Long(name @ ("model" | "lora" | "args" | "spare" | "block-size" | "image" | "add")) => {
+                Arg::Long(
                     name
-                }
+                    @ ("model" | "lora" | "manifest" | "args" | "spare" | "block-size" | "image" | "add"),
+                ) => name,
                 other => bail!("unknown argument {other}; scripts/disk --help lists those that there are"),
             };
             let value = options.value().ok().filter(|value| !value.is_empty());
@@ -99,6 +103,7 @@ impl Request {
             match name {
                 "model" => request.models.push(value.into()),
                 "lora" => request.adapters.push(value.into()),
+                "manifest" => request.manifest = Some(value.into()),
                 "add" => request.added.push(value.into()),
                 "args" => request.boot_args = value.into(),
                 "spare" => {
@@ -121,7 +126,10 @@ impl Request {
     }
 
     fn check(&self) -> Result<()> {
-        let is_new = !(self.models.is_empty() && self.adapters.is_empty() && self.boot_args.is_empty())
+        let is_new = !(self.models.is_empty()
+            && self.adapters.is_empty()
+            && self.manifest.is_none()
+            && self.boot_args.is_empty())
             || self.spare_bytes > 0
             || self.block_bytes.is_some()
             || self.is_qcow2
@@ -152,7 +160,11 @@ impl Request {
             (None, Some(output), Some(image)) => create::create(&create::Plan {
                 image: &image,
                 boot_args: &self.boot_args,
-                files: &source::find(&self.models, &self.adapters)?,
+                files: &{
+                    let mut files = source::find(&self.models, &self.adapters)?;
+                    files.extend(self.manifest.as_deref().map(source::manifest).transpose()?);
+                    files
+                },
                 spare_bytes: self.spare_bytes,
                 block_bytes: self.block_bytes.unwrap_or(512),
                 output: &output,

@@ -1,6 +1,8 @@
 //! The files of models and adapters, and the names of their partitions.
 
+use crate::table::{MANIFEST_TYPE, MODEL_TYPE, TREE_TYPE};
 use anyhow::{Context, Result, bail, ensure};
+use gpt_disk_types::GptPartitionType;
 use sha2::{Digest, Sha256};
 use std::{
     fs::{self, File},
@@ -22,8 +24,12 @@ pub struct Source {
     pub path: PathBuf,
     /// The partition's name, which no other one has.
     pub name: String,
-    /// The file's length.
+    /// The file's length, that of the one behind it included.
     pub length_bytes: u64,
+    /// The partition's type.
+    pub ty: GptPartitionType,
+    /// A file whose bytes follow.
+    behind: Option<PathBuf>,
     /// The checksum that lies beside the file.
     sha256: Option<String>,
 }
@@ -145,9 +151,55 @@ fn add(sources: &mut Vec<Source>, path: &Path, name: Option<&str>, stem: &str, s
         path: path.into(),
         name,
         length_bytes: metadata.len(),
+        ty: MODEL_TYPE,
+        behind: None,
         sha256: checksum_beside(path)?,
     });
+    add_tree(sources)
+}
+
+/// A file beside another one, with this behind its name.
+fn beside(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(extension);
+    name.into()
+}
+
+/// Adds the tree of digests that lies beside the last file, if there is one.
+fn add_tree(sources: &mut Vec<Source>) -> Result<()> {
+    const SUFFIX: &str = ".verity";
+    let Some(Source { path, name, .. }) = sources.last() else { return Ok(()) };
+    let path = beside(path, SUFFIX);
+    let Ok(metadata) = fs::metadata(&path) else { return Ok(()) };
+    let stems = (0..).map(|number: usize| match number {
+        0 => name.clone(),
+        _ => format!("{}{number}", &name[..name.len().min(MAX_NAME - SUFFIX.len() - 3)]),
+    });
+    let name = |stem: String| format!("{}{SUFFIX}", &stem[..stem.len().min(MAX_NAME - SUFFIX.len())]);
+    let is_free = |name: &String| sources.iter().all(|source| source.name != *name);
+    let name = stems.map(name).find(is_free).context("there are more numbers than files")?;
+    let length_bytes = metadata.len();
+    sources.push(Source { path, name, length_bytes, ty: TREE_TYPE, behind: None, sha256: None });
     Ok(())
+}
+
+/// A manifest with its signature behind it.
+///
+/// # Errors
+/// If one of them is not there.
+pub fn manifest(path: &Path) -> Result<Source> {
+    let signature = beside(path, ".minisig");
+    let length = |path: &Path| -> Result<u64> {
+        Ok(fs::metadata(path).with_context(|| path.display().to_string())?.len())
+    };
+    Ok(Source {
+        path: path.into(),
+        name: "manifest".into(),
+        length_bytes: length(path)? + length(&signature)?,
+        ty: MANIFEST_TYPE,
+        behind: Some(signature),
+        sha256: None,
+    })
 }
 
 /// A name that was asked for, if the kernel calls it so.
@@ -195,7 +247,12 @@ impl Source {
     /// If it cannot be read, is not as long as it was, or has another checksum than lies beside it; what `write` says.
     pub fn read(&self, write: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<String> {
         let shown = self.path.display();
-        let mut file = File::open(&self.path).with_context(|| shown.to_string())?;
+        let open = |path: &PathBuf| File::open(path).with_context(|| path.display().to_string());
+        let behind = self.behind.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let mut file: Box<dyn Read> = Box::new(open(&self.path)?);
+        for behind in behind {
+            file = Box::new(file.chain(behind));
+        }
         let mut hash = Sha256::new();
         let mut piece = vec![0; PIECE_BYTES];
         let mut done_bytes = 0;

@@ -15,6 +15,12 @@ use std::{
 /// The type of partitions whose contents are one GGUF file from their first byte on.
 pub const MODEL_TYPE: GptPartitionType = GptPartitionType(guid!("9d863930-f46c-4049-8d8d-4d7d18c9bd38"));
 
+/// The type of partitions with the tree of digests of the file in the partition before, in dm-verity's format.
+pub const TREE_TYPE: GptPartitionType = GptPartitionType(guid!("adcbbc02-b7af-468d-af89-d3bcb84b60e9"));
+
+/// The type of the partition with the manifest of models and its signature.
+pub const MANIFEST_TYPE: GptPartitionType = GptPartitionType(guid!("1d6cac9f-7715-4cc2-b0a4-35dd7a578f8a"));
+
 /// What partitions begin at a multiple of.
 pub const ALIGNMENT_BYTES: u64 = 1 << 20;
 

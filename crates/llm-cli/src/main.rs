@@ -2,8 +2,8 @@
 //!
 //! Each subcommand is a module of [`commands`]; what several of them need is in [`model_file`],
 //! [`engine`], [`generation`], [`chat_format`], [`interrupt`], [`output`] and [`thread_pool`]. Options that the kernel's shell has too get their
-//! names and help from the engine's table ([`options`]). [`sockets`] connects the server to clients, `hub` fetches models, and [`split`] joins those
-//! that are in several files.
+//! names and help from the engine's table ([`options`]). [`sockets`] connects the server to clients, `hub` fetches models, [`split`] joins those
+//! that are in several files, and [`trees`] has what they are checked by.
 
 mod chat_format;
 mod commands;
@@ -21,6 +21,7 @@ mod sockets;
 mod split;
 mod synth;
 mod thread_pool;
+mod trees;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -75,6 +76,7 @@ enum Command {
     Convert(commands::convert::Arguments),
     Lora(commands::lora::Arguments),
     Merge(commands::merge::Arguments),
+    Sign(commands::sign::Arguments),
     Split(commands::split::Arguments),
     Pull(commands::pull::Arguments),
 }
@@ -106,6 +108,7 @@ fn main() -> ExitCode {
         Command::Convert(arguments) => commands::convert::run(&arguments),
         Command::Lora(arguments) => commands::lora::run(&arguments),
         Command::Merge(arguments) => commands::merge::run(&arguments),
+        Command::Sign(arguments) => commands::sign::run(&arguments),
         Command::Split(arguments) => commands::split::run(&arguments),
         Command::Pull(arguments) => commands::pull::run(&arguments),
     };

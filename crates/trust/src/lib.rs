@@ -14,12 +14,13 @@
 //! | `root` | the root of such a tree |
 //! | `logits` | a running hash of the logits that tokens are drawn from |
 //! | `sha256`, `canonical`, `fixed` | SHA-256 over whichever compression function suits the CPU; JSON with one spelling; bytes as it has them |
-//! | `hex` | bytes as hexadecimal digits |
+//! | `base64`, `hex` | bytes in Base64; bytes as hexadecimal digits |
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod base64;
 pub mod canonical;
 pub mod fixed;
 pub mod hex;

@@ -1,25 +1,22 @@
 //! [`Manifest`]: which files are to be trusted under which name, in a text that somebody signs.
 //!
-//! The first line is `ferrite-models 1`. Each other line is a word, then fields `KEY=VALUE` in any order, separated by spaces;
-//! empty lines and those that begin with `#` say nothing. What is not known is an error, as it could be a restriction.
+//! The first line is `ferrite-models 1`. Each other line is words separated by spaces; empty lines and those that begin with `#` say
+//! nothing. What is not known is an error, as it could be a restriction.
 //!
 //! | line | meaning |
 //! |---|---|
-//! | `model name=NAME version=N bytes=N root=HEX` | the file `NAME` in this version has this length and root; `salt=HEX`, `data-block=N` and `hash-block=N` tell how its tree was made, if not without salt and in blocks of 4096 bytes |
-//! | `minimum-version name=NAME version=N` | no lower version of `NAME` is trusted |
-//! | `revoked root=HEX` | no file with this root is trusted |
-//! | `revoked key=ID` | nothing signed with this key is trusted, not even this text |
+//! | `model NAME VERSION BYTES ROOT [SALT [DATA-BLOCK HASH-BLOCK]]` | the file `NAME` in this version, from 1, has this length and root; its tree was made with this salt, `-` if none, and blocks of these sizes, 4096 unless told |
+//! | `minimum-version NAME VERSION` | no lower version of `NAME` is trusted |
+//! | `revoked-root ROOT` | no file with this root is trusted |
+//! | `revoked-key ID` | nothing signed with this key is trusted, not even this text |
 
 use crate::{
-    Root, hex,
-    minisign::KeyId,
-    verity::{Superblock, SuperblockError},
+    Root,
+    hex::{self, Hex},
+    minisign::{self, KeyId, PublicKey, SignatureError},
+    verity::Superblock,
 };
-use alloc::{
-    string::{String, ToString},
-    vec,
-    vec::Vec,
-};
+use alloc::{string::String, vec, vec::Vec};
 use core::fmt;
 
 /// What the text begins with.
@@ -70,6 +67,54 @@ impl fmt::Display for ManifestError {
 
 impl core::error::Error for ManifestError {}
 
+/// Why a manifest is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ManifestFault {
+    /// There is none.
+    Missing,
+    /// It is no text with a signature behind it.
+    NotSigned,
+    /// Its signature is not in order.
+    Signature(SignatureError),
+    /// It revokes the key that it is signed with.
+    Revoked(KeyId),
+    /// What it says is not understood.
+    Text(ManifestError),
+}
+
+impl fmt::Display for ManifestFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("there is no manifest"),
+            Self::NotSigned => f.write_str("the manifest has no signature behind it"),
+            Self::Signature(error) => write!(f, "the manifest is not trusted: {error}"),
+            Self::Revoked(key) => write!(f, "the manifest revokes the key {key} that it is signed with"),
+            Self::Text(error) => error.fmt(f),
+        }
+    }
+}
+
+/// What a manifest says, and who has signed it.
+pub type Signed = Result<(Manifest, KeyId), ManifestFault>;
+
+/// Reads a manifest that has its signature behind it, and perhaps zeros behind that, if one of these keys has signed it.
+///
+/// # Errors
+/// Why it is not believed.
+#[inline(never)]
+pub fn read_signed(bytes: &[u8], keys: &[PublicKey]) -> Signed {
+    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    let text = str::from_utf8(&bytes[..end]).unwrap_or_default();
+    let start = text.find("untrusted comment:").ok_or(ManifestFault::NotSigned)?;
+    let (text, signature) = text.split_at(start);
+    let signed = minisign::verify(keys, text.as_bytes(), signature).map_err(ManifestFault::Signature)?;
+    let manifest = Manifest::parse(text).map_err(ManifestFault::Text)?;
+    match manifest.revokes_key(signed.key) {
+        true => Err(ManifestFault::Revoked(signed.key)),
+        false => Ok((manifest, signed.key)),
+    }
+}
+
 /// Why a file is not to be trusted although it is in a signed manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -95,60 +140,10 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The fields of a line.
-#[derive(Default)]
-struct Fields<'t> {
-    name: Option<&'t str>,
-    root: Option<Root>,
-    key: Option<KeyId>,
-    salt: Option<Vec<u8>>,
-    /// In the order of [`NUMBERS`].
-    numbers: [Option<u64>; NUMBERS.len()],
-}
+const A_ROOT: &str = "a root of 64 hexadecimal digits";
 
-const NUMBERS: [&str; 4] = ["version", "bytes", "data-block", "hash-block"];
-
-impl<'t> Fields<'t> {
-    fn parse(words: core::str::SplitAsciiWhitespace<'t>) -> Result<Self, &'static str> {
-        let mut fields = Self::default();
-        for word in words {
-            let (key, value) = word.split_once('=').ok_or("fields KEY=VALUE")?;
-            let is_first = match key {
-                "name" => {
-                    let is_safe = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());
-                    let name = is_safe.then_some(value).ok_or("a name without spaces")?;
-                    fields.name.replace(name).is_none()
-                }
-                "root" => {
-                    let root = Root::parse(value).ok_or("a root of 64 hexadecimal digits")?;
-                    fields.root.replace(root).is_none()
-                }
-                "key" => {
-                    let key = KeyId::parse(value).ok_or("a key id of up to 16 hexadecimal digits")?;
-                    fields.key.replace(key).is_none()
-                }
-                "salt" => {
-                    const EXPECTED: &str = "a salt of up to 256 bytes in hexadecimal digits";
-                    let mut salt = vec![0; (value.len() / 2).min(256)];
-                    if !hex::parse(value, &mut salt) {
-                        return Err(EXPECTED);
-                    }
-                    fields.salt.replace(salt).is_none()
-                }
-                _ => {
-                    let place = NUMBERS.iter().position(|known| *known == key);
-                    let place = place
-                        .ok_or("name, version, bytes, root, salt, data-block, hash-block or key before =")?;
-                    let number = value.parse().map_err(|_| "a number")?;
-                    fields.numbers[place].replace(number).is_none()
-                }
-            };
-            if !is_first {
-                return Err("each field once");
-            }
-        }
-        Ok(fields)
-    }
+fn number(word: &str) -> Option<u64> {
+    word.parse().ok()
 }
 
 impl Manifest {
@@ -164,6 +159,7 @@ impl Manifest {
         Ok(manifest)
     }
 
+    #[inline(never)]
     fn add(&mut self, line: usize, text: &str) -> Result<(), &'static str> {
         if line == 1 {
             return if text == FIRST_LINE { Ok(()) } else { Err(FIRST_LINE) };
@@ -174,59 +170,45 @@ impl Manifest {
         if text.is_empty() || text.starts_with('#') {
             return Ok(());
         }
-        let mut words = text.split_ascii_whitespace();
-        let kind = words.next();
-        match (kind, Fields::parse(words)?) {
-            (
-                Some("model"),
-                Fields {
-                    name: Some(name),
-                    root: Some(root),
-                    key: None,
-                    salt,
-                    numbers: [Some(version), Some(bytes), data_block, hash_block],
-                },
-            ) => {
+        let mut words = [""; 8];
+        let mut rest = text.split_ascii_whitespace();
+        for word in &mut words {
+            *word = rest.next().unwrap_or("");
+        }
+        if rest.next().is_some() {
+            return Err("at most 8 words");
+        }
+        match words {
+            ["model", name, version, bytes, root, salt, data_block, hash_block] => {
                 let mut superblock = Superblock::new(0);
-                for (block_bytes, field) in [data_block, hash_block]
-                    .into_iter()
-                    .zip([&mut superblock.data_block_bytes, &mut superblock.hash_block_bytes])
-                {
-                    if let Some(bytes) = block_bytes {
-                        *field = u32::try_from(bytes).unwrap_or(0);
+                for (number, word) in [data_block, hash_block].into_iter().enumerate() {
+                    if !word.is_empty() {
+                        let size = word.parse().map_err(|_| "a size of blocks")?;
+                        *[&mut superblock.data_block_bytes, &mut superblock.hash_block_bytes][number] = size;
                     }
                 }
-                superblock.salt = salt.unwrap_or_default();
+                if !matches!(salt, "" | "-") {
+                    superblock.salt = vec![0; salt.len() / 2];
+                    if !hex::parse(salt, &mut superblock.salt) {
+                        return Err("a salt in hexadecimal digits, or -");
+                    }
+                }
+                let version = number(version).filter(|&version| version > 0).ok_or("a version, from 1")?;
+                let bytes: u64 = number(bytes).ok_or("a length in bytes")?;
+                let root = Root::parse(root).ok_or(A_ROOT)?;
                 superblock.n_data_blocks =
                     bytes.div_ceil(u64::from(superblock.data_block_bytes).max(1)).max(1);
-                match Superblock::parse(&superblock.to_bytes()) {
-                    Ok(_) => {}
-                    Err(SuperblockError::BlockCount(_)) => return Err("fewer bytes"),
-                    Err(_) => return Err("blocks of a power of two from 512 to 524288 bytes"),
-                }
-                self.entries.push(Entry { name: name.to_string(), version, bytes, root, superblock });
+                superblock.check().map_err(|_| "blocks, salt and length of a tree")?;
+                self.entries.push(Entry { name: name.into(), version, bytes, root, superblock });
             }
-            (
-                Some("minimum-version"),
-                Fields {
-                    name: Some(name),
-                    root: None,
-                    key: None,
-                    salt: None,
-                    numbers: [Some(version), None, None, None],
-                },
-            ) => self.minimums.push((name.to_string(), version)),
-            (
-                Some("revoked"),
-                Fields { name: None, root, key, salt: None, numbers: [None, None, None, None] },
-            ) if root.is_some() != key.is_some() => {
-                self.revoked_roots.extend(root);
-                self.revoked_keys.extend(key);
+            ["minimum-version", name, version, "", ..] => {
+                self.minimums.push((name.into(), number(version).ok_or("a version, from 1")?));
             }
-            _ => {
-                return Err("model name= version= bytes= root=, \
-                     minimum-version name= version=, revoked root= or revoked key=");
+            ["revoked-root", root, "", ..] => self.revoked_roots.push(Root::parse(root).ok_or(A_ROOT)?),
+            ["revoked-key", key, "", ..] => {
+                self.revoked_keys.push(KeyId::parse(key).ok_or("a key id of up to 16 hexadecimal digits")?);
             }
+            _ => return Err("model, minimum-version, revoked-root or revoked-key with its words"),
         }
         Ok(())
     }
@@ -256,16 +238,19 @@ impl Manifest {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, version, bytes, root, superblock } = self;
-        write!(f, "model name={name} version={version} bytes={bytes} root={root}")?;
+        write!(f, "model {name} {version} {bytes} {root}")?;
         let usual = Superblock::new(0);
-        if !superblock.salt.is_empty() {
-            write!(f, " salt={}", hex::Hex(&superblock.salt))?;
+        let blocks = [superblock.data_block_bytes, superblock.hash_block_bytes];
+        let is_usual = blocks == [usual.data_block_bytes, usual.hash_block_bytes];
+        if is_usual && superblock.salt.is_empty() {
+            return Ok(());
         }
-        if superblock.data_block_bytes != usual.data_block_bytes {
-            write!(f, " data-block={}", superblock.data_block_bytes)?;
+        match superblock.salt.is_empty() {
+            true => f.write_str(" -")?,
+            false => write!(f, " {}", Hex(&superblock.salt))?,
         }
-        if superblock.hash_block_bytes != usual.hash_block_bytes {
-            write!(f, " hash-block={}", superblock.hash_block_bytes)?;
+        if !is_usual {
+            write!(f, " {} {}", blocks[0], blocks[1])?;
         }
         Ok(())
     }
@@ -284,19 +269,22 @@ mod tests {
     #[test]
     fn a_line_says_what_an_entry_is() {
         let lines = std::format!(
-            "# mine\n\nmodel  bytes=10000 name=a version=2 root={ROOT}\n\
-             model name=b version=1 bytes=1 root={ROOT} salt=00ff data-block=1024 hash-block=512\n"
+            "# mine\n\nmodel  a 2 10000 {ROOT}\nmodel b 1 1 {ROOT} 00ff 1024 512\nmodel c 1 1 {ROOT} - 512 4096\n\
+             model d 1 1 {ROOT} 11\n"
         );
         let manifest = parse(&lines).ok().unwrap();
-        let [a, b] = &manifest.entries[..] else { panic!() };
+        let [a, b, c, d] = &manifest.entries[..] else { panic!() };
         assert_eq!((&*a.name, a.version, a.bytes, a.superblock.n_data_blocks), ("a", 2, 10_000, 3));
         assert_eq!(a.root.to_string(), ROOT);
         let Superblock { data_block_bytes: 1024, hash_block_bytes: 512, n_data_blocks: 1, .. } = b.superblock
         else {
             panic!()
         };
-        assert_eq!(b.superblock.salt, [0, 255]);
-        for entry in [a, b] {
+        assert_eq!(
+            (&b.superblock.salt[..], &c.superblock.salt[..], &d.superblock.salt[..]),
+            (&[0, 255][..], &[][..], &[17][..])
+        );
+        for entry in [a, b, c, d] {
             assert!(parse(&entry.to_string()).ok().unwrap().entries == [entry.clone()], "{entry}");
         }
     }
@@ -305,10 +293,8 @@ mod tests {
     fn versions_below_the_minimum_and_revoked_roots_are_refused() {
         let revoked = ROOT.replace("00", "01");
         let manifest = parse(&std::format!(
-            "model name=a version=2 bytes=1 root={ROOT}\nmodel name=a version=3 bytes=1 root={ROOT}\n\
-             model name=b version=1 bytes=1 root={revoked}\nmodel name=c version=0 bytes=1 root={ROOT}\n\
-             minimum-version name=a version=3\nminimum-version name=a version=1\n\
-             revoked root={revoked}\nrevoked key=0123456789ABCDEF"
+            "model a 2 1 {ROOT}\nmodel a 3 1 {ROOT}\nmodel b 1 1 {revoked}\nmodel c 1 1 {ROOT}\n\
+             minimum-version a 3\nminimum-version a 1\nrevoked-root {revoked}\nrevoked-key 0123456789ABCDEF"
         ));
         let manifest = manifest.ok().unwrap();
         let checks: Vec<_> = manifest.entries.iter().map(|entry| manifest.check(entry)).collect();
@@ -323,21 +309,22 @@ mod tests {
     fn what_is_not_known_is_an_error_with_its_line() {
         for wrong in [
             "model",
-            "model name=a version=1 bytes=1",
-            "model name=a version=1 bytes=1 root=00",
-            &std::format!("model name=a version=1 bytes=1 root={ROOT} name=b"),
-            &std::format!("model name=a version=1 bytes=1 root={ROOT} until=2030"),
-            &std::format!("model name=a version=1 bytes=1 root={ROOT} data-block=1000"),
-            &std::format!("model name=a version=1 bytes=1 root={ROOT} hash-block=0"),
-            &std::format!("model name=a version=1 bytes=1 root={ROOT} salt=0"),
-            &std::format!("model name=a version=-1 bytes=1 root={ROOT}"),
-            &std::format!("model name=a version=1 bytes=18446744073709551615 root={ROOT}"),
-            "minimum-version name=a",
-            "revoked",
-            "revoked key=10112233445566778",
-            &std::format!("revoked key=0123456789ABCDEF root={ROOT}"),
-            "forbidden name=a",
-            "model name",
+            "model a 1 1",
+            "model a 1 1 00",
+            &std::format!("model a 1 1 {ROOT} - 4096 4096 until-2030"),
+            &std::format!("model a 1 1 {ROOT} - 1000 4096"),
+            &std::format!("model a 1 1 {ROOT} - 4096 0"),
+            &std::format!("model a 1 1 {ROOT} 0"),
+            &std::format!("model a 1 1 {ROOT} {}", "00".repeat(257)),
+            &std::format!("model a 0 1 {ROOT}"),
+            &std::format!("model a -1 1 {ROOT}"),
+            &std::format!("model a 1 18446744073709551615 {ROOT}"),
+            "minimum-version a",
+            "minimum-version a 1 2",
+            "revoked-root",
+            "revoked-root 00",
+            "revoked-key 10112233445566778",
+            "forbidden a",
         ] {
             let error = parse(&std::format!("# one\n{wrong}")).err().unwrap();
             assert_eq!(error.line, 3, "{wrong}");

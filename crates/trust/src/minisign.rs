@@ -4,9 +4,11 @@
 //! A signature is a file of four lines: a comment that nothing vouches for; the signature of the file or, as is usual today, of
 //! its BLAKE2b-512 digest; a trusted comment; the signature of both. It tells of which key it is by the key's id.
 
-use crate::signature;
-use alloc::vec::Vec;
-use base64ct::{Base64, Encoding};
+use crate::{
+    base64,
+    signature::{self, SigningKey},
+};
+use alloc::{format, string::String, vec::Vec};
 use blake2::{Blake2b512, Digest};
 use core::fmt;
 
@@ -39,7 +41,7 @@ impl KeyId {
 }
 
 /// What signatures are checked by.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey {
     /// Its id.
     pub id: KeyId,
@@ -75,11 +77,11 @@ impl core::error::Error for SignatureError {}
 /// The bytes of a line in Base64, if they are `N`.
 fn decode<const N: usize>(line: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    let decoded = Base64::decode(line.trim_end(), &mut bytes).ok()?;
-    (decoded.len() == N).then_some(bytes)
+    base64::decode(line.trim_end(), &mut bytes).then_some(bytes)
 }
 
 impl PublicKey {
+    #[inline(never)]
     /// Reads a key: minisign's file, or only the line of it that is the key.
     pub fn parse(text: &str) -> Option<Self> {
         let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
@@ -88,6 +90,66 @@ impl PublicKey {
         let (id, key) = rest.split_first_chunk::<8>()?;
         let is_known = algorithm == LEGACY;
         is_known.then_some(Self { id: KeyId(*id), key: key.try_into().ok()? })
+    }
+}
+
+/// Length of what is in the file of a secret key: algorithms, how the password is made a key, id, seed, public key, checksum.
+const SECRET_KEY_BYTES: usize = 158;
+const KEY_DERIVATION_AT: usize = 2;
+
+/// What files are signed with.
+pub struct SecretKey {
+    id: KeyId,
+    key: SigningKey,
+}
+
+impl SecretKey {
+    /// The key with this id that follows from a [seed](SigningKey::new).
+    pub fn new(id: KeyId, seed: &[u8; 32]) -> Self {
+        Self { id, key: SigningKey::new(seed) }
+    }
+
+    /// Reads minisign's file with a key that has no password.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = decode::<SECRET_KEY_BYTES>(text.lines().nth(1)?)?;
+        let is_plain = bytes[KEY_DERIVATION_AT..][..2] == [0, 0];
+        is_plain.then(|| Self::from_bytes(&bytes)).flatten()
+    }
+
+    /// Reads what is in minisign's file, when it has been decrypted.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        const ID_AT: usize = 54;
+        let bytes: &[u8; SECRET_KEY_BYTES] = bytes.try_into().ok()?;
+        let (id, seed) = bytes[ID_AT..].split_first_chunk()?;
+        let key = Self::new(KeyId(*id), seed.first_chunk()?);
+        // The public key follows.
+        let is_sound = bytes.starts_with(LEGACY) && seed[32..].starts_with(&key.key.public_key());
+        is_sound.then_some(key)
+    }
+
+    /// What its signatures are checked by.
+    pub fn public_key(&self) -> PublicKey {
+        PublicKey { id: self.id, key: self.key.public_key() }
+    }
+
+    /// The signature of a file, whose BLAKE2b-512 digest is what is signed. A comment must have no line end in it.
+    pub fn sign(&self, file: &[u8], comment: &str) -> String {
+        let signature = self.key.sign(&Blake2b512::digest(file));
+        let global = self.key.sign(&[&signature[..], comment.as_bytes()].concat());
+        let line = [PREHASHED, &self.id.0, &signature].concat();
+        format!(
+            "untrusted comment: signature by key {}\n{}\ntrusted comment: {comment}\n{}\n",
+            self.id,
+            base64::encode(&line),
+            base64::encode(&global),
+        )
+    }
+}
+
+/// The line of minisign's file that is the key.
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&base64::encode(&[LEGACY, &self.id.0, &self.key].concat()))
     }
 }
 
@@ -104,6 +166,7 @@ pub struct Signed<'s> {
 ///
 /// # Errors
 /// If the signature is none, of another key, or not of this file.
+#[inline(never)]
 pub fn verify<'s>(
     keys: &[PublicKey],
     file: &[u8],
@@ -171,6 +234,25 @@ mod tests {
         }
         let comment = PREHASHED_SIGNATURE.replace("a trusted", "another trusted");
         assert_eq!(verify(&[own()], FILE, &comment), Err(SignatureError::Comment(own().id)));
+    }
+
+    #[test]
+    fn what_is_signed_here_is_verified() {
+        let key = SecretKey::new(KeyId(*b"an id..."), &[7; 32]);
+        let public = PublicKey::parse(&key.public_key().to_string()).unwrap();
+        assert!(public == key.public_key());
+        let signature = key.sign(FILE, "now");
+        assert_eq!(verify(&[public], FILE, &signature), Ok(Signed { key: public.id, comment: "now" }));
+        assert!(verify(&[public], &FILE[1..], &signature).is_err());
+        let text = include_str!("../tests/golden/minisign/secret.key");
+        let secret = SecretKey::parse(text).unwrap();
+        let public = PublicKey::parse(include_str!("../tests/golden/minisign/secret.pub")).unwrap();
+        assert!(secret.public_key() == public);
+        assert!(SecretKey::parse(&text.replace("RW", "RX")).is_none());
+        assert_eq!(
+            own().to_string(),
+            include_str!("../tests/golden/minisign/own.pub").lines().nth(1).unwrap()
+        );
     }
 
     #[test]

@@ -362,6 +362,8 @@ pub struct ModelMetadata {
     pub path: String,
     /// [Identity](crate::storage::Disk::identity) of the disk that it was read from.
     pub disk_identity: u64,
+    /// What stands for all bytes of the model, if somebody vouches for it and they were checked as they were read.
+    pub root: Option<trust::Root>,
     /// The family, such as `llama`.
     pub architecture: String,
     /// The type of most weights, as ggml calls it.

@@ -1,6 +1,6 @@
 //! Disks as named models.
 //!
-//! Every disk is a file, `/models/<name>.gguf`. The name is a partition's label, or else the model's own, `general.name`, in
+//! Every disk is a file, `/models/<name>.gguf`. The name is the one that it was signed under, a partition's label, or else the model's own, `general.name`, in
 //! lower-case letters, digits and `. _ -`, or the disk's serial where there is none to be read; a name that
 //! is taken gets `-2`, `-3`. Finding the names reads no more of a disk than the GGUF header. A model may be on several
 //! disks, each with a part of it.
@@ -16,12 +16,15 @@ use core::ops::{ControlFlow, Range};
 use llm::gguf::{Gguf, GgufError, Split, split::places};
 use llm::model::Adapter;
 use llm::quant::GgmlType;
-use trust::sha256::{Compress, Sha256};
+use trust::{
+    Root,
+    sha256::{Compress, Sha256},
+};
 
 use super::{BackendError, Progress, error::Sha256Digest};
 use crate::{
     memory::pool::{GRANULE_BYTES, Pool, Region},
-    storage::{Change, Disk, Disks, MIN_PIECES_BYTES, PATIENCE_US, ReadError},
+    storage::{Change, Disk, Disks, MIN_PIECES_BYTES, PATIENCE_US, ReadError, Standing, is_proof},
 };
 
 /// The folder that all models are in.
@@ -69,6 +72,8 @@ pub struct ModelFile {
     /// The places among the [files](Catalog::files) of the disks that the model is on, in the order of its parts: for most
     /// its own alone.
     pub parts: Vec<usize>,
+    /// Whether somebody vouches for it, and for all of its parts, so that it is checked as it is read.
+    pub is_verified: bool,
     /// What the header says, or what is wrong with it.
     pub header: Result<Header, BackendError>,
     /// The name that the path was made of.
@@ -230,7 +235,8 @@ impl Catalog {
         let mut named = Vec::new();
         for (disk, header) in self.disks.iter().zip(headers) {
             let name = header.as_ref().ok().and_then(|header| header.name.as_deref());
-            let stem = [disk.label(), name.unwrap_or_default(), disk.serial()]
+            let sealed = disk.seal().map_or("", |seal| &seal.name);
+            let stem = [sealed, disk.label(), name.unwrap_or_default(), disk.serial()]
                 .into_iter()
                 .map(path_safe)
                 .find(|stem| !stem.is_empty())
@@ -257,8 +263,10 @@ impl Catalog {
                 path
             });
             let (serial, length_bytes) = (disk.serial().to_owned(), disk.length_bytes());
+            let sealed = disk.seal().is_some();
             let (disk, disk_identity) = (disk.index(), disk.identity());
-            ModelFile { path, disk, disk_identity, length_bytes, parts: Vec::new(), header, stem, serial }
+            let (parts, is_verified) = (Vec::new(), sealed);
+            ModelFile { path, disk, disk_identity, length_bytes, parts, is_verified, header, stem, serial }
         });
         self.files = files.collect();
         parts::join(&mut self.files);
@@ -271,6 +279,7 @@ impl Catalog {
         const HURRIED_US: u64 = 100_000;
         const LEAST_US: u64 = 20_000;
         self.disks.iter_mut().for_each(Disk::refresh);
+        self.disks.establish_trust();
         let was_silent: Vec<_> = self.disks.iter().map(Disk::is_silent).collect();
         let numbers: Vec<_> = self.disks.iter().map(Disk::index).collect();
         let mut read = |disk: usize, patience_us: u64| {
@@ -402,10 +411,10 @@ impl Catalog {
         let mut beginnings = Vec::new();
         for &part in &parts {
             let header_bytes = self.with_disk_header(part, |gguf| Ok(gguf.data_offset()))?;
-            let disk = &mut self.disks[part];
-            let mut beginning = reserve(self.pool, header_bytes.min(disk.length_bytes()))?;
-            disk.read_at(0, &mut beginning).map_err(|error| BackendError::read(disk.index(), error))?;
-            beginnings.push((beginning, disk.length_bytes()));
+            let file_bytes = self.disks[part].length_bytes();
+            let mut beginning = reserve(self.pool, header_bytes.min(file_bytes))?;
+            self.read_at(part, &mut beginning)?;
+            beginnings.push((beginning, file_bytes));
         }
         let headers = beginnings.iter().map(|(beginning, file_bytes)| Gguf::parse(beginning, *file_bytes));
         let headers = headers.collect::<Result<Vec<_>, _>>()?;
@@ -436,15 +445,20 @@ impl Catalog {
         disk: usize,
         look: &mut dyn FnMut(&Gguf<'_>) -> Result<(), BackendError>,
     ) -> Result<(), BackendError> {
-        let disk = &mut self.disks[disk];
-        let file_bytes = disk.length_bytes();
+        let file_bytes = self.disks[disk].length_bytes();
         if file_bytes == 0 {
             return Err(BackendError::EmptyDisk);
         }
         let mut given_bytes = file_bytes.min(HEADER_BYTES);
+        if let Standing::Proof = self.disks[disk].standing() {
+            return Err(BackendError::Proof);
+        }
         loop {
             let mut beginning = reserve(self.pool, given_bytes)?;
-            disk.read_at(0, &mut beginning).map_err(|error| BackendError::read(disk.index(), error))?;
+            self.read_at(disk, &mut beginning)?;
+            if is_proof(&beginning) {
+                return Err(BackendError::Proof);
+            }
             match Gguf::parse(&beginning, file_bytes) {
                 Ok(gguf) => return look(&gguf),
                 Err(GgufError::Truncated { needed_bytes, .. }) if given_bytes < file_bytes => {
@@ -455,9 +469,26 @@ impl Catalog {
         }
     }
 
-    /// The disk with the file at this place, or its part.
-    pub fn disk(&mut self, file: usize) -> &mut Disk {
-        &mut self.disks[file]
+    /// Fills `buffer` with the beginning of what is on the disk at this place: a file, or its part.
+    ///
+    /// # Errors
+    /// If the disk fails, or what it holds is not trusted.
+    pub fn read_at(&mut self, file: usize, buffer: &mut [u8]) -> Result<(), BackendError> {
+        let read = self.disks.read_at(file, 0, buffer);
+        read.map_err(|error| BackendError::of_disk(&self.disks[file], error))
+    }
+
+    /// The disks, of which that at a file's place has the file, or its part.
+    pub fn disks_mut(&mut self) -> &mut Disks {
+        &mut self.disks
+    }
+
+    /// Who vouches for a file, and for all of its parts; `None` if nothing is checked, or one of them is not trusted.
+    pub fn root(&mut self, file: usize) -> Option<Root> {
+        let parts = self.files()[file].parts.clone();
+        let root = |part: usize| self.disks[part].seal().map(|seal| seal.root);
+        let roots: Option<Vec<Root>> = parts.into_iter().map(root).collect();
+        roots.map(|roots| Root::of_parts(self.sha256, &roots))
     }
 
     /// SHA-256 of what is on the disk at this place: a file, or its part.
@@ -471,21 +502,20 @@ impl Catalog {
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Sha256Digest, BackendError> {
         const BUFFER_BYTES: u64 = 4 << 20;
-        let disk = &mut self.disks[file];
-        let total_bytes = disk.length_bytes();
+        let total_bytes = self.disks[file].length_bytes();
         let mut buffer = reserve(self.pool, total_bytes.clamp(MIN_PIECES_BYTES as u64, BUFFER_BYTES))?;
         let mut hash = Sha256::new(self.sha256);
         let start_us = clock_us();
         let mut done_bytes = 0;
         let mut end = ControlFlow::Continue(());
-        let read = disk.read_pieces(0..total_bytes, &mut buffer, &mut |piece| {
+        let read = self.disks.read_pieces(file, 0..total_bytes, &mut buffer, &mut |piece| {
             hash.update(piece);
             done_bytes += piece.len() as u64;
             let elapsed_us = clock_us().saturating_sub(start_us);
             end = progress(Progress { done_bytes, total_bytes, elapsed_us });
             end
         });
-        read.map_err(|error| BackendError::read(disk.index(), error))?;
+        read.map_err(|error| BackendError::of_disk(&self.disks[file], error))?;
         if end.is_break() {
             return Err(BackendError::Cancelled);
         }

@@ -12,7 +12,7 @@ use llm::tokenizer::TokenizerError;
 
 use super::catalog::{FOLDER, PartError};
 use crate::memory::pool::Shortage;
-use crate::storage::{ReadError, Undriven};
+use crate::storage::{Disk, Distrust, ReadError, Standing, Undriven};
 
 /// What went wrong, as one line: what is wrong and, where that helps, what is expected.
 #[derive(Debug)]
@@ -87,6 +87,8 @@ pub enum BackendError {
     },
     /// The disk holds nothing.
     EmptyDisk,
+    /// The disk holds what others are checked by.
+    Proof,
     /// The file is an adapter, and no model.
     IsAdapter,
     /// The file is no adapter.
@@ -111,6 +113,8 @@ pub enum BackendError {
         /// Why.
         error: ReadError,
     },
+    /// What the disk holds is not trusted.
+    Distrusted(Box<Distrust>),
     /// The disk is no model by itself.
     Part(PartError),
     /// The file's format is broken.
@@ -236,6 +240,16 @@ impl fmt::Debug for Sha256Digest {
 }
 
 impl BackendError {
+    /// What a read of a disk came to, checked or not.
+    pub fn of_disk(disk: &Disk, error: ReadError) -> Self {
+        match disk.standing() {
+            Standing::Distrusted(distrust) if matches!(error, ReadError::Distrusted) => {
+                Self::Distrusted(Box::new(**distrust))
+            }
+            _ => Self::read(disk.index(), error),
+        }
+    }
+
     /// What a read of the disk with this number came to.
     pub fn read(disk: usize, error: ReadError) -> Self {
         match error {
@@ -334,6 +348,7 @@ impl fmt::Display for BackendError {
             }
             Self::InFile { path, cause } => write!(f, "{path}: {cause}"),
             Self::EmptyDisk => f.write_str("the disk is empty, expected a GGUF file"),
+            Self::Proof => f.write_str("no model: it holds what models are checked by"),
             Self::IsAdapter => {
                 f.write_str("the file is an adapter, expected a model; `--lora NAME` changes a model by it")
             }
@@ -361,6 +376,7 @@ impl fmt::Display for BackendError {
                 f.write_str("; `disks rescan` tries it anew")
             }
             Self::Read { error, .. } => error.fmt(f),
+            Self::Distrusted(distrust) => distrust.fmt(f),
             Self::Part(error) => error.fmt(f),
             Self::Gguf(error) => error.fmt(f),
             #[cfg(feature = "llm-transformer")]

@@ -253,8 +253,9 @@ impl TransformerBackend {
         let (packer_of_all, buffer, workers) = (&mut packer, &mut memory[..], &engine.workers);
         let mut reader = Reader { packer: packer_of_all, buffer, workers, clock_us, progress, start_us };
         for (&part, place) in parts.iter().zip(&places) {
-            reader.read(self.catalog.disk(part), place.clone(), &mut weights)?;
+            reader.read(self.catalog.disks_mut(), part, place.clone(), &mut weights)?;
         }
+        let root = self.catalog.root(file);
         let weights = packer.finish(weights);
         let mut model = LoadedModel::load(weights, memory, places, runner_options, engine)?;
         let adapters = adapters::take_in(&mut self.catalog, self.machine.pool, &mut model)?;
@@ -277,6 +278,7 @@ impl TransformerBackend {
             metadata: ModelMetadata {
                 path: path.into(),
                 disk_identity,
+                root,
                 quantisation: header.quantisation().into(),
                 architecture: header.architecture,
                 n_params: header.n_params,

@@ -1,7 +1,7 @@
 //! All disks of the machine, and what is plugged in besides.
 
 use super::{
-    BlockDevice, Disk, FileFacts, Undriven, fills, number_disks,
+    BlockDevice, Disk, FileFacts, Trust, Undriven, fills, number_disks,
     partition::{DividedDisk, Look, look},
 };
 use crate::pci;
@@ -46,7 +46,9 @@ pub struct Found {
 #[derive(Default)]
 pub struct Disks {
     /// In the order of their numbers.
-    list: Vec<Disk>,
+    pub(super) list: Vec<Disk>,
+    /// Who is believed that files are what they should be; nobody needs to be if it is `None`.
+    pub(super) trust: Option<Trust>,
     /// Those whose partitions are in the list.
     divided: Vec<DividedDisk>,
     undriven: Vec<Undriven>,
@@ -452,16 +454,16 @@ mod tests {
         assert_eq!(shown(&disks), expected);
         assert_eq!(disks.divided()[0].entries().len(), 3);
         let mut sector = [0; 512];
-        disks[2].read_at(0, &mut sector).unwrap();
+        disks[2].read_raw_at(0, &mut sector).unwrap();
         assert_eq!(sector, [0x41; 512]);
         let mut last = Vec::new();
         let mut take = |piece: &[u8]| {
             last.extend_from_slice(piece);
             core::ops::ControlFlow::Continue(())
         };
-        disks[0].read_pieces(512..1024, &mut [0; 8192], &mut take).unwrap();
+        disks[0].read_raw_pieces(512..1024, &mut [0; 8192], &mut take).unwrap();
         assert_eq!(last, [0x91; 512]);
-        let past = disks[0].read_at(1000, &mut [0; 25]);
+        let past = disks[0].read_raw_at(1000, &mut [0; 25]);
         assert!(matches!(past, Err(crate::storage::ReadError::OutOfRange { capacity_bytes: 1024, .. })));
         let identities = |disks: &Disks| disks.iter().map(Disk::identity).collect::<Vec<_>>();
         let before = identities(&disks);

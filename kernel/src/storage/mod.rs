@@ -2,7 +2,8 @@
 //!
 //! A [`BlockDevice`] reads bytes at any offset into any buffer; [`Disk`] is one that the machine
 //! has, together with what the host told about the file on it, [`Disks`] are all of them. A [`DividedDisk`] has a
-//! table of partitions, each of which is a disk in its place. Real devices are made of [`sectors`]; [`MemoryDisk`] and [`FaultyDisk`] stand in for them in tests. [`Undriven`] is what may
+//! table of partitions, each of which is a disk in its place. Real devices are made of [`sectors`]; [`MemoryDisk`] and [`FaultyDisk`] stand in for them in tests. [`Trust`] is
+//! who is believed that a file is the one it should be; [`Disks::read_at`] and [`Disks::read_pieces`] then check what they read. [`Undriven`] is what may
 //! have disks that this kernel cannot read. What the bytes mean is for the layer above.
 
 mod disks;
@@ -11,6 +12,10 @@ mod gpt;
 mod memory_disk;
 mod partition;
 pub mod sectors;
+mod trust;
+#[cfg(test)]
+mod trust_tests;
+mod verified;
 
 pub use crate::undriven::{Undriven, virtio_type_of_pci};
 pub use disks::{Change, DiskBus, Disks, Found, Vanished};
@@ -18,6 +23,8 @@ pub use faulty_disk::FaultyDisk;
 pub use gpt::{Entry, Fault as PartitionFault};
 pub use memory_disk::MemoryDisk;
 pub use partition::DividedDisk;
+pub use trust::{Distrust, Mode, Standing, Trust, TrustSettings, is_proof};
+pub use verified::{Seal, Verified};
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{
@@ -161,6 +168,10 @@ pub enum ReadError {
     Interrupted,
     /// The device asked for a reset or broke the rules, and what it was asked for is lost.
     Broken,
+    /// What it holds is not trusted: see [`Disk::standing`].
+    Distrusted,
+    /// The heap has no room for what is read.
+    NoRoom,
     /// The device has not stopped or started when it was told to: see [`Disk::is_lost`].
     Lost {
         /// The memory that it may still write to, which is nobody's for ever.
@@ -192,6 +203,8 @@ impl fmt::Display for ReadError {
                 f.write_str("the disk is another one now or has another size; disks rescan looks for it anew")
             }
             Self::Interrupted => f.write_str("stopped"),
+            Self::Distrusted => f.write_str("what the disk holds is not trusted"),
+            Self::NoRoom => f.write_str("the heap has no room for what is read of the disk"),
             Self::Broken => f.write_str("the disk has failed and had to be reset"),
             Self::Lost { lent_bytes: 0 } => f.write_str("the disk does not start again"),
             Self::Lost { lent_bytes } => write!(
@@ -233,12 +246,13 @@ pub struct Disk {
     identity: u64,
     device: Box<dyn BlockDevice>,
     file: Option<FileFacts>,
+    standing: Standing,
 }
 
 impl Disk {
     /// A disk with number `index`, and what the host says about the file on it.
     pub fn new(index: usize, device: Box<dyn BlockDevice>, file: Option<FileFacts>) -> Self {
-        Self { index, identity: unused_identity(), device, file }
+        Self { index, identity: unused_identity(), device, file, standing: Standing::Unchecked }
     }
 
     /// Tells the disk from all others that were ever there, also under the same number or with the same serial
@@ -299,6 +313,7 @@ impl Disk {
         if self.capacity_bytes() != capacity_bytes {
             self.file = None;
             self.identity = unused_identity();
+            self.standing = Standing::Unchecked;
         }
     }
 
@@ -320,31 +335,47 @@ impl Disk {
         self.file
     }
 
-    /// Length of the file on the disk: what the host says if that fits the device, else all of it.
+    /// What is known of what the disk holds.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Who vouches for the file on the disk, which is checked as it is read.
+    pub fn seal(&self) -> Option<&Seal> {
+        match &self.standing {
+            Standing::Verified(verified) => Some(verified.seal()),
+            _ => None,
+        }
+    }
+
+    /// Length of the file on the disk: what is vouched for, or what the host says if that fits the device, else all of it.
     pub fn length_bytes(&self) -> u64 {
         let capacity_bytes = self.capacity_bytes();
+        if let Standing::Verified(verified) = &self.standing {
+            return verified.length_bytes().min(capacity_bytes);
+        }
         match self.file {
             Some(file) => file.length_bytes.min(capacity_bytes),
             None => capacity_bytes,
         }
     }
 
-    /// Fills `buffer` from `offset_bytes` on.
+    /// Fills `buffer` from `offset_bytes` on, unchecked.
     ///
     /// # Errors
     /// As [`BlockDevice::read_at`].
-    pub fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+    pub fn read_raw_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         self.device.read_at(offset_bytes, buffer)
     }
 
-    /// Reads a range of bytes piece by piece through `buffer`, as [`BlockDevice::read_pieces`] does.
+    /// Reads a range of bytes piece by piece through `buffer`, unchecked, as [`BlockDevice::read_pieces`] does.
     ///
     /// # Errors
     /// As [`BlockDevice::read_pieces`].
     ///
     /// # Panics
     /// As [`BlockDevice::read_pieces`].
-    pub fn read_pieces(
+    pub fn read_raw_pieces(
         &mut self,
         range: Range<u64>,
         buffer: &mut [u8],

@@ -16,6 +16,7 @@ pub mod pull;
 pub mod quantize;
 pub mod rerank;
 pub mod serve;
+pub mod sign;
 pub mod split;
 pub mod synth;
 pub mod tokenize;

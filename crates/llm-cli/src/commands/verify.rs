@@ -1,15 +1,18 @@
 //! `llm verify`: compares a model file with the checksum that came with it.
 
 use std::io::{ErrorKind, Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use trust::Root;
+use trust::manifest::Entry;
 
 use crate::receipts::record;
+use crate::trees::{TreeFile, public_key, signed_manifest};
 
 /// Compare the SHA-256 of a model file with the checksum that came with it: FILE.sha256 beside it, in the format of
-/// sha256sum.
+/// sha256sum. With a public key or a root, check it block by block by its tree of digests instead, FILE.verity, as the kernel does.
 #[derive(Args)]
 pub struct Arguments {
     #[arg(long, required_unless_present = "file")]
@@ -18,6 +21,49 @@ pub struct Arguments {
     /// The same as --model.
     #[arg(value_name = "FILE", conflicts_with = "model")]
     file: Option<PathBuf>,
+
+    /// Who has this key of minisign's may sign the manifest; may be given again.
+    #[arg(long, value_name = "FILE")]
+    public_key: Vec<PathBuf>,
+
+    /// The manifest of models, with its signature beside it.
+    #[arg(long, value_name = "FILE", default_value = "models.manifest")]
+    manifest: PathBuf,
+
+    /// The root of its tree vouches for the file.
+    #[arg(long, value_name = "ROOT", value_parser = root, conflicts_with = "public_key")]
+    root: Option<Root>,
+}
+
+fn root(digits: &str) -> Result<Root, &'static str> {
+    Root::parse(digits).ok_or("expected 64 hexadecimal digits")
+}
+
+/// Checks a file by its tree, whose root somebody vouches for.
+fn verify_by_tree(path: &Path, arguments: &Arguments) -> Result<()> {
+    let shown = path.display();
+    let mut tree = TreeFile::beside(path)?;
+    let root = tree.root();
+    let vouched = match arguments.root {
+        Some(expected) => {
+            ensure!(root == expected, "{shown}: its root is {root}, expected {expected}");
+            tree.check(path, path.metadata()?.len())?;
+            String::from("as told")
+        }
+        None => {
+            let keys = arguments.public_key.iter().map(public_key).collect::<Result<Vec<_>>>()?;
+            let (manifest, key) = signed_manifest(&arguments.manifest, &keys)?;
+            let is_it = |entry: &&Entry| entry.root == root && tree.is_made_as(&entry.superblock);
+            let entry = manifest.entries.iter().find(is_it);
+            let entry = entry.with_context(|| format!("{shown}: nobody vouches for its root {root}"))?;
+            if let Err(refusal) = manifest.check(entry) {
+                bail!("{shown}: {refusal}");
+            }
+            tree.check(path, entry.bytes)?;
+            format!("{}, version {}, signed with key {key}", entry.name, entry.version)
+        }
+    };
+    Ok(writeln!(stdout(), "{shown}: root {root}, {vouched}")?)
 }
 
 /// Hexadecimal digits of a checksum.
@@ -28,6 +74,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let Some(path) = arguments.model.as_ref().or(arguments.file.as_ref()) else {
         bail!("give --model FILE");
     };
+    if arguments.root.is_some() || !arguments.public_key.is_empty() {
+        return verify_by_tree(path, arguments);
+    }
     let actual = record(path).with_context(|| format!("cannot read {}", path.display()))?.sha256.to_string();
     let mut beside = path.as_os_str().to_owned();
     beside.push(".sha256");

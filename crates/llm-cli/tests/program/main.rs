@@ -14,6 +14,7 @@ mod perplexity;
 mod pull;
 mod sampling;
 mod serve;
+mod sign;
 mod split;
 mod synth;
 mod tokenize;
@@ -91,8 +92,8 @@ fn usage_mistakes_are_one_line() {
 fn help_tells_of_every_subcommand() {
     let help = succeed(&["--help"]);
     for name in [
-        "infer", "batch", "chat", "logits", "tokenize", "info", "bench", "verify", "synth", "quantize",
-        "convert", "merge", "pull",
+        "infer", "batch", "chat", "logits", "tokenize", "info", "bench", "verify", "sign", "synth",
+        "quantize", "convert", "merge", "pull",
     ] {
         assert!(help.contains(name), "{name}");
         assert!(succeed(&[name, "--help"]).contains("Usage: llm"), "{name}");

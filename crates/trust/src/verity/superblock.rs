@@ -15,6 +15,9 @@ const VERSION: u32 = 1;
 const HASH_TYPE: u32 = 1;
 const ALGORITHM: &[u8] = b"sha256";
 const MAX_SALT_BYTES: usize = 256;
+const SALT_EXPECTED: SuperblockError = SuperblockError("a salt of up to 256 bytes");
+/// With digests of so many no sum is beyond 64 bits.
+const MAX_DATA_BLOCKS: u64 = 1 << 40;
 
 // Where the fields begin.
 const VERSION_AT: usize = 8;
@@ -43,38 +46,13 @@ pub struct Superblock {
     pub salt: Vec<u8>,
 }
 
-/// Why a superblock is none that can be used.
+/// Why a superblock is none that can be used: what is expected of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SuperblockError {
-    /// It does not begin as one.
-    NoSuperblock,
-    /// Another version of the format.
-    Version(u32),
-    /// Another order of salt and block.
-    HashType(u32),
-    /// Digests of another kind.
-    Algorithm,
-    /// Blocks of a size that there is not.
-    BlockSize(u32),
-    /// A salt that is too long.
-    SaltLength(u16),
-    /// No block, or more than the tree can have digests for.
-    BlockCount(u64),
-}
+pub struct SuperblockError(pub &'static str);
 
 impl fmt::Display for SuperblockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the verity superblock has ")?;
-        let (what, is, expected) = match *self {
-            Self::NoSuperblock => return f.write_str("another beginning than \"verity\""),
-            Self::Algorithm => return f.write_str("another hash algorithm than sha256"),
-            Self::Version(version) => ("version", version.into(), "1"),
-            Self::HashType(hash_type) => ("hash type", hash_type.into(), "1"),
-            Self::BlockSize(bytes) => ("block size", bytes.into(), "a power of two from 512 to 524288"),
-            Self::SaltLength(bytes) => ("salt size", bytes.into(), "at most 256"),
-            Self::BlockCount(blocks) => ("number of data blocks", blocks, "1 to 2^40"),
-        };
-        write!(f, "{what} {is}; expected {expected}")
+        write!(f, "verity superblock: expected {}", self.0)
     }
 }
 
@@ -93,6 +71,18 @@ impl Superblock {
         }
     }
 
+    /// Whether a tree is made in the same way, of a file with as many blocks.
+    pub fn is_same(&self, other: &Self) -> bool {
+        [self.data_block_bytes, self.hash_block_bytes] == [other.data_block_bytes, other.hash_block_bytes]
+            && self.n_data_blocks == other.n_data_blocks
+            && self.salt == other.salt
+    }
+
+    /// Whether a file of this length has as many blocks.
+    pub fn is_for(&self, file_bytes: u64) -> bool {
+        file_bytes.div_ceil(self.data_block_bytes.into()).max(1) == self.n_data_blocks
+    }
+
     /// Reads a superblock.
     ///
     /// # Errors
@@ -104,40 +94,43 @@ impl Superblock {
             array
         }
         let number = |at| u32::from_le_bytes(array(bytes, at));
-        if bytes[..SIGNATURE.len()] != *SIGNATURE {
-            return Err(SuperblockError::NoSuperblock);
-        }
-        match (number(VERSION_AT), number(HASH_TYPE_AT)) {
-            (VERSION, HASH_TYPE) => {}
-            (VERSION, hash_type) => return Err(SuperblockError::HashType(hash_type)),
-            (version, _) => return Err(SuperblockError::Version(version)),
-        }
         let mut algorithm = [0; DATA_BLOCK_AT - ALGORITHM_AT];
         algorithm[..ALGORITHM.len()].copy_from_slice(ALGORITHM);
-        if bytes[ALGORITHM_AT..DATA_BLOCK_AT] != algorithm {
-            return Err(SuperblockError::Algorithm);
+        let expected = [
+            (bytes.starts_with(SIGNATURE), "its signature"),
+            (number(VERSION_AT) == VERSION, "version 1"),
+            (number(HASH_TYPE_AT) == HASH_TYPE, "hash type 1"),
+            (bytes[ALGORITHM_AT..DATA_BLOCK_AT] == algorithm, "hash algorithm sha256"),
+        ];
+        if let Some((_, expected)) = expected.into_iter().find(|(is_so, _)| !is_so) {
+            return Err(SuperblockError(expected));
         }
-        let [data_block_bytes, hash_block_bytes] = [number(DATA_BLOCK_AT), number(HASH_BLOCK_AT)];
-        for bytes in [data_block_bytes, hash_block_bytes] {
-            if !bytes.is_power_of_two() || !BLOCK_BYTES.contains(&bytes) {
-                return Err(SuperblockError::BlockSize(bytes));
-            }
-        }
-        let n_data_blocks = u64::from_le_bytes(array(bytes, DATA_BLOCKS_AT));
-        if n_data_blocks == 0 || n_data_blocks > 1 << 40 {
-            return Err(SuperblockError::BlockCount(n_data_blocks));
-        }
-        let salt_bytes = u16::from_le_bytes(array(bytes, SALT_LENGTH_AT));
-        if usize::from(salt_bytes) > MAX_SALT_BYTES {
-            return Err(SuperblockError::SaltLength(salt_bytes));
-        }
-        Ok(Self {
+        let salt_bytes = u16::from_le_bytes(array(bytes, SALT_LENGTH_AT)).into();
+        let salt = bytes[SALT_AT..].get(..salt_bytes).ok_or(SALT_EXPECTED)?;
+        let superblock = Self {
             uuid: array(bytes, UUID_AT),
-            data_block_bytes,
-            hash_block_bytes,
-            n_data_blocks,
-            salt: bytes[SALT_AT..SALT_AT + usize::from(salt_bytes)].into(),
-        })
+            data_block_bytes: number(DATA_BLOCK_AT),
+            hash_block_bytes: number(HASH_BLOCK_AT),
+            n_data_blocks: u64::from_le_bytes(array(bytes, DATA_BLOCKS_AT)),
+            salt: salt.into(),
+        };
+        superblock.check().map(|()| superblock)
+    }
+
+    /// Whether there can be a tree of these sizes.
+    ///
+    /// # Errors
+    /// The first field that cannot be what it is.
+    pub fn check(&self) -> Result<(), SuperblockError> {
+        let is_block = |bytes: u32| bytes.is_power_of_two() && BLOCK_BYTES.contains(&bytes);
+        if !is_block(self.data_block_bytes) || !is_block(self.hash_block_bytes) {
+            return Err(SuperblockError("blocks of a power of two from 512 to 524288 bytes"));
+        }
+        match (self.n_data_blocks, self.salt.len()) {
+            (1..=MAX_DATA_BLOCKS, ..=MAX_SALT_BYTES) => Ok(()),
+            (1..=MAX_DATA_BLOCKS, _) => Err(SALT_EXPECTED),
+            _ => Err(SuperblockError("1 to 2^40 data blocks")),
+        }
     }
 
     /// Its bytes.

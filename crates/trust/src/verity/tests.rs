@@ -181,15 +181,18 @@ fn superblocks_that_are_not_supported_are_refused_by_their_field() {
         bytes[at] = byte;
         Superblock::parse(&bytes).unwrap_err()
     };
-    assert_eq!(error(0, b'V'), SuperblockError::NoSuperblock);
-    assert_eq!(error(8, 2), SuperblockError::Version(2));
-    assert_eq!(error(12, 0), SuperblockError::HashType(0));
-    assert_eq!(error(32, b'b'), SuperblockError::Algorithm);
-    assert_eq!(error(38, b'2'), SuperblockError::Algorithm);
-    assert_eq!(error(64, 1), SuperblockError::BlockSize(4097));
-    assert_eq!(error(70, 16), SuperblockError::BlockSize((16 << 16) + 4096));
-    assert_eq!(error(79, 0x80), SuperblockError::BlockCount((0x80 << 56) + 3));
-    assert_eq!(error(79, 1), SuperblockError::BlockCount((1 << 56) + 3));
-    assert_eq!(error(81, 2), SuperblockError::SaltLength(512));
-    assert_eq!(error(12, 0).to_string(), "the verity superblock has hash type 0; expected 1");
+    for (at, byte, expected) in [
+        (0, b'V', "its signature"),
+        (8, 2, "version 1"),
+        (12, 0, "hash type 1"),
+        (32, b'b', "hash algorithm sha256"),
+        (38, b'2', "hash algorithm sha256"),
+        (64, 1, "blocks of a power of two from 512 to 524288 bytes"),
+        (70, 16, "blocks of a power of two from 512 to 524288 bytes"),
+        (79, 0x80, "1 to 2^40 data blocks"),
+        (81, 2, "a salt of up to 256 bytes"),
+    ] {
+        assert_eq!(error(at, byte), SuperblockError(expected), "byte {at}");
+    }
+    assert_eq!(error(12, 0).to_string(), "verity superblock: expected hash type 1");
 }

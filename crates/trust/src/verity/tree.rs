@@ -66,6 +66,17 @@ impl Tree {
         Ok(Self { superblock, shape, hash, root, levels })
     }
 
+    /// The tree with this superblock and the root that it has if nothing of it was changed: whether that is the right one is for
+    /// the caller to check. `None` if the tree cannot be read, is of one block only, or the heap has no room.
+    pub fn open(superblock: Superblock, compress: Compress, read: &mut Read<'_>) -> Option<Self> {
+        let mut tree = Self::new(superblock, Root([0; DIGEST_BYTES]), compress).ok()?;
+        match tree.check_path(0, read) {
+            Err(VerityError::Mismatch(mismatch)) => tree.root = mismatch.actual,
+            _ => return None,
+        }
+        Some(tree)
+    }
+
     /// What the tree says of itself.
     pub fn superblock(&self) -> &Superblock {
         &self.superblock

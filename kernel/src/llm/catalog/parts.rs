@@ -98,17 +98,20 @@ pub(super) fn join(files: &mut [ModelFile]) {
         let Ok(parts) = parts else { continue };
         let (first, mut header) = (&files[place], files[place].header.as_ref().ok().cloned());
         let (mut disk_identity, mut length_bytes) = (first.disk_identity, first.length_bytes);
+        let mut is_verified = first.is_verified;
         for &part in &parts[1..] {
             let part = &files[part];
             // A disk that is replaced has a new, higher identity.
             disk_identity = disk_identity.max(part.disk_identity);
             length_bytes = length_bytes.saturating_add(part.length_bytes);
+            is_verified &= part.is_verified;
             if let (Some(header), Ok(part)) = (&mut header, &part.header) {
                 header.absorb(part);
             }
         }
         let file = &mut files[place];
         (file.disk_identity, file.length_bytes) = (disk_identity, length_bytes);
+        file.is_verified = is_verified;
         if let Some(header) = header {
             file.header = Ok(header);
         }

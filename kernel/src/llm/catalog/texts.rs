@@ -10,7 +10,8 @@ const MOST_BYTES: u64 = 64 * 1024;
 
 impl Catalog {
     /// The text on the disk with this serial number, whose file is nothing else. Zero bytes at its end are none: where the
-    /// host does not tell the length of the file, it is filled up with them to whole sectors.
+    /// host does not tell the length of the file, it is filled up with them to whole sectors. Nobody vouches for texts: they are what somebody asks, not what is
+    /// computed with.
     ///
     /// # Errors
     /// If there is no such disk, or it fails; its text is longer than 64 KiB, or no UTF-8; or there is no memory.
@@ -29,7 +30,7 @@ impl Catalog {
             });
         }
         let mut bytes = reserve(self.pool, length_bytes)?;
-        disk.read_at(0, &mut bytes).map_err(|error| BackendError::read(number, error))?;
+        disk.read_raw_at(0, &mut bytes).map_err(|error| BackendError::read(number, error))?;
         let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         match core::str::from_utf8(&bytes[..end]) {
             Ok(text) => Ok(text.to_owned()),

@@ -83,9 +83,7 @@ fn read(
     let mut file = reserve(size(places.last().map_or(0, |last| last.end)))?;
     let parts = catalog.files()[place].parts.clone();
     for (part, place) in parts.into_iter().zip(&places) {
-        let disk = catalog.disk(part);
-        let read = disk.read_at(0, &mut file[place.start as usize..place.end as usize]);
-        read.map_err(|error| BackendError::read(disk.index(), error))?;
+        catalog.read_at(part, &mut file[place.start as usize..place.end as usize])?;
     }
     let gguf = Gguf::parse_at(&file, &places)?;
     let floats = reserve(Adapter::n_floats(&gguf, architecture)?.saturating_mul(size_of::<f32>()))?;

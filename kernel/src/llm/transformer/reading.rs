@@ -12,7 +12,7 @@ use llm::{
 
 use crate::{
     llm::{BackendError, Progress},
-    storage::Disk,
+    storage::Disks,
 };
 
 /// The most of a buffer that is used. Less would make more requests of the disk, more would not stay in the caches
@@ -40,7 +40,7 @@ pub(super) struct Reader<'r> {
 }
 
 impl Reader<'_> {
-    /// Fills `place` among the `weights` of all files with the beginning of the file on a disk. Files come in the order of
+    /// Fills `place` among the `weights` of all files with the beginning of the file on the disk with this place in the list. Files come in the order of
     /// their places.
     ///
     /// # Errors
@@ -50,7 +50,8 @@ impl Reader<'_> {
     /// If the buffer is too short, or the place lies before that of a file that was read.
     pub fn read(
         &mut self,
-        disk: &mut Disk,
+        disks: &mut Disks,
+        disk: usize,
         place: Range<u64>,
         weights: &mut [u8],
     ) -> Result<(), BackendError> {
@@ -65,27 +66,29 @@ impl Reader<'_> {
         // The weights have that length, so that these are addresses. What lies between two files is nothing.
         let (begin, file_end) = (place.start as usize, place.end as usize);
         packer.skip_plain(begin - packer.done_bytes());
+        // What is checked comes through the buffer, so that the disk reads on meanwhile.
+        let worthwhile_bytes = if disks[disk].seal().is_some() { usize::MAX } else { WORTHWHILE_BYTES };
         let mut end = ControlFlow::Continue(());
         while end.is_continue()
-            && let Some(span) = packer.next_span(WORTHWHILE_BYTES, file_end)
+            && let Some(span) = packer.next_span(worthwhile_bytes, file_end)
         {
             match span {
                 Span::Plain(range) => {
                     let range = range.start..range.end.min(range.start + PLAIN_BYTES);
                     let n_bytes = range.len();
-                    let read = disk.read_at((range.start - begin) as u64, &mut weights[range]);
-                    read.map_err(|error| BackendError::read(disk.index(), error))?;
+                    let read = disks.read_at(disk, (range.start - begin) as u64, &mut weights[range]);
+                    read.map_err(|error| BackendError::of_disk(&disks[disk], error))?;
                     packer.skip_plain(n_bytes);
                     end = report(packer.done_bytes());
                 }
                 Span::Packed(range) => {
                     let range = (range.start - begin) as u64..(range.end - begin) as u64;
-                    let read = disk.read_pieces(range, buffer, &mut |piece| {
+                    let read = disks.read_pieces(disk, range, buffer, &mut |piece| {
                         packer.write(*workers, piece, weights);
                         end = report(packer.done_bytes());
                         end
                     });
-                    read.map_err(|error| BackendError::read(disk.index(), error))?;
+                    read.map_err(|error| BackendError::of_disk(&disks[disk], error))?;
                 }
             }
         }
@@ -101,7 +104,7 @@ mod tests {
     use super::*;
     use crate::{
         llm::{fixtures, host},
-        storage::{BlockDevice, FaultyDisk, MIN_PIECES_BYTES, MemoryDisk, ReadError},
+        storage::{BlockDevice, Disk, FaultyDisk, MIN_PIECES_BYTES, MemoryDisk, ReadError},
     };
     use llm::{gguf::Gguf, parallel::Serial, simd::Kernels};
     use std::{boxed::Box, vec, vec::Vec};
@@ -111,13 +114,13 @@ mod tests {
         Packer::new(Kernels::detect().packing(), &gguf).unwrap()
     }
 
-    fn disk(device: impl BlockDevice + 'static) -> Disk {
+    fn disk(device: impl BlockDevice + 'static) -> Disks {
         let device: Box<dyn BlockDevice> = Box::new(device);
-        Disk::new(0, device, None)
+        vec![Disk::new(0, device, None)].into()
     }
 
     fn read(
-        disk: &mut Disk,
+        disk: &mut Disks,
         file: &[u8],
         buffer_bytes: usize,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
@@ -129,7 +132,7 @@ mod tests {
         let start_us = clock_us();
         let mut reader =
             Reader { packer: packer_of_all, buffer, workers: &Serial, clock_us, progress, start_us };
-        reader.read(disk, 0..file.len() as u64, &mut weights)?;
+        reader.read(disk, 0, 0..file.len() as u64, &mut weights)?;
         Ok(packer.finish(weights).holder().clone())
     }
 

@@ -37,7 +37,7 @@ impl TransformerBackend {
             let parts = file.parts.clone();
             let mut records = Vec::new();
             for part in parts {
-                let bytes = self.catalog.disk(part).length_bytes();
+                let bytes = self.catalog.disks()[part].length_bytes();
                 let digest = self.catalog.sha256(part, self.machine.clock_us, progress)?;
                 records.push(File { bytes, sha256: Fixed(digest.0) });
             }

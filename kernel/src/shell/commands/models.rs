@@ -153,13 +153,14 @@ fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         let mark = model.as_ref().map_or(' ', |model| model.mark);
         match &file.header {
             Ok(header) => shell.terminal.print(format_args!(
-                "{mark} {:<32} {}{} {}, {} parameters, {}",
+                "{mark} {:<32} {}{} {}, {} parameters, {}{}",
                 file.path,
                 if header.is_adapter { "adapter of " } else { "" },
                 header.architecture,
                 header.quantisation(),
                 Count(header.n_params),
                 Size(file.length_bytes),
+                if file.is_verified { ", verified" } else { "" },
             )),
             Err(error @ BackendError::Part(PartError::Later { .. })) => {
                 shell.terminal.print(format_args!("{mark} {:<32} {error}", file.path))
@@ -473,11 +474,24 @@ fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     })?)
 }
 
+/// What stands for a model's bytes, if they were checked.
+struct Root<'m>(Option<&'m trust::Root>);
+
+impl fmt::Display for Root<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(root) => root.fmt(f),
+            None => f.write_str("not checked"),
+        }
+    }
+}
+
 /// Prints the facts about a loaded model, the current one unless told.
 pub(super) fn print_info(shell: &mut Shell<'_>, model: Option<&str>) -> Result<(), CommandError> {
     let model = shell.backend.model(model)?;
     shell.terminal.print(format_args!(
         "path          {}\n\
+         root          {}\n\
          architecture  {}\n\
          quantisation  {}\n\
          parameters    {}\n\
@@ -491,6 +505,7 @@ pub(super) fn print_info(shell: &mut Shell<'_>, model: Option<&str>) -> Result<(
          n_ctx         {} of {}\n\
          n_parallel    {} in {} pages of {PAGE_LEN}\n",
         model.path,
+        Root(model.root.as_ref()),
         model.architecture,
         model.quantisation,
         model.n_params,
@@ -525,8 +540,18 @@ fn verify(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Comman
         let mut display = ProgressDisplay::new("verifying");
         let verified = catalog.verify(part, clock_us, &mut |progress| display.update(terminal, progress));
         display.finish(terminal);
-        let digest = verified.map_err(|error| error.in_file(&name))?;
-        terminal.print(format_args!("{name}: SHA-256 {digest} as expected\n"));
+        let seal = catalog.disks()[part].seal();
+        match verified {
+            // Its root vouches for all that was read.
+            Err(BackendError::NoChecksum { .. }) if seal.is_some() => {}
+            verified => {
+                let digest = verified.map_err(|error| error.in_file(&name))?;
+                terminal.print(format_args!("{name}: SHA-256 {digest} as expected\n"));
+            }
+        }
+        if let Some(seal) = seal {
+            terminal.print(format_args!("{name}: verified: {seal}\n"));
+        }
     }
     Ok(())
 }

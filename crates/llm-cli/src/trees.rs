@@ -1,0 +1,175 @@
+//! Trees of digests over files, and manifests of which root is to be trusted: made here, and checked.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use trust::Root;
+use trust::manifest::{self, Manifest};
+use trust::minisign::PublicKey;
+use trust::sha256::PORTABLE;
+use trust::verity::{Builder, SUPERBLOCK_BYTES, Superblock, Tree, VerityError};
+
+/// What is read at a time: whole blocks of any size.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// The path with this behind it.
+pub fn beside(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(extension);
+    name.into()
+}
+
+/// Fills as much of `buffer` as there is.
+fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match file.read(&mut buffer[length..])? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    Ok(length)
+}
+
+/// Writes the tree of a file beside it, and returns its root and how it was made.
+///
+/// # Errors
+/// If the file cannot be read, or the tree cannot be written.
+pub fn write(path: &Path, salt: &[u8]) -> Result<(Root, Superblock, u64)> {
+    let shown = || path.display().to_string();
+    let mut file = File::open(path).with_context(shown)?;
+    let bytes = file.metadata().with_context(shown)?.len();
+    let superblock = Superblock { salt: salt.to_vec(), ..Superblock::new(bytes) };
+    let place = beside(path, ".verity");
+    let unfinished = beside(path, ".verity.part");
+    let mut tree = File::create(&unfinished).with_context(|| place.display().to_string())?;
+    let mut written = Ok(());
+    let mut write = |at: u64, block: &[u8]| {
+        if written.is_ok() {
+            written = tree.seek(SeekFrom::Start(at)).and_then(|_| tree.write_all(block));
+        }
+    };
+    let mut builder = Builder::new(superblock.clone(), PORTABLE);
+    let (mut piece, mut done) = (vec![0; PIECE_BYTES], 0);
+    loop {
+        let length = fill(&mut file, &mut piece).with_context(shown)?;
+        if length == 0 {
+            break;
+        }
+        done += length as u64;
+        ensure!(done <= bytes, "{}: it became longer while it was read", path.display());
+        builder.update(&piece[..length], &mut write);
+    }
+    ensure!(done == bytes, "{}: it became shorter while it was read", path.display());
+    let root = builder.finish(&mut write);
+    let renamed = written.and_then(|()| std::fs::rename(&unfinished, &place));
+    if renamed.is_err() {
+        let _ = std::fs::remove_file(&unfinished);
+    }
+    renamed.with_context(|| place.display().to_string())?;
+    Ok((root, superblock, bytes))
+}
+
+/// A tree beside a file.
+pub struct TreeFile {
+    path: PathBuf,
+    file: BufReader<File>,
+    tree: Tree,
+}
+
+impl TreeFile {
+    /// Opens the tree of a file.
+    ///
+    /// # Errors
+    /// If it is not there, or none that is supported.
+    pub fn beside(path: &Path) -> Result<Self> {
+        let path = beside(path, ".verity");
+        let shown = || path.display().to_string();
+        let mut file = BufReader::new(File::open(&path).with_context(shown)?);
+        let mut start = [0; SUPERBLOCK_BYTES];
+        fill(&mut file, &mut start).with_context(shown)?;
+        let superblock = Superblock::parse(&start).with_context(shown)?;
+        let mut read = |at: u64, buffer: &mut [u8]| read_at(&mut file, at, buffer).is_ok();
+        let tree = Tree::open(superblock, PORTABLE, &mut read);
+        let tree =
+            tree.with_context(|| format!("{}: it ends too early, or is of one block only", path.display()))?;
+        Ok(Self { path, file, tree })
+    }
+
+    /// The root that it has if nothing of it was changed.
+    pub fn root(&self) -> Root {
+        self.tree.root()
+    }
+
+    /// Checks a file of `bytes` by this tree.
+    ///
+    /// # Errors
+    /// If one of them cannot be read, or was changed: then where.
+    pub fn check(&mut self, path: &Path, bytes: u64) -> Result<()> {
+        let shown = || path.display().to_string();
+        let mut file = File::open(path).with_context(shown)?;
+        let actual = file.metadata().with_context(shown)?.len();
+        ensure!(
+            actual == bytes && self.tree.superblock().is_for(bytes),
+            "{}: it has {actual} bytes, expected {bytes}",
+            path.display()
+        );
+        let tree = &mut self.tree;
+        let block_bytes = u64::from(tree.superblock().data_block_bytes);
+        let (mut piece, mut digests, mut first) = (vec![0; PIECE_BYTES], Vec::new(), 0);
+        loop {
+            let length = fill(&mut file, &mut piece).with_context(shown)?;
+            if length == 0 {
+                return Ok(());
+            }
+            let end = first + (length as u64).div_ceil(block_bytes);
+            let mut read = |at: u64, buffer: &mut [u8]| read_at(&mut self.file, at, buffer).is_ok();
+            digests.clear();
+            match tree.digests(first..end, &mut read, &mut digests) {
+                Ok(()) => {}
+                Err(VerityError::Mismatch(mismatch)) => bail!("{}: {mismatch}", self.path.display()),
+                Err(_) => bail!("{}: it ends too early", self.path.display()),
+            }
+            if let Err(mismatch) = tree.hash().check(first, &piece[..length], &digests) {
+                bail!("{}: {mismatch}", path.display());
+            }
+            first = end;
+        }
+    }
+
+    /// Whether it was made as a manifest says.
+    pub fn is_made_as(&self, superblock: &Superblock) -> bool {
+        self.tree.superblock().is_same(superblock)
+    }
+}
+
+fn read_at(file: &mut BufReader<File>, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(buffer)
+}
+
+/// A manifest whose signature is beside it.
+///
+/// # Errors
+/// If one of them cannot be read, or it is not to be believed.
+pub fn signed_manifest(path: &Path, keys: &[PublicKey]) -> Result<(Manifest, trust::minisign::KeyId)> {
+    let mut bytes = Vec::new();
+    for path in [path.to_owned(), beside(path, ".minisig")] {
+        bytes.extend(std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    match manifest::read_signed(&bytes, keys) {
+        Ok(signed) => Ok(signed),
+        Err(fault) => bail!("{}: {fault}", path.display()),
+    }
+}
+
+/// A file of minisign's with a public key.
+///
+/// # Errors
+/// If it cannot be read, or has none.
+pub fn public_key(path: &PathBuf) -> Result<PublicKey> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    PublicKey::parse(&text).with_context(|| format!("{}: no public key of minisign's", path.display()))
+}

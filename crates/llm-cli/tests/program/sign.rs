@@ -1,0 +1,56 @@
+use crate::{LLAMA, fail_saying, scratch_file, succeed};
+
+const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../trust/tests/golden/minisign/secret.key");
+const PUBLIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../trust/tests/golden/minisign/secret.pub");
+const OTHER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../trust/tests/golden/minisign/other.pub");
+
+#[test]
+fn what_is_signed_is_verified_and_what_is_changed_is_not() {
+    let (model, manifest) = (scratch_file("signed.gguf"), scratch_file("signed.manifest"));
+    let _ = std::fs::remove_file(&manifest);
+    std::fs::copy(&*LLAMA, &model).unwrap();
+    let sign = |words: &[&str]| {
+        succeed(&[&["sign", "--secret-key", KEY, "--manifest", &manifest][..], words].concat())
+    };
+    let said = sign(&["--version", "2", &model]);
+    let root = said.split("root ").nth(1).and_then(|rest| rest.get(..64)).unwrap().to_owned();
+    let of_key = ["verify", &model, "--manifest", &manifest, "--public-key"];
+    let verify: Vec<&str> = [&of_key[..], &[PUBLIC]].concat();
+    let said = succeed(&verify);
+    assert!(
+        said.starts_with(&format!("{model}: root {root}, signed, version 2, signed with key ")),
+        "{said}"
+    );
+    assert_eq!(succeed(&["verify", &model, "--root", &root]), format!("{model}: root {root}, as told\n"));
+    fail_saying(&[&of_key[..], &[OTHER]].concat(), &[&manifest, "is not trusted"]);
+    fail_saying(&["verify", &model, "--root", &"00".repeat(32)], &[&root, "expected 000"]);
+
+    let bytes = std::fs::read(&model).unwrap();
+    let mut changed = bytes.clone();
+    changed[9000] ^= 1;
+    std::fs::write(&model, &changed).unwrap();
+    fail_saying(&verify, &["block 2 (bytes 8192 to 12287) was changed", "expected"]);
+    std::fs::write(&model, &bytes[1..]).unwrap();
+    fail_saying(&verify, &[&format!("expected {}", bytes.len())]);
+    std::fs::write(&model, &bytes).unwrap();
+    let tree = format!("{model}.verity");
+    let mut changed = std::fs::read(&tree).unwrap();
+    changed[4200] ^= 1;
+    std::fs::write(&tree, &changed).unwrap();
+    fail_saying(&verify, &[]);
+
+    // The tree again, a line more, and no line less.
+    sign(&["--version", "2", &model]);
+    sign(&["--minimum-version", "signed:3"]);
+    fail_saying(&verify, &["it is version 2; expected version 3 or newer"]);
+    sign(&["--minimum-version", "signed:2"]);
+    succeed(&verify);
+    sign(&["--revoke", &root]);
+    fail_saying(&verify, &["is revoked"]);
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    assert_eq!(text.lines().count(), 4, "{text}");
+    fail_saying(&["sign", "--secret-key", PUBLIC, "--manifest", &manifest, &model], &[PUBLIC]);
+    let unsafe_name = format!("{model}:A B");
+    fail_saying(&["sign", "--secret-key", KEY, "--manifest", &manifest, &unsafe_name], &["expected a name"]);
+    fail_saying(&["sign", "--secret-key", KEY, "--manifest", &manifest], &["nothing to sign"]);
+}

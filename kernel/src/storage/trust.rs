@@ -1,0 +1,230 @@
+//! [`Trust`]: who is believed that a file is the one it should be, and [`Standing`]: what that comes to for a disk.
+//!
+//! The tree of digests (crate `trust`, `verity`) of the file on a disk is on the disk behind it, or the partition behind it, and the
+//! signed manifest on any. They are told by how they begin. Whatever is taken for a file's tree wrongly does not pass when the file
+//! is read.
+
+use super::{Disk, Disks, ReadError, Seal, Verified};
+use ::llm::parallel::Workers;
+use ::trust::{
+    Root,
+    manifest::{self, Entry, FIRST_LINE, ManifestFault, Refusal, Signed},
+    minisign::PublicKey,
+    sha256::Compress,
+    verity::{Mismatch, SUPERBLOCK_BYTES, Superblock, Tree},
+};
+use alloc::{boxed::Box, string::String, vec, vec::Vec};
+use core::fmt;
+use log::{info, warn};
+
+/// What is done with a file that nobody vouches for, or that was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Nothing is checked.
+    #[default]
+    Off,
+    /// It is said, and the file is used.
+    Report,
+    /// Nothing of it is used.
+    Require,
+}
+
+/// Who is believed, as the boot arguments say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrustSettings {
+    /// What is done with other files.
+    pub mode: Mode,
+    /// Files by name and root.
+    pub roots: Vec<(String, Root)>,
+    /// Keys of those who may sign a manifest.
+    pub keys: Vec<PublicKey>,
+}
+
+/// Who is believed, and what it takes to check.
+#[derive(Clone, Copy)]
+pub struct Trust {
+    /// Who is believed.
+    pub settings: &'static TrustSettings,
+    /// The compression function of SHA-256.
+    pub compress: Compress,
+    /// The cores that check.
+    pub workers: &'static dyn Workers,
+}
+
+/// Why a file is not trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distrust {
+    /// A block of it or of its tree is not as it was signed.
+    Changed(Mismatch),
+    /// Nobody vouches for it.
+    Unknown {
+        /// The root of its tree.
+        root: Root,
+        /// What is wrong with the manifest, if anything.
+        manifest: Option<ManifestFault>,
+    },
+    /// It is one of the manifest's, but not to be trusted any more.
+    Refused(Refusal),
+    /// There is no tree on the disk behind it.
+    NoTree,
+    /// Its tree cannot be read.
+    TreeUnread,
+    /// The heap has no room to check it.
+    NoMemory,
+}
+
+impl fmt::Display for Distrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not trusted: ")?;
+        match self {
+            Self::Changed(mismatch) => mismatch.fmt(f),
+            Self::Unknown { root, manifest } => {
+                write!(f, "nobody vouches for its root {root}")?;
+                manifest.as_ref().map_or(Ok(()), |fault| write!(f, "; {fault}"))
+            }
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::NoTree => f.write_str("on the disk behind it is no verity tree"),
+            Self::TreeUnread => f.write_str("its verity tree cannot be read"),
+            Self::NoMemory => f.write_str("the heap has no room for digests"),
+        }
+    }
+}
+
+/// What is known of a disk's contents.
+#[derive(Default)]
+pub enum Standing {
+    /// Nothing is checked, or has been.
+    #[default]
+    Unchecked,
+    /// It is checked as it is read.
+    Verified(Box<Verified>),
+    /// It is not to be trusted.
+    Distrusted(Box<Distrust>),
+    /// It could not be read when it was looked at.
+    Unread(ReadError),
+    /// It holds a tree, or the manifest, and no model.
+    Proof,
+}
+
+/// For how long a disk may be silent when it is looked at.
+const PATIENCE_US: u64 = 1_000_000;
+
+/// The longest manifest, its signature included.
+const MAX_MANIFEST_BYTES: u64 = 256 << 10;
+
+impl Disks {
+    /// Has the disks checked from now on.
+    pub fn set_trust(&mut self, trust: Trust) {
+        self.trust = Some(trust);
+    }
+
+    /// Looks which disks hold what, and who vouches for it. Does nothing if nothing is to be checked.
+    #[inline(never)]
+    pub fn establish_trust(&mut self) {
+        let Some(trust) = self.trust.filter(|trust| trust.settings.mode != Mode::Off) else { return };
+        for disk in &mut self.list {
+            disk.set_patience(PATIENCE_US);
+            disk.standing = Standing::Unchecked;
+        }
+        let (mut trees, signed) = self.find_proofs(&trust);
+        if let Err(fault) = &signed
+            && trust.settings.roots.is_empty()
+        {
+            warn!("{fault}");
+        }
+        for (place, disk) in self.list.iter_mut().enumerate() {
+            disk.set_patience(super::PATIENCE_US);
+            if let Standing::Unchecked = disk.standing {
+                let standing = match trees.get_mut(place + 1).and_then(Option::take) {
+                    Some((tree, identity)) => verified(disk, tree, identity, &trust, &signed),
+                    None => Err(Distrust::NoTree),
+                };
+                disk.standing = match standing {
+                    Ok(verified) => {
+                        info!("disk {}: {}", disk.index(), verified.seal());
+                        Standing::Verified(verified)
+                    }
+                    Err(distrust) => {
+                        warn!("disk {}: {distrust}", disk.index());
+                        Standing::Distrusted(Box::new(distrust))
+                    }
+                };
+            }
+        }
+    }
+
+    /// The tree that each disk holds, if it holds one, with the disk's identity, and the manifest.
+    #[inline(never)]
+    fn find_proofs(&mut self, trust: &Trust) -> (Vec<Option<(Tree, u64)>>, Signed) {
+        let (mut trees, mut signed) = (Vec::new(), Err(ManifestFault::Missing));
+        for disk in &mut self.list {
+            let mut start = [0; SUPERBLOCK_BYTES];
+            let known = disk.capacity_bytes().min(SUPERBLOCK_BYTES as u64) as usize;
+            let mut tree = None;
+            if let Err(error) = disk.read_raw_at(0, &mut start[..known]) {
+                disk.standing = Standing::Unread(error);
+            } else if !is_proof(&start) {
+            } else if start[0] == FIRST_LINE.as_bytes()[0] {
+                disk.standing = Standing::Proof;
+                if signed.is_err() {
+                    signed = read_manifest(disk, &trust.settings.keys);
+                }
+            } else {
+                disk.standing = Standing::Proof;
+                let identity = disk.identity();
+                match Superblock::parse(&start) {
+                    Ok(superblock) => {
+                        let mut read = |at: u64, buffer: &mut [u8]| disk.read_raw_at(at, buffer).is_ok();
+                        tree = Tree::open(superblock, trust.compress, &mut read).map(|tree| (tree, identity));
+                    }
+                    Err(error) => warn!("disk {}: {error}", disk.index()),
+                }
+            }
+            trees.push(tree);
+        }
+        (trees, signed)
+    }
+}
+
+/// Whether a disk that begins like this has a tree or a manifest.
+pub fn is_proof(start: &[u8]) -> bool {
+    start.starts_with(FIRST_LINE.as_bytes()) || start.starts_with(b"verity\0\0")
+}
+
+/// What a disk is checked by whose tree this is.
+#[inline(never)]
+fn verified(
+    disk: &Disk,
+    tree: Tree,
+    identity: u64,
+    trust: &Trust,
+    signed: &Signed,
+) -> Result<Box<Verified>, Distrust> {
+    let (superblock, root) = (tree.superblock(), tree.root());
+    let told = trust.settings.roots.iter().find(|(_, told)| *told == root);
+    let (seal, bytes) = if let Some((name, _)) = told {
+        // A root says nothing of the length within the last block; the host may.
+        let bytes = disk.length_bytes();
+        let all_bytes = superblock.n_data_blocks * u64::from(superblock.data_block_bytes);
+        let bytes = if superblock.is_for(bytes) { bytes } else { all_bytes.min(disk.capacity_bytes()) };
+        (Seal { name: name.clone(), root, version: 0, key: None }, bytes)
+    } else {
+        let unknown = |manifest| Distrust::Unknown { root, manifest };
+        let (manifest, key) = signed.as_ref().map_err(|fault| unknown(Some(*fault)))?;
+        let is_it = |entry: &&Entry| entry.root == root && entry.superblock.is_same(superblock);
+        let entry = manifest.entries.iter().find(is_it).ok_or(unknown(None))?;
+        manifest.check(entry).map_err(Distrust::Refused)?;
+        let seal = Seal { name: entry.name.clone(), root, version: entry.version, key: Some(*key) };
+        (seal, entry.bytes.min(disk.capacity_bytes()))
+    };
+    Ok(Box::new(Verified::new(seal, tree, identity, bytes)))
+}
+
+/// The manifest on a disk, and who has signed it.
+fn read_manifest(disk: &mut Disk, keys: &[PublicKey]) -> Signed {
+    let mut bytes = vec![0; disk.capacity_bytes().min(MAX_MANIFEST_BYTES) as usize];
+    match disk.read_raw_at(0, &mut bytes) {
+        Ok(()) => manifest::read_signed(&bytes, keys),
+        Err(_) => Err(ManifestFault::NotSigned),
+    }
+}
