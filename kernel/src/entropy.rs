@@ -29,6 +29,11 @@ impl Entropy {
         self.n_bytes = self.n_bytes.saturating_add(bytes.len());
     }
 
+    /// Takes bytes that make secrets differ, but that others may know.
+    pub fn mix(&mut self, bytes: &[u8]) {
+        self.digest = self.step(b"mix", bytes);
+    }
+
     /// Bytes that nobody can guess, others each time; `None` if too few random numbers have come. `now` may make them differ where
     /// the same numbers have come twice, as after a snapshot.
     pub fn secret(&mut self, now: &[u8]) -> Option<[u8; DIGEST_BYTES]> {
@@ -61,6 +66,7 @@ mod tests {
         let mut entropy = Entropy::new();
         assert_eq!(entropy.secret(b"now"), None);
         entropy.stir(&[1; MIN_BYTES - 1]);
+        entropy.mix(&[1; 100]);
         assert_eq!(entropy.secret(b"now"), None);
         entropy.stir(&[1]);
         assert!(entropy.secret(b"now").is_some());
@@ -76,6 +82,8 @@ mod tests {
                 assert!(seen.insert(entropy.secret(b"now").unwrap()));
             }
             entropy.stir(&[7]);
+            assert!(seen.insert(entropy.secret(b"now").unwrap()));
+            entropy.mix(&[7]);
             assert!(seen.insert(entropy.secret(b"now").unwrap()));
             assert!(seen.insert(entropy.secret(b"later").unwrap()));
         }

@@ -195,6 +195,8 @@ fn what_is_changed_is_refused() {
             (1, |record| record.work.request.tool_choice = "required".into()),
             (1, |record| record.work.request.stop.push(Cow::Borrowed("e"))),
             (1, |record| record.work.state.k_type = "f32".into()),
+            (1, |record| record.work.state.n_ctx += 1),
+            (1, |record| record.work.state.n_positions = 3),
             (1, |record| record.work.state.precision = "exact".into()),
             (1, |record| record.work.state.kernels = Some("neon+fp16".into())),
             (1, |record| record.work.usage.completion_tokens += 1),
@@ -218,7 +220,7 @@ fn what_is_changed_is_refused() {
         assert_eq!(&*read(limit).work.answer.finish, "token_limit");
         assert_eq!(&*read(full).work.answer.finish, "context_full");
         let mut record = read(full);
-        record.work.state.n_ctx += 1;
+        record.work.state.n_positions += 1;
         assert_ne!(verdict(responder, &record, prompt(10)), Ok(Verdict::Accept));
         assert_ne!(verdict(responder, &read(greedy), &[1, 2, 3]), Ok(Verdict::Accept));
     });

@@ -152,6 +152,11 @@ impl Writer {
         self.out.extend_from_slice(bytes);
     }
 
+    /// Nothing more is written, since there was no memory for a part.
+    pub fn fail(&mut self, failure: OutOfMemory) {
+        self.failure.get_or_insert(failure);
+    }
+
     /// The bytes.
     ///
     /// # Errors

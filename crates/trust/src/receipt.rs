@@ -154,8 +154,10 @@ pub struct State<'a> {
     /// The set of instructions, if it is one whose bits are its own.
     #[serde(borrow)]
     pub kernels: Option<Cow<'a, str>>,
-    /// Positions that the text could have.
+    /// Length of the context: in models with two sets of factors for long and for short ones, bits depend on it.
     pub n_ctx: u64,
+    /// Positions that the text could have: those of the context, or fewer where memory has fewer.
+    pub n_positions: u64,
     /// How activations enter matrix products: `quantized` or `exact`.
     #[serde(borrow)]
     pub precision: Cow<'a, str>,
@@ -417,6 +419,7 @@ pub fn write_work(
             w.key("k_type").text(&state.k_type);
             w.key("kernels").option(state.kernels.as_deref(), Writer::text);
             w.key("n_ctx").number(state.n_ctx);
+            w.key("n_positions").number(state.n_positions);
             w.key("precision").text(&state.precision);
             w.key("v_type").text(&state.v_type);
         });

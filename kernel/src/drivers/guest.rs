@@ -87,7 +87,7 @@ fn look_at_generation() -> u64 {
         let generation = read_generation(*address);
         if core::mem::replace(seen, generation) != generation {
             N_RESTORED.fetch_add(1, Ordering::Relaxed);
-            generation.iter().for_each(|number| random::stir(&number.to_le_bytes()));
+            generation.iter().for_each(|number| random::mix_in(&number.to_le_bytes()));
             power::entropy().iter().for_each(|bytes| random::stir(bytes));
             info!("the machine was restored from a snapshot: random numbers begin anew");
         }

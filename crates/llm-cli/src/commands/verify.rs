@@ -22,16 +22,13 @@ pub struct Arguments {
     #[arg(value_name = "FILE", conflicts_with = "model")]
     file: Option<PathBuf>,
 
-    /// Who has this key of minisign's may sign the manifest; may be given again.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long)]
     public_key: Vec<PathBuf>,
 
-    /// The manifest of models, with its signature beside it.
-    #[arg(long, value_name = "FILE", default_value = "models.manifest")]
+    #[arg(long, default_value = "models.manifest", hide_default_value = true)]
     manifest: PathBuf,
 
-    /// The root of its tree vouches for the file.
-    #[arg(long, value_name = "ROOT", value_parser = root, conflicts_with = "public_key")]
+    #[arg(long, value_parser = root, conflicts_with = "public_key")]
     root: Option<Root>,
 }
 

@@ -79,7 +79,7 @@ fn judge(arguments: &Arguments, receipt: &Receipt<'_>) -> Result<Verdict> {
     if record.nonce.as_ref().is_some_and(|nonce| nonce.len() > MAX_NONCE_BYTES) {
         return reject("the nonce is too long");
     }
-    writeln!(stdout(), "signed by {} ({})", receipt.key, record.maker.program)?;
+    writeln!(stdout(), "signed by {} ({})", receipt.key, record.maker.program.escape_debug())?;
     if let Some(digest) = record.maker.image_sha256 {
         writeln!(stdout(), "kernel image {digest}")?;
     }
@@ -111,12 +111,13 @@ fn judge(arguments: &Arguments, receipt: &Receipt<'_>) -> Result<Verdict> {
     let recorded = facts(&record.work.state)?;
     let prompter = opened.prompter()?;
     let model = opened.model(prompter.gguf())?;
-    let n_ctx = prompt.len().saturating_add(n_tokens).max(1);
-    if n_ctx > model.config().n_ctx_train + 1 {
-        return reject("it has more tokens than the model has positions");
+    if !(1..=model.config().n_ctx_train).contains(&recorded.n_ctx) {
+        return reject("it has more positions than the model");
     }
-    let options = runner_options(model.config(), n_ctx.min(model.config().n_ctx_train), 1, 1);
-    let state = StateOptions { kv_type: recorded.kv_type, ..options.state };
+    let options = runner_options(model.config(), recorded.n_ctx, 1, 1);
+    // A long context takes no memory that the text does not need.
+    let n_pages = StateOptions::pages_of(prompt.len().saturating_add(n_tokens).min(recorded.n_ctx));
+    let state = StateOptions { kv_type: recorded.kv_type, n_pages: n_pages.max(1), ..options.state };
     let options = RunnerOptions { state, precision: recorded.precision, ..options };
     let mut memory = EngineMemory::allocate(model.config(), &options)?;
     let mut responder = opened.responder(prompter, model, options, 1, &mut memory)?;

@@ -12,6 +12,7 @@ mod lora;
 mod perplexity;
 #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
 mod pull;
+mod receipts;
 mod sampling;
 mod serve;
 mod sign;
@@ -92,8 +93,21 @@ fn usage_mistakes_are_one_line() {
 fn help_tells_of_every_subcommand() {
     let help = succeed(&["--help"]);
     for name in [
-        "infer", "batch", "chat", "logits", "tokenize", "info", "bench", "verify", "sign", "synth",
-        "quantize", "convert", "merge", "pull",
+        "infer",
+        "batch",
+        "chat",
+        "logits",
+        "tokenize",
+        "info",
+        "bench",
+        "verify",
+        "verify-receipt",
+        "sign",
+        "synth",
+        "quantize",
+        "convert",
+        "merge",
+        "pull",
     ] {
         assert!(help.contains(name), "{name}");
         assert!(succeed(&[name, "--help"]).contains("Usage: llm"), "{name}");

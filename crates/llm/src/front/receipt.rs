@@ -71,8 +71,10 @@ impl fmt::Debug for Work {
 /// What bits depend on beside model and request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
-    /// Positions that the text can have.
+    /// Length of the context.
     pub n_ctx: usize,
+    /// Positions that the text can have.
+    pub n_positions: usize,
     /// The formats of keys and values.
     pub kv_type: KvType,
     /// How activations enter matrix products.
@@ -82,12 +84,13 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Those of a runner for texts of up to `n_ctx` positions.
-    pub fn of(runner: &Runner<'_>, n_ctx: usize) -> Self {
+    /// Those of a runner for texts of up to `n_positions`.
+    pub fn of(runner: &Runner<'_>, n_positions: usize) -> Self {
         let options = runner.options();
         let name = runner.kernels().name();
         Self {
-            n_ctx,
+            n_ctx: options.state.n_ctx,
+            n_positions,
             kv_type: options.state.kv_type,
             precision: options.precision,
             kernels: name.contains("+fp16").then_some(name),
@@ -99,6 +102,7 @@ impl Facts {
             k_type: self.kv_type.keys.name().into(),
             kernels: self.kernels.map(Cow::Borrowed),
             n_ctx: self.n_ctx as u64,
+            n_positions: self.n_positions as u64,
             precision: match self.precision {
                 Precision::Quantized => "quantized".into(),
                 Precision::Exact => "exact".into(),
@@ -124,7 +128,7 @@ impl Work {
         let out_of_heap = |OutOfMemory { needed_bytes }| FrontError::OutOfHeap { needed_bytes };
         let mut writer = Writer::new();
         asked(request, sampling, adapters, format)?.write(&mut writer);
-        let most = request.max_tokens.min(facts.n_ctx).min(TOKENS_RESERVED);
+        let most = request.max_tokens.min(facts.n_positions).min(TOKENS_RESERVED);
         let mut work = Self {
             compress,
             request: writer.finish().map_err(out_of_heap)?,
@@ -187,7 +191,10 @@ impl Work {
     pub fn write(&self, w: &mut Writer, report: &Report) {
         let mut links = Writer::new();
         links.hex(self.links.as_flattened());
-        let links = links.finish().unwrap_or_default();
+        let links = links.finish().unwrap_or_else(|failure| {
+            w.fail(failure);
+            Vec::new()
+        });
         // Between the quotes.
         let links = links.get(1..links.len().saturating_sub(1)).unwrap_or_default();
         let answer = Answer {
@@ -252,7 +259,7 @@ fn asked<'r>(
         parallel_tool_calls: request.parallel_tool_calls,
         sampling: sampling_record(sampling),
         stop: copy(request.stop.iter().map(|&text| text.into()))?,
-        thinking_budget: request.thinking_budget.map(|n| n as u64),
+        thinking_budget: request.thinking_budget.map(|n| n.min(u32::MAX as usize) as u64),
         tool_choice: match request.tool_choice {
             ToolChoice::Auto => "auto".into(),
             ToolChoice::Required => "required".into(),

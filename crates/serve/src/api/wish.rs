@@ -122,6 +122,10 @@ impl<'b> Wish<'b> {
     /// The first field that is missing, out of its range or not supported.
     pub fn new(shape: Shape, fields: &'b Fields<'b>) -> Result<Self, ApiError> {
         refuse_unsupported(shape, fields)?;
+        if fields.receipt == Some(true) && matches!(shape, Shape::Native | Shape::Infill) {
+            let message = "answers here have no name by which a receipt could be asked for; those of /v1/completions have";
+            return Err(ApiError::field("receipt", message));
+        }
         let has_choices = !matches!(shape, Shape::Messages | Shape::Responses);
         let n = fields.n.filter(|_| has_choices).map_or(1, |n| n as usize);
         if !(1..=MAX_CHOICES).contains(&n) {

@@ -39,6 +39,10 @@ pub(super) fn check(head: &Head, settings: &Settings, key: &mut Option<usize>) -
         let message = "web pages may load and unload models only where the server has a key";
         return Err(ApiError::new(Status::Forbidden, message).with_code("admin_off"));
     }
+    if route == Route::Receipt && head.has_origin && settings.keys.is_empty() {
+        let message = "web pages may read receipts only where the server has a key";
+        return Err(ApiError::new(Status::Forbidden, message).with_code("receipts_off"));
+    }
     // What curl sends unless it is told otherwise is taken too.
     let is_known = |media_type: &str| {
         matches!(media_type, "application/json" | "application/x-www-form-urlencoded" | "text/plain" | "")

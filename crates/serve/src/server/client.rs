@@ -183,6 +183,10 @@ impl<T: Copy + PartialEq> Client<T> {
             used: asked.used,
             duration_us: desk.now_us.saturating_sub(asked.arrived_us),
         };
+        // What came to nothing counts as a token: else nothing would bound how many lines a key can fill.
+        if asked.used.prompt + asked.used.completion == 0 {
+            desk.accounts.charge(self.key, 1, desk.now_us);
+        }
         let moment = desk.moment();
         desk.audit.add(&desk.settings.keys, &entry, moment);
     }

@@ -3,7 +3,6 @@
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -13,8 +12,8 @@ use llm::front::{ContextLimit, Event, FrontError, LogprobWish, PROMPT_ENCODING, 
 use llm::sampling::SamplingConfig;
 use llm::session::FinishReason;
 use llm::tokenizer::Tokenizer;
-use trust::notary::Notary;
 use trust::receipt;
+use trust::sha256::Compress;
 
 use super::admission::{chosen, models};
 use super::ask::Ask;
@@ -76,7 +75,8 @@ pub(super) struct Generation<T> {
 struct Wanted {
     model: receipt::Model<'static>,
     nonce: Option<String>,
-    notary: Rc<Notary>,
+    /// By which digests are computed.
+    compress: Compress,
 }
 
 /// One of the answers.
@@ -287,7 +287,8 @@ impl<T: Copy + PartialEq> Generation<T> {
             false => core::mem::take(&mut wanted.model.adapters),
         };
         let time = desk.settings.moment(desk.now_us).unix_s;
-        let signed = wanted.notary.receipt(
+        // The key of now: a snapshot may have been restored since the request came.
+        let signed = notary(desk.settings)?.receipt(
             &wanted.model,
             wanted.nonce.as_deref(),
             time,
@@ -517,9 +518,8 @@ impl Wanted {
         settings: &Settings,
     ) -> Result<Self, ApiError> {
         let nonce = nonce_of(nonce)?;
-        notary(settings)?;
-        let notary = settings.notary.clone().ok_or_else(ApiError::out_of_memory)?;
-        Ok(Self { model: engine.record(Some(model))?, nonce: nonce.map(String::from), notary })
+        let compress = notary(settings)?.compress();
+        Ok(Self { model: engine.record(Some(model))?, nonce: nonce.map(String::from), compress })
     }
 }
 
@@ -635,7 +635,7 @@ fn submit<E: Engine>(
         parallel_tool_calls: wish.parallel_tool_calls,
         thinking_budget: wish.thinking_budget,
         tell_apart: wish.is_apart,
-        receipt: receipt.as_ref().map(|wanted| wanted.notary.compress()),
+        receipt: receipt.as_ref().map(|wanted| wanted.compress),
         ..Request::new(prompt, wish.max_tokens)
     };
     engine.submit(Some(model), request)

@@ -29,11 +29,21 @@ pub fn has_source() -> bool {
 /// Mixes in bytes that nobody could have told beforehand.
 pub fn stir(bytes: &[u8]) {
     IS_STIRRED.store(true, Ordering::Relaxed);
+    advance(bytes);
+    ENTROPY.lock().stir(bytes);
+}
+
+/// Mixes in bytes that differ from those of other machines, but that others may know.
+pub fn mix_in(bytes: &[u8]) {
+    advance(bytes);
+    ENTROPY.lock().mix(bytes);
+}
+
+fn advance(bytes: &[u8]) {
     for chunk in bytes.chunks(size_of::<u64>()) {
         let number = chunk.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
         STATE.store(mix(STATE.load(Ordering::Relaxed) ^ number), Ordering::Relaxed);
     }
-    ENTROPY.lock().stir(bytes);
 }
 
 /// Bytes that nobody can guess, for a key; `None` on a machine without a source of random numbers.

@@ -84,14 +84,15 @@ fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     let engine = engine_options(shell, arguments)?;
     let wanted = generation::wanted(shell, arguments, n_index, INFER_MAX_TOKENS)?;
     let nonce = arguments.option_text(NONCE.name)?;
-    let notary = if arguments.has(RECEIPT.name) { Some(notary(shell, nonce)?) } else { None };
+    let receipt = if arguments.has(RECEIPT.name) { Some(notary(shell, nonce)?.compress()) } else { None };
     ensure_loaded(shell, arguments, Some(engine))?;
     let mut dialogue = Dialogue::default();
     let prompt = task.prompt(text, &mut dialogue).map_err(BackendError::from)?;
-    let receipt = notary.as_ref().map(|notary| notary.compress());
     let request = Request { receipt, ..wanted.request(prompt) };
     let report = generate(shell, request, arguments.has(IDS.name))?;
-    if let Some(notary) = notary {
+    if receipt.is_some() {
+        // The key of now: a snapshot may have been restored meanwhile.
+        let notary = notary(shell, nonce)?;
         print_receipt(shell, &notary, &report, nonce)?;
     }
     Ok(())

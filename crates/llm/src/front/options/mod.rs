@@ -471,7 +471,27 @@ pub const INFO: Options = &[
 ];
 
 /// `verify`.
-pub const VERIFY: Options = &[&[MODEL]];
+pub const VERIFY: Options = &[&[MODEL, PUBLIC_KEY, MANIFEST, ROOT]];
+
+/// Why the kernel's `verify` takes nothing that vouches for models.
+const AT_BOOT: &str = "the kernel is told at boot: ferrite.verity";
+/// `--public-key` of `verify`.
+const PUBLIC_KEY: OptionSpec = OptionSpec::new(
+    "public-key",
+    "FILE",
+    "who has this key of minisign's may sign the manifest; may be given again",
+)
+.host_only(AT_BOOT);
+/// `--manifest` of `verify`.
+const MANIFEST: OptionSpec = OptionSpec::new(
+    "manifest",
+    "FILE",
+    "the manifest of models, with its signature beside it; models.manifest unless told",
+)
+.host_only(AT_BOOT);
+/// `--root` of `verify`.
+const ROOT: OptionSpec =
+    OptionSpec::new("root", "ROOT", "the root of its tree vouches for the file").host_only(AT_BOOT);
 
 /// All commands that both have, by their names in the host program; the kernel's begin with `llm `.
 pub const COMMANDS: &[(&str, Options)] = &[

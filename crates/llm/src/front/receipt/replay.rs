@@ -83,10 +83,13 @@ pub fn verify(
     }
     let found = Facts::of(runner, 0);
     let recorded = facts(&record.state)?;
-    if (recorded.kv_type, recorded.precision) != (found.kv_type, found.precision)
+    if (recorded.n_ctx, recorded.kv_type, recorded.precision) != (found.n_ctx, found.kv_type, found.precision)
         || record.state.kernels.as_deref() != found.kernels
     {
         return Err(ReplayError::Field("state", "what the answer was computed with"));
+    }
+    if (prompt.len() + n_tokens) as u64 > record.state.n_positions.saturating_add(1) {
+        return Ok(Verdict::reject("it has more tokens than the text could have positions"));
     }
     let request = replay.request(prompt, n_tokens, compress)?;
     let mut n_come = 0;
@@ -101,11 +104,11 @@ pub fn verify(
         }
         ControlFlow::Continue(())
     })?;
-    Ok(compare(record, &links, &report, recorded.n_ctx))
+    Ok(compare(record, &links, &report))
 }
 
 /// What came of a request that was made again, beside what is recorded of it.
-fn compare(record: &WorkRecord<'_>, links: &[[u8; LINK_BYTES]], report: &Report, n_ctx: usize) -> Verdict {
+fn compare(record: &WorkRecord<'_>, links: &[[u8; LINK_BYTES]], report: &Report) -> Verdict {
     let answer = &record.answer;
     let Some(work) = &report.work else { return Verdict::reject("there is nothing to compare with") };
     let reject_at = |token: usize, reason| Verdict::Reject { token: Some(token + 1), reason };
@@ -128,7 +131,8 @@ fn compare(record: &WorkRecord<'_>, links: &[[u8; LINK_BYTES]], report: &Report,
         "cancelled" => true,
         "token_limit" => record.request.max_tokens == n_tokens as u64 && is_limit(report),
         "context_full" => {
-            record.prompt.n_tokens + n_tokens as u64 == (n_ctx as u64).saturating_add(1) && is_limit(report)
+            record.prompt.n_tokens + n_tokens as u64 == record.state.n_positions.saturating_add(1)
+                && is_limit(report)
         }
         finish => finish == finish_name(report.finish_reason) && !is_limit(report),
     };
@@ -168,6 +172,7 @@ pub fn facts(state: &State<'_>) -> Result<Facts, ReplayError> {
         |field, name: &str| CacheType::from_name(name).ok_or(ReplayError::Field(field, CacheType::EXPECTED));
     Ok(Facts {
         n_ctx: usize::try_from(state.n_ctx).unwrap_or(usize::MAX),
+        n_positions: usize::try_from(state.n_positions).unwrap_or(usize::MAX),
         kv_type: KvType {
             keys: cache_type("state.k_type", &state.k_type)?,
             values: cache_type("state.v_type", &state.v_type)?,
