@@ -18,7 +18,7 @@
 //! | `ferrite.model=SERIAL:BYTES[:SHA256]` | exact length (and digest) of the file on the disk with this serial |
 //! | `ferrite.serve=PORT\|off` | serve models over the network at this port, 8080 unless told, or not at all |
 //! | `ferrite.vsock=PORT\|off` | serve models to the host at this port of a vsock device as well; off unless told |
-//! | `ferrite.verity=off\|report\|require` | whether models are checked as they are read, and what is done with those that nobody vouches for (`docs/trust.md`); `require` if this kernel was built with a key, else off |
+//! | `ferrite.verity=off\|report\|require` | whether models are checked as they are read, and what is done with those that nobody vouches for (`docs/trust.md`); `require` if a key or a root is given, or this kernel was built with a key, else off |
 //! | `ferrite.verity_key=KEY` | who has this public key of minisign's may sign a manifest; may be given for several |
 //! | `ferrite.verity_root=NAME:ROOT` | the root of its tree vouches for the model `NAME`; may be given for several |
 //! | `ferrite.selftest=NAME` | check or break something first, for the tests: see [`SelfTest`] |
@@ -208,6 +208,10 @@ impl BootArgs {
     /// Parses the command line.
     pub fn parse(line: &[u8]) -> Self {
         let mut args = Self::default();
+        // Who names somebody to be believed wants nobody else to be, unless told.
+        if words(line).any(|word| word.starts_with(b"ferrite.verity_")) {
+            args.trust.mode = Mode::Require;
+        }
         if line.len() > MAX_BYTES {
             args.mistake = Some(BootArgError::new(line, "at most 2 MiB of boot arguments"));
         }
@@ -499,6 +503,18 @@ mod tests {
         assert!(args.refused.is_empty());
         assert_eq!(args.log_level, LevelFilter::Warn);
         assert_eq!(args.mistake.unwrap().argument, "ferrite.model=\u{fffd}:1");
+    }
+
+    #[test]
+    fn who_names_a_key_or_a_root_requires_it_unless_told() {
+        let root = "ferrite.verity_root=a:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+        // Of what is none, too.
+        for line in [root, "ferrite.verity_key=x"] {
+            assert_eq!(BootArgs::parse(line.as_bytes()).trust.mode, Mode::Require);
+            let reports = alloc::format!("ferrite.verity=report {line}");
+            assert_eq!(BootArgs::parse(reports.as_bytes()).trust.mode, Mode::Report);
+        }
+        assert_eq!(BootArgs::parse(b"verity_key=x").trust.mode, built_in_trust(BUILT_IN_KEY).mode);
     }
 
     #[test]

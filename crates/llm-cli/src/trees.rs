@@ -139,9 +139,9 @@ impl TreeFile {
         }
     }
 
-    /// Whether it was made as a manifest says.
-    pub fn is_made_as(&self, superblock: &Superblock) -> bool {
-        self.tree.superblock().is_same(superblock)
+    /// What it says of itself.
+    pub fn superblock(&self) -> &Superblock {
+        self.tree.superblock()
     }
 }
 

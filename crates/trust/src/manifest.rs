@@ -72,6 +72,8 @@ impl core::error::Error for ManifestError {}
 pub enum ManifestFault {
     /// There is none.
     Missing,
+    /// Its disk cannot be read, or the heap has no room for it.
+    Unread,
     /// It is no text with a signature behind it.
     NotSigned,
     /// Its signature is not in order.
@@ -86,6 +88,7 @@ impl fmt::Display for ManifestFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("there is no manifest"),
+            Self::Unread => f.write_str("the manifest cannot be read"),
             Self::NotSigned => f.write_str("the manifest has no signature behind it"),
             Self::Signature(error) => write!(f, "the manifest is not trusted: {error}"),
             Self::Revoked(key) => write!(f, "the manifest revokes the key {key} that it is signed with"),
@@ -218,12 +221,38 @@ impl Manifest {
         self.revoked_keys.contains(&key)
     }
 
+    /// Whether the manifest says that no file with this root is to be trusted.
+    pub fn revokes_root(&self, root: Root) -> bool {
+        self.revoked_roots.contains(&root)
+    }
+
+    /// What the manifest says of a file with this root, whose tree was made like this. The same file may be there in several versions,
+    /// or under several names: of those that are to be trusted it is the first of the highest version.
+    ///
+    /// # Errors
+    /// Why none of them is to be trusted; `None` if there is none.
+    pub fn find(&self, root: Root, superblock: &Superblock) -> Result<&Entry, Option<Refusal>> {
+        let mut found: Result<&Entry, _> = Err(None);
+        for entry in self.entries.iter().filter(|entry| entry.root == root) {
+            if !entry.superblock.is_same(superblock) {
+                continue;
+            }
+            match (self.check(entry), &found) {
+                (Ok(()), Ok(best)) if best.version >= entry.version => {}
+                (Ok(()), _) => found = Ok(entry),
+                (Err(refusal), Err(_)) => found = Err(Some(refusal)),
+                (Err(_), Ok(_)) => {}
+            }
+        }
+        found
+    }
+
     /// Whether a file of this manifest is to be trusted.
     ///
     /// # Errors
     /// Why not.
     pub fn check(&self, entry: &Entry) -> Result<(), Refusal> {
-        if self.revoked_roots.contains(&entry.root) {
+        if self.revokes_root(entry.root) {
             return Err(Refusal::Revoked(entry.root));
         }
         let of_name = self.minimums.iter().filter(|(name, _)| *name == entry.name);
@@ -303,6 +332,25 @@ mod tests {
         let key = KeyId([0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01]);
         assert!(manifest.revokes_key(key) && !manifest.revokes_key(KeyId([0; 8])));
         assert_eq!(key.to_string(), "123456789ABCDEF");
+    }
+
+    #[test]
+    fn a_file_that_is_there_twice_is_what_is_trusted_and_newest() {
+        let manifest = |minimum| {
+            let lines = std::format!(
+                "model a 1 9 {ROOT}\nmodel b 3 9 {ROOT}\nmodel a 2 9 {ROOT}\nmodel c 9 9 {ROOT} 00\nminimum-version {minimum}"
+            );
+            parse(&lines).ok().unwrap()
+        };
+        let root = Root::parse(ROOT).unwrap();
+        let find = |minimum| {
+            let found = manifest(minimum).find(root, &Superblock::new(9)).cloned();
+            found.map(|entry| (entry.name, entry.version)).map_err(|refusal| refusal.is_some())
+        };
+        assert_eq!(find("a 2"), Ok(("b".into(), 3)));
+        assert_eq!(find("b 4"), Ok(("a".into(), 2)));
+        assert_eq!(find("a 3\nminimum-version b 4"), Err(true));
+        assert!(manifest("a 2").find(root, &Superblock::new(5000)).is_err_and(|refusal| refusal.is_none()));
     }
 
     #[test]

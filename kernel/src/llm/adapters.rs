@@ -20,6 +20,8 @@ pub struct AdapterFile {
     pub path: String,
     /// [Identity](crate::storage::Disk::identity) of the disk that it was read from.
     pub disk_identity: u64,
+    /// What stands for the file, if somebody vouches for it and it was checked as it was read.
+    pub root: Option<trust::Root>,
     /// What it is, if it is in memory; or why it is none of the model, in a line.
     pub facts: Result<AdapterFacts, String>,
 }

@@ -117,15 +117,17 @@ pub trait InferenceBackend: Steps + Send {
     fn find(&mut self, name: &str) -> Result<Found, BackendError> {
         let catalog = self.catalog();
         let on_disk = match catalog.find(name) {
-            Ok(file) => Ok((catalog.path(file), catalog.files()[file].disk_identity)),
+            Ok(file) => {
+                let file = &catalog.files()[file];
+                Ok((file.path.clone(), file.disk_identity, file.root))
+            }
             Err(error) => Err(error),
         };
         let loaded = self.models().into_iter().filter(|status| !status.is_retiring);
         let mut models = loaded.map(|status| status.metadata);
         match on_disk {
-            Ok((path, disk_identity)) => {
-                let is_it =
-                    |model: &ModelMetadata| model.path == path && model.disk_identity == disk_identity;
+            Ok((path, disk_identity, root)) => {
+                let is_it = |model: &ModelMetadata| model.is_from(&path, disk_identity, root);
                 Ok(if models.any(is_it) { Found::Loaded(path) } else { Found::OnDisk(path) })
             }
             Err(error) => {
@@ -395,9 +397,15 @@ pub struct ModelMetadata {
 }
 
 impl ModelMetadata {
-    /// True if the model was loaded from this file, and not from one of the same path on a disk that was there before.
+    /// True if the model was loaded from this file, and not from one of the same path on a disk that was there before, or from
+    /// one that had another root.
     pub fn is_of(&self, file: &ModelFile) -> bool {
-        self.path == file.path && self.disk_identity == file.disk_identity
+        self.is_from(&file.path, file.disk_identity, file.root)
+    }
+
+    /// A file that nobody vouches for any more may be the one that was checked when it was loaded.
+    fn is_from(&self, path: &str, disk_identity: u64, root: Option<trust::Root>) -> bool {
+        self.path == path && self.disk_identity == disk_identity && (root.is_none() || root == self.root)
     }
 }
 

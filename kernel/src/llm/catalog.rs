@@ -72,8 +72,9 @@ pub struct ModelFile {
     /// The places among the [files](Catalog::files) of the disks that the model is on, in the order of its parts: for most
     /// its own alone.
     pub parts: Vec<usize>,
-    /// Whether somebody vouches for it, and for all of its parts, so that it is checked as it is read.
-    pub is_verified: bool,
+    /// What stands for it, if somebody vouches for it, and for all of its parts as parts of one model, so that it is checked as it
+    /// is read.
+    pub root: Option<Root>,
     /// What the header says, or what is wrong with it.
     pub header: Result<Header, BackendError>,
     /// The name that the path was made of.
@@ -263,13 +264,12 @@ impl Catalog {
                 path
             });
             let (serial, length_bytes) = (disk.serial().to_owned(), disk.length_bytes());
-            let sealed = disk.seal().is_some();
             let (disk, disk_identity) = (disk.index(), disk.identity());
-            let (parts, is_verified) = (Vec::new(), sealed);
-            ModelFile { path, disk, disk_identity, length_bytes, parts, is_verified, header, stem, serial }
+            let (parts, root) = (Vec::new(), None);
+            ModelFile { path, disk, disk_identity, length_bytes, parts, root, header, stem, serial }
         });
         self.files = files.collect();
-        parts::join(&mut self.files);
+        parts::join(&mut self.files, &self.disks, self.sha256);
     }
 
     /// The headers of all disks. Disks that do not answer at once are waited for together, and after the others.
@@ -483,12 +483,13 @@ impl Catalog {
         &mut self.disks
     }
 
-    /// Who vouches for a file, and for all of its parts; `None` if nothing is checked, or one of them is not trusted.
+    /// What stands for a file, or for all parts of a model, after what has been read of it; `None` if nothing is checked, or one of
+    /// them is not trusted, or not as a part of this model.
     pub fn root(&mut self, file: usize) -> Option<Root> {
-        let parts = self.files()[file].parts.clone();
-        let root = |part: usize| self.disks[part].seal().map(|seal| seal.root);
-        let roots: Option<Vec<Root>> = parts.into_iter().map(root).collect();
-        roots.map(|roots| Root::of_parts(self.sha256, &roots))
+        self.files();
+        let file = &mut self.files[file];
+        file.root = file.root.and_then(|_| root_of(&file.parts, &self.disks, self.sha256));
+        file.root
     }
 
     /// SHA-256 of what is on the disk at this place: a file, or its part.
@@ -549,6 +550,12 @@ pub fn name_of(path: &str) -> &str {
         Some((name, extension)) if extension.eq_ignore_ascii_case(EXTENSION) => name,
         _ => name,
     }
+}
+
+/// What stands for these parts, if somebody vouches for each.
+fn root_of(parts: &[usize], disks: &Disks, sha256: Compress) -> Option<Root> {
+    let roots: Option<Vec<_>> = parts.iter().map(|&part| disks[part].seal().map(|seal| seal.root)).collect();
+    roots.map(|roots| Root::of_parts(sha256, &roots))
 }
 
 /// The path of a model with this name that none of `paths` is.

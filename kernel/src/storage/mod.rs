@@ -14,7 +14,7 @@ mod partition;
 pub mod sectors;
 mod trust;
 #[cfg(test)]
-mod trust_tests;
+pub mod trust_tests;
 mod verified;
 
 pub use crate::undriven::{Undriven, virtio_type_of_pci};

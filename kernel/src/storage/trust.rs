@@ -8,12 +8,12 @@ use super::{Disk, Disks, ReadError, Seal, Verified};
 use ::llm::parallel::Workers;
 use ::trust::{
     Root,
-    manifest::{self, Entry, FIRST_LINE, ManifestFault, Refusal, Signed},
+    manifest::{self, FIRST_LINE, ManifestFault, Refusal, Signed},
     minisign::PublicKey,
     sha256::Compress,
     verity::{Mismatch, SUPERBLOCK_BYTES, Superblock, Tree},
 };
-use alloc::{boxed::Box, string::String, vec, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::fmt;
 use log::{info, warn};
 
@@ -67,6 +67,15 @@ pub enum Distrust {
     Refused(Refusal),
     /// There is no tree on the disk behind it.
     NoTree,
+    /// The disk is shorter than the file.
+    Short {
+        /// What the disk holds.
+        bytes: u64,
+        /// The file's length.
+        expected: u64,
+    },
+    /// It could not be read when disks were looked at, or has not been looked at.
+    Unread,
     /// Its tree cannot be read.
     TreeUnread,
     /// The heap has no room to check it.
@@ -84,6 +93,8 @@ impl fmt::Display for Distrust {
             }
             Self::Refused(refusal) => refusal.fmt(f),
             Self::NoTree => f.write_str("on the disk behind it is no verity tree"),
+            Self::Short { bytes, expected } => write!(f, "it has {bytes} bytes; expected {expected}"),
+            Self::Unread => f.write_str("it could not be read when disks were looked at"),
             Self::TreeUnread => f.write_str("its verity tree cannot be read"),
             Self::NoMemory => f.write_str("the heap has no room for digests"),
         }
@@ -121,12 +132,12 @@ impl Disks {
     /// Looks which disks hold what, and who vouches for it. Does nothing if nothing is to be checked.
     #[inline(never)]
     pub fn establish_trust(&mut self) {
-        let Some(trust) = self.trust.filter(|trust| trust.settings.mode != Mode::Off) else { return };
+        let Some(trust) = self.checking() else { return };
         for disk in &mut self.list {
             disk.set_patience(PATIENCE_US);
             disk.standing = Standing::Unchecked;
         }
-        let (mut trees, signed) = self.find_proofs(&trust);
+        let (trees, signed) = self.find_proofs(&trust);
         if let Err(fault) = &signed
             && trust.settings.roots.is_empty()
         {
@@ -135,9 +146,9 @@ impl Disks {
         for (place, disk) in self.list.iter_mut().enumerate() {
             disk.set_patience(super::PATIENCE_US);
             if let Standing::Unchecked = disk.standing {
-                let standing = match trees.get_mut(place + 1).and_then(Option::take) {
-                    Some((tree, identity)) => verified(disk, tree, identity, &trust, &signed),
-                    None => Err(Distrust::NoTree),
+                let standing = match trees.get(place + 1) {
+                    Some(Some(tree)) => verified(disk, tree, &trust, &signed),
+                    _ => Err(Distrust::NoTree),
                 };
                 disk.standing = match standing {
                     Ok(verified) => {
@@ -153,10 +164,12 @@ impl Disks {
         }
     }
 
-    /// The tree that each disk holds, if it holds one, with the disk's identity, and the manifest.
+    /// The tree that each disk holds, if it holds one, and the manifest. Nobody vouches for these trees yet, and there may be many:
+    /// of each only the root is kept.
     #[inline(never)]
-    fn find_proofs(&mut self, trust: &Trust) -> (Vec<Option<(Tree, u64)>>, Signed) {
+    fn find_proofs(&mut self, trust: &Trust) -> (Vec<Option<Found>>, Signed) {
         let (mut trees, mut signed) = (Vec::new(), Err(ManifestFault::Missing));
+        let mut block = Vec::new();
         for disk in &mut self.list {
             let mut start = [0; SUPERBLOCK_BYTES];
             let known = disk.capacity_bytes().min(SUPERBLOCK_BYTES as u64) as usize;
@@ -175,7 +188,8 @@ impl Disks {
                 match Superblock::parse(&start) {
                     Ok(superblock) => {
                         let mut read = |at: u64, buffer: &mut [u8]| disk.read_raw_at(at, buffer).is_ok();
-                        tree = Tree::open(superblock, trust.compress, &mut read).map(|tree| (tree, identity));
+                        let root = Tree::read_root(&superblock, trust.compress, &mut block, &mut read);
+                        tree = root.map(|root| Found { superblock, root, identity });
                     }
                     Err(error) => warn!("disk {}: {error}", disk.index()),
                 }
@@ -184,6 +198,15 @@ impl Disks {
         }
         (trees, signed)
     }
+}
+
+/// A tree on a disk.
+struct Found {
+    superblock: Superblock,
+    /// The root that it has if nothing of it was changed.
+    root: Root,
+    /// The disk's identity.
+    identity: u64,
 }
 
 /// Whether a disk that begins like this has a tree or a manifest.
@@ -195,36 +218,44 @@ pub fn is_proof(start: &[u8]) -> bool {
 #[inline(never)]
 fn verified(
     disk: &Disk,
-    tree: Tree,
-    identity: u64,
+    Found { superblock, root, identity }: &Found,
     trust: &Trust,
     signed: &Signed,
 ) -> Result<Box<Verified>, Distrust> {
-    let (superblock, root) = (tree.superblock(), tree.root());
+    let root = *root;
     let told = trust.settings.roots.iter().find(|(_, told)| *told == root);
-    let (seal, bytes) = if let Some((name, _)) = told {
+    let (seal, expected) = if let Some((name, _)) = told {
+        if signed.as_ref().is_ok_and(|(manifest, _)| manifest.revokes_root(root)) {
+            return Err(Distrust::Refused(Refusal::Revoked(root)));
+        }
         // A root says nothing of the length within the last block; the host may.
         let bytes = disk.length_bytes();
         let all_bytes = superblock.n_data_blocks * u64::from(superblock.data_block_bytes);
-        let bytes = if superblock.is_for(bytes) { bytes } else { all_bytes.min(disk.capacity_bytes()) };
+        let bytes = if superblock.is_for(bytes) { bytes } else { all_bytes };
         (Seal { name: name.clone(), root, version: 0, key: None }, bytes)
     } else {
         let unknown = |manifest| Distrust::Unknown { root, manifest };
         let (manifest, key) = signed.as_ref().map_err(|fault| unknown(Some(*fault)))?;
-        let is_it = |entry: &&Entry| entry.root == root && entry.superblock.is_same(superblock);
-        let entry = manifest.entries.iter().find(is_it).ok_or(unknown(None))?;
-        manifest.check(entry).map_err(Distrust::Refused)?;
+        let entry = manifest.find(root, superblock);
+        let entry = entry.map_err(|refusal| refusal.map_or(unknown(None), Distrust::Refused))?;
         let seal = Seal { name: entry.name.clone(), root, version: entry.version, key: Some(*key) };
-        (seal, entry.bytes.min(disk.capacity_bytes()))
+        (seal, entry.bytes)
     };
-    Ok(Box::new(Verified::new(seal, tree, identity, bytes)))
+    let bytes = disk.capacity_bytes();
+    if bytes < expected {
+        return Err(Distrust::Short { bytes, expected });
+    }
+    let tree = Tree::new(superblock.clone(), root, trust.compress).ok();
+    let verified = tree.and_then(|tree| Verified::new(seal, tree, *identity, expected));
+    verified.map(Box::new).ok_or(Distrust::NoMemory)
 }
 
 /// The manifest on a disk, and who has signed it.
 fn read_manifest(disk: &mut Disk, keys: &[PublicKey]) -> Signed {
-    let mut bytes = vec![0; disk.capacity_bytes().min(MAX_MANIFEST_BYTES) as usize];
-    match disk.read_raw_at(0, &mut bytes) {
-        Ok(()) => manifest::read_signed(&bytes, keys),
-        Err(_) => Err(ManifestFault::NotSigned),
-    }
+    let length = disk.capacity_bytes().min(MAX_MANIFEST_BYTES) as usize;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(length).map_err(|_| ManifestFault::Unread)?;
+    bytes.resize(length, 0);
+    disk.read_raw_at(0, &mut bytes).map_err(|_| ManifestFault::Unread)?;
+    manifest::read_signed(&bytes, keys)
 }

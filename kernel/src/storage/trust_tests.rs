@@ -1,7 +1,8 @@
 //! Disks that are checked, and whatever is changed on them.
 
 use super::{
-    BlockDevice, Disk, Disks, Distrust, MemoryDisk, Mode, ReadError, Standing, Trust, TrustSettings,
+    BlockDevice, Disk, Disks, Distrust, FaultyDisk, MemoryDisk, Mode, ReadError, Standing, Trust,
+    TrustSettings,
 };
 use ::llm::parallel::Serial;
 use ::trust::{
@@ -17,7 +18,8 @@ use std::{boxed::Box, format, string::String, vec, vec::Vec};
 /// The length of the file: not whole blocks, nor whole sectors.
 const LENGTH: usize = 10 * 4096 + 1234;
 
-fn key(number: u8) -> SecretKey {
+/// A key, with an id of this byte.
+pub fn key(number: u8) -> SecretKey {
     SecretKey::new(KeyId([number; 8]), &[number; 32])
 }
 
@@ -25,7 +27,8 @@ fn file() -> Vec<u8> {
     (0..LENGTH as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
-fn tree(file: &[u8]) -> (Vec<u8>, Root) {
+/// The tree of a file, and its root.
+pub fn tree(file: &[u8]) -> (Vec<u8>, Root) {
     let mut tree = Vec::new();
     let mut write = |at: u64, bytes: &[u8]| {
         let end = at as usize + bytes.len();
@@ -78,7 +81,8 @@ impl Image {
     }
 }
 
-fn settings(mode: Mode) -> TrustSettings {
+/// What the first key has signed is believed.
+pub fn settings(mode: Mode) -> TrustSettings {
     TrustSettings { mode, keys: vec![key(1).public_key()], ..TrustSettings::default() }
 }
 
@@ -277,4 +281,54 @@ fn what_is_read_again_is_checked_again() {
     let Distrust::Changed(mismatch) = distrust(&disks, result) else { panic!() };
     assert_eq!((mismatch.number, mismatch.offset_bytes), (1, 4096));
     assert!(read(&mut disks).is_err());
+}
+
+#[test]
+fn a_disk_that_is_shorter_than_the_file_is_not_trusted() {
+    let mut image = Image::new("");
+    let root = image.root;
+    image.file.truncate(9 * 4096);
+    let roots = vec![("model".into(), root)];
+    let told = TrustSettings { mode: Mode::Require, roots, keys: Vec::new() };
+    for (settings, expected) in [(settings(Mode::Require), LENGTH as u64), (told, 11 * 4096)] {
+        let mut disks = image.disks(settings);
+        let result = disks.read_at(0, 0, &mut [0; 4]);
+        assert_eq!(distrust(&disks, result), Distrust::Short { bytes: 9 * 4096, expected });
+    }
+}
+
+#[test]
+fn a_root_of_the_boot_arguments_can_be_revoked() {
+    let root = Image::new("").root;
+    let image = Image::new(&format!("revoked-root {root}\n"));
+    let roots = vec![("model".into(), root)];
+    let mut disks = image.disks(TrustSettings { roots, ..settings(Mode::Require) });
+    let result = read(&mut disks);
+    assert_eq!(distrust(&disks, result), Distrust::Refused(Refusal::Revoked(root)));
+}
+
+#[test]
+fn a_file_that_was_signed_again_has_its_newest_version() {
+    let root = Image::new("").root;
+    let image = Image::new(&format!("{}\nminimum-version model 3\n", entry(root, 3)));
+    assert_eq!(image.disks(settings(Mode::Require))[0].seal().unwrap().version, 3);
+}
+
+#[test]
+fn a_disk_that_could_not_be_looked_at_is_told_when_it_is_used() {
+    for read_all in [false, true] {
+        let mut disks = Image::new("").disks(settings(Mode::Report));
+        let bytes = MemoryDisk::new("model", vec![1; 8192]);
+        disks[0].device = Box::new(FaultyDisk::new(bytes, 0..512));
+        disks.establish_trust();
+        assert!(matches!(disks[0].standing(), Standing::Unread(_)));
+        match read_all {
+            true => {
+                disks.read_pieces(0, 4096..8192, &mut [0; 9000], &mut |_| ControlFlow::Continue(())).unwrap()
+            }
+            false => disks.read_at(0, 4096, &mut [0; 4]).unwrap(),
+        }
+        let Standing::Distrusted(distrust) = disks[0].standing() else { panic!() };
+        assert_eq!(**distrust, Distrust::Unread);
+    }
 }

@@ -54,14 +54,16 @@ pub struct Verified {
     bytes: u64,
     /// Digests of the blocks that are read next.
     digests: Vec<[u8; 32]>,
-    /// A block that has not come whole yet.
+    /// A block that has not come whole yet; there is room for one.
     block: Vec<u8>,
 }
 
 impl Verified {
-    /// A file of `bytes` whose tree is on the disk with the identity `tree_disk`.
-    pub fn new(seal: Seal, tree: Tree, tree_disk: u64, bytes: u64) -> Self {
-        Self { seal, tree, tree_disk, bytes, digests: Vec::new(), block: Vec::new() }
+    /// A file of `bytes` whose tree is on the disk with the identity `tree_disk`; `None` if the heap has no room for a block.
+    pub fn new(seal: Seal, tree: Tree, tree_disk: u64, bytes: u64) -> Option<Self> {
+        let mut block = Vec::new();
+        block.try_reserve_exact(tree.hash().data_block_bytes()).ok()?;
+        Some(Self { seal, tree, tree_disk, bytes, digests: Vec::new(), block })
     }
 
     /// Who vouches for it.
@@ -79,10 +81,13 @@ impl Verified {
     }
 
     /// Checks whole blocks of which the digests are there from `skip` on, on all cores.
+    ///
+    /// # Panics
+    /// If there are fewer digests than blocks.
     fn check(&self, trust: &Trust, first: u64, skip: usize, blocks: &[u8]) -> Result<(), Mismatch> {
         let (hash, block_bytes) = (self.tree.hash(), self.block_bytes());
         let per_claim = (CLAIMED_BYTES / block_bytes).max(1);
-        let digests = self.digests[skip..].chunks(per_claim);
+        let digests = self.digests[skip..][..blocks.len().div_ceil(block_bytes)].chunks(per_claim);
         let claims = blocks.chunks(per_claim * block_bytes).zip(digests).zip((first..).step_by(per_claim));
         let wrong: Mutex<Option<Mismatch>> = Mutex::new(None);
         for_each(trust.workers, claims, |((blocks, digests), first)| {
@@ -148,6 +153,9 @@ impl Disks {
             other => self.list[place].standing = other,
         }
         match self.list[place].standing {
+            Standing::Unread(_) | Standing::Unchecked if trust.settings.mode == Mode::Report => {
+                self.distrust(trust, place, Distrust::Unread).map(|()| None)
+            }
             _ if trust.settings.mode == Mode::Report => Ok(None),
             Standing::Unread(error) => Err(error),
             _ => Err(ReadError::Distrusted),
@@ -173,6 +181,9 @@ impl Disks {
     /// As [`BlockDevice::read_at`](super::BlockDevice::read_at), and [`ReadError::Distrusted`].
     pub fn read_at(&mut self, place: usize, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         if self.list[place].seal().is_none() && !self.requires_trust() {
+            if let Some(trust) = self.checking() {
+                self.take_verified(&trust, place)?;
+            }
             return self.list[place].read_raw_at(offset_bytes, buffer);
         }
         let mut through = Vec::new();
@@ -186,8 +197,13 @@ impl Disks {
         })
     }
 
+    /// Who is believed, if anything is to be checked.
+    pub(super) fn checking(&self) -> Option<Trust> {
+        self.trust.filter(|trust| trust.settings.mode != Mode::Off)
+    }
+
     /// Whether nothing is to be used that nobody vouches for.
-    fn requires_trust(&self) -> bool {
+    pub fn requires_trust(&self) -> bool {
         self.trust.is_some_and(|trust| trust.settings.mode == Mode::Require)
     }
 
@@ -207,7 +223,7 @@ impl Disks {
         buffer: &mut [u8],
         use_piece: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let Some(trust) = self.trust.filter(|trust| trust.settings.mode != Mode::Off) else {
+        let Some(trust) = self.checking() else {
             return self.list[place].read_raw_pieces(range, buffer, use_piece);
         };
         let mut next = range.start;

@@ -15,8 +15,9 @@ use crate::trees::{self, beside};
 
 /// Write the tree of digests of each model, MODEL.verity, and a signed manifest with their roots.
 ///
-/// A manifest that is there keeps its other lines; one of the same name and version is replaced. Its signature is MANIFEST.minisig,
-/// as `minisign -S` writes it: `minisign -V -m MANIFEST -p KEY.pub` checks it.
+/// A manifest that is there keeps its other lines; one of the same name and version is replaced. Its signature must be of the same
+/// key: so that a key signs no line that it has not signed before. `minisign -S -m MANIFEST -s KEY` takes one over to another key.
+/// Its signature is MANIFEST.minisig, as `minisign -S` writes it: `minisign -V -m MANIFEST -p KEY.pub` checks it.
 #[derive(Args)]
 pub struct Arguments {
     /// File with a secret key, as `minisign -G` writes it; its password is asked for.
@@ -56,10 +57,16 @@ fn minimum(text: &str) -> Result<(String, u64), String> {
 
 /// The line of a manifest.
 fn revocation(text: &str) -> Result<String, String> {
-    match (Root::parse(text), KeyId::parse(text)) {
+    const KEY_ID_DIGITS: usize = 16;
+    // A shortened id would be that of another key.
+    let key = Some(text).filter(|text| text.len() == KEY_ID_DIGITS && !text.starts_with('+'));
+    match (Root::parse(text), key.and_then(KeyId::parse)) {
         (Some(root), _) => Ok(format!("revoked-root {root}")),
         (_, Some(key)) => Ok(format!("revoked-key {key}")),
-        _ => Err("expected a root of 64 hexadecimal digits, or a key id of up to 16".into()),
+        _ => Err(
+            "expected a root of 64 hexadecimal digits, or a key id of 16: minisign leaves out zeros in front"
+                .into(),
+        ),
     }
 }
 
@@ -113,13 +120,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let files = models.iter().map(|model| file_and_name(model)).collect::<Result<Vec<_>>>()?;
     let key = secret_key(arguments)?;
     let shown = || path.display().to_string();
+    let signature_path = beside(path, ".minisig");
     let mut text = match fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => format!("{FIRST_LINE}\n"),
-        text => text.with_context(shown)?,
+        text => {
+            let text = text.with_context(shown)?;
+            let signature = fs::read_to_string(&signature_path);
+            let signature = signature.with_context(|| format!("cannot read {}", signature_path.display()))?;
+            let checked = trust::minisign::verify(&[key.public_key()], text.as_bytes(), &signature);
+            checked.with_context(|| format!("{}: it is not what this key has signed", path.display()))?;
+            text
+        }
     };
     Manifest::parse(&text).with_context(shown)?;
     let mut add = |line: &str, replaced: &str| {
-        let kept = text.lines().filter(|line| replaced.is_empty() || !line.starts_with(replaced));
+        // Whole words are compared.
+        let kept = text.lines().filter(|line| !format!("{line} ").starts_with(replaced));
         text = kept.chain([line]).flat_map(|line| [line, "\n"]).collect();
     };
     for (file, name) in files {
@@ -133,12 +149,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         add(&format!("minimum-version {name} {version}"), &format!("minimum-version {name} "));
     }
     for line in revoke {
-        add(line, line);
+        add(line, &format!("{line} "));
     }
     let comment = format!("timestamp:{}\tfile:models", now_unix_s().unwrap_or_default());
     let signature = key.sign(text.as_bytes(), &comment);
-    for (path, text) in [(path.clone(), text), (beside(path, ".minisig"), signature)] {
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    // What is there stays as it is unless both can be written.
+    let files = [(path, text), (&signature_path, signature)];
+    for (path, text) in &files {
+        let part = beside(path, ".part");
+        fs::write(&part, text).with_context(|| format!("cannot write {}", part.display()))?;
+    }
+    for (path, _) in &files {
+        fs::rename(beside(path, ".part"), path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(writeln!(stdout(), "{}: signed", path.display())?)
 }

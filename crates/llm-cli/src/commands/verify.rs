@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use trust::Root;
-use trust::manifest::Entry;
 
 use crate::receipts::record;
 use crate::trees::{TreeFile, public_key, signed_manifest};
@@ -50,12 +49,11 @@ fn verify_by_tree(path: &Path, arguments: &Arguments) -> Result<()> {
         None => {
             let keys = arguments.public_key.iter().map(public_key).collect::<Result<Vec<_>>>()?;
             let (manifest, key) = signed_manifest(&arguments.manifest, &keys)?;
-            let is_it = |entry: &&Entry| entry.root == root && tree.is_made_as(&entry.superblock);
-            let entry = manifest.entries.iter().find(is_it);
-            let entry = entry.with_context(|| format!("{shown}: nobody vouches for its root {root}"))?;
-            if let Err(refusal) = manifest.check(entry) {
-                bail!("{shown}: {refusal}");
-            }
+            let entry = match manifest.find(root, tree.superblock()) {
+                Ok(entry) => entry,
+                Err(Some(refusal)) => bail!("{shown}: {refusal}"),
+                Err(None) => bail!("{shown}: nobody vouches for its root {root}"),
+            };
             tree.check(path, entry.bytes)?;
             format!("{}, version {}, signed with key {key}", entry.name, entry.version)
         }

@@ -54,3 +54,28 @@ fn what_is_signed_is_verified_and_what_is_changed_is_not() {
     fail_saying(&["sign", "--secret-key", KEY, "--manifest", &manifest, &unsafe_name], &["expected a name"]);
     fail_saying(&["sign", "--secret-key", KEY, "--manifest", &manifest], &["nothing to sign"]);
 }
+
+#[test]
+fn only_a_manifest_of_the_same_key_is_changed_and_no_line_but_the_one_that_is_meant() {
+    let manifest = scratch_file("guarded.manifest");
+    let signature = format!("{manifest}.minisig");
+    let _ = std::fs::remove_file(&manifest);
+    let base = ["sign", "--secret-key", KEY, "--manifest", &*manifest, "--revoke"];
+    let sign = |key: &str| succeed(&[&base[..], &[key]].concat());
+    let refuse = |key: &str, said: &str| fail_saying(&[&base[..], &[key]].concat(), &[said]);
+    sign("B3899FE443C58D51");
+    sign("00000000000B3899");
+    sign("B3899FE443C58D51");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    assert_eq!(text, "ferrite-models 1\nrevoked-key B3899\nrevoked-key B3899FE443C58D51\n");
+    refuse("B3899", "a key id of 16");
+    // A line that nobody has signed.
+    let changed = text.replace("revoked-key B3899\n", "");
+    std::fs::write(&manifest, &changed).unwrap();
+    refuse("0123456789ABCDEF", "it is not what this key has signed");
+    assert_eq!(std::fs::read_to_string(&manifest).unwrap(), changed);
+    std::fs::write(&manifest, &text).unwrap();
+    std::fs::remove_file(&signature).unwrap();
+    refuse("0123456789ABCDEF", &signature);
+    assert!(!std::fs::exists(format!("{manifest}.part")).unwrap());
+}

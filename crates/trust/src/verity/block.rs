@@ -56,6 +56,7 @@ impl BlockHash {
     /// # Panics
     /// If there are fewer digests than blocks.
     pub fn check(&self, first: u64, blocks: &[u8], digests: &[[u8; DIGEST_BYTES]]) -> Result<(), Mismatch> {
+        assert!(blocks.len().div_ceil(self.data_block_bytes) <= digests.len(), "a digest for each block");
         let blocks = blocks.chunks(self.data_block_bytes).zip(first..);
         for ((block, number), expected) in blocks.zip(digests) {
             let actual = self.data(block);

@@ -196,3 +196,10 @@ fn superblocks_that_are_not_supported_are_refused_by_their_field() {
     }
     assert_eq!(error(12, 0).to_string(), "verity superblock: expected hash type 1");
 }
+
+#[test]
+#[should_panic = "a digest for each block"]
+fn no_block_is_passed_over_for_want_of_a_digest() {
+    let hash = BlockHash::new(&Superblock::new(8192), PORTABLE);
+    let _ = hash.check(0, &[0; 4097], &[hash.data(&[0; 4096])]);
+}

@@ -69,12 +69,24 @@ impl Tree {
     /// The tree with this superblock and the root that it has if nothing of it was changed: whether that is the right one is for
     /// the caller to check. `None` if the tree cannot be read, is of one block only, or the heap has no room.
     pub fn open(superblock: Superblock, compress: Compress, read: &mut Read<'_>) -> Option<Self> {
-        let mut tree = Self::new(superblock, Root([0; DIGEST_BYTES]), compress).ok()?;
-        match tree.check_path(0, read) {
-            Err(VerityError::Mismatch(mismatch)) => tree.root = mismatch.actual,
-            _ => return None,
-        }
-        Some(tree)
+        let root = Self::read_root(&superblock, compress, &mut Vec::new(), read)?;
+        Self::new(superblock, root, compress).ok()
+    }
+
+    /// The root that the tree with this superblock has if nothing of it was changed. `buffer` becomes its top block: who looks at many
+    /// trees that nobody vouches for needs the memory for one. `None` as for [`open`](Self::open).
+    pub fn read_root(
+        superblock: &Superblock,
+        compress: Compress,
+        buffer: &mut Vec<u8>,
+        read: &mut Read<'_>,
+    ) -> Option<Root> {
+        let shape = Shape::new(superblock);
+        let start_bytes = shape.levels.last()?.start_bytes;
+        buffer.clear();
+        buffer.try_reserve_exact(shape.hash_block_bytes).ok()?;
+        buffer.resize(shape.hash_block_bytes, 0);
+        read(start_bytes, buffer).then(|| Root(BlockHash::new(superblock, compress).tree(buffer)))
     }
 
     /// What the tree says of itself.

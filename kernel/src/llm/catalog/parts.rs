@@ -3,13 +3,18 @@
 //! The disk of the first part stands for the model. Parts are told by what their headers say, not by names, and not by
 //! the order of the disks.
 
-use alloc::{vec, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 use core::fmt;
 
 use llm::gguf::Split;
+use log::warn;
+use trust::sha256::Compress;
 
-use super::ModelFile;
-use crate::llm::BackendError;
+use super::{ModelFile, root_of};
+use crate::{
+    llm::BackendError,
+    storage::{Disks, Seal},
+};
 
 /// Why a disk is no model by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +44,13 @@ pub enum PartError {
         /// The number of the disk with the first part.
         first_disk: usize,
     },
+    /// All parts are vouched for, but this one not as a part of the model that the first is of.
+    Foreign {
+        /// Its number, from 1.
+        number: u32,
+        /// How many parts there are.
+        count: u32,
+    },
 }
 
 impl fmt::Display for PartError {
@@ -57,6 +69,10 @@ impl fmt::Display for PartError {
             Self::Later { number, count, first_disk } => {
                 write!(f, "part {number} of {count} of the model on disk {first_disk}")
             }
+            Self::Foreign { number, count } => write!(
+                f,
+                "part {number} of {count} is not signed as one of this model; expected STEM-{number:05}-of-{count:05}, of one stem and version with the others"
+            ),
         }
     }
 }
@@ -91,27 +107,56 @@ fn parts_of(files: &[ModelFile], place: usize) -> Result<Vec<usize>, PartError> 
     (0..count).map(find).collect()
 }
 
+/// Checks that the parts of a model, if all are vouched for, are so as parts of one model: who signs each part has not said that
+/// any of them belong together. Their names are `STEM-0000i-of-0000n`, as llama.cpp's `gguf-split` names the files, with one stem,
+/// and their versions are the same.
+fn check_names(parts: &[usize], disks: &Disks) -> Result<(), PartError> {
+    let count = parts.len() as u32;
+    fn model_of(seal: &Seal, number: u32, count: u32) -> Option<(&str, u64)> {
+        Some((seal.name.strip_suffix(&*format!("-{number:05}-of-{count:05}"))?, seal.version))
+    }
+    let mut first = None;
+    for (number, &part) in (1..).zip(parts) {
+        let model = disks[part].seal().and_then(|seal| model_of(seal, number, count));
+        first = first.or(model);
+        if model.is_none() || model != first {
+            return Err(PartError::Foreign { number, count });
+        }
+    }
+    Ok(())
+}
+
 /// Makes one model of the parts of each, and an error of what is no model.
-pub(super) fn join(files: &mut [ModelFile]) {
-    let all: Vec<_> = (0..files.len()).map(|place| parts_of(files, place)).collect();
-    for (place, parts) in all.iter().enumerate() {
-        let Ok(parts) = parts else { continue };
+pub(super) fn join(files: &mut [ModelFile], disks: &Disks, sha256: Compress) {
+    let mut all: Vec<_> = (0..files.len()).map(|place| parts_of(files, place)).collect();
+    for (place, joined) in all.iter_mut().enumerate() {
+        let Ok(parts) = joined else { continue };
+        let mut root = root_of(parts, disks, sha256);
+        if parts.len() > 1
+            && root.is_some()
+            && let Err(error) = check_names(parts, disks)
+        {
+            if disks.requires_trust() {
+                *joined = Err(error);
+                continue;
+            }
+            warn!("{}: not trusted: {error}", files[place].path);
+            root = None;
+        }
         let (first, mut header) = (&files[place], files[place].header.as_ref().ok().cloned());
         let (mut disk_identity, mut length_bytes) = (first.disk_identity, first.length_bytes);
-        let mut is_verified = first.is_verified;
         for &part in &parts[1..] {
             let part = &files[part];
             // A disk that is replaced has a new, higher identity.
             disk_identity = disk_identity.max(part.disk_identity);
             length_bytes = length_bytes.saturating_add(part.length_bytes);
-            is_verified &= part.is_verified;
             if let (Some(header), Ok(part)) = (&mut header, &part.header) {
                 header.absorb(part);
             }
         }
         let file = &mut files[place];
         (file.disk_identity, file.length_bytes) = (disk_identity, length_bytes);
-        file.is_verified = is_verified;
+        file.root = root;
         if let Some(header) = header {
             file.header = Ok(header);
         }

@@ -55,7 +55,8 @@ pub(super) fn take_in(
                 Err(format!("{error}"))
             }
         };
-        files.push(AdapterFile { path, disk_identity, facts });
+        let root = catalog.root(place);
+        files.push(AdapterFile { path, disk_identity, root, facts });
     }
     if !low_ranks.is_empty() {
         let usual = vec![0.0; low_ranks.len()];

@@ -24,11 +24,11 @@ impl TransformerBackend {
         }
         let name = name_of(&metadata.path).to_owned();
         // The disks that they were read from: what has come in their place since is another file.
-        let mut wanted = Vec::from([(metadata.path.clone(), metadata.disk_identity)]);
+        let mut wanted = Vec::from([(metadata.path.clone(), metadata.disk_identity, metadata.root)]);
         let in_use = adapters.iter().filter(|adapter| adapter.facts.is_ok());
-        wanted.extend(in_use.map(|adapter| (adapter.path.clone(), adapter.disk_identity)));
+        wanted.extend(in_use.map(|adapter| (adapter.path.clone(), adapter.disk_identity, adapter.root)));
         let mut files = Vec::new();
-        for (path, disk_identity) in wanted {
+        for (path, disk_identity, root) in wanted {
             let found = self.catalog.find(&path)?;
             let file = &self.catalog.files()[found];
             if file.disk_identity != disk_identity {
@@ -40,6 +40,10 @@ impl TransformerBackend {
                 let bytes = self.catalog.disks()[part].length_bytes();
                 let digest = self.catalog.sha256(part, self.machine.clock_us, progress)?;
                 records.push(File { bytes, sha256: Fixed(digest.0) });
+            }
+            // What was just read is what was loaded, or else nobody vouches for it any more.
+            if self.catalog.root(found) != root {
+                return Err(self.catalog.unknown(&path));
             }
             files.push(records);
         }

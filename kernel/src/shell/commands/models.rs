@@ -160,7 +160,7 @@ fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
                 header.quantisation(),
                 Count(header.n_params),
                 Size(file.length_bytes),
-                if file.is_verified { ", verified" } else { "" },
+                if file.root.is_some() { ", verified" } else { "" },
             )),
             Err(error @ BackendError::Part(PartError::Later { .. })) => {
                 shell.terminal.print(format_args!("{mark} {:<32} {error}", file.path))

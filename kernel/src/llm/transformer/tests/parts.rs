@@ -151,3 +151,61 @@ fn a_disk_that_fails_in_a_later_part_is_named_and_gives_all_memory_back() {
     let pool = backend.catalog.pool();
     assert_eq!(pool.free_bytes(), pool.total_bytes());
 }
+
+/// A backend of the small model's parts, each signed under a name and in a version.
+fn signed(mode: crate::storage::Mode, names: [(&str, u64); 3]) -> TransformerBackend {
+    use crate::storage::{Trust, trust_tests};
+    let mut text = String::from("ferrite-models 1\n");
+    let mut files = Vec::new();
+    for (mut part, (name, version)) in micro_parts().into_iter().zip(names) {
+        part.resize(part.len().next_multiple_of(512), 0);
+        let (tree, root) = trust_tests::tree(&part);
+        let (bytes, superblock) = (part.len() as u64, trust::verity::Superblock::new(part.len() as u64));
+        let entry = trust::manifest::Entry { name: name.into(), version, bytes, root, superblock };
+        text += &format!("{entry}\n");
+        files.extend([("part", part), ("tree", tree)]);
+    }
+    let mut manifest = (text.clone() + &trust_tests::key(1).sign(text.as_bytes(), "")).into_bytes();
+    manifest.resize(manifest.len().next_multiple_of(512), 0);
+    files.push(("manifest", manifest));
+    let mut resources = host::resources(host::pool(16 << 20), files);
+    let settings = std::boxed::Box::leak(std::boxed::Box::new(trust_tests::settings(mode)));
+    let workers = &llm::parallel::Serial;
+    resources.disks.set_trust(Trust { settings, compress: trust::sha256::PORTABLE, workers });
+    TransformerBackend::new(resources)
+}
+
+#[test]
+fn parts_are_a_trusted_model_only_if_they_were_signed_as_one() {
+    use crate::storage::Mode;
+    let right = [("m-00001-of-00003", 1), ("m-00002-of-00003", 1), ("m-00003-of-00003", 1)];
+    let mut backend = signed(Mode::Require, right);
+    backend.load_model(right[0].0).unwrap();
+    let root = backend.model_metadata().unwrap().root;
+    assert!(root.is_some() && is_of(&mut backend, 0));
+    // A loaded model is no file with another root, and no receipt says so.
+    backend.models.get_mut(None).unwrap().metadata.root = Some(trust::Root([1; 32]));
+    assert!(!is_of(&mut backend, 0));
+    assert!(backend.record_of(None, &mut |_| ControlFlow::Continue(())).is_err());
+    backend.models.get_mut(None).unwrap().metadata.root = root;
+    assert!(backend.record_of(None, &mut |_| ControlFlow::Continue(())).is_ok());
+
+    for (place, wrong) in [
+        (1, ("other-00002-of-00003", 1)),
+        (1, ("m-00002-of-00003", 2)),
+        (2, ("m-00002-of-00003", 1)),
+        (2, ("m-00003-of-00004", 1)),
+        (0, ("m", 1)),
+    ] {
+        let mut names = right;
+        names[place] = wrong;
+        let mut backend = signed(Mode::Require, names);
+        let refused = backend.load_model(names[0].0).unwrap_err().to_string();
+        let expected = format!("part {} of 3 is not signed as one of this model", place + 1);
+        assert!(refused.contains(&expected), "{refused}");
+        let mut backend = signed(Mode::Report, names);
+        backend.load_model(names[0].0).unwrap();
+        assert_eq!(backend.model_metadata().unwrap().root, None);
+        assert!(is_of(&mut backend, 0));
+    }
+}
