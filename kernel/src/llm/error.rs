@@ -229,7 +229,7 @@ pub struct Sha256Digest(pub [u8; 32]);
 
 impl fmt::Display for Sha256Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        fmt::Display::fmt(&trust::hex::Hex(&self.0), f)
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serve::audit::Chain;
+use trust::hex::Hex;
 
 /// Check that no line of an audit was changed, left out or moved: each has the hash of the one before.
 ///
@@ -29,7 +30,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let Some((last, hash)) = chain.last else { bail!("{name}: expected lines of an audit, found none") };
     let (n, first) = (chain.n, chain.first_seq);
-    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = Hex(&hash);
     Ok(writeln!(
         stdout(),
         "{name}: {n} lines follow each other, seq {first} to {last}; SHA-256 of the last {hash}"
