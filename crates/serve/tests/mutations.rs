@@ -9,10 +9,10 @@ const N_OF_EACH: u64 = 1000;
 
 /// Right bodies, which the fuzzer begins with too; the first byte of each is the number of its path there.
 const BODIES: [(&str, &[u8]); 4] = [
-    ("/v1/chat/completions", include_bytes!("../fuzz/corpus/json/chat")),
-    ("/v1/messages", include_bytes!("../fuzz/corpus/json/messages")),
-    ("/v1/responses", include_bytes!("../fuzz/corpus/json/responses")),
-    ("/infill", include_bytes!("../fuzz/corpus/json/infill")),
+    ("/v1/chat/completions", include_bytes!("../../../fuzz/corpus/json/chat")),
+    ("/v1/messages", include_bytes!("../../../fuzz/corpus/json/messages")),
+    ("/v1/responses", include_bytes!("../../../fuzz/corpus/json/responses")),
+    ("/infill", include_bytes!("../../../fuzz/corpus/json/infill")),
 ];
 
 /// What takes the place of a part of a body.

@@ -5,7 +5,7 @@
 //! the cursor's place. What it does not know, it swallows whole, so that no stray letter of an unknown sequence
 //! ends up in the line.
 //!
-//! Neighbours: [`escape_sequences`](super::escape_sequences) finds the sequences.
+//! Neighbours: `escape_sequences` finds the sequences.
 
 use super::escape_sequences::{Event, INTERRUPT_BYTE, Parser, Sequence};
 
@@ -85,6 +85,12 @@ pub struct KeyDecoder {
     /// Between the marks of a bracketed paste.
     is_pasting: bool,
     last_byte_us: u64,
+}
+
+impl Default for KeyDecoder {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl KeyDecoder {

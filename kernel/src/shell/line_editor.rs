@@ -1,6 +1,6 @@
 //! One line of input, edited on a VT100-like terminal.
 //!
-//! [`LineEditor`] turns [keys](super::keys) into a [`Line`](super::line) and lets a [`View`](super::line_view) show
+//! [`LineEditor`] turns [keys](super::keys) into a `Line` and lets a `View` show
 //! it. It knows nothing of where keys come from, so a test can type at it.
 //!
 //! The crates for this job fall short here: `embedded-cli` 0.2 has no home, end or kill keys and takes text
@@ -40,6 +40,12 @@ pub struct LineEditor {
     /// What was killed last.
     killed: Vec<u8>,
     too_long: bool,
+}
+
+impl Default for LineEditor {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl LineEditor {

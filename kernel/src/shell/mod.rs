@@ -12,12 +12,12 @@ mod command;
 mod commands;
 mod escape_sequences;
 mod history;
-mod keys;
+pub mod keys;
 mod line;
-mod line_editor;
+pub mod line_editor;
 mod line_view;
 mod terminal;
-mod words;
+pub mod words;
 
 #[cfg(test)]
 mod screen;

@@ -8,7 +8,7 @@
 
 mod disks;
 mod faulty_disk;
-mod gpt;
+pub mod gpt;
 mod memory_disk;
 mod partition;
 pub mod sectors;

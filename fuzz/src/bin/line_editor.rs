@@ -1,0 +1,56 @@
+//! Any keys pressed in a line: what is written to the terminal is text, what is entered is within its bounds.
+//!
+//! The first byte is the width of the terminal. A byte 0xFF comes two seconds after the one before it and is no key.
+#![no_main]
+
+use ferrite_kernel::console::{Background, Console};
+use ferrite_kernel::shell::keys::KeyDecoder;
+use ferrite_kernel::shell::line_editor::{Entered, LineEditor, MAX_LINE_BYTES};
+use libfuzzer_sys::fuzz_target;
+
+#[derive(Default)]
+struct Written(Vec<u8>);
+
+impl Console for Written {
+    fn read_byte(&mut self) -> Option<u8> {
+        None
+    }
+
+    fn wait_for_byte(&mut self, _: &mut Background<'_>) -> Option<u8> {
+        None
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&columns, bytes)) = input.split_first() else { return };
+    let (mut editor, mut decoder, mut written) = (LineEditor::new(), KeyDecoder::new(), Written::default());
+    editor.begin("> ", columns.into(), &mut written);
+    let mut now_us = 0;
+    for &byte in bytes {
+        now_us += 1000;
+        if byte == 0xff {
+            now_us += 2_000_000;
+            continue;
+        }
+        let mut n_keys = 0;
+        decoder.feed(byte, now_us, |key| {
+            n_keys += 1;
+            match editor.press(key, &mut written) {
+                Some(Entered::Line(line)) => {
+                    assert!(line.len() <= MAX_LINE_BYTES);
+                    editor.remember(&line);
+                }
+                Some(_) => {}
+                None => return,
+            }
+            editor.begin("> ", columns.into(), &mut written);
+        });
+        assert!(n_keys <= 4, "{n_keys} keys");
+        assert!(str::from_utf8(&written.0).is_ok(), "{:?}", written.0);
+        written.0.clear();
+    }
+});
