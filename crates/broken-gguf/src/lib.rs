@@ -2,7 +2,7 @@
 //!
 //! [`all`] takes a model file that works and returns copies with one thing wrong each, together with
 //! the layer that must refuse it. The engine's tests use them on the host, the kernel's tests as
-//! disks. [`good`] makes a file to start from; [`with_metadata`] copies one that stays good.
+//! disks. [`good`] makes a file to start from; [`with_metadata`] copies one that stays good. [`Mutator`] changes any file at random.
 #![no_std]
 
 extern crate alloc;
@@ -11,6 +11,7 @@ mod copy;
 mod file;
 mod good;
 mod model;
+mod mutation;
 mod reader;
 mod tokenizer;
 
@@ -18,6 +19,7 @@ use alloc::vec::Vec;
 
 pub use copy::with_metadata;
 pub use good::good;
+pub use mutation::Mutator;
 
 /// A file with one thing wrong.
 #[derive(Debug, Clone)]
