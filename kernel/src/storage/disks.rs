@@ -51,6 +51,8 @@ pub struct Disks {
     pub(super) trust: Option<Trust>,
     /// Those whose partitions are in the list.
     divided: Vec<DividedDisk>,
+    /// The places of those of which nothing could be read when it was looked whether they are divided.
+    unread: Vec<String>,
     undriven: Vec<Undriven>,
     bus: Option<Box<dyn DiskBus>>,
     /// What the host says about files, by serial number.
@@ -120,10 +122,12 @@ impl Disks {
         let mut parts = Vec::new();
         for device in devices {
             match look(device, patience_us) {
-                Look::Whole(device) => {
+                Look::Whole(device) => parts.push(device),
+                Look::Unread(device) => {
                     if device.is_silent() {
                         patience_us = LEAST_US;
                     }
+                    self.unread.push(device.transport().into());
                     parts.push(device);
                 }
                 Look::Divided(disk) => {
@@ -161,6 +165,39 @@ impl Disks {
             (disk.transport().into(), disk.index())
         };
         gone.into_iter().map(note).collect()
+    }
+
+    /// Looks again whether disks are divided of which nothing could be read before. Returns the partitions of those that are.
+    fn look_again(
+        &mut self,
+        gone: &mut Vec<(String, usize)>,
+        changes: &mut Vec<Change>,
+    ) -> Vec<Box<dyn BlockDevice>> {
+        /// Who is silent still is asked by others, too.
+        const PATIENCE_US: u64 = 50_000;
+        let mut parts = Vec::new();
+        for place in core::mem::take(&mut self.unread) {
+            let Some(position) = self.list.iter().position(|disk| disk.transport() == place) else {
+                continue;
+            };
+            let Disk { index, identity, device, file, standing } = self.list.remove(position);
+            let device = match look(device, PATIENCE_US) {
+                Look::Divided(disk) => {
+                    changes.push(Change::Gone { disk: index, serial: disk.serial().into() });
+                    gone.push((place, index));
+                    parts.extend(disk.partitions());
+                    self.divided.push(disk);
+                    continue;
+                }
+                Look::Whole(device) => device,
+                Look::Unread(device) => {
+                    self.unread.push(place);
+                    device
+                }
+            };
+            self.list.insert(position, Disk { index, identity, device, file, standing });
+        }
+        parts
     }
 
     /// The places of all devices.
@@ -207,7 +244,7 @@ impl Disks {
                 changes.push(Change::Resized { disk: disk.index(), from_bytes, to_bytes });
             }
         }
-        let mut devices = Vec::new();
+        let mut devices = self.look_again(&mut gone, &mut changes);
         let mut divided = core::mem::take(&mut self.divided);
         for disk in divided.iter_mut().filter_map(|disk| disk.refresh().then_some(disk)) {
             gone.extend(self.take_out(&|place| disk.has(place), true, &mut changes));

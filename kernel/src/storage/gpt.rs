@@ -156,24 +156,42 @@ fn number_32(bytes: &[u8]) -> u32 {
 /// # Errors
 /// What is wrong with the first table, if the second one is broken too.
 pub fn read(disk: &mut dyn BlockDevice) -> Result<Option<Table>, Fault> {
+    match is_divided(disk) {
+        Ok(true) => read_either(disk).map(Some),
+        Ok(false) | Err(_) => Ok(None),
+    }
+}
+
+/// Whether the first block of a disk says that there is a table.
+///
+/// # Errors
+/// If that cannot be read, though the disk is long enough to have one.
+pub fn is_divided(disk: &mut dyn BlockDevice) -> Result<bool, ReadError> {
     const RECORDS: Range<usize> = 446..510;
     const TYPE: usize = 4;
     const PROTECTIVE: u8 = 0xee;
     let mut boot_record = [0; 512];
-    if disk.read_at(0, &mut boot_record).is_err() {
-        return Ok(None);
+    match disk.read_at(0, &mut boot_record) {
+        Ok(()) => {}
+        Err(ReadError::OutOfRange { .. }) => return Ok(false),
+        Err(error) => return Err(error),
     }
     let mut records = boot_record[RECORDS].chunks_exact(16);
-    if boot_record[RECORDS.end..] != [0x55, 0xaa] || records.all(|record| record[TYPE] != PROTECTIVE) {
-        return Ok(None);
-    }
+    Ok(boot_record[RECORDS.end..] == [0x55, 0xaa] && records.any(|record| record[TYPE] == PROTECTIVE))
+}
+
+/// The table of a disk that has one.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_either(disk: &mut dyn BlockDevice) -> Result<Table, Fault> {
     let n_blocks = disk.capacity_bytes() / disk.block_bytes() as u64;
     let fault = match read_table(disk, FIRST_HEADER, n_blocks) {
-        Ok(entries) => return Ok(Some(Table { entries, instead_of: None })),
+        Ok(entries) => return Ok(Table { entries, instead_of: None }),
         Err(fault) => fault,
     };
     match read_table(disk, n_blocks.saturating_sub(1), n_blocks) {
-        Ok(entries) => Ok(Some(Table { entries, instead_of: Some(fault) })),
+        Ok(entries) => Ok(Table { entries, instead_of: Some(fault) }),
         Err(_) => Err(fault),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`BlockDevice`] reads bytes at any offset into any buffer; [`Disk`] is one that the machine
 //! has, together with what the host told about the file on it, [`Disks`] are all of them. A [`DividedDisk`] has a
-//! table of partitions, each of which is a disk in its place. Real devices are made of [`sectors`]; [`MemoryDisk`] and [`FaultyDisk`] stand in for them in tests. [`Trust`] is
+//! table of partitions, each of which is a disk in its place. Real devices are made of [`sectors`]; [`MemoryDisk`], [`FaultyDisk`] and `unreliable_disk` stand in for them in tests. [`Trust`] is
 //! who is believed that a file is the one it should be; [`Disks::read_at`] and [`Disks::read_pieces`] then check what they read. [`Undriven`] is what may
 //! have disks that this kernel cannot read. What the bytes mean is for the layer above.
 
@@ -15,11 +15,15 @@ pub mod sectors;
 mod trust;
 #[cfg(test)]
 pub mod trust_tests;
+#[cfg(test)]
+pub mod unreliable_disk;
 mod verified;
 
 pub use crate::undriven::{Undriven, virtio_type_of_pci};
 pub use disks::{Change, DiskBus, Disks, Found, Vanished};
 pub use faulty_disk::FaultyDisk;
+#[cfg(test)]
+pub use gpt::tests::image_with as gpt_image;
 pub use gpt::{Entry, Fault as PartitionFault};
 pub use memory_disk::MemoryDisk;
 pub use partition::DividedDisk;

@@ -26,8 +26,10 @@ pub struct DividedDisk {
 
 /// What a device is.
 pub enum Look {
-    /// A disk that is not divided, or of which nothing could be read.
+    /// A disk that is not divided.
     Whole(Box<dyn BlockDevice>),
+    /// One of which nothing could be read: it may be divided.
+    Unread(Box<dyn BlockDevice>),
     /// One that is.
     Divided(DividedDisk),
 }
@@ -35,12 +37,13 @@ pub enum Look {
 /// Looks whether a disk is divided, for which it may be silent for `patience_us`.
 pub fn look(mut device: Box<dyn BlockDevice>, patience_us: u64) -> Look {
     device.set_patience(patience_us);
-    let table = gpt::read(&mut *device);
+    let table =
+        gpt::is_divided(&mut *device).map(|is_divided| is_divided.then(|| gpt::read_either(&mut *device)));
     device.set_patience(PATIENCE_US);
     let table = match table {
         Ok(None) => return Look::Whole(device),
-        Ok(Some(table)) => Ok(table),
-        Err(fault) => Err(fault),
+        Err(_) => return Look::Unread(device),
+        Ok(Some(table)) => table,
     };
     let disk = DividedDisk {
         serial: device.serial().into(),

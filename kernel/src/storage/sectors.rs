@@ -181,7 +181,13 @@ pub fn read_one_by_one(
 }
 
 fn capacity_bytes(device: &impl Sectors) -> u64 {
-    device.sector_count().saturating_mul(SECTOR_BYTES as u64)
+    bytes_of(device.sector_count())
+}
+
+/// The bytes of so many sectors, as far as bytes have numbers: whole sectors, whatever a disk says that it has.
+pub fn bytes_of(n_sectors: u64) -> u64 {
+    const SECTOR: u64 = SECTOR_BYTES as u64;
+    n_sectors.min(u64::MAX / SECTOR) * SECTOR
 }
 
 /// The block that byte `offset_bytes` lies in.
@@ -333,9 +339,56 @@ mod tests {
             for end in [u64::MAX, u64::MAX - 1] {
                 let read =
                     read_pieces(&mut Liar, start..end, &mut [0; 8192], &mut |_| ControlFlow::Continue(()));
-                assert!(read.is_err() == (start < end), "{start}..{end}");
+                let is_beyond = end > bytes_of(u64::MAX);
+                assert!(read.is_err() == (start < end || is_beyond), "{start}..{end}");
             }
             assert!(read_bytes(&mut Liar, start, &mut [0; 600]).is_err());
+        }
+        assert_eq!(bytes_of(u64::MAX), u64::MAX - 511);
+    }
+
+    /// Says that it has more sectors than there are addresses, and has those that it is asked for.
+    struct Endless([u8; 4096]);
+
+    impl Sectors for Endless {
+        fn sector_count(&self) -> u64 {
+            u64::MAX
+        }
+
+        fn block_bytes(&self) -> usize {
+            4096
+        }
+
+        fn read_sectors(&mut self, _: u64, _: &mut [u8]) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn read_block(&mut self, _: u64, n_sectors: usize) -> Result<&[u8], Failure> {
+            Ok(&self.0[..n_sectors * SECTOR_BYTES])
+        }
+
+        fn read_lots(
+            &mut self,
+            sectors: Range<u64>,
+            _: &mut [u8],
+            use_lot: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+        ) -> Result<(), Failure> {
+            read_one_by_one(self, sectors, use_lot)
+        }
+    }
+
+    #[test]
+    fn the_last_bytes_that_have_numbers_can_be_asked_for() {
+        for before in [0, 1, 511, 512, 513, 4095, 4096, 5000] {
+            for length in [1, 9, 511, 600] {
+                let start = u64::MAX - before;
+                let read = read_bytes(&mut Endless([0; 4096]), start, &mut std::vec![0; length]);
+                let is_within = start.checked_add(length as u64).is_some_and(|end| end <= u64::MAX - 511);
+                assert_eq!(read.is_ok(), is_within, "{length} bytes {before} before the end");
+                let take = &mut |_: &[u8]| ControlFlow::Continue(());
+                let end = start.saturating_add(length as u64);
+                let _ = read_pieces(&mut Endless([0; 4096]), start..end, &mut [0; 8192], take);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Requests;
 use crate::storage::{
     BlockDevice, ReadError,
-    sectors::{self, SECTOR_BYTES, Sectors},
+    sectors::{self, Sectors},
 };
 use alloc::string::String;
 use core::ops::{ControlFlow, Range};
@@ -24,7 +24,7 @@ impl ChannelDisk {
 
 impl BlockDevice for ChannelDisk {
     fn capacity_bytes(&self) -> u64 {
-        self.requests.sector_count().saturating_mul(SECTOR_BYTES as u64)
+        sectors::bytes_of(self.requests.sector_count())
     }
 
     fn block_bytes(&self) -> usize {

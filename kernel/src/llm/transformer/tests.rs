@@ -11,6 +11,7 @@ use llm::simd::Kernels;
 use std::{format, string::ToString, vec};
 
 mod adapters;
+mod faults;
 mod parts;
 mod several;
 

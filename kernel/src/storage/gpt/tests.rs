@@ -88,6 +88,16 @@ pub fn image(block_bytes: usize, parts: &[Part<'_>]) -> Vec<u8> {
     image
 }
 
+/// An image with one partition of this label, which holds these bytes.
+pub fn image_with(label: &str, content: &[u8]) -> Vec<u8> {
+    const BLOCK_BYTES: usize = 4096;
+    let first = 40;
+    let last = first + content.len().div_ceil(BLOCK_BYTES) as u64 - 1;
+    let mut image = image(BLOCK_BYTES, &[(label, first, last, false)]);
+    put(&mut image, first as usize * BLOCK_BYTES, content);
+    image
+}
+
 const PARTS: [Part<'_>; 3] =
     [("EFI system", 34, 40, true), ("tiny", 41, 80, false), ("größe 🦀", 90, 90, false)];
 

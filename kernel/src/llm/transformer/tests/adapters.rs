@@ -5,7 +5,7 @@ use crate::llm::{AdapterFile, Lora};
 use ::llm::kv_cache::CacheType;
 use std::path::Path;
 
-fn golden(path: &str) -> Vec<u8> {
+pub fn golden(path: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/llm/tests/golden");
     std::fs::read(folder.join(path)).unwrap()
 }

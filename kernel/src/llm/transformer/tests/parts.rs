@@ -152,9 +152,9 @@ fn a_disk_that_fails_in_a_later_part_is_named_and_gives_all_memory_back() {
     assert_eq!(pool.free_bytes(), pool.total_bytes());
 }
 
-/// A backend of the small model's parts, each signed under a name and in a version.
-fn signed(mode: crate::storage::Mode, names: [(&str, u64); 3]) -> TransformerBackend {
-    use crate::storage::{Trust, trust_tests};
+/// The small model's parts, each signed under a name and in a version, with their trees and the manifest.
+pub fn signed_files(names: [(&str, u64); 3]) -> Vec<(&'static str, Vec<u8>)> {
+    use crate::storage::trust_tests;
     let mut text = String::from("ferrite-models 1\n");
     let mut files = Vec::new();
     for (mut part, (name, version)) in micro_parts().into_iter().zip(names) {
@@ -168,7 +168,13 @@ fn signed(mode: crate::storage::Mode, names: [(&str, u64); 3]) -> TransformerBac
     let mut manifest = (text.clone() + &trust_tests::key(1).sign(text.as_bytes(), "")).into_bytes();
     manifest.resize(manifest.len().next_multiple_of(512), 0);
     files.push(("manifest", manifest));
-    let mut resources = host::resources(host::pool(16 << 20), files);
+    files
+}
+
+/// A backend of these.
+fn signed(mode: crate::storage::Mode, names: [(&str, u64); 3]) -> TransformerBackend {
+    use crate::storage::{Trust, trust_tests};
+    let mut resources = host::resources(host::pool(16 << 20), signed_files(names));
     let settings = std::boxed::Box::leak(std::boxed::Box::new(trust_tests::settings(mode)));
     let workers = &llm::parallel::Serial;
     resources.disks.set_trust(Trust { settings, compress: trust::sha256::PORTABLE, workers });
