@@ -303,4 +303,4 @@ fn is_link_local(address: &IpCidr) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,7 @@
 use super::*;
 
 mod clients;
+pub(crate) mod unreliable;
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
@@ -11,13 +12,13 @@ const THEIRS: [u8; 4] = [10, 0, 2, 2];
 
 /// What is on its way, in both directions.
 #[derive(Default)]
-struct Cable {
+pub(crate) struct Cable {
     to_us: VecDeque<Vec<u8>>,
     from_us: Vec<Vec<u8>>,
     is_full: bool,
 }
 
-struct TestLink(Rc<RefCell<Cable>>);
+pub(crate) struct TestLink(pub Rc<RefCell<Cable>>);
 
 impl Link for TestLink {
     fn name(&self) -> &str {

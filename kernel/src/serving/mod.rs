@@ -6,6 +6,8 @@
 //! client that hangs up is noticed. The cores call [`look`](Serving::look) after each item of what they compute.
 
 mod engine;
+#[cfg(all(test, feature = "llm-transformer"))]
+mod faults;
 mod notary;
 
 use alloc::{boxed::Box, rc::Rc};
@@ -158,6 +160,7 @@ impl<'a> Serving<'a> {
         if let Some(Desk { server, sockets, vsock }) = &mut *self.desk.borrow_mut() {
             if is_restored {
                 server.rename(seed());
+                server.set_start(start_unix_s(&self.machine, now_us));
                 server.set_notary(self.notary());
             }
             let heap = (self.machine.heap_usage)();
@@ -293,6 +296,11 @@ impl<'a> Serving<'a> {
     }
 }
 
+/// When the machine's clock started, in seconds since the beginning of 1970, if the machine knows the date.
+fn start_unix_s(machine: &Machine, now_us: u64) -> Option<u64> {
+    (machine.now_seconds)().map(|now_s| now_s.saturating_sub(now_us / 1_000_000))
+}
+
 /// How the models that the network asks are run.
 pub fn options() -> EngineOptions {
     EngineOptions { n_parallel_if_room: Some(N_PARALLEL_IF_ROOM), ..EngineOptions::default() }
@@ -316,14 +324,13 @@ impl Desk {
         let defaults = Limits::default();
         let limits = Limits { body_bytes: defaults.body_bytes.min(heap_bytes / 8), ..defaults };
         let now_us = (machine.clock_us)();
-        let start_unix_s = (machine.now_seconds)().map(|now_s| now_s.saturating_sub(now_us / 1_000_000));
         let settings = Settings {
             limits,
             // The others wait until there is room, instead of being turned away.
             max_connections: Sockets::COUNT * 3 / 4,
             keys: serve.keys.clone(),
             admin: serve.admin,
-            start_unix_s,
+            start_unix_s: start_unix_s(machine, now_us),
             nonce: (machine.random_seed)() << 32 | (machine.random_seed)(),
             notary,
             speculate: 0,

@@ -131,6 +131,12 @@ impl<T: Copy + PartialEq> Server<T> {
         self.settings.nonce = nonce;
     }
 
+    /// Says that it was this time when the clock of `now_us` started, in seconds since the beginning of 1970, for a machine that was stopped
+    /// meanwhile; `None` if nobody knows.
+    pub fn set_start(&mut self, start_unix_s: Option<u64>) {
+        self.settings.start_unix_s = start_unix_s;
+    }
+
     /// Has receipts signed by somebody else from here on.
     pub fn set_notary(&mut self, notary: Option<Rc<Notary>>) {
         self.settings.notary = notary;

@@ -13,9 +13,9 @@ const SECOND_US: u64 = 1_000_000;
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 /// The other end of the cable.
-struct TheirEnd(Rc<RefCell<Cable>>);
+pub struct TheirEnd(pub(crate) Rc<RefCell<Cable>>);
 
-struct Came(Vec<u8>);
+pub struct Came(Vec<u8>);
 
 impl RxToken for Came {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, look: F) -> R {
