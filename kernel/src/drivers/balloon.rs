@@ -56,6 +56,9 @@ pub trait Device {
     /// The end of the pages whose numbers it can be told.
     fn page_limit(&self) -> u64;
 
+    /// Stops it: it has broken a rule.
+    fn stop(&mut self);
+
     /// Whether it can be told what is free.
     fn takes_reports(&self) -> bool;
 
@@ -150,6 +153,7 @@ impl<D: Device> Balloon<D> {
         self.next(now_us, is_idle).unwrap_or_else(|Broken(rule)| {
             // What it has been told of stays its own.
             self.is_used = false;
+            self.device.stop();
             warn!("the memory balloon is not used any more: {rule}");
             u64::MAX
         })
@@ -283,6 +287,7 @@ mod tests {
         reported: Vec<(usize, usize)>,
         is_silent: bool,
         breaks: bool,
+        is_stopped: bool,
         largest: usize,
     }
 
@@ -295,6 +300,9 @@ mod tests {
         }
         fn set_actual_pages(&mut self, pages: u32) {
             self.0.borrow_mut().actual = pages;
+        }
+        fn stop(&mut self) {
+            self.0.borrow_mut().is_stopped = true;
         }
         fn page_limit(&self) -> u64 {
             u64::MAX
@@ -462,6 +470,7 @@ mod tests {
         assert_eq!((balloon.usage().given_bytes, pool.free_bytes()), (0, 7 * MIB));
         device.0.borrow_mut().breaks = true;
         assert_eq!(balloon.turn(now_us, false, true), u64::MAX);
+        assert!(device.0.borrow().is_stopped);
         device.0.borrow_mut().breaks = false;
         device.0.borrow_mut().is_silent = false;
         assert_eq!(balloon.turn(now_us, true, true), u64::MAX);

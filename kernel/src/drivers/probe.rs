@@ -11,7 +11,7 @@ use super::{
         controller::{Controller, FoundUnit, Shared as SharedController, UnitChannel},
     },
     turns::Turns,
-    virtio::{Vectors, block, scsi::VirtioScsi},
+    virtio::{AnyTransport, COMMON, PciError, Vectors, block, scsi::VirtioScsi},
 };
 use crate::{
     machine::{Platform, Registers, VirtioMmio},
@@ -22,9 +22,8 @@ use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{mem::ManuallyDrop, ptr::NonNull};
 use spin::Mutex;
 use virtio_drivers::transport::{
-    DeviceType, DeviceTypeError, SomeTransport, Transport,
+    DeviceType, DeviceTypeError, Transport,
     mmio::{MmioError, MmioTransport, VirtIOHeader},
-    pci::VirtioPciError,
 };
 
 /// The number of block devices among virtio's device types (VIRTIO 1.2, 5).
@@ -134,11 +133,11 @@ impl Bus {
                     return;
                 }
                 let place = pci_place(function);
-                let (what, legacy) = match kind {
-                    BLOCK => (BLOCK_DEVICE, "a legacy virtio-blk device"),
-                    _ => (ADAPTER, "a legacy virtio-scsi controller"),
+                let (device_type, what, legacy) = match kind {
+                    BLOCK => (DeviceType::Block, BLOCK_DEVICE, "a legacy virtio-blk device"),
+                    _ => (DeviceType::ScsiHost, ADAPTER, "a legacy virtio-scsi controller"),
                 };
-                let transport = self.pci.as_mut().map(|pci| pci.transport(function));
+                let transport = self.pci.as_mut().map(|pci| pci.transport(function, device_type));
                 match transport {
                     Some(Ok(transport)) if kind == BLOCK => {
                         let vectors = self.enable_vectors(function);
@@ -149,7 +148,7 @@ impl Bus {
                         let started = start_scsi(transport.into(), vectors, self.surroundings);
                         self.add_controller(what, name, started, found);
                     }
-                    Some(Err(VirtioPciError::MissingCommonConfig)) => {
+                    Some(Err(PciError::Absent(COMMON))) => {
                         found.undriven.push(Undriven::legacy(legacy, place));
                     }
                     Some(Err(error)) => {
@@ -184,13 +183,7 @@ impl Bus {
         }
     }
 
-    fn add_disk(
-        &self,
-        transport: SomeTransport<'static>,
-        vectors: Option<Vectors>,
-        name: String,
-        found: &mut Found,
-    ) {
+    fn add_disk(&self, transport: AnyTransport, vectors: Option<Vectors>, name: String, found: &mut Found) {
         /// A disk that comes after silent ones has that long all the same.
         const LEAST_US: u64 = 300_000;
         let left_us = self.serials_until_us.saturating_sub((self.surroundings.clock_us)());
@@ -395,7 +388,7 @@ fn is_at(disk: &str, place: &str) -> bool {
 }
 
 fn start_scsi(
-    transport: SomeTransport<'static>,
+    transport: AnyTransport,
     vectors: Option<Vectors>,
     surroundings: Surroundings,
 ) -> Result<Box<dyn Controller>, String> {

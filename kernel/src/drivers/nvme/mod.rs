@@ -143,6 +143,8 @@ pub struct Nvme<R: Registers> {
     last_id: u16,
     /// Set if it has not been answered yet.
     is_waiting: bool,
+    /// Set when it has answered what it was not asked, until it is started anew.
+    has_lied: bool,
     identity: identify::Controller,
     request_bytes: usize,
     max_in_flight: usize,
@@ -172,6 +174,7 @@ impl<R: Registers> Nvme<R> {
             lists: Vec::new(),
             last_id: 0,
             is_waiting: false,
+            has_lied: false,
             identity: identify::Controller::default(),
             request_bytes: 0,
             max_in_flight: 1,
@@ -212,7 +215,7 @@ impl<R: Registers> Nvme<R> {
         let admin = Pair::new(0, length, doorbell_bytes);
         let reads = Pair::new(READS, length, doorbell_bytes);
         self.max_in_flight = usize::from(reads.len() - 1).min(MAX_IN_FLIGHT);
-        self.is_waiting = false;
+        (self.is_waiting, self.has_lied) = (false, false);
         let last = u32::from(admin.len() - 1);
         // With messages, the register must not be touched (NVM Express Base 2.0, 3.1.3.3).
         if !self.has_messages {
@@ -325,6 +328,7 @@ impl<R: Registers> Nvme<R> {
         });
         let Completion { id, status } = completion.ok_or(Fault::Silent)?;
         if id != self.last_id {
+            self.has_lied = true;
             return Err(Fault::Broken);
         }
         self.is_waiting = false;
@@ -475,7 +479,7 @@ impl<R: Registers> Controller for Nvme<R> {
 
     fn is_broken(&self) -> bool {
         // What is not there has all bits.
-        self.registers.read(CSTS) & (READY | FATAL) != READY
+        self.has_lied || self.registers.read(CSTS) & (READY | FATAL) != READY
     }
 
     fn halt(&mut self) -> Result<(), usize> {

@@ -509,6 +509,14 @@ fn a_controller_is_stopped_and_started_again() {
     assert_eq!((nvme.finish(), nvme.restart()), (Err(Broken), Ok(())));
     assert!(!nvme.is_broken());
     assert_eq!(read(&mut nvme, 0, &unit, 0, place), Ok(true));
+    // One that has answered what it was not asked is not believed before it has been started anew.
+    fake.0.lock().lie = Some(999);
+    assert_eq!(nvme.sector_count(&unit), None);
+    assert!(nvme.is_broken());
+    fake.0.lock().lie = None;
+    assert_eq!((nvme.halt(), nvme.restart()), (Ok(()), Ok(())));
+    assert!(!nvme.is_broken());
+    assert_eq!(read(&mut nvme, 0, &unit, 0, place), Ok(true));
     // One that transfers less now is not the same.
     fake.0.lock().max_transfer_shift = 1;
     assert_eq!(nvme.halt(), Ok(()));

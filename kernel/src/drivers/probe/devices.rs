@@ -3,7 +3,8 @@
 use super::{Bus, mmio_name, mmio_transport, pci_name, pci_place};
 use crate::{
     drivers::virtio::{
-        Interrupts, Line, VirtioBalloon, VirtioNet, VirtioVsock, console::VirtioConsole, entropy,
+        AnyTransport, Interrupts, Line, VirtioBalloon, VirtioNet, VirtioVsock, console::VirtioConsole,
+        entropy,
     },
     machine::VirtioMmio,
     net::{Link, VsockDevice},
@@ -13,11 +14,11 @@ use crate::{
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::mem::ManuallyDrop;
 use log::{debug, warn};
-use virtio_drivers::transport::{DeviceType, SomeTransport, Transport};
+use virtio_drivers::transport::{DeviceType, Transport};
 
 /// What is plugged in somewhere.
 struct Device {
-    transport: SomeTransport<'static>,
+    transport: AnyTransport,
     name: String,
     /// What it is behind, if it is behind a PCI function.
     function: Option<pci::Function>,
@@ -128,7 +129,7 @@ impl Bus {
             {
                 continue;
             }
-            match pci.transport(&function) {
+            match pci.transport(&function, kind) {
                 Ok(transport) => devices.push(Device {
                     transport: transport.into(),
                     name: pci_name(function.address),

@@ -4,14 +4,13 @@ use crate::{
     drivers::{
         messages,
         pcie::Ecam,
-        virtio::{IdentityHal, Line},
+        virtio::{Line, PciError, PciTransport},
     },
     machine::PcieHost,
-    pci::{self, ConfigurationAccess, Shared, msix::Msix},
+    pci::{self, ConfigurationAccess, msix::Msix},
 };
 use alloc::vec::Vec;
-use core::cell::RefCell;
-use virtio_drivers::transport::pci::{PciTransport, VirtioPciError, bus::PciRoot};
+use virtio_drivers::transport::DeviceType;
 
 /// The functions below a host bridge, and what sets them up.
 pub struct PciBus {
@@ -37,18 +36,13 @@ impl PciBus {
         Some(Self { host: host.clone(), ecam, buses, leaving: Vec::new() })
     }
 
-    /// The transport of a device, or why it has none.
-    pub fn transport(&mut self, function: &pci::Function) -> Result<PciTransport, VirtioPciError> {
-        let configuration = RefCell::new(&mut self.ecam);
-        let mut root = PciRoot::new(Shared::new(&configuration));
-        if let Some(bar) = function.bars.iter().find(|bar| bar.has_no_place()) {
-            return Err(VirtioPciError::BarNotAllocated(bar.index));
-        }
-        if root.capabilities(function.address).nth(pci::MAX_CAPABILITIES).is_some() {
-            // They have no end, and the transport would look for it.
-            return Err(VirtioPciError::MissingCommonConfig);
-        }
-        PciTransport::new::<IdentityHal, _>(&mut root, function.address)
+    /// The registers of a virtio device of this type, or why they cannot be used.
+    pub fn transport(
+        &mut self,
+        function: &pci::Function,
+        kind: DeviceType,
+    ) -> Result<PciTransport, PciError> {
+        PciTransport::new(&mut self.ecam, function, kind)
     }
 
     /// Has a function interrupt by messages, and returns the number of the interrupt; `None` if it cannot: it has its pin then.

@@ -7,11 +7,9 @@
 //! [`ChannelDisk`] is a `storage::BlockDevice` made of it; [`controller`] makes channels of what several disks share.
 
 pub mod controller;
-#[cfg(target_os = "none")]
 mod disk;
 mod transfers;
 
-#[cfg(target_os = "none")]
 pub use disk::ChannelDisk;
 
 use self::transfers::{InLots, InPlace, Next, Transfer};

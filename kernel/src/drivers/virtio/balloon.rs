@@ -1,9 +1,10 @@
 //! The memory balloon device: its configuration and its queues (VIRTIO 1.2, 5.5).
 
 use super::{
-    interrupt::Vectors,
     negotiation::{self, feature},
     queue::Queue,
+    transport::AnyTransport,
+    vectors::Vectors,
 };
 use crate::drivers::{
     balloon::{Broken, Device, List, MAX_PAGES},
@@ -11,7 +12,7 @@ use crate::drivers::{
 };
 use alloc::{boxed::Box, vec::Vec};
 use core::mem::ManuallyDrop;
-use virtio_drivers::transport::{DeviceStatus, SomeTransport, Transport};
+use virtio_drivers::transport::{DeviceStatus, Transport};
 use zerocopy::IntoBytes;
 
 /// Feature bits (VIRTIO 1.2, 5.5.3).
@@ -42,7 +43,7 @@ const OUT_OF_ORDER: &str = "a queue of it is out of order";
 
 /// A balloon device. It is never stopped, so what it was lent is its own for ever.
 pub struct VirtioBalloon {
-    transport: ManuallyDrop<SomeTransport<'static>>,
+    transport: ManuallyDrop<AnyTransport>,
     surroundings: Surroundings,
     queues: ManuallyDrop<Vec<Queue>>,
     statistics: Option<usize>,
@@ -68,7 +69,7 @@ impl VirtioBalloon {
     /// Starts the device behind `transport`, and returns the interrupt of its messages, which it may have if it has `vectors`; `None` if it does
     /// not start.
     pub fn new(
-        transport: SomeTransport<'static>,
+        transport: AnyTransport,
         vectors: Option<Vectors>,
         surroundings: Surroundings,
     ) -> Option<(Self, Option<u32>)> {
@@ -118,7 +119,7 @@ impl VirtioBalloon {
 /// Firecracker have it: those that are not offered are left out. What is offered is taken, since some devices do not start before all
 /// their queues are there.
 fn start(
-    transport: &mut SomeTransport<'static>,
+    transport: &mut AnyTransport,
     vectors: Option<Vectors>,
     surroundings: Surroundings,
     queues: &mut Vec<Queue>,
@@ -150,6 +151,11 @@ impl Device for VirtioBalloon {
     fn page_limit(&self) -> u64 {
         // Their numbers have 32 bits.
         1 << 32
+    }
+
+    fn stop(&mut self) {
+        // It is not waited for: what it was lent is its own for ever.
+        self.transport.set_status(DeviceStatus::empty());
     }
 
     fn takes_reports(&self) -> bool {

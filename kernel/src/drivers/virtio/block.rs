@@ -1,9 +1,10 @@
 //! The block device: its features, its configuration, its queue (VIRTIO 1.2, 5.2).
 
 use super::{
-    interrupt::Vectors,
     negotiation::{self, feature},
     queue::{Queue, RINGS_BYTES, SHORTEST},
+    transport::AnyTransport,
+    vectors::Vectors,
 };
 use crate::{
     drivers::requests::{
@@ -19,7 +20,7 @@ use core::{
 };
 use virtio_drivers::{
     Error,
-    transport::{DeviceStatus, SomeTransport, Transport},
+    transport::{DeviceStatus, Transport},
 };
 
 /// Number of the only queue.
@@ -134,6 +135,12 @@ impl Default for Slot {
             place: ptr::slice_from_raw_parts_mut(ptr::null_mut(), 0),
         }
     }
+}
+
+/// Whether a device that says that it has written `n_written` bytes, the status among them or not, says that it has read less than was
+/// asked for. Some count nothing, or the status alone: what is behind their bytes must be believed.
+fn is_short(n_written: u32, n_asked: usize) -> bool {
+    n_written > 1 && (n_written as usize) < n_asked
 }
 
 /// Calls `use_parts` with the header and the parts that the device writes to.
@@ -348,11 +355,12 @@ impl<T: Transport> Channel for BlockChannel<T> {
         let finished = unsafe {
             with_parts(slot, self.segment_bytes, |header, parts| queue.finish(token, header, parts))
         };
-        finished.map_err(|_| Broken)?;
+        let n_written = finished.map_err(|_| Broken)?;
         slot.token = None;
+        let is_short = is_short(n_written, slot.place.len());
         // SAFETY: the status lies in the slot; the device has written to it behind the compiler's back.
         let status = unsafe { (&raw const slot.status).read_volatile() };
-        Ok(Some((index, status == STATUS_OK)))
+        Ok(Some((index, status == STATUS_OK && !is_short)))
     }
 
     fn is_broken(&self) -> bool {
@@ -379,8 +387,12 @@ impl<T: Transport> Channel for BlockChannel<T> {
     fn restart(&mut self) -> Result<(), Broken> {
         let (old, capacity) = (self.geometry, self.geometry.sector_count);
         let started = self.initialise();
-        // A device that is another one now has not been asked for its serial number.
-        if started.is_ok() && self.geometry.block_bytes == old.block_bytes {
+        // A device that is another one now has not been asked for its serial number, and requests are as long as they were.
+        if started.is_ok()
+            && self.geometry.block_bytes == old.block_bytes
+            && self.geometry.request_bytes >= old.request_bytes
+        {
+            self.geometry.request_bytes = old.request_bytes;
             return Ok(());
         }
         self.geometry = Geometry { sector_count: capacity, ..old };
@@ -400,7 +412,7 @@ impl<T: Transport> Channel for BlockChannel<T> {
 /// # Errors
 /// [`InitError`].
 pub fn disk(
-    transport: SomeTransport<'static>,
+    transport: AnyTransport,
     vectors: Option<Vectors>,
     name: String,
     surroundings: Surroundings,

@@ -2,16 +2,17 @@
 
 use super::{
     hal::IdentityHal,
-    interrupt::Vectors,
     negotiation::{self, feature},
+    transport::AnyTransport,
+    vectors::Vectors,
 };
-use crate::{arch::time, drivers::requests::Surroundings};
+use crate::drivers::requests::Surroundings;
 use alloc::boxed::Box;
 use core::mem::ManuallyDrop;
 use virtio_drivers::{
     Error,
     queue::VirtQueue,
-    transport::{DeviceStatus, SomeTransport, Transport},
+    transport::{DeviceStatus, Transport},
 };
 
 const SUPPORTED: u64 = feature::VERSION_1 | feature::ACCESS_PLATFORM;
@@ -33,7 +34,7 @@ type Buffer = [u8; BUFFER_BYTES];
 /// A console device. It is never stopped, so what it was lent is its own for ever.
 pub struct VirtioConsole {
     /// Dropping a transport resets the device, and may wait for ever.
-    transport: ManuallyDrop<SomeTransport<'static>>,
+    transport: ManuallyDrop<AnyTransport>,
     receive: ManuallyDrop<VirtQueue<IdentityHal, QUEUE_LENGTH>>,
     transmit: ManuallyDrop<VirtQueue<IdentityHal, QUEUE_LENGTH>>,
     received: ManuallyDrop<Box<Buffer>>,
@@ -48,12 +49,15 @@ pub struct VirtioConsole {
     n_unsent: usize,
     /// Whether the device has been silent for too long: it is not waited for again before it has answered.
     is_silent: bool,
+    /// Set when it has said that it did what it was not asked: it is not used any more.
+    is_broken: bool,
+    clock_us: fn() -> u64,
 }
 
 impl VirtioConsole {
     /// Starts the device behind `transport`, which interrupts if it has `vectors`; `None` if it does not start.
     pub fn new(
-        transport: SomeTransport<'static>,
+        transport: AnyTransport,
         vectors: Option<Vectors>,
         surroundings: Surroundings,
     ) -> Option<Self> {
@@ -77,6 +81,8 @@ impl VirtioConsole {
             n_received: 0,
             n_unsent: 0,
             is_silent: false,
+            is_broken: false,
+            clock_us: surroundings.clock_us,
         };
         console.lend();
         Some(console)
@@ -94,8 +100,15 @@ impl VirtioConsole {
 
     /// The next byte that has come in.
     pub fn read(&mut self) -> Option<u8> {
+        if self.is_broken {
+            return None;
+        }
         if self.n_read == self.n_received {
-            let token = self.receiving.filter(|&token| self.receive.peek_used() == Some(token))?;
+            let token = self.receive.peek_used()?;
+            if self.receiving != Some(token) {
+                self.fail();
+                return None;
+            }
             // SAFETY: this is what was added under this token.
             let length = unsafe { self.receive.pop_used(token, &[], &mut [&mut self.received[..]]) };
             self.receiving = None;
@@ -110,6 +123,12 @@ impl VirtioConsole {
         byte
     }
 
+    /// Stops a device that broke the rules. It is not waited for: what it was lent is its own for ever.
+    fn fail(&mut self) {
+        self.is_broken = true;
+        self.transport.set_status(DeviceStatus::empty());
+    }
+
     /// Takes a byte to be sent, at the latest with the next [`flush`](Self::flush).
     pub fn write(&mut self, byte: u8) {
         if self.n_unsent == BUFFER_BYTES {
@@ -119,7 +138,7 @@ impl VirtioConsole {
         if self.sending.is_some() {
             self.flush();
         }
-        if self.sending.is_none() {
+        if self.sending.is_none() && !self.is_broken {
             self.sent[self.n_unsent] = byte;
             self.n_unsent += 1;
         }
@@ -128,6 +147,10 @@ impl VirtioConsole {
     /// Sends what has been written, and waits until the device has taken it. What is written while a device has been silent for more than
     /// a second is lost.
     pub fn flush(&mut self) {
+        if self.is_broken {
+            self.n_unsent = 0;
+            return;
+        }
         if self.sending.is_none() && self.n_unsent > 0 {
             let n_bytes = core::mem::take(&mut self.n_unsent);
             // SAFETY: nobody touches the buffer before the device has given it back, and it is never freed.
@@ -138,13 +161,19 @@ impl VirtioConsole {
             }
         }
         let Some((token, n_bytes)) = self.sending else { return };
-        let until_us = time::now_us() + PATIENCE_US;
-        while self.transmit.peek_used() != Some(token) {
-            if self.is_silent || time::now_us() >= until_us {
-                self.is_silent = true;
-                return;
+        let until_us = (self.clock_us)().saturating_add(PATIENCE_US);
+        let done = loop {
+            match self.transmit.peek_used() {
+                Some(done) => break done,
+                None if self.is_silent || (self.clock_us)() >= until_us => {
+                    self.is_silent = true;
+                    return;
+                }
+                None => core::hint::spin_loop(),
             }
-            core::hint::spin_loop();
+        };
+        if done != token {
+            return self.fail();
         }
         // SAFETY: this is what was added under this token.
         let _ = unsafe { self.transmit.pop_used(token, &[&self.sent[..n_bytes]], &mut []) };
@@ -156,7 +185,7 @@ impl VirtioConsole {
 type Queues = (VirtQueue<IdentityHal, QUEUE_LENGTH>, VirtQueue<IdentityHal, QUEUE_LENGTH>, DeviceStatus);
 
 fn start(
-    transport: &mut SomeTransport<'static>,
+    transport: &mut AnyTransport,
     vectors: Option<Vectors>,
     surroundings: Surroundings,
 ) -> Option<Queues> {
@@ -167,7 +196,7 @@ fn start(
     if vectors.is_some_and(|vectors| !vectors.assign(RECEIVE)) {
         return None;
     }
-    let queue = |transport: &mut SomeTransport<'static>, number| -> Result<_, Error> {
+    let queue = |transport: &mut AnyTransport, number| -> Result<_, Error> {
         VirtQueue::new(transport, number, false, false)
     };
     let receive = queue(transport, RECEIVE).ok()?;

@@ -3,6 +3,7 @@
 use super::{
     negotiation::feature,
     packets::{self, InitError, Interrupts, Packets, Queues},
+    transport::AnyTransport,
 };
 use crate::{
     drivers::requests::Surroundings,
@@ -10,7 +11,7 @@ use crate::{
 };
 use alloc::{boxed::Box, string::String};
 use core::mem::ManuallyDrop;
-use virtio_drivers::transport::{DeviceStatus, SomeTransport, Transport};
+use virtio_drivers::transport::{DeviceStatus, Transport};
 
 /// Feature bits (VIRTIO 1.2, 5.1.3).
 const MAC: u64 = 1 << 5;
@@ -45,7 +46,7 @@ impl VirtioNet {
     /// # Errors
     /// [`InitError`].
     pub fn new(
-        mut transport: SomeTransport<'static>,
+        mut transport: AnyTransport,
         name: String,
         interrupts: Interrupts,
         surroundings: Surroundings,
@@ -78,7 +79,7 @@ struct Prepared {
 
 /// Device initialisation (VIRTIO 1.2, 3.1.1 and 5.1.5), up to the queues.
 fn prepare(
-    transport: &mut SomeTransport<'static>,
+    transport: &mut AnyTransport,
     interrupts: Interrupts,
     surroundings: Surroundings,
 ) -> Result<Prepared, InitError> {

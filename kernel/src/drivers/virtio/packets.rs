@@ -1,16 +1,13 @@
 //! [`Packets`]: the two queues of a device by which packets come and go, the first for those that come (VIRTIO 1.2, 5.1.2 and 5.10.2).
 
-use super::{hal::IdentityHal, interrupt::Vectors, negotiation};
-use crate::{
-    drivers::{interrupts, requests::Surroundings},
-    net::Buffer,
-};
+use super::{hal::IdentityHal, has_come, negotiation, transport::AnyTransport, vectors::Vectors};
+use crate::{drivers::requests::Surroundings, net::Buffer};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::{array, fmt, mem::ManuallyDrop};
 use virtio_drivers::{
     Error,
     queue::VirtQueue,
-    transport::{DeviceStatus, SomeTransport, Transport},
+    transport::{DeviceStatus, Transport},
 };
 
 /// Numbers of the queues.
@@ -68,7 +65,7 @@ impl fmt::Display for InitError {
 /// The queues of a device that is never stopped, so that what it was lent is its own for ever.
 pub struct Packets {
     /// The device's transport; dropping one resets the device, and may wait for ever.
-    pub transport: ManuallyDrop<SomeTransport<'static>>,
+    pub transport: ManuallyDrop<AnyTransport>,
     failure: Option<String>,
     interrupt: Option<u32>,
     receive: ManuallyDrop<Queue>,
@@ -95,7 +92,7 @@ pub struct Queues {
 /// # Errors
 /// [`InitError`].
 pub fn negotiate(
-    transport: &mut SomeTransport<'static>,
+    transport: &mut AnyTransport,
     supported: u64,
     surroundings: Surroundings,
 ) -> Result<(u64, DeviceStatus), InitError> {
@@ -110,7 +107,7 @@ impl Queues {
     ///
     /// # Errors
     /// [`InitError`].
-    pub fn new(transport: &mut SomeTransport<'static>, interrupts: Interrupts) -> Result<Self, InitError> {
+    pub fn new(transport: &mut AnyTransport, interrupts: Interrupts) -> Result<Self, InitError> {
         let length = transport.max_queue_size(RECEIVE).min(transport.max_queue_size(TRANSMIT));
         if (length as usize) < QUEUE_LENGTH {
             return Err(InitError::ShortQueue { length });
@@ -134,7 +131,7 @@ fn new_buffer() -> Box<Buffer> {
 impl Packets {
     /// Starts the device, which had this status before.
     pub fn start(
-        transport: ManuallyDrop<SomeTransport<'static>>,
+        transport: ManuallyDrop<AnyTransport>,
         Queues { receive, transmit, interrupt }: Queues,
         status: DeviceStatus,
     ) -> Self {
@@ -161,7 +158,7 @@ impl Packets {
 
     /// Whether the device is known to interrupt when a packet has come: it has done so once.
     pub fn has_interrupt(&self) -> bool {
-        interrupts::has_come(self.interrupt)
+        has_come(self.interrupt)
     }
 
     /// Why the device is not used any more, if it broke the rules.
@@ -174,9 +171,10 @@ impl Packets {
         2 * QUEUE_LENGTH * size_of::<Buffer>()
     }
 
-    /// Stops using a device that broke the rules.
+    /// Stops a device that broke the rules. It is not waited for: what it was lent is its own for ever.
     fn fail(&mut self, what: String) {
         self.failure.get_or_insert(what);
+        self.transport.set_status(DeviceStatus::empty());
     }
 
     /// Takes back what has been sent.
@@ -202,10 +200,11 @@ impl Packets {
 
     /// A packet of at least `min_bytes` that has come, if there is one: where it lies, and its length.
     pub fn receive(&mut self, min_bytes: usize) -> Option<(Box<Buffer>, usize)> {
-        if self.failure.is_some() {
-            return None;
-        }
-        loop {
+        // Short ones may come as fast as they are given back.
+        for _ in 0..QUEUE_LENGTH {
+            if self.failure.is_some() {
+                return None;
+            }
             let token = self.receive.peek_used()?;
             let Some((mut buffer, lent)) = self.receiving.get_mut(usize::from(token)).and_then(Option::take)
             else {
@@ -231,6 +230,7 @@ impl Packets {
             }
             self.recycle(buffer);
         }
+        None
     }
 
     /// Gives the device a buffer for what comes.

@@ -96,7 +96,7 @@ impl Queue {
         with!(&self.ring, queue => queue.peek_used())
     }
 
-    /// Takes the request back that [`peek`](Self::peek) has told.
+    /// Takes the request back that [`peek`](Self::peek) has told, and returns how many bytes the device says that it has written.
     ///
     /// # Errors
     /// If it is not that one.
@@ -109,8 +109,8 @@ impl Queue {
         token: u16,
         header: &'a [&'a [u8]],
         parts: &'a mut [&'a mut [u8]],
-    ) -> Result<(), Error> {
+    ) -> Result<u32, Error> {
         // SAFETY: the caller promises what the queue asks for.
-        unsafe { with!(&mut self.ring, queue => queue.pop_used(token, header, parts)) }.map(drop)
+        unsafe { with!(&mut self.ring, queue => queue.pop_used(token, header, parts)) }
     }
 }

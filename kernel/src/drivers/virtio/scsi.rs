@@ -1,9 +1,10 @@
 //! The SCSI host adapter: its features, its configuration, a queue of requests (VIRTIO 1.2, 5.6).
 
 use super::{
-    interrupt::Vectors,
     negotiation::{self, feature},
     queue::{Queue, RINGS_BYTES, SHORTEST},
+    transport::AnyTransport,
+    vectors::Vectors,
 };
 use crate::drivers::{
     requests::{
@@ -20,7 +21,7 @@ use core::{
     mem::{ManuallyDrop, forget, take},
     ptr::{self, NonNull},
 };
-use virtio_drivers::transport::{DeviceStatus, SomeTransport, Transport};
+use virtio_drivers::transport::{DeviceStatus, Transport};
 
 use super::block::InitError;
 
@@ -74,7 +75,7 @@ impl Default for Slot {
 /// A host adapter.
 pub struct VirtioScsi {
     /// Dropping a transport resets the device, and may wait for ever: [`halt`](Controller::halt) does it better.
-    transport: ManuallyDrop<SomeTransport<'static>>,
+    transport: ManuallyDrop<AnyTransport>,
     /// If it interrupts by messages.
     vectors: Option<Vectors>,
     surroundings: Surroundings,
@@ -98,7 +99,7 @@ impl VirtioScsi {
     /// # Errors
     /// [`InitError`].
     pub fn new(
-        transport: SomeTransport<'static>,
+        transport: AnyTransport,
         vectors: Option<Vectors>,
         surroundings: Surroundings,
     ) -> Result<Self, InitError> {
@@ -186,11 +187,16 @@ impl VirtioScsi {
             let n_parts = if parts[1].is_empty() { 1 } else { 2 };
             queue.finish(token, &[&slot.request], &mut parts[..n_parts])
         };
-        finished.map_err(|_| Broken)?;
+        let n_written = finished.map_err(|_| Broken)? as usize;
         slot.token = None;
         // SAFETY: the response lies in the slot; the device has written to it behind the compiler's back.
         let response = unsafe { (&raw const slot.response).read_volatile() };
-        let outcome = outcome(&response, slot.place.len());
+        let mut outcome = outcome(&response, slot.place.len());
+        // Some count nothing, or the response alone: what is behind their bytes must be believed. Linux' vhost-scsi is one.
+        let is_counted = n_written != 0 && n_written != response.len();
+        if is_counted && outcome.is_ok_and(|n_bytes| n_written < response.len() + n_bytes) {
+            outcome = Err(Refusal::Failed);
+        }
         slot.tries = slot.tries.saturating_add(1);
         let is_passing = |refusal: Refusal| refusal.is_passing() && !refusal.is_change();
         if slot.read.is_some() && slot.tries < TRIES && outcome.is_err_and(is_passing) {

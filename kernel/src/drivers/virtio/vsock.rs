@@ -4,6 +4,7 @@ use super::{
     negotiation::feature,
     packets::{self, InitError, Interrupts, Packets, Queues},
     queue::Queue,
+    transport::AnyTransport,
 };
 use crate::{
     drivers::requests::Surroundings,
@@ -11,7 +12,7 @@ use crate::{
 };
 use alloc::{boxed::Box, string::String};
 use core::mem::ManuallyDrop;
-use virtio_drivers::transport::{DeviceStatus, SomeTransport, Transport};
+use virtio_drivers::transport::{DeviceStatus, Transport};
 
 const SUPPORTED: u64 = feature::VERSION_1 | feature::ACCESS_PLATFORM;
 
@@ -36,7 +37,7 @@ impl VirtioVsock {
     /// # Errors
     /// [`InitError`].
     pub fn new(
-        transport: SomeTransport<'static>,
+        transport: AnyTransport,
         name: String,
         interrupts: Interrupts,
         surroundings: Surroundings,
@@ -67,7 +68,7 @@ type Prepared = (DeviceStatus, Queues, ManuallyDrop<Queue>);
 
 /// Device initialisation up to the queues.
 fn prepare(
-    transport: &mut SomeTransport<'static>,
+    transport: &mut AnyTransport,
     interrupts: Interrupts,
     surroundings: Surroundings,
 ) -> Result<Prepared, InitError> {
