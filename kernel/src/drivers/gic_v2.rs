@@ -120,6 +120,11 @@ impl<R: RegisterBlocks> GicV2<R> {
         (self.0.read(GICD_ISENABLER + word) & bit != 0).then_some(())
     }
 
+    /// Takes an interrupt no more.
+    pub fn disable(&mut self, number: u32) {
+        self.0.write(GICD_ICENABLER + number as usize / 32 * size_of::<u32>(), 1 << (number % 32));
+    }
+
     /// The bit that names the calling core among targets; 0 on a machine with one core.
     pub fn own_target(&self) -> u8 {
         // Each core reads its own bit from the targets of the private interrupts, of which not all need be there.
@@ -311,6 +316,9 @@ mod tests {
             let taken = gic.acknowledge().unwrap();
             assert_eq!(taken.number(), 33, "security {has_security}, secure {is_secure}");
             gic.end(taken);
+            assert_eq!(gic.acknowledge(), None);
+            gic.disable(33);
+            model.raise(33);
             assert_eq!(gic.acknowledge(), None);
 
             gic.enable(3, Trigger::Edge).unwrap();

@@ -2,6 +2,10 @@
 
 use heapless::Vec;
 
+/// An interrupt that is taken so often without a moment in between is one that its handler does not take back: a device that is done with
+/// interrupts no more, and what comes anew meanwhile is less.
+pub const STORM: u32 = 10_000;
+
 /// Is called with the context that was given with it.
 pub type Handler = fn(usize);
 
@@ -11,6 +15,8 @@ struct Entry {
     handler: Handler,
     context: usize,
     n_calls: u64,
+    /// Calls since the core last had nothing to take.
+    n_in_a_row: u32,
 }
 
 /// Handlers, each with its context, by interrupt number.
@@ -31,7 +37,12 @@ impl<const N: usize> Handlers<N> {
 
     /// Adds a handler behind those that `number` has; `None` if there is no room.
     pub fn add(&mut self, number: u32, handler: Handler, context: usize) -> Option<()> {
-        self.0.push(Entry { number, handler, context, n_calls: 0 }).ok()
+        self.0.push(Entry { number, handler, context, n_calls: 0, n_in_a_row: 0 }).ok()
+    }
+
+    /// Takes back all of `number`, which counts as if it had never come: who would rely on it has to look instead.
+    pub fn remove(&mut self, number: u32) {
+        self.0.retain(|entry| entry.number != number);
     }
 
     /// Takes back the one that was added last.
@@ -43,7 +54,19 @@ impl<const N: usize> Handlers<N> {
     pub fn call_nth_of(&mut self, number: u32, index: usize) -> Option<(Handler, usize)> {
         let entry = self.0.iter_mut().filter(|entry| entry.number == number).nth(index)?;
         entry.n_calls += 1;
+        entry.n_in_a_row += 1;
         Some((entry.handler, entry.context))
+    }
+
+    /// Whether `number` comes again and again, however often it is handled: nothing else has its turn then.
+    pub fn is_storm(&self, number: u32) -> bool {
+        let mut entries = self.0.iter().filter(|entry| entry.number == number);
+        entries.any(|entry| entry.n_in_a_row >= STORM)
+    }
+
+    /// Says that the core has nothing more to take.
+    pub fn calm(&mut self) {
+        self.0.iter_mut().for_each(|entry| entry.n_in_a_row = 0);
     }
 
     /// How often `number` has been handled.
@@ -84,5 +107,30 @@ mod tests {
             [false, true, true, false]
         );
         assert_eq!([33, 40, 41].map(|number| handlers.count_of(number)), [2, 1, 0]);
+    }
+
+    #[test]
+    fn an_interrupt_that_does_not_end_is_a_storm() {
+        let mut handlers = Handlers::<3>::new();
+        for number in [33, 40, 33] {
+            handlers.add(number, |_| {}, 0).unwrap();
+        }
+        let take = |handlers: &mut Handlers<3>, number| {
+            (0..).map_while(|index| handlers.call_nth_of(number, index)).count();
+            handlers.is_storm(number)
+        };
+        assert!((1..STORM).all(|_| !take(&mut handlers, 33)));
+        assert!(take(&mut handlers, 33) && !take(&mut handlers, 40));
+        assert!(!take(&mut handlers, 34), "nobody handles it");
+        assert!(handlers.has_come(Some(33)));
+        handlers.remove(33);
+        assert!(!handlers.has_come(Some(33)) && handlers.has_come(Some(40)));
+        handlers.add(33, |_| {}, 0).unwrap();
+        handlers.calm();
+        // What comes often, but lets others have their turns.
+        for _ in 0..3 * STORM {
+            assert!(!take(&mut handlers, 40));
+            handlers.calm();
+        }
     }
 }

@@ -237,6 +237,18 @@ impl Gic {
         }
     }
 
+    /// Takes an interrupt no more.
+    fn disable(&mut self, number: u32) {
+        match self {
+            Self::V2(gic) => gic.disable(number),
+            Self::V3(gic) => {
+                if let Some((id, (region, own))) = interrupt_id(number).zip(gic.own()) {
+                    let _ = region.gic.enable_interrupt(id, Some(own), false);
+                }
+            }
+        }
+    }
+
     /// Lets the calling core be woken.
     fn enable_wake_up(&mut self) -> Option<WakeTarget> {
         match self {
@@ -364,7 +376,8 @@ pub fn has_come(interrupt: Option<u32>) -> bool {
     crate::arch::interrupts::masked(|| HANDLERS.lock().has_come(interrupt))
 }
 
-/// Runs the handlers of everything that is pending. Called by the exception vector.
+/// Runs the handlers of everything that is pending. Called by the exception vector. An interrupt that nobody handles, or that does not end
+/// however often it is handled, is disabled: its device is polled from then on, if it is one that can be.
 pub fn dispatch() {
     while let Some(interrupt) = with_gic(Gic::acknowledge).flatten() {
         let number = interrupt.number();
@@ -373,11 +386,18 @@ pub fn dispatch() {
         let nth = |index| HANDLERS.lock().call_nth_of(number, index);
         let count = (0..).map_while(nth).map(|(handler, context)| handler(context)).count();
         // To be interrupted is all that the other cores want.
-        if count == 0 && number != WAKE_UP.raw_value() {
-            warn!("interrupt {number} has no handler");
+        let is_wanted = count > 0 || number == WAKE_UP.raw_value();
+        // A message is sent each time anew, and nobody can disable it here.
+        let is_storm = interrupt_id(number).is_some() && HANDLERS.lock().is_storm(number);
+        if !is_wanted || is_storm {
+            with_gic(|gic| gic.disable(number));
+            HANDLERS.lock().remove(number);
+            let why = if is_storm { "does not end" } else { "has no handler" };
+            warn!("interrupt {number} {why}: it is not taken any more");
         }
         with_gic(|gic| gic.end(&interrupt));
     }
+    HANDLERS.lock().calm();
 }
 
 fn with_gic<R>(use_gic: impl FnOnce(&mut Gic) -> R) -> Option<R> {
