@@ -18,7 +18,7 @@
 //! | [`system`] | the machine as the shell gets to see it |
 //! | [`storage`], [`net`], [`offload`], [`piped_console`] | disks; the network; a GPU behind PCIe; a console whose input ends |
 //! | [`memory`], [`pci`], [`console`] | the machine's resources, without registers |
-//! | [`entropy`], [`firmware`], [`machine`], [`cpu`], [`wide_counter`], [`logging`] | random numbers; what UEFI firmware tells; what a machine consists of; what a CPU says of itself; counts beyond 32 bits; the log |
+//! | [`entropy`], [`firmware`], [`machine`], [`cpu`], [`wide_counter`], [`steady_clock`], [`logging`] | random numbers; what UEFI firmware tells; what a machine consists of; what a CPU says of itself; counts beyond 32 bits; time that never goes back; the log |
 //! | [`undriven`] | what may have a disk behind it and is not driven |
 //!
 //! `boot`, `arch` and most of `drivers` exist on bare metal only; all the rest builds and is tested on the host. The
@@ -65,6 +65,7 @@ pub mod piped_console;
 pub mod self_test;
 pub mod serving;
 pub mod shell;
+pub mod steady_clock;
 pub mod storage;
 pub mod system;
 pub mod undriven;

@@ -19,7 +19,7 @@ pub unsafe fn init(registers: &Registers) {
 
 /// Says that it was so many seconds since the beginning of 1970 when the generic timer had counted `at_us` microseconds.
 pub fn set(seconds: u64, at_us: u64) {
-    STARTED_US.store((seconds * 1_000_000).saturating_sub(at_us), Ordering::Relaxed);
+    STARTED_US.store(seconds.saturating_mul(1_000_000).saturating_sub(at_us), Ordering::Relaxed);
 }
 
 /// Seconds since the beginning of 1970 in universal time; `None` without a clock, or if it has never been set.
@@ -33,7 +33,7 @@ pub fn now_seconds() -> Option<u64> {
         if started_us == 0 {
             return None;
         }
-        (started_us + time::now_us()) / 1_000_000
+        started_us.saturating_add(time::now_us()) / 1_000_000
     } else {
         // SAFETY: `init` was promised that the register is mapped; reading it changes nothing.
         u64::from(unsafe { time.read_volatile() })

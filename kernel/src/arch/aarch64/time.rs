@@ -1,7 +1,10 @@
 //! The clock and the alarm: the generic timer's virtual counter and its interrupt (Arm ARM, D12).
 
 use super::{cpu, interrupts::masked};
-use crate::machine::{Interrupt, Trigger};
+use crate::{
+    machine::{Interrupt, Trigger},
+    steady_clock::SteadyClock,
+};
 use aarch64_cpu::{
     asm::{barrier, wfi},
     registers::{CNTFRQ_EL0, CNTV_CTL_EL0, CNTV_TVAL_EL0, CNTVCT_EL0, Readable, Writeable},
@@ -16,9 +19,11 @@ const NAP_US: u64 = 100;
 
 static HAS_ALARM: AtomicBool = AtomicBool::new(false);
 
-/// Microseconds since the counter started, which is when the machine did.
+static CLOCK: SteadyClock = SteadyClock::new();
+
+/// Microseconds since the counter started, which is when the machine did. Never less than before, whatever the counter shows.
 pub fn now_us() -> u64 {
-    us(ticks())
+    CLOCK.at(us(ticks()))
 }
 
 /// The microseconds that the counter takes for so many of its units.
@@ -48,6 +53,11 @@ pub fn allow_naps() {
     HAS_ALARM.store(true, Ordering::Relaxed);
 }
 
+/// Whether the boot core can sleep until a time.
+pub fn has_alarm() -> bool {
+    HAS_ALARM.load(Ordering::Relaxed)
+}
+
 /// On the boot core, with interrupts masked: sleeps until one is pending or it is `until_us`. Returns at once without an alarm, if
 /// there is a time to wake at.
 pub fn sleep_until(until_us: u64) {
@@ -55,7 +65,7 @@ pub fn sleep_until(until_us: u64) {
         return wfi();
     }
     let left_us = until_us.saturating_sub(now_us());
-    if left_us == 0 || !HAS_ALARM.load(Ordering::Relaxed) {
+    if left_us == 0 || !has_alarm() {
         return;
     }
     // The timer's register has 32 bits, of which one is the sign.
@@ -70,7 +80,7 @@ pub fn sleep_until(until_us: u64) {
 /// Sleeps for a tenth of a millisecond, or until an interrupt, if this is the boot core and has an alarm;
 /// else returns at once.
 pub fn nap() {
-    if cpu::number() != 0 || !HAS_ALARM.load(Ordering::Relaxed) {
+    if cpu::number() != 0 || !has_alarm() {
         return;
     }
     // Masked, the interrupt ends the WFI without being taken; disabling the timer takes it back.
