@@ -28,7 +28,7 @@ use crate::{
     panic::{self, cannot_boot},
     pci,
     piped_console::PipedConsole,
-    self_test, shell,
+    shell,
     storage::{Disks, Trust},
     system::{Machine, RunMode, ServeSettings, Shutdown, System},
 };
@@ -128,8 +128,9 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
         }
         None => &mut serial,
     };
+    #[cfg(feature = "selftest")]
     if let Some(test) = args.self_test {
-        self_test::run(test, console, &POOL, &mut disks);
+        crate::self_test::run(test, console, &POOL, &mut disks);
     }
     let is_owed = platform.watchdog.is_some() || platform.generation.is_some() || guest::balloon().is_some();
     let features = arch::cpu::features();

@@ -21,7 +21,7 @@
 //! | `ferrite.verity=off\|report\|require` | whether models are checked as they are read, and what is done with those that nobody vouches for (`docs/trust.md`); `require` if a key or a root is given, or this kernel was built with a key, else off |
 //! | `ferrite.verity_key=KEY` | who has this public key of minisign's may sign a manifest; may be given for several |
 //! | `ferrite.verity_root=NAME:ROOT` | the root of its tree vouches for the model `NAME`; may be given for several |
-//! | `ferrite.selftest=NAME` | check or break something first, for the tests: see [`SelfTest`] |
+//! | `ferrite.selftest=NAME` | check or break something first, in a kernel for tests alone: see `SelfTest` |
 
 use crate::{
     net::Addressing,
@@ -46,6 +46,7 @@ pub enum Host {
 }
 
 /// A check to make, or a fault to raise, between boot and shell.
+#[cfg(any(test, feature = "selftest"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SelfTest {
     /// Read an address that nothing maps.
@@ -60,6 +61,8 @@ pub enum SelfTest {
     SecondaryFault,
     /// Overflow the main stack of another core than the boot core.
     SecondaryStack,
+    /// Stop another core than the boot core in the middle of its work.
+    SecondaryStop,
     /// Let all cores work together many times, asleep and awake.
     Cores,
     /// Ask the heap for more than it has.
@@ -108,6 +111,7 @@ pub struct BootArgs {
     /// Who is believed that files are what they should be.
     pub trust: TrustSettings,
     /// The check to make before the shell starts, if any.
+    #[cfg(any(test, feature = "selftest"))]
     pub self_test: Option<SelfTest>,
     /// The first argument of ours that has no meaning. The others are kept: they tell how to report
     /// it.
@@ -129,6 +133,7 @@ impl Default for BootArgs {
             kernels: None,
             files: Vec::new(),
             trust: built_in_trust(BUILT_IN_KEY),
+            #[cfg(any(test, feature = "selftest"))]
             self_test: None,
             mistake: None,
             refused: Vec::new(),
@@ -304,6 +309,7 @@ impl BootArgs {
                     _ => Some(port().ok_or("off or a port, 0 to 4294967294")?),
                 };
             }
+            #[cfg(any(test, feature = "selftest"))]
             "ferrite.selftest" => {
                 self.self_test = Some(match value {
                     "fault" => SelfTest::Fault,
@@ -312,6 +318,7 @@ impl BootArgs {
                     "secondary-panic" => SelfTest::SecondaryPanic,
                     "secondary-fault" => SelfTest::SecondaryFault,
                     "secondary-stack" => SelfTest::SecondaryStack,
+                    "secondary-stop" => SelfTest::SecondaryStop,
                     "cores" => SelfTest::Cores,
                     "heap" => SelfTest::HeapExhaustion,
                     "write-text" => SelfTest::WriteText,
@@ -328,7 +335,7 @@ impl BootArgs {
             }
             _ => {
                 return Err(
-                    "admin, api_key, columns, command, host, input-end, ip, kernels, model, selftest, serve, verity, verity_key, verity_root or vsock between ferrite. and =",
+                    "admin, api_key, columns, command, host, input-end, ip, kernels, model, serve, verity, verity_key, verity_root or vsock between ferrite. and =",
                 );
             }
         }

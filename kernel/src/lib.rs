@@ -21,7 +21,8 @@
 //! | [`entropy`], [`firmware`], [`machine`], [`cpu`], [`wide_counter`], [`steady_clock`], [`logging`] | random numbers; what UEFI firmware tells; what a machine consists of; what a CPU says of itself; counts beyond 32 bits; time that never goes back; the log |
 //! | [`undriven`] | what may have a disk behind it and is not driven |
 //!
-//! `boot`, `arch` and most of `drivers` exist on bare metal only; all the rest builds and is tested on the host. The
+//! `self_test` is compiled with the feature `selftest` only, which no kernel has that is released. `boot`, `arch` and most of `drivers` exist on
+//! bare metal only; all the rest builds and is tested on the host. The
 //! package `image` links it.
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
@@ -60,7 +61,7 @@ pub mod offload;
 pub mod panic;
 pub mod pci;
 pub mod piped_console;
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", feature = "selftest"))]
 #[allow(unsafe_code, reason = "faults are made on purpose")]
 pub mod self_test;
 pub mod serving;

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core::{
     hint::{black_box, spin_loop},
     ops::ControlFlow,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use llm::parallel::Workers;
 use log::info;
@@ -30,6 +30,7 @@ pub fn run(test: SelfTest, console: &mut dyn Console, pool: &'static Pool, disks
         SelfTest::SecondaryPanic => on_another_core(|| panic!("self-test")),
         SelfTest::SecondaryFault => on_another_core(read_unmapped),
         SelfTest::SecondaryStack => on_another_core(overflow_stack),
+        SelfTest::SecondaryStop => on_another_core(|| arch::cpu::stop()),
         SelfTest::Cores => check_cores(),
         SelfTest::HeapExhaustion => {
             black_box(Vec::<u8>::with_capacity(1 << 40));
@@ -62,12 +63,16 @@ fn overflow_stack() {
     black_box(overflow(1));
 }
 
-/// Runs `end`, which ends the machine, on a core that is not the boot core.
+/// Runs `end`, which does not return, on a core that is not the boot core.
 fn on_another_core(end: impl Fn() + Sync) {
+    static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
     wait_for_all_cores();
     TEAM.run(&|| match arch::cpu::number() {
-        0 => wait_until("another core", || false),
-        _ => end(),
+        0 => wait_until("another core", || HAS_BEGUN.load(Ordering::Relaxed)),
+        _ => {
+            HAS_BEGUN.store(true, Ordering::Relaxed);
+            end();
+        }
     });
 }
 

@@ -61,6 +61,11 @@ pub trait Waiting: Sync {
     /// Ends the sleep of `core`.
     fn wake(&self, core: usize);
 
+    /// Called on the caller, now and then, while it waits for helpers that are still inside of a run that it has done its part of. Nobody can do
+    /// what such a helper has begun, so that one which has stopped for ever ends all that the team is for: who knows that this is too long does
+    /// not return.
+    fn has_waited(&self, _waited_us: u64) {}
+
     /// Called on every core between two items of a run: see [`Workers::yield_now`].
     fn yield_now(&self) {}
 }
@@ -217,7 +222,9 @@ impl<W: Waiting> Team<W> {
         let is_empty = |word| word & INSIDE == 0;
         let start_us = self.waiting.now_us();
         while !is_empty(self.word.0.load(Ordering::Acquire)) {
-            if self.waiting.now_us().saturating_sub(start_us) < W::AWAKE_US {
+            let waited_us = self.waiting.now_us().saturating_sub(start_us);
+            self.waiting.has_waited(waited_us);
+            if waited_us < W::AWAKE_US {
                 self.waiting.pause();
             } else {
                 self.sleep_unless(CALLER, is_empty);

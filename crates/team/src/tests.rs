@@ -21,6 +21,8 @@ struct Threads {
     woken: Vec<(Mutex<bool>, Condvar)>,
     /// While held, helpers that have nothing to do stop in `pause`, as if they had been taken away.
     gate: Mutex<()>,
+    /// The longest that the caller has been told that it waits.
+    waited_us: AtomicUsize,
 }
 
 impl Waiting for Threads {
@@ -37,9 +39,19 @@ impl Waiting for Threads {
 
     fn notify(&self) {}
 
+    fn has_waited(&self, waited_us: u64) {
+        self.waited_us.fetch_max(waited_us as usize, Ordering::SeqCst);
+    }
+
     fn sleep(&self, core: usize) {
         let (woken, changed) = &self.woken[core];
         let mut woken = woken.lock().unwrap();
+        // The caller looks up now and then.
+        if core == 0 {
+            (woken, _) =
+                changed.wait_timeout_while(woken, Duration::from_millis(5), |woken| !*woken).unwrap();
+            *woken = true;
+        }
         while !*woken {
             let (guard, limit) = changed.wait_timeout(woken, Duration::from_secs(20)).unwrap();
             assert!(!limit.timed_out(), "core {core} was never woken");
@@ -61,6 +73,7 @@ fn with_team(count: usize, body: impl FnOnce(&Team<Threads>)) {
         start: Instant::now(),
         woken: (0..count).map(|_| Default::default()).collect(),
         gate: Mutex::new(()),
+        waited_us: AtomicUsize::new(0),
     });
     let is_over = AtomicBool::new(false);
     /// Ends the service even if `body` panics: the scope would wait for ever otherwise.
@@ -188,6 +201,8 @@ fn a_helper_inside_is_waited_for() {
             }
         });
         assert!(has_finished.into_inner());
+        // Who has waited too long for it would have known.
+        assert!(team.waiting.waited_us.load(Ordering::SeqCst) >= 10_000);
     });
 }
 

@@ -40,12 +40,25 @@ pub fn repository() -> PathBuf {
 /// returns the ELF file and the Image.
 pub fn kernel_files() -> (PathBuf, PathBuf) {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    let image = IMAGE.get_or_init(|| {
-        let output = Command::new(repository().join("scripts/image")).output().expect("scripts/image starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        repository().join(String::from_utf8_lossy(&output.stdout).trim())
-    });
+    let image = IMAGE.get_or_init(|| build_image(&mut Command::new(repository().join("scripts/image"))));
     (image.with_extension(""), image.clone())
+}
+
+/// What makes `scripts/` build the kernel that makes faults on purpose.
+const SELF_TEST: &str = "FERRITE_SELFTEST";
+
+/// The same files of the kernel that makes faults on purpose, which has the boot argument `ferrite.selftest`.
+pub fn self_test_files() -> (PathBuf, PathBuf) {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    let image = IMAGE
+        .get_or_init(|| build_image(Command::new(repository().join("scripts/image")).env(SELF_TEST, "yes")));
+    (image.with_extension(""), image.clone())
+}
+
+fn build_image(script: &mut Command) -> PathBuf {
+    let output = script.output().expect("scripts/image starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    repository().join(String::from_utf8_lossy(&output.stdout).trim())
 }
 
 /// Builds the host program, once, for the same reasons where `scripts/run` needs it.
@@ -130,10 +143,27 @@ impl Run {
         self
     }
 
-    /// Starts the machine.
+    /// Boots the kernel that is released, whatever the boot arguments ask for.
+    pub fn released(self) -> Self {
+        self.env(SELF_TEST, "")
+    }
+
+    /// Starts the machine, with the kernel that makes faults on purpose if the boot arguments ask for one.
     pub fn start(self) -> Session {
-        kernel_files();
         let mut command = Command::new(repository().join("scripts/run"));
+        let is_self_test = |word: &[u8]| word.starts_with(b"ferrite.selftest=");
+        let mut values = self.environment.iter().map(|(_, value)| value.as_encoded_bytes());
+        let is_released = self.environment.iter().any(|(name, _)| name == SELF_TEST);
+        match !is_released && values.any(|value| value.split(|&byte| byte == b' ').any(is_self_test)) {
+            true => {
+                self_test_files();
+                command.env(SELF_TEST, "yes");
+            }
+            false => {
+                kernel_files();
+                command.env_remove(SELF_TEST);
+            }
+        }
         command
             .args(&self.arguments)
             .env_remove("QEMU_EXTRA")

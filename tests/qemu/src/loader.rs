@@ -48,7 +48,12 @@ pub fn load_register(register: u32, value: u64) -> impl Iterator<Item = u32> {
 
 /// QEMU's words for a loader and the kernel's ELF file.
 pub fn with_kernel(loader: &Path) -> String {
-    format!("-kernel {} -device loader,file={}", loader.display(), kernel_files().0.display())
+    with_elf(loader, &kernel_files().0)
+}
+
+/// QEMU's words for a loader and an ELF file.
+pub fn with_elf(loader: &Path, elf: &Path) -> String {
+    format!("-kernel {} -device loader,file={}", loader.display(), elf.display())
 }
 
 /// QEMU's words for a file that is loaded as it is.

@@ -1,6 +1,6 @@
 //! The kernel boots on every machine that it should, in every way that it can be loaded.
 
-use qemu_tests::{Run, kernel_files};
+use qemu_tests::{Run, kernel_files, self_test_files};
 
 /// Boots, checks that interrupts work and leave vector registers alone, and runs one command.
 fn boots(cpu: &str, qemu: &str) {
@@ -77,7 +77,7 @@ fn on_the_non_secure_side() {
 
 #[test]
 fn as_a_raw_image_at_el1_and_el2() {
-    let (_, image) = kernel_files();
+    let (_, image) = self_test_files();
     for machine in ["gic-version=2", "gic-version=3,virtualization=on"] {
         for cpu in ["cortex-a72", "max"] {
             boots(cpu, &format!("-machine {machine} -kernel {}", image.display()));

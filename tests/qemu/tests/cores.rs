@@ -137,3 +137,10 @@ fn another_core_that_fails_ends_the_machine_and_says_which() {
     fault.expect_error("read from 0xdead0000").expect_error("x29");
     end_on_another_core("stack").expect_status(102).expect_error("main stack overflow of core ");
 }
+
+/// What it had begun nobody else can do, and it has the memory: after a minute the machine ends instead of hanging.
+#[test]
+fn another_core_that_stops_in_its_work_ends_the_machine() {
+    let outcome = end_on_another_core("stop").expect_status(101);
+    outcome.expect_error("another core has stopped in the middle of its work");
+}

@@ -7,8 +7,8 @@ use qemu_tests::{
     Directory, Run, Session,
     device_tree::{qemu_tree, set},
     kernel_files,
-    loader::{KERNEL_ADDRESS, load_register, loader, raw, with_kernel},
-    repository,
+    loader::{KERNEL_ADDRESS, load_register, loader, raw, with_elf, with_kernel},
+    repository, self_test_files,
 };
 
 /// Where QEMU puts its own device tree for a program that leaves room there.
@@ -43,6 +43,21 @@ fn the_image_names_no_folder_of_its_builder() {
         // Nothing can be told of folders as short as `/`.
         assert!(name.len() < 5 || named == 0, "{} is in it {named} times", folder.display());
     }
+}
+
+/// Faults on purpose are for tests: what is released can be told to make none.
+#[test]
+fn the_image_makes_no_faults_on_purpose() {
+    let has = |image: &std::path::Path, text: &str| {
+        let image = std::fs::read(image).expect("an Image");
+        image.windows(text.len()).any(|bytes| bytes == text.as_bytes())
+    };
+    for text in ["selftest", "self-test", "self_test", "secondary-panic", "waited in vain for "] {
+        assert!(!has(&kernel_files().1, text), "{text:?} is in the Image");
+        assert!(has(&self_test_files().1, text), "{text:?} is not in that for tests");
+    }
+    let run = Run::new().released().boot_args("ferrite.selftest=fault").command("help");
+    run.finish().expect_status(1).expect_error("\"ferrite.selftest=fault\": expected");
 }
 
 /// In RAM, but above the first 2 GiB of addresses and across a border of 1 GiB, where nothing is mapped at first.
@@ -185,7 +200,10 @@ fn a_loader_may_leave_the_core_big_endian() {
     ];
     let directory = Directory::new("big-endian");
     let loader = loader(&directory, LOADER, &SET_BIG_ENDIAN, QEMU_TREE, KERNEL_ADDRESS);
-    let run = Run::new().qemu(&with_kernel(&loader)).boot_args("ferrite.selftest=write-text").command("help");
+    let run = Run::new()
+        .qemu(&with_elf(&loader, &self_test_files().0))
+        .boot_args("ferrite.selftest=write-text")
+        .command("help");
     run.finish().expect_status(102).expect_error("write to 0x40200000");
 }
 
@@ -231,7 +249,7 @@ fn one_core_of_all_that_enter_at_el3_boots() {
     for machine in ["gic-version=3", "gic-version=2", "gic-version=3,virtualization=on"] {
         let run = Run::new().emulated().args(["--smp", "4"]).boot_args("log=info ferrite.selftest=simd");
         let run = run.command("help");
-        let qemu = format!("-machine secure=on,{machine} {}", with_kernel(&loader));
+        let qemu = format!("-machine secure=on,{machine} {}", with_elf(&loader, &self_test_files().0));
         let outcome = run.qemu(&qemu).finish().expect_status(0).expect_error("100 interrupts");
         assert_eq!(outcome.stderr.matches("boot: Ferrite ").count(), 1, "{}", outcome.stderr);
     }

@@ -3,6 +3,7 @@
 use qemu_tests::{
     Directory, Run, kernel_files,
     loader::{loader, raw},
+    self_test_files,
 };
 
 /// A range that is mapped, or is to be left out.
@@ -102,7 +103,7 @@ fn a_large_machine_and_one_that_begins_at_el3() {
 #[test]
 fn an_image_loaded_elsewhere() {
     let directory = Directory::new("map-elsewhere");
-    let image = kernel_files().1;
+    let image = self_test_files().1;
     for (address, memory) in [(0x8020_0000, "2G"), (0x7fe0_0000, "2G"), (0x4a00_0744, "256M")] {
         let loader = loader(&directory, 0x4700_0000, &[], 0x4000_0000, address);
         let qemu = format!("-kernel {} {}", loader.display(), raw(&image, address));

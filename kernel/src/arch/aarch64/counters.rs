@@ -135,6 +135,7 @@ fn read() -> u64 {
 }
 
 /// Retires `1024 * rounds` instructions and a few more, most of them cheap to emulate.
+#[cfg(feature = "selftest")]
 pub fn retire(rounds: u64) {
     // SAFETY: a loop that changes nothing but its own register.
     unsafe {

@@ -17,4 +17,5 @@ pub mod secondary;
 pub mod sha256;
 pub mod stacks;
 pub mod time;
+#[cfg(feature = "selftest")]
 pub mod vector_test;
