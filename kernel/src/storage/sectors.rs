@@ -24,12 +24,18 @@ pub trait Sectors {
     /// The first of its requests that failed.
     fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), Failure>;
 
-    /// Reads the block that begins at sector `first`, or `n_sectors` of it where the disk has no more, into memory
-    /// of the device's own, and returns it.
+    /// How much the device has memory of its own for: a non-zero multiple of a block.
+    fn own_bytes(&self) -> usize;
+
+    /// Reads `n_sectors` from sector `first` on, where a block begins, into memory of the device's own, and returns them. They are
+    /// whole blocks, or the part of the last one that the disk has.
     ///
     /// # Errors
     /// If the request failed.
-    fn read_block(&mut self, first: u64, n_sectors: usize) -> Result<&[u8], Failure>;
+    ///
+    /// # Panics
+    /// If they are more than [`own_bytes`](Self::own_bytes).
+    fn read_own(&mut self, first: u64, n_sectors: usize) -> Result<&[u8], Failure>;
 
     /// Reads whole blocks through `buffer`, and hands each lot over in order until `use_lot` breaks off.
     ///
@@ -162,18 +168,19 @@ pub fn read_pieces(
     Ok(())
 }
 
-/// Reads whole blocks one after the other through the device's own memory: for buffers that it cannot write to.
+/// Reads whole blocks through the device's own memory: for buffers that it cannot write to.
 ///
 /// # Errors
-/// As [`Sectors::read_block`].
-pub fn read_one_by_one(
+/// As [`Sectors::read_own`].
+pub fn read_by_own(
     device: &mut impl Sectors,
     sectors: Range<u64>,
-    use_block: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    use_lot: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), Failure> {
-    let n_sectors = device.block_bytes() / SECTOR_BYTES;
-    for first in sectors.step_by(n_sectors) {
-        if use_block(device.read_block(first, n_sectors)?).is_break() {
+    let most = device.own_bytes() / SECTOR_BYTES;
+    for first in sectors.clone().step_by(most) {
+        let count = most.min((sectors.end - first) as usize);
+        if use_lot(device.read_own(first, count)?).is_break() {
             break;
         }
     }
@@ -196,7 +203,7 @@ fn block(device: &mut impl Sectors, offset_bytes: u64) -> Result<&[u8], ReadErro
     let capacity_bytes = capacity_bytes(device);
     let start = offset_bytes / block_bytes as u64 * block_bytes as u64;
     let length_bytes = (capacity_bytes - start).min(block_bytes as u64) as usize;
-    match device.read_block(start / SECTOR_BYTES as u64, length_bytes / SECTOR_BYTES) {
+    match device.read_own(start / SECTOR_BYTES as u64, length_bytes / SECTOR_BYTES) {
         Ok(block) => Ok(block),
         Err(Failure::Request { .. }) if length_bytes < block_bytes => {
             Err(ReadError::PartialBlock { capacity_bytes, block_bytes })
@@ -259,8 +266,12 @@ mod tests {
             Ok(())
         }
 
-        fn read_block(&mut self, first: u64, n_sectors: usize) -> Result<&[u8], Failure> {
-            assert!(n_sectors > 0 && n_sectors * SECTOR_BYTES <= self.block_bytes);
+        fn own_bytes(&self) -> usize {
+            self.block_bytes * 3
+        }
+
+        fn read_own(&mut self, first: u64, n_sectors: usize) -> Result<&[u8], Failure> {
+            assert!(n_sectors > 0 && n_sectors * SECTOR_BYTES <= self.own_bytes());
             self.request(first, n_sectors * SECTOR_BYTES)
         }
 
@@ -272,7 +283,7 @@ mod tests {
         ) -> Result<(), Failure> {
             let most = buffer.len() / self.block_bytes * (self.block_bytes / SECTOR_BYTES);
             if most == 0 {
-                return read_one_by_one(self, sectors, use_lot);
+                return read_by_own(self, sectors, use_lot);
             }
             let mut first = sectors.start;
             while first < sectors.end {
@@ -319,7 +330,11 @@ mod tests {
             Err(Failure::Request { first, count: buffer.len() / SECTOR_BYTES })
         }
 
-        fn read_block(&mut self, first: u64, count: usize) -> Result<&[u8], Failure> {
+        fn own_bytes(&self) -> usize {
+            4096
+        }
+
+        fn read_own(&mut self, first: u64, count: usize) -> Result<&[u8], Failure> {
             Err(Failure::Request { first, count })
         }
 
@@ -363,7 +378,11 @@ mod tests {
             Ok(())
         }
 
-        fn read_block(&mut self, _: u64, n_sectors: usize) -> Result<&[u8], Failure> {
+        fn own_bytes(&self) -> usize {
+            4096
+        }
+
+        fn read_own(&mut self, _: u64, n_sectors: usize) -> Result<&[u8], Failure> {
             Ok(&self.0[..n_sectors * SECTOR_BYTES])
         }
 
@@ -373,7 +392,7 @@ mod tests {
             _: &mut [u8],
             use_lot: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
         ) -> Result<(), Failure> {
-            read_one_by_one(self, sectors, use_lot)
+            read_by_own(self, sectors, use_lot)
         }
     }
 

@@ -38,6 +38,9 @@ pub const LARGEST_REQUEST_BYTES: usize = 4 << 20;
 /// The first requests, and those of slow disks: what a disk was asked for it cannot be asked to forget.
 const SMALLEST_REQUEST_BYTES: usize = 64 << 10;
 
+/// What a disk has memory of its own for, so that reading into the heap takes few requests: there may be many disks.
+pub(crate) const OWN_BYTES: usize = 32 << 10;
+
 /// A request that took longer is followed by smaller ones.
 const SLOW_US: u64 = 250_000;
 
@@ -180,8 +183,8 @@ pub struct Requests<C: Channel + ?Sized = dyn Channel + Send> {
     /// Set if it has not stopped or started when it was told to: it is not asked anything any more. How many bytes of
     /// memory it may write to for ever.
     lost_with: Option<usize>,
-    /// One block, for what is read by parts.
-    block: Box<[u8]>,
+    /// A block or several, for what is read by parts, or into memory that the device cannot write to.
+    own: Box<[u8]>,
     request_bytes: usize,
     patience_us: u64,
 }
@@ -190,6 +193,7 @@ impl<C: Channel + ?Sized> Requests<C> {
     /// The disk behind a channel that has been started.
     pub fn new(channel: Box<C>, surroundings: Surroundings) -> Self {
         let geometry = channel.geometry();
+        let own_bytes = OWN_BYTES.min(geometry.request_bytes) / geometry.block_bytes * geometry.block_bytes;
         Self {
             channel,
             surroundings,
@@ -197,7 +201,7 @@ impl<C: Channel + ?Sized> Requests<C> {
             is_in_flight: [false; REQUESTS_IN_FLIGHT],
             abandoned: None,
             lost_with: None,
-            block: vec![0; geometry.block_bytes].into(),
+            own: vec![0; own_bytes.max(geometry.block_bytes)].into(),
             request_bytes: SMALLEST_REQUEST_BYTES,
             patience_us: PATIENCE_US,
         }
@@ -220,7 +224,7 @@ impl<C: Channel + ?Sized> Requests<C> {
     pub fn serial(&mut self, patience_us: u64) -> Vec<u8> {
         const LENGTH: usize = 20;
         let usual_us = replace(&mut self.patience_us, patience_us);
-        self.block[..LENGTH].fill(0);
+        self.own[..LENGTH].fill(0);
         let serial = match self.ask(Ask::SerialNumber, LENGTH) {
             Ok(serial) => serial.split(|&byte| byte == 0).next().unwrap_or_default().to_vec(),
             Err(_) => Vec::new(),
@@ -262,10 +266,10 @@ impl<C: Channel + ?Sized> Requests<C> {
 
     /// Gives the device for ever what it may write to, and returns how many bytes that are.
     fn give_away(&mut self) -> usize {
-        let block = take(&mut self.block);
-        let n_bytes = block.len() + self.abandoned.as_ref().map_or(0, Pins::size_bytes);
+        let own = take(&mut self.own);
+        let n_bytes = own.len() + self.abandoned.as_ref().map_or(0, Pins::size_bytes);
         forget(self.abandoned.take());
-        forget(block);
+        forget(own);
         n_bytes
     }
 
@@ -372,16 +376,16 @@ impl<C: Channel + ?Sized> Requests<C> {
         }
     }
 
-    /// Asks for up to a block's length, into the disk's own memory.
+    /// Asks for as much as the disk's own memory holds, at most, into that.
     fn ask(&mut self, ask: Ask, length: usize) -> Result<&[u8], Failure> {
         self.settle()?;
-        let place = &mut self.block[..length];
+        let place = &mut self.own[..length];
         let request = match ask {
             Ask::Sectors(first) => Failure::Request { first, count: length / SECTOR_BYTES },
             Ask::SerialNumber => Failure::Request { first: 0, count: 0 },
         };
-        // SAFETY: nobody touches the block while a request is in flight: `settle` comes before each use, and where
-        // the device cannot be stopped the block is given away for ever.
+        // SAFETY: nobody touches the disk's own memory while a request is in flight: `settle` comes before each use, and
+        // where the device cannot be stopped it is given away for ever.
         let started = unsafe { self.channel.start(0, ask, NonNull::from(place)) };
         let outcome = match started {
             Ok(()) => {
@@ -392,7 +396,7 @@ impl<C: Channel + ?Sized> Requests<C> {
             Err(Broken) => Err(Failure::Broken),
         };
         match outcome {
-            Ok((_, true)) => Ok(&self.block[..length]),
+            Ok((_, true)) => Ok(&self.own[..length]),
             Ok((_, false)) => Err(self.failed(request)),
             Err(failure) => {
                 self.abandon(&[], failure);
@@ -510,14 +514,18 @@ impl<C: Channel + ?Sized> Sectors for Requests<C> {
             return self.transfer(&mut InPlace { first, rest: buffer, block_bytes });
         }
         // Memory that could not be pinned, or that begins where no request can.
-        let n_sectors = block_bytes / SECTOR_BYTES;
-        for (first, block) in (first..).step_by(n_sectors).zip(buffer.chunks_exact_mut(block_bytes)) {
-            block.copy_from_slice(self.read_block(first, n_sectors)?);
+        let own_bytes = self.own_bytes();
+        for (first, part) in (first..).step_by(own_bytes / SECTOR_BYTES).zip(buffer.chunks_mut(own_bytes)) {
+            part.copy_from_slice(self.read_own(first, part.len() / SECTOR_BYTES)?);
         }
         Ok(())
     }
 
-    fn read_block(&mut self, first: u64, n_sectors: usize) -> Result<&[u8], Failure> {
+    fn own_bytes(&self) -> usize {
+        self.own.len()
+    }
+
+    fn read_own(&mut self, first: u64, n_sectors: usize) -> Result<&[u8], Failure> {
         self.ask(Ask::Sectors(first), n_sectors * SECTOR_BYTES)
     }
 
@@ -530,7 +538,7 @@ impl<C: Channel + ?Sized> Sectors for Requests<C> {
         let block_bytes = self.geometry.block_bytes;
         let lot_bytes = buffer.len() / REQUESTS_IN_FLIGHT / block_bytes * block_bytes;
         if lot_bytes == 0 || !self.can_write_to(buffer) {
-            return sectors::read_one_by_one(self, sectors, use_lot);
+            return sectors::read_by_own(self, sectors, use_lot);
         }
         let mut lots = buffer.chunks_exact_mut(lot_bytes);
         let free = array::from_fn(|_| lots.next());

@@ -207,13 +207,13 @@ fn a_read_of_any_length_is_right_whatever_the_order_of_answers() {
 #[test]
 fn memory_that_cannot_be_pinned_is_not_given_to_the_device() {
     let mut bench = Bench::new(FakeDevice::new());
-    let mut buffer = [0; 3 * 4096];
+    let mut buffer = [0; 40 << 10];
     bench.disk.read_sectors(16, &mut buffer).unwrap();
     assert!(buffer.iter().zip(16 * 512..).all(|(&byte, offset)| byte == byte_at(offset)));
-    assert_eq!(*bench.log.borrow(), [(16, 4096), (24, 4096), (32, 4096)]);
+    assert_eq!(*bench.log.borrow(), [(16, OWN_BYTES), (16 + 64, 8 << 10)]);
 }
 
-/// The unaligned half of a buffer is read through the disk's own block.
+/// The unaligned half of a buffer is read through the disk's own memory.
 #[test]
 fn a_device_writes_only_where_its_requests_can_begin() {
     let geometry = Geometry { align_bytes: 4, ..FakeDevice::new().geometry };
@@ -221,7 +221,7 @@ fn a_device_writes_only_where_its_requests_can_begin() {
     let mut region = bench.region(64 << 10);
     for start in [0, 4, 6] {
         bench.log.borrow_mut().clear();
-        let buffer = &mut region[start..start + 8192];
+        let buffer = &mut region[start..start + (40 << 10)];
         bench.disk.read_sectors(16, buffer).unwrap();
         assert!(buffer.iter().zip(16 * 512..).all(|(&byte, offset)| byte == byte_at(offset)));
         assert_eq!(bench.log.borrow().len(), if start % 4 == 0 { 1 } else { 2 });
@@ -284,7 +284,7 @@ fn what_a_silent_disk_may_write_to_is_nobodys_until_it_answers() {
     bench.disk.set_patience(1_000_000);
     let silent = bench.read(0, 4096);
     assert!(matches!(silent, Err(Failure::NoAnswer { waited_us: 1_000_000..1_100_000 })), "{silent:?}");
-    assert!(matches!(bench.disk.read_block(0, 8), Err(Failure::NoAnswer { .. })));
+    assert!(matches!(bench.disk.read_own(0, 8), Err(Failure::NoAnswer { .. })));
     assert!(bench.disk.is_silent());
     assert_eq!(bench.log.borrow().len(), 4);
 
@@ -396,8 +396,8 @@ fn memory_of_a_disk_that_does_not_stop_is_given_to_nobody_for_ever() {
     assert!(held_bytes > 0);
     bench.switches.is_unstoppable.set(true);
     assert!(!bench.disk.is_lost());
-    // With a block of the disk's, and what the channel says.
-    let lost = Failure::Lost { lent_bytes: held_bytes + 4096 + 100 };
+    // With the disk's own memory, and what the channel says.
+    let lost = Failure::Lost { lent_bytes: held_bytes + OWN_BYTES + 100 };
     assert_eq!(bench.disk.reset(), Err(lost));
     assert!(bench.disk.is_lost());
     assert_eq!(bench.disk.reset(), Err(lost));

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    drivers::requests::{Requests, Surroundings},
+    drivers::requests::{OWN_BYTES, Requests, Surroundings},
     llm::host,
     storage::sectors::{Failure, Sectors},
 };
@@ -221,11 +221,11 @@ fn a_controller_that_does_not_stop_is_lost_to_all_and_keeps_their_memory() {
     let held_bytes = pool.held_bytes();
     assert!(held_bytes > 0);
     switches.lock().is_unstoppable = true;
-    let lost = Failure::Lost { lent_bytes: held_bytes / 2 + BLOCK_BYTES + 77 };
+    let lost = Failure::Lost { lent_bytes: held_bytes / 2 + OWN_BYTES + 77 };
     assert_eq!(one.reset(), Err(lost));
     assert!(!shared.lock().is_running());
     // What the controller has of its own is not counted again.
-    assert_eq!(two.reset(), Err(Failure::Lost { lent_bytes: held_bytes / 2 + BLOCK_BYTES }));
+    assert_eq!(two.reset(), Err(Failure::Lost { lent_bytes: held_bytes / 2 + OWN_BYTES }));
     drop((one, two));
     assert_eq!(pool.held_bytes(), held_bytes);
 }
@@ -267,7 +267,7 @@ fn a_disk_that_has_changed_says_so() {
     for says in [Some(0), Some((1 << 20) - 8)] {
         switches.lock().fails = Some(says);
         assert_eq!(read(&mut disk, 1, 8, 1), Err(Failure::Changed), "{says:?}");
-        assert_eq!(disk.read_block(8, 8).map(drop), Err(Failure::Changed), "{says:?}");
+        assert_eq!(disk.read_own(8, 8).map(drop), Err(Failure::Changed), "{says:?}");
     }
     // One that has grown, and then tells nothing, has not shrunk to what it was.
     switches.lock().fails = Some(Some(2 << 20));
