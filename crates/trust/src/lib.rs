@@ -10,7 +10,7 @@
 //! | `manifest` | which files are to be trusted, in a text that is signed |
 //! | `minisign` | signed files and public keys in minisign's format |
 //! | `verity` | dm-verity's tree of digests over a file, whose root stands for the file |
-//! | `signature` | Ed25519 |
+//! | `signature`, `sealed` | Ed25519; bodies that only the holder of a key can read, by HPKE |
 //! | `root` | the root of such a tree |
 //! | `logits` | a running hash of the logits that tokens are drawn from |
 //! | `sha256`, `canonical`, `fixed` | SHA-256 over whichever compression function suits the CPU; JSON with one spelling; bytes as it has them |
@@ -30,6 +30,7 @@ pub mod minisign;
 pub mod notary;
 pub mod receipt;
 mod root;
+pub mod sealed;
 pub mod sha256;
 pub mod signature;
 pub mod verity;

@@ -1,4 +1,4 @@
-//! [`Notary`]: who signs receipts, and says by which key.
+//! [`Notary`]: who signs receipts, and says by which key, and to which one bodies are sealed.
 
 use alloc::vec::Vec;
 use core::cell::OnceCell;
@@ -7,6 +7,7 @@ use core::fmt;
 use crate::canonical::{OutOfMemory, Writer};
 use crate::fixed::Fixed;
 use crate::receipt::{self, Maker, Model, Receipt, write_record};
+use crate::sealed::Recipient;
 use crate::sha256::Compress;
 use crate::signature::{self, PublicKey, SigningKey};
 
@@ -19,11 +20,13 @@ pub fn seed_in(text: &str) -> Option<[u8; 32]> {
     Some(seed)
 }
 
-/// A key, and whose it is.
+/// A seed, what follows from it, and whose it is.
 pub struct Notary {
     seed: [u8; 32],
     /// The key, once it has been needed: to make it takes as long as a signature.
     key: OnceCell<SigningKey>,
+    /// The key that bodies are sealed to, likewise.
+    recipient: OnceCell<Recipient>,
     maker: Maker<'static>,
     /// Whether the key was made at this start, and is known to nobody else.
     is_made_at_start: bool,
@@ -38,9 +41,9 @@ impl fmt::Debug for Notary {
 }
 
 impl Notary {
-    /// That of a program by the key that follows from a seed.
+    /// That of a program by the keys that follow from a seed.
     pub fn new(seed: [u8; 32], is_made_at_start: bool, maker: Maker<'static>, compress: Compress) -> Self {
-        Self { seed, key: OnceCell::new(), maker, is_made_at_start, compress }
+        Self { seed, key: OnceCell::new(), recipient: OnceCell::new(), maker, is_made_at_start, compress }
     }
 
     fn key(&self) -> &SigningKey {
@@ -50,6 +53,11 @@ impl Notary {
     /// By which its signatures are checked.
     pub fn public_key(&self) -> PublicKey {
         self.key().public_key()
+    }
+
+    /// The key that bodies are sealed to.
+    pub fn recipient(&self) -> &Recipient {
+        self.recipient.get_or_init(|| Recipient::new(&self.seed))
     }
 
     /// By which digests are computed.
@@ -76,13 +84,15 @@ impl Notary {
         receipt::write(&self.public_key(), prompt_tokens, &record, &signature)
     }
 
-    /// A signed statement of who signs here: the key, the program, its image, and what the asker wants to find in it.
+    /// A signed statement of who signs here: the key, the one that bodies are sealed to, the program, its image, and what the asker wants to
+    /// find in it.
     ///
     /// # Errors
     /// If there is no memory for it.
     pub fn attestation(&self, nonce: Option<&str>, time: Option<u64>) -> Result<Vec<u8>, OutOfMemory> {
         let mut writer = Writer::new();
         writer.object(|w| {
+            w.key("hpke_key").hex(&self.recipient().public_key());
             w.key("key").hex(&self.public_key());
             w.key("key_is_made_at_start").bool(self.is_made_at_start);
             w.key("maker").object(|w| self.maker.write_members(w));
