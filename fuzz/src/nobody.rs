@@ -63,6 +63,8 @@ pub fn server() -> (Server<u32>, ConnectionId) {
         start_unix_s: None,
         nonce: 0,
         notary: None,
+        secret: || None,
+        sealed_only: false,
         speculate: 0,
         random: || 0,
     };

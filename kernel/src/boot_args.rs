@@ -11,6 +11,7 @@
 //! | `ferrite.api_key=KEY` | requests over the network must bring this key; `fw_cfg` can have it instead |
 //! | `ferrite.columns=N` | width of the terminal on the console; 0: there is no terminal, which would be asked for its width |
 //! | `ferrite.command=HEX` | run this shell line, its bytes in hexadecimal, then power off |
+//! | `ferrite.encrypted=allow\|require` | whether requests over the network may have their texts in plain bodies; `allow` unless told (`docs/trust.md`) |
 //! | `ferrite.host=none\|semihosting\|pvpanic` | how to tell the host the exit status |
 //! | `ferrite.input-end=TEXT` | the console's input ends where the byte 0x19 and TEXT come: see [`crate::piped_console`] |
 //! | `ferrite.ip=dhcp\|ADDRESS/LENGTH[,gateway=ADDRESS]` | where the network's IPv4 address comes from, DHCP unless told |
@@ -264,6 +265,13 @@ impl BootArgs {
                 let line = parse_hex(value).ok_or("an even number of hexadecimal digits")?;
                 self.run_mode = RunMode::Command(line);
             }
+            "ferrite.encrypted" => {
+                self.serve.sealed_only = match value {
+                    "allow" => false,
+                    "require" => true,
+                    _ => return Err("allow or require"),
+                };
+            }
             "ferrite.host" => {
                 self.host = parse_host(value).ok_or("none, semihosting or pvpanic")?;
             }
@@ -335,7 +343,7 @@ impl BootArgs {
             }
             _ => {
                 return Err(
-                    "admin, api_key, columns, command, host, input-end, ip, kernels, model, serve, verity, verity_key, verity_root or vsock between ferrite. and =",
+                    "admin, api_key, columns, command, encrypted, host, input-end, ip, kernels, model, serve, verity, verity_key, verity_root or vsock between ferrite. and =",
                 );
             }
         }
@@ -409,7 +417,7 @@ mod tests {
             "log=debug ferrite.command=6c6c6d20ff00 ferrite.host=semihosting \
              ferrite.model=tiny:513 ferrite.model=big.q4_0:617000000:{digest} \
              ferrite.selftest=stack ferrite.kernels=neon ferrite.input-end=1f2e ferrite.columns=132 \
-             ferrite.ip=10.0.2.15/24 ferrite.serve=80 ferrite.api_key=hush ferrite.admin=on ferrite.vsock=1234 \
+             ferrite.ip=10.0.2.15/24 ferrite.serve=80 ferrite.api_key=hush ferrite.admin=on ferrite.vsock=1234 ferrite.encrypted=require \
              ferrite.verity=report ferrite.verity_root=a:b:{digest} ferrite.verity_key={KEY}"
         );
         let args = BootArgs::parse(line.as_bytes());
@@ -431,6 +439,7 @@ mod tests {
                 vsock_port: Some(1234),
                 keys: Keys::one("hush"),
                 admin: true,
+                sealed_only: true,
                 receipt_key: None
             }
         );
@@ -473,6 +482,7 @@ mod tests {
             "ferrite.serve=65536",
             "ferrite.api_key=",
             "ferrite.admin=yes",
+            "ferrite.encrypted=on",
             "ferrite.columns=wide",
             "ferrite.colour=red",
             "ferrite.=1",

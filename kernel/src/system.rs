@@ -151,7 +151,9 @@ pub struct ServeSettings {
     pub keys: Keys,
     /// Whether requests may load and unload models.
     pub admin: bool,
-    /// The seed of the key that signs receipts, if it was given.
+    /// Whether requests with clients' texts are taken only if their bodies are encrypted.
+    pub sealed_only: bool,
+    /// The seed of the keys that sign receipts and open encrypted bodies, if it was given.
     pub receipt_key: Option<[u8; 32]>,
 }
 
@@ -180,6 +182,7 @@ impl fmt::Debug for ServeSettings {
             .field("vsock_port", &self.vsock_port)
             .field("has_key", &has_key)
             .field("admin", &self.admin)
+            .field("sealed_only", &self.sealed_only)
             .finish()
     }
 }

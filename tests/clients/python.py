@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Asks a server as people do who know OpenAI's: by openai-python, LangChain, LiteLLM and the program `llm`, unmodified.
+"""Asks a server as people do who know OpenAI's: by openai-python, also with encrypted bodies, LangChain, LiteLLM and the program `llm`, unmodified.
 
     PYTHON python.py URL TEXT [CLIENT...]      URL such as http://127.0.0.1:8080, TEXT what the model says greedily after "Hello";
                                                of the clients only these, such as openai_python
@@ -8,6 +8,7 @@ Prints a line for each client; the first answer that is not as it must be ends t
 """
 
 import asyncio
+import json
 import os
 import pathlib
 import subprocess
@@ -84,6 +85,64 @@ def openai_python(url, text):
     assert all(completion.choices[0].text == text for completion in asyncio.run(many()))
 
 
+def encrypted_bodies(url, text):
+    import ehbp
+    import httpx
+    import openai
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    attestation = httpx.get(f"{url}/v1/attestation", params={"nonce": "mine"}).json()
+    record = attestation["record"]
+    assert record["nonce"] == "mine"
+    signed = f"{record['type']}\n{json.dumps(record, separators=(',', ':'), sort_keys=True, ensure_ascii=False)}"
+    signer = Ed25519PublicKey.from_public_bytes(bytes.fromhex(record["key"]))
+    signer.verify(bytes.fromhex(attestation["signature"]), signed.encode())
+    config = httpx.get(f"{url}/.well-known/hpke-keys")
+    assert config.headers["content-type"] == "application/ohttp-keys"
+    assert ehbp.ServerIdentity.unmarshal_public_config(config.content).public_key_hex() == record["hpke_key"]
+
+    # What goes over the wire, by what is below the encryption.
+    wire = []
+
+    class Wire(httpx.HTTPTransport):
+        def handle_request(self, request):
+            response = super().handle_request(request)
+            wire.append((request.headers, response.headers))
+            return response
+
+    def web(key):
+        return httpx.Client(transport=ehbp.EHBPTransport.from_public_key_hex(key, inner=Wire()), timeout=60)
+
+    def client(key):
+        return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, http_client=web(key))
+
+    asker = client(record["hpke_key"])
+    request = {"model": "ferrite", "prompt": "Hello", "max_tokens": 10, "temperature": 0}
+    assert asker.completions.create(**request).choices[0].text == text
+    stream = asker.completions.create(**request, stream=True)
+    assert "".join(chunk.choices[0].text for chunk in stream) == text
+    # In several chunks each.
+    long = {"content": "Hello world. " * 20000}
+    tokens = httpx.post(f"{url}/tokenize", json=long, timeout=60).json()
+    assert len(tokens["tokens"]) > 30000
+    assert web(record["hpke_key"]).post(f"{url}/tokenize", json=long).json() == tokens
+    try:
+        asker.chat.completions.create(model="ferrite", messages=[])
+    except openai.BadRequestError as refused:
+        assert refused.body["message"], refused.body
+    else:
+        raise AssertionError("no messages were not refused")
+    for asked, answered in wire:
+        assert "ehbp-encapsulated-key" in asked and len(answered["ehbp-response-nonce"]) == 64, (asked, answered)
+    assert len({answered["ehbp-response-nonce"] for _, answered in wire}) == len(wire) == 4
+    try:
+        client("09" + "00" * 31).completions.create(**request)
+    except ehbp.KeyConfigMismatchError:
+        pass
+    else:
+        raise AssertionError("a request to another key was not refused")
+
+
 def langchain(url, text):
     from langchain_openai import ChatOpenAI
 
@@ -134,7 +193,7 @@ def llm_program(url, text):
 
 def main():
     url, text, *names = sys.argv[1:]
-    for client in [openai_python, langchain, litellm, llm_program]:
+    for client in [openai_python, encrypted_bodies, langchain, litellm, llm_program]:
         if names and client.__name__ not in names:
             continue
         client(url, text)

@@ -32,7 +32,8 @@ const NAME_BYTES: usize = 64;
 const RUN_US: u64 = 60_000_000;
 
 /// Statuses of refusals.
-const STATUSES: [u16; 16] = [400, 401, 403, 404, 405, 408, 413, 415, 417, 429, 431, 500, 501, 503, 504, 505];
+const STATUSES: [u16; 17] =
+    [400, 401, 403, 404, 405, 408, 413, 415, 417, 422, 429, 431, 500, 501, 503, 504, 505];
 
 /// A time by both clocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -29,6 +29,8 @@ pub enum Status {
     UnsupportedMediaType,
     /// 417
     ExpectationFailed,
+    /// 422
+    UnprocessableContent,
     /// 429
     TooManyRequests,
     /// 431
@@ -60,6 +62,7 @@ impl Status {
             Self::ContentTooLarge => (413, "Content Too Large"),
             Self::UnsupportedMediaType => (415, "Unsupported Media Type"),
             Self::ExpectationFailed => (417, "Expectation Failed"),
+            Self::UnprocessableContent => (422, "Unprocessable Content"),
             Self::TooManyRequests => (429, "Too Many Requests"),
             Self::HeaderFieldsTooLarge => (431, "Request Header Fields Too Large"),
             Self::InternalServerError => (500, "Internal Server Error"),

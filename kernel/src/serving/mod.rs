@@ -333,6 +333,8 @@ impl Desk {
             start_unix_s: start_unix_s(machine, now_us),
             nonce: (machine.random_seed)() << 32 | (machine.random_seed)(),
             notary,
+            secret: machine.secret,
+            sealed_only: serve.sealed_only,
             speculate: 0,
             random: machine.random_seed,
         };

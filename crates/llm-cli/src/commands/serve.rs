@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{ArgAction, Args};
 use llm::front::options::MAX_SPECULATED;
 use llm::front::{FrontError, MAX_WAITING};
 use llm::model::Config;
@@ -76,9 +76,14 @@ pub struct Arguments {
     #[arg(long)]
     admin: bool,
 
-    /// A file with the key that receipts are signed by, 64 hexadecimal digits; unless given, one is made at each start
+    /// A file with the key that receipts are signed by, and from which that of encrypted bodies follows, 64 hexadecimal digits; unless
+    /// given, one is made at each start
     #[arg(long, value_name = "FILE")]
     receipt_key: Option<PathBuf>,
+
+    /// Whether clients' texts are taken only in encrypted bodies (EHBP), or in plain ones too
+    #[arg(long, action = ArgAction::Set, default_value = "allow", value_name = "allow|require", value_parser = sealed_only)]
+    encrypted: bool,
 
     /// Tokens that are guessed at a time, 8 at most: same text, sooner
     #[arg(long, default_value_t = 0, value_name = "N", hide_default_value = true)]
@@ -124,6 +129,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         start_unix_s: start_unix_s(),
         nonce: random(),
         notary: Some(Rc::new(notary(arguments.receipt_key.as_deref())?)),
+        secret,
+        sealed_only: arguments.encrypted,
         speculate: arguments.speculate,
         random,
     };
@@ -282,6 +289,22 @@ fn start_unix_s() -> Option<u64> {
 /// A number that nobody knows beforehand.
 fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|_| clock_us())
+}
+
+/// Numbers that nobody could have told beforehand.
+fn secret() -> Option<[u8; 32]> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).ok()?;
+    Some(secret)
+}
+
+/// What `--encrypted` says.
+fn sealed_only(word: &str) -> Result<bool, &'static str> {
+    match word {
+        "allow" => Ok(false),
+        "require" => Ok(true),
+        _ => Err("expected allow or require"),
+    }
 }
 
 /// Writes what is logged to standard error.

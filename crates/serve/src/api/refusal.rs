@@ -44,6 +44,10 @@ impl Dialect {
     pub fn write(self, out: &mut Vec<u8>, error: &ApiError) -> fmt::Result {
         let ApiError { status, message, param, code, .. } = error;
         let (kind, message) = (self.kind(*status).into(), (&**message).into());
+        if *status == Status::UnprocessableContent {
+            // Whoever seals bodies expects it so. Source: EHBP's SPEC.md, 5.4.2.
+            return fill(out, r#"{"type":"urn:ietf:params:ehbp:error:key-config","title":$}"#, &[message]);
+        }
         match self {
             Self::OpenAi => {
                 let values = [message, kind, Value::Text(param.as_deref()), Value::Text(*code)];

@@ -42,6 +42,8 @@ pub enum Route {
     Receipt,
     /// Who signs receipts.
     Attestation,
+    /// The key that bodies are sealed to.
+    HpkeKeys,
     /// A model is loaded.
     Load,
     /// A model is unloaded.
@@ -100,6 +102,7 @@ const ROUTES: &[(&str, Route)] = &[
     ("/slots", Route::Slots),
     ("/lora-adapters", Route::Adapters),
     ("/v1/attestation", Route::Attestation),
+    ("/.well-known/hpke-keys", Route::HpkeKeys),
     ("/v1/chat/completions", Route::Generate(Shape::Chat)),
     ("/chat/completions", Route::Generate(Shape::Chat)),
     ("/v1/responses", Route::Generate(Shape::Responses)),
@@ -150,7 +153,8 @@ impl Route {
     /// Whether it only shows something: what is asked is in the query, and there is no body to read.
     pub fn shows(self) -> bool {
         use Route::{
-            Adapters, Attestation, Audit, Files, Health, Metrics, Models, Page, Props, Receipt, Slots,
+            Adapters, Attestation, Audit, Files, Health, HpkeKeys, Metrics, Models, Page, Props, Receipt,
+            Slots,
         };
         matches!(
             self,
@@ -158,6 +162,7 @@ impl Route {
                 | Attestation
                 | Audit
                 | Health
+                | HpkeKeys
                 | Metrics
                 | Models
                 | Files
@@ -172,6 +177,12 @@ impl Route {
         matches!(self, Self::Generate(_) | Self::Embeddings | Self::Rerank)
     }
 
+    /// Whether clients' texts are in what is asked or answered.
+    pub fn has_texts(self) -> bool {
+        use Route::{ApplyTemplate, CountTokens, Detokenize, Receipt, Tokenize};
+        self.computes() || matches!(self, Tokenize | Detokenize | CountTokens | ApplyTemplate | Receipt)
+    }
+
     /// Whether it changes what is there for others.
     pub fn is_admin(self) -> bool {
         matches!(self, Self::Load | Self::Unload)
@@ -179,6 +190,6 @@ impl Route {
 
     /// Whether it needs no key.
     pub fn is_public(self) -> bool {
-        matches!(self, Self::Page | Self::Health | Self::Preflight(_))
+        matches!(self, Self::Page | Self::Health | Self::HpkeKeys | Self::Preflight(_))
     }
 }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::head::Framing;
 use super::limits::{Limits, too_large};
+use super::sealed::Sealed;
 use crate::error::{ApiError, Status};
 
 /// Longest line that says the size of a chunk, its extensions included.
@@ -14,6 +15,10 @@ const MAX_SIZE_LINE: usize = 256;
 #[derive(Debug)]
 pub(super) struct Body {
     bytes: Vec<u8>,
+    /// How many of them have been opened, of a body that is sealed.
+    n_opened: usize,
+    /// Bytes that have come.
+    n_come: usize,
     next: Next,
     /// Bytes of trailers so far.
     n_trailer_bytes: usize,
@@ -49,7 +54,7 @@ impl Body {
         };
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|_| ApiError::out_of_memory())?;
-        Ok(Self { bytes, next, n_trailer_bytes: 0 })
+        Ok(Self { bytes, n_opened: 0, n_come: 0, next, n_trailer_bytes: 0 })
     }
 
     /// Whether all of it has come.
@@ -59,7 +64,7 @@ impl Body {
 
     /// Bytes that have come.
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.n_come
     }
 
     /// The bytes of a complete body.
@@ -68,11 +73,52 @@ impl Body {
     }
 
     /// Takes what `input` has of it; how many bytes that was. What is left is the beginning of something that is not
-    /// complete, or belongs to the next request.
+    /// complete, or belongs to the next request. What is `sealed` is opened.
     ///
     /// # Errors
-    /// If the framing is broken, the body too large, or there is no memory for it.
-    pub fn take(&mut self, input: &[u8], limits: &Limits) -> Result<usize, ApiError> {
+    /// If the framing is broken, the body too large, or there is no memory for it; if it was sealed otherwise.
+    pub fn take(
+        &mut self,
+        input: &[u8],
+        limits: &Limits,
+        sealed: Option<&mut Sealed>,
+    ) -> Result<usize, ApiError> {
+        let n_taken = self.take_bytes(input, limits);
+        // Also what came before something that is wrong, as if it had come before.
+        if let Some(sealed) = sealed {
+            self.open(sealed, limits)?;
+        }
+        n_taken
+    }
+
+    /// Opens the chunks that have come whole, and moves what follows them up.
+    fn open(&mut self, sealed: &mut Sealed, limits: &Limits) -> Result<(), ApiError> {
+        let mut start = self.n_opened;
+        while let Some((len, rest)) = self.bytes[start..].split_first_chunk_mut() {
+            let len = u32::from_be_bytes(*len) as usize;
+            if len > limits.body_bytes {
+                return Err(too_large(limits.body_bytes));
+            }
+            let Some(chunk) = rest.get_mut(..len) else { break };
+            if len > 0 {
+                let n_bytes = sealed.open(chunk)?;
+                self.bytes.copy_within(start + 4..start + 4 + n_bytes, self.n_opened);
+                self.n_opened += n_bytes;
+            }
+            start += 4 + len;
+        }
+        if start > self.n_opened {
+            let n_left = self.bytes.len() - start;
+            self.bytes.copy_within(start.., self.n_opened);
+            self.bytes.truncate(self.n_opened + n_left);
+        }
+        if self.is_complete() && self.bytes.len() > self.n_opened {
+            return Err(ApiError::bad("the encrypted body ends within a chunk"));
+        }
+        Ok(())
+    }
+
+    fn take_bytes(&mut self, input: &[u8], limits: &Limits) -> Result<usize, ApiError> {
         let mut rest = input;
         loop {
             let n_taken = match self.next {
@@ -109,6 +155,7 @@ impl Body {
         let n_taken = left.min(input.len());
         self.bytes.try_reserve(n_taken).map_err(|_| ApiError::out_of_memory())?;
         self.bytes.extend_from_slice(&input[..n_taken]);
+        self.n_come += n_taken;
         self.next = if n_taken == left { then } else { more(left - n_taken) };
         Ok(n_taken)
     }
@@ -128,7 +175,7 @@ impl Body {
             httparse::Status::Partial => return Ok(0),
         };
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        if size > limits.body_bytes - self.bytes.len() {
+        if size > limits.body_bytes - self.n_come {
             return Err(too_large(limits.body_bytes));
         }
         self.next = if size == 0 { Next::Trailer } else { Next::Chunk(size) };

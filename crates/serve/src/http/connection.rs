@@ -7,6 +7,7 @@ use super::body::Body;
 use super::head::{Head, Method};
 use super::limits::{BODY_STEP_BYTES, Limits};
 use super::response::{Framed, Outbox, Rate, Response};
+use super::sealed::Sealed;
 use crate::error::{ApiError, Status};
 
 /// A connection of a client.
@@ -32,11 +33,14 @@ pub struct Connection {
     keep_alive: bool,
     is_head: bool,
     framed: Framed,
+    /// By what its bodies are opened and sealed, if they are to be.
+    sealed: Option<Sealed>,
     /// What its answer tells of what the client has left.
     pub rate: Option<Rate>,
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most connections have a request most of the time")]
 enum Phase {
     /// A head is to come, or has come in part.
     Head,
@@ -75,6 +79,7 @@ impl Connection {
             keep_alive: false,
             is_head: false,
             framed: Framed::Length(0),
+            sealed: None,
             rate: None,
         }
     }
@@ -91,7 +96,7 @@ impl Connection {
             // Nobody is interested any more, but unread bytes would make the other side lose what it was sent.
             Phase::Closing => Ok(bytes.len()),
             Phase::Body { body, .. } if self.inbound.is_empty() => {
-                let n_taken = body.take(bytes, limits)?;
+                let n_taken = body.take(bytes, limits, self.sealed.as_mut())?;
                 self.keep(&bytes[n_taken..])?;
                 Ok(bytes.len())
             }
@@ -108,12 +113,13 @@ impl Connection {
         Ok(())
     }
 
-    /// The next request, if it has come whole. `check` is asked about its head before the body is waited for.
+    /// The next request, if it has come whole. `check` is asked about its head before the body is waited for, and says by what that is
+    /// opened, if it is sealed.
     pub fn next_request(
         &mut self,
         now_us: u64,
         limits: &Limits,
-        check: &mut dyn FnMut(&Head) -> Result<(), ApiError>,
+        check: &mut dyn FnMut(&Head) -> Result<Option<Sealed>, ApiError>,
     ) -> Received {
         match self.try_next(now_us, limits, check) {
             Ok(Some((head, body))) => Received::Request(head, body),
@@ -130,13 +136,14 @@ impl Connection {
         self.phase = Phase::Answering;
         self.inbound = Vec::new();
         self.keep_alive = false;
+        self.sealed = self.sealed.take().and_then(Sealed::answered);
     }
 
     fn try_next(
         &mut self,
         now_us: u64,
         limits: &Limits,
-        check: &mut dyn FnMut(&Head) -> Result<(), ApiError>,
+        check: &mut dyn FnMut(&Head) -> Result<Option<Sealed>, ApiError>,
     ) -> Result<Option<(Head, Vec<u8>)>, ApiError> {
         if self.out.unsent().len() >= limits.outbox_bytes {
             // Who does not read its answers asks no more.
@@ -164,7 +171,12 @@ impl Connection {
             self.inbound.drain(..len);
             self.n_parsed = 0;
             self.is_head = head.method == Method::Head;
-            check(&head)?;
+            // Of no meaning for a whole answer.
+            self.framed = match head.is_http_10 {
+                true => Framed::UntilClosed,
+                false => Framed::Chunked,
+            };
+            self.sealed = check(&head)?;
             let body = Body::new(head.framing)?;
             if head.expects_continue && self.inbound.is_empty() {
                 let written = self.out.write(b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -173,7 +185,7 @@ impl Connection {
             self.phase = Phase::Body { head, body, begun_us: now_us };
         }
         let Phase::Body { body, begun_us, .. } = &mut self.phase else { return Ok(None) };
-        let n_taken = body.take(&self.inbound, limits)?;
+        let n_taken = body.take(&self.inbound, limits, self.sealed.as_mut())?;
         self.inbound.drain(..n_taken);
         if !body.is_complete() {
             let n_steps = (body.len() / BODY_STEP_BYTES + 1) as u64;
@@ -184,19 +196,26 @@ impl Connection {
             return Ok(None);
         };
         self.keep_alive = head.keep_alive;
-        // Known only now, and of no meaning for a whole answer.
-        self.framed = match head.is_http_10 {
-            true => Framed::UntilClosed,
-            false => Framed::Chunked,
-        };
+        self.sealed = self.sealed.take().and_then(Sealed::answered);
         Ok(Some((head, body.into_bytes())))
+    }
+
+    /// Whether the request is sealed, and its answer will be.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
     }
 
     /// Answers the request, whole.
     pub fn respond(&mut self, response: &Response<'_>, body: &[u8], now_us: u64, limits: &Limits) {
+        if self.is_sealed() && !self.is_head && response.content_type.is_some() {
+            // How long it is sealed nobody needs to know before.
+            self.begin_stream(response);
+            self.send(body);
+            return self.end_stream(now_us, limits);
+        }
         let keep_alive = self.keep_alive && !self.is_half_closed;
         let written = response
-            .write(&mut self.out, Framed::Length(body.len()), keep_alive, self.rate)
+            .write(&mut self.out, Framed::Length(body.len()), keep_alive, self.rate, None)
             .and_then(|()| if self.is_head { Ok(()) } else { self.out.write(body) });
         match written {
             Ok(()) => self.answered(keep_alive, now_us, limits),
@@ -206,10 +225,11 @@ impl Connection {
 
     /// Begins an answer whose length is not known.
     pub fn begin_stream(&mut self, response: &Response<'_>) {
-        if self.framed == Framed::UntilClosed {
+        if self.framed == Framed::UntilClosed || self.is_half_closed {
             self.keep_alive = false;
         }
-        if response.write(&mut self.out, self.framed, self.keep_alive, self.rate).is_err() {
+        let nonce = self.sealed.as_ref().map(Sealed::nonce);
+        if response.write(&mut self.out, self.framed, self.keep_alive, self.rate, nonce).is_err() {
             self.abort();
         }
     }
@@ -219,11 +239,16 @@ impl Connection {
         if bytes.is_empty() || !self.is_answering() {
             return;
         }
-        let is_chunked = self.framed == Framed::Chunked;
-        let head = if is_chunked { write!(self.out, "{:x}\r\n", bytes.len()) } else { Ok(()) };
-        let written = head
-            .and_then(|()| self.out.write(bytes))
-            .and_then(|()| if is_chunked { self.out.write(b"\r\n") } else { Ok(()) });
+        let frame = match self.framed {
+            Framed::Chunked => frame,
+            _ => |_: &mut Outbox, _| Ok(()),
+        };
+        let written = match &mut self.sealed {
+            Some(sealed) => sealed.send(&mut self.out, bytes, frame),
+            None => frame(&mut self.out, Some(bytes.len()))
+                .and_then(|()| self.out.write(bytes))
+                .and_then(|()| frame(&mut self.out, None)),
+        };
         if written.is_err() {
             self.abort();
         }
@@ -244,6 +269,7 @@ impl Connection {
 
     fn answered(&mut self, keep_alive: bool, now_us: u64, limits: &Limits) {
         self.rate = None;
+        self.sealed = None;
         self.phase = if keep_alive { Phase::Head } else { Phase::Closing };
         self.since_us = now_us;
         // What is there of the next request came while it could not be read.
@@ -256,6 +282,7 @@ impl Connection {
         self.phase = Phase::Closing;
         self.inbound = Vec::new();
         self.out = Outbox::default();
+        self.sealed = None;
     }
 
     /// The client sends nothing more; it still gets its answer.
@@ -328,5 +355,13 @@ impl Connection {
     /// Since when it waits.
     pub fn since_us(&self) -> u64 {
         self.since_us
+    }
+}
+
+/// Writes what goes before a chunk of so many bytes, or what goes behind one. Source: RFC 9112, section 7.1.
+fn frame(out: &mut Outbox, n_bytes: Option<usize>) -> core::fmt::Result {
+    match n_bytes {
+        Some(n_bytes) => write!(out, "{n_bytes:x}\r\n"),
+        None => out.write(b"\r\n"),
     }
 }

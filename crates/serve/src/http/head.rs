@@ -3,6 +3,9 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use trust::fixed::Fixed;
+use trust::sealed::PublicKey;
+
 use super::limits::{Limits, too_large};
 use crate::error::{ApiError, Status};
 
@@ -59,6 +62,8 @@ pub struct Head {
     pub bearer: Option<Vec<u8>>,
     /// The media type of the body, without parameters, in lower case.
     pub content_type: Option<String>,
+    /// The client's key of a body that is sealed: `Ehbp-Encapsulated-Key`.
+    pub encapsulated_key: Option<PublicKey>,
     /// Whether it says from which web page it comes, as browsers do.
     pub has_origin: bool,
     /// The header fields that a browser asks whether it may send.
@@ -73,6 +78,11 @@ pub struct Head {
 }
 
 impl Head {
+    /// Whether a body follows.
+    pub fn has_body(&self) -> bool {
+        self.framing != Framing::Length(0)
+    }
+
     /// Reads a head from the beginning of `bytes`; the head and its length, or `None` if there is more to come.
     ///
     /// # Errors
@@ -118,6 +128,15 @@ impl Head {
             None => fields.one("x-api-key")?,
             bearer => bearer,
         };
+        let encapsulated_key = match fields.one("ehbp-encapsulated-key")? {
+            Some(digits) => {
+                let key = core::str::from_utf8(digits).ok().and_then(Fixed::parse);
+                let expected = "Ehbp-Encapsulated-Key: expected 64 hexadecimal digits";
+                let Fixed(key) = key.ok_or(ApiError::bad(expected))?;
+                Some(key)
+            }
+            None => None,
+        };
         Ok(Some((
             Self {
                 method,
@@ -125,6 +144,7 @@ impl Head {
                 query: copy_lossy(query.as_bytes())?,
                 bearer: bearer.map(copy).transpose()?,
                 content_type: content_type.transpose()?,
+                encapsulated_key,
                 has_origin: fields.one("origin")?.is_some(),
                 requested_fields: fields
                     .one("access-control-request-headers")?

@@ -8,7 +8,9 @@
 //! | module | what it is |
 //! |---|---|
 //! | `connection` | bytes in, requests out; answers in, bytes out |
-//! | `body`, `response` | the bytes of a body; the head of an answer |
+//! | `body` | the bytes of a body |
+//! | `sealed` | bodies that only a client and the holder of a key can read |
+//! | `response` | the head of an answer |
 //! | `head` | the head of a request |
 //! | `limits` | what a client may make large or slow |
 
@@ -17,8 +19,10 @@ mod connection;
 mod head;
 mod limits;
 mod response;
+mod sealed;
 
 pub use connection::{Connection, Received};
 pub use head::{Head, Method};
 pub use limits::Limits;
 pub use response::{ContentType, Rate, Response};
+pub use sealed::Sealed;

@@ -3,6 +3,9 @@
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
+use trust::hex::Hex;
+use trust::sealed::Nonce;
+
 use crate::error::{ApiError, Status};
 
 /// What the body of an answer is.
@@ -18,6 +21,10 @@ pub enum ContentType {
     Prometheus,
     /// A page.
     Html,
+    /// Keys that bodies are sealed to. Source: RFC 9458, section 3.2.
+    Keys,
+    /// Why a request was refused. Source: RFC 9457.
+    Problem,
 }
 
 impl ContentType {
@@ -28,6 +35,8 @@ impl ContentType {
             Self::EventStream => "text/event-stream",
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
             Self::Html => "text/html; charset=utf-8",
+            Self::Keys => "application/ohttp-keys",
+            Self::Problem => "application/problem+json",
         }
     }
 }
@@ -89,7 +98,10 @@ impl Response<'static> {
             status: error.status,
             allow: error.allow,
             retry_after_s: error.retry_after_s(),
-            ..Self::ok(ContentType::Json)
+            ..Self::ok(match error.status {
+                Status::UnprocessableContent => ContentType::Problem,
+                _ => ContentType::Json,
+            })
         }
     }
 }
@@ -106,13 +118,14 @@ pub(super) enum Framed {
 }
 
 impl Response<'_> {
-    /// Writes the head.
+    /// Writes the head; that of a sealed answer has a nonce.
     pub(super) fn write(
         &self,
         out: &mut Outbox,
         framed: Framed,
         keep_alive: bool,
         rate: Option<Rate>,
+        nonce: Option<&Nonce>,
     ) -> fmt::Result {
         let (code, phrase) = self.status.line();
         write!(out, "HTTP/1.1 {code} {phrase}\r\nServer: ferrite\r\n")?;
@@ -141,6 +154,11 @@ impl Response<'_> {
         }
         if let Some(rate) = rate {
             rate.write(out)?;
+        }
+        if let Some(nonce) = nonce {
+            // Which a web page may not see unless it is told so.
+            let field = "Ehbp-Response-Nonce";
+            write!(out, "{field}: {}\r\nAccess-Control-Expose-Headers: {field}\r\n", Hex(nonce))?;
         }
         if self.status == Status::Unauthorized {
             out.write_str("WWW-Authenticate: Bearer\r\n")?;
@@ -184,6 +202,12 @@ impl Outbox {
             self.bytes.clear();
             self.n_sent = 0;
         }
+    }
+
+    /// The last `n` bytes.
+    pub fn last(&mut self, n: usize) -> &mut [u8] {
+        let start = self.bytes.len().saturating_sub(n);
+        &mut self.bytes[start..]
     }
 
     /// Adds bytes, or nothing if there is no memory for them.

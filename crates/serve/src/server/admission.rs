@@ -7,7 +7,7 @@ use super::settings::Settings;
 use crate::api::route::Route;
 use crate::engine::{Engine, ModelInfo};
 use crate::error::{ApiError, Status};
-use crate::http::Head;
+use crate::http::{Head, Sealed};
 
 /// Whether a request is wanted, by its head; the number of its key, if keys are asked for, goes to `key`.
 pub(super) fn check(head: &Head, settings: &Settings, key: &mut Option<usize>) -> Result<Route, ApiError> {
@@ -55,6 +55,28 @@ pub(super) fn check(head: &Head, settings: &Settings, key: &mut Option<usize>) -
         }
         _ => Ok(route),
     }
+}
+
+/// By what the body of a request is opened and that of its answer sealed, if it is to be.
+///
+/// Without a body there is nothing by which anyone could tell whether the head is as the client sent it, so that the answer is not sealed
+/// either. Source: EHBP's SPEC.md, 7.4.
+pub(super) fn sealed(head: &Head, settings: &Settings) -> Result<Option<Sealed>, ApiError> {
+    let Some(encapsulated) = head.encapsulated_key.as_ref().filter(|_| head.has_body()) else {
+        return Ok(None);
+    };
+    let opener = settings.recipient()?.opener(encapsulated);
+    let opener = opener.ok_or(ApiError::bad("Ehbp-Encapsulated-Key: the key is of small order"))?;
+    Ok(Some(Sealed::new(opener, settings.secret()?)))
+}
+
+/// Whether the body of a request may be read by everyone in between.
+pub(super) fn check_sealed(route: Route, is_sealed: bool, settings: &Settings) -> Result<(), ApiError> {
+    if is_sealed || !settings.sealed_only || !route.has_texts() {
+        return Ok(());
+    }
+    let message = "this server takes encrypted bodies only, with Ehbp-Encapsulated-Key; /.well-known/hpke-keys has its key";
+    Err(ApiError::new(Status::Forbidden, message).with_code("encryption_required"))
 }
 
 /// The models that are loaded.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use llm::front::Event;
 use llm::tokenizer::Tokenizer;
 
-use super::admission::check;
+use super::admission::{check, check_sealed, sealed};
 use super::ask::{self, Ask};
 use super::desk::Desk;
 use super::embedding::Embeddings;
@@ -94,15 +94,23 @@ impl<T: Copy + PartialEq> Client<T> {
         let (dialect, key) = (&mut self.dialect, &mut self.key);
         let received = self.connection.next_request(desk.now_us, &settings.limits, &mut |head| {
             *dialect = Dialect::of(&head.path);
-            check(head, settings, key).map(drop)
+            let route = check(head, settings, key)?;
+            let sealed = sealed(head, settings)?;
+            check_sealed(route, sealed.is_some(), settings)?;
+            Ok(sealed)
         });
         let refused = match received {
             Received::Nothing => return None,
             Received::Refused(error) => error,
-            Received::Request(head, body) => match Route::find(head.method, &head.path) {
-                Ok(route) => return Some((route, head, body)),
-                Err(error) => error,
-            },
+            Received::Request(head, body) => {
+                let checked = Route::find(head.method, &head.path).and_then(|route| {
+                    check_sealed(route, self.connection.is_sealed(), settings).map(|()| route)
+                });
+                match checked {
+                    Ok(route) => return Some((route, head, body)),
+                    Err(error) => error,
+                }
+            }
         };
         self.refuse(&refused, desk);
         None

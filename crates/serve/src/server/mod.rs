@@ -40,6 +40,7 @@ use crate::api::wish::MAX_CHOICES;
 use crate::audit::Audit;
 use crate::engine::{Change, Engine};
 use crate::error::ApiError;
+use crate::http::Connection;
 
 mod accounts;
 mod admission;
@@ -137,9 +138,12 @@ impl<T: Copy + PartialEq> Server<T> {
         self.settings.start_unix_s = start_unix_s;
     }
 
-    /// Has receipts signed by somebody else from here on.
+    /// Has receipts signed, and bodies opened, by somebody else from here on. Sealed exchanges end at once: there may be a copy of this
+    /// server that goes on with them, and two texts that are sealed as the same chunk can both be read.
     pub fn set_notary(&mut self, notary: Option<Rc<Notary>>) {
         self.settings.notary = notary;
+        let connections = self.clients.iter_mut().flatten().map(|client| &mut client.connection);
+        connections.filter(|connection| connection.is_sealed()).for_each(Connection::abort);
     }
 
     /// Takes a new connection. If there are as many as can be, the one that has waited longest for a request

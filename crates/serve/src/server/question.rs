@@ -111,6 +111,12 @@ pub(super) fn answer_alone<'h, T>(
                 Err(error) => return Some(Err(error)),
             }
         }
+        Route::HpkeKeys => {
+            return Some(desk.settings.recipient().and_then(|recipient| {
+                append(desk.scratch, &recipient.key_config()).map_err(|_| ApiError::out_of_memory())?;
+                Ok(Response::ok(ContentType::Keys))
+            }));
+        }
         Route::Preflight(methods) => {
             let fields = head.requested_fields.as_deref().unwrap_or("Authorization, Content-Type");
             return Some(Ok(Response {

@@ -3,8 +3,10 @@
 use alloc::rc::Rc;
 
 use trust::notary::Notary;
+use trust::sealed::Recipient;
 
 use crate::audit::Moment;
+use crate::error::{ApiError, Status};
 use crate::http::Limits;
 use crate::keys::Keys;
 
@@ -25,6 +27,10 @@ pub struct Settings {
     pub nonce: u64,
     /// Who signs receipts, if anybody can.
     pub notary: Option<Rc<Notary>>,
+    /// Gives a secret that nobody could have told beforehand, if there are random numbers.
+    pub secret: fn() -> Option<[u8; 32]>,
+    /// Whether requests with clients' texts are taken only if their bodies are sealed.
+    pub sealed_only: bool,
     /// Tokens that are guessed at a time, see [`Request`](llm::front::Request).
     pub speculate: usize,
     /// Gives a seed to a request that has none.
@@ -37,8 +43,30 @@ impl Settings {
         self.moment(now_us).unix_s.unwrap_or(0)
     }
 
+    /// The key that bodies are sealed to.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn recipient(&self) -> Result<&Recipient, ApiError> {
+        self.notary.as_deref().map(Notary::recipient).ok_or_else(no_random_numbers)
+    }
+
+    /// Numbers that nobody could have told beforehand.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub(super) fn secret(&self) -> Result<[u8; 32], ApiError> {
+        (self.secret)().ok_or_else(no_random_numbers)
+    }
+
     /// A time by both clocks.
     pub(super) fn moment(&self, now_us: u64) -> Moment {
         Moment { now_us, unix_s: self.start_unix_s.map(|start| start + now_us / 1_000_000) }
     }
+}
+
+/// What is answered where a body cannot be sealed.
+fn no_random_numbers() -> ApiError {
+    let message = "this server takes no encrypted bodies: it has no source of random numbers";
+    ApiError::new(Status::NotImplemented, message)
 }

@@ -335,6 +335,8 @@ pub fn settings() -> Settings {
         start_unix_s: Some(1_700_000_000),
         nonce: 0xfe,
         notary: Some(std::rc::Rc::new(notary())),
+        secret: || Some([9; 32]),
+        sealed_only: false,
         speculate: 0,
         random: || 7,
     }

@@ -79,6 +79,8 @@ impl Clients {
             start_unix_s: None,
             nonce: 0,
             notary: None,
+            secret: || None,
+            sealed_only: false,
             speculate: 0,
             random: || 0,
         };
