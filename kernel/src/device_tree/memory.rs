@@ -73,6 +73,10 @@ fn ranges<'a>(
     })
 }
 
+/// How many entries of a device's `reg` or `ranges` are looked at: each is looked for from the first one on, so that the time grows with the
+/// square of their number. No device has as many.
+const MAX_ENTRIES: usize = 1024;
+
 /// The parts of the RAM that are not to be used, without allocating: what the firmware keeps for itself, and the
 /// registers of devices, which a bank that is named in one piece can surround.
 pub fn reserved_memory<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>> + use<'a> {
@@ -100,10 +104,10 @@ fn device_registers<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>> + us
     devices.flat_map(|place| {
         let windows = (text(&place.node, "device_type") == Some("pci")).then(|| place.clone());
         let windows = windows.into_iter().flat_map(|host| {
-            let count = host.all_windows().count();
+            let count = host.all_windows().take(MAX_ENTRIES).count();
             (0..count).filter_map(move |index| host.all_windows().nth(index).flatten())
         });
-        let count = place.all_registers().count();
+        let count = place.all_registers().take(MAX_ENTRIES).count();
         let registers = (0..count).filter_map(move |index| place.registers(index));
         registers.chain(windows).map(|registers| registers.range())
     })

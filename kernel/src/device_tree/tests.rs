@@ -349,6 +349,22 @@ fn banks_end_where_the_address_space_does() {
     assert_eq!(Platform::from_tree(&open(&bytes).unwrap(), None), Err(DeviceTreeError::NoMemory));
 }
 
+/// With all of them it would take minutes.
+#[test]
+fn of_very_many_registers_of_a_device_the_first_ones_are_kept_free() {
+    let entries: Vec<u8> = (0..60_000).flat_map(|n| cells(&[0, 0x1000_0000 + 0x10 * n, 0, 0x10])).collect();
+    let tree = changed(|tree| {
+        let device = node("many@10000000", [("compatible", text("x")), ("reg", entries.clone())]);
+        tree.root.add_child(device);
+    });
+    let before = reserved_memory(&open(VIRT_GIC_V3).unwrap()).count();
+    let reserved: Vec<_> = reserved_memory(&open(&tree).unwrap()).collect();
+    assert_eq!(reserved.len(), before + 1024);
+    assert!(
+        reserved.contains(&(0x1000_3ff0..0x1000_4000)) && !reserved.contains(&(0x1000_4000..0x1000_4010))
+    );
+}
+
 #[test]
 fn a_thousand_banks_are_not_too_many() {
     // Every second one names what the one before does.
