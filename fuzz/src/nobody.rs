@@ -67,6 +67,7 @@ pub fn server() -> (Server<u32>, ConnectionId) {
         sealed_only: false,
         speculate: 0,
         random: || 0,
+        is_memory_low: || false,
     };
     let mut server = Server::new(settings, 0).unwrap();
     let id = server.accept(0).unwrap();

@@ -160,6 +160,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
             memory_map: arch::paging::compare,
             protections: arch::protection::active,
             heap_usage: || HEAP.usage(),
+            is_heap_low: || HEAP.is_low(),
             pool: &POOL,
         },
         offload: offload(&pci),

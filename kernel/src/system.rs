@@ -84,6 +84,8 @@ pub struct Machine {
     pub protections: fn() -> Protections,
     /// State of the small heap.
     pub heap_usage: fn() -> HeapUsage,
+    /// Whether it has no room for anything new.
+    pub is_heap_low: fn() -> bool,
     /// All memory beyond the kernel image and the heap.
     pub pool: &'static Pool,
 }

@@ -56,6 +56,8 @@ pub enum ErrorKind {
     TooManySteps,
     /// [`crate::Limits::bytes`] are used up.
     TooMuchMemory,
+    /// There is no memory for the template, or what it makes.
+    NoMemory,
     /// The template called `raise_exception`.
     Raised(String),
 }
@@ -89,6 +91,7 @@ impl fmt::Display for ErrorKind {
             Self::BadArguments(callee) => write!(f, "{callee} was called with wrong arguments"),
             Self::Arithmetic => write!(f, "a calculation without a representable result"),
             Self::TooManySteps => write!(f, "the template takes too many steps"),
+            Self::NoMemory => write!(f, "no memory for what it makes"),
             Self::TooMuchMemory => write!(f, "the template makes too much text"),
             Self::Raised(message) => write!(f, "the template refuses: {}", message.escape_debug()),
         }

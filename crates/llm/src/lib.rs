@@ -42,3 +42,8 @@ pub mod tokenizer;
 /// A receipt names it, and can be verified by an engine of the same version alone. `tests/engine_version.rs` makes sure that it
 /// changes if and only if bits of golden logits do, or what is drawn from them.
 pub const ENGINE_VERSION: u32 = 1;
+
+/// Blocks of more bytes are only asked of an allocator that may refuse them, or once one as large has just been given back: code that is
+/// asked for more than there is gives an error. Smaller ones, such as a message of an error or an entry of a list, are taken for granted;
+/// an allocator needs a reserve for them.
+pub const SMALL_BLOCK_BYTES: usize = 4096;

@@ -11,7 +11,7 @@ use llm::session::SessionError;
 use llm::tokenizer::Tokenizer;
 use trust::receipt;
 
-use crate::error::{ApiError, Status};
+use crate::error::{ApiError, Status, shortened};
 
 /// What a model is called, and what can be asked of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl From<EngineError> for ApiError {
             EngineError::Other(message) => return Self::new(Status::InternalServerError, message),
             EngineError::Front(error) => error,
         };
-        let message = format!("{front}");
+        let message = shortened(&front);
         if front.is_out_of_memory() {
             return Self::new(Status::ServiceUnavailable, message);
         }

@@ -1,8 +1,8 @@
 //! [`ApiError`]: why a request is refused.
 
 use alloc::borrow::Cow;
-use alloc::format;
 use alloc::string::String;
+use core::fmt::{Display, Write};
 
 /// A status of HTTP. Source: RFC 9110, section 15; RFC 6585 for 429 and 431.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,27 @@ impl Status {
 /// What is said where there is no memory.
 pub const NO_MEMORY: &str = "no memory for this request now; try again later";
 
+/// Most bytes of what is said of a request, which may repeat what it said itself.
+const MAX_BYTES: usize = 1024;
+
+/// A text up to so many bytes that there is always memory for it.
+pub fn shortened(text: impl Display) -> String {
+    struct Short(String);
+
+    impl Write for Short {
+        fn write_str(&mut self, text: &str) -> core::fmt::Result {
+            let end = text.floor_char_boundary(text.len().min(MAX_BYTES - self.0.len()));
+            self.0.push_str(&text[..end]);
+            if end == text.len() { Ok(()) } else { Err(core::fmt::Error) }
+        }
+    }
+
+    let mut short = Short(String::new());
+    // What is behind the end is left out.
+    let _ = write!(short, "{text}");
+    short.0
+}
+
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
@@ -111,9 +132,9 @@ impl ApiError {
     }
 
     /// A field that is wrong.
-    pub fn field(path: impl Into<String>, message: impl core::fmt::Display) -> Self {
-        let path = path.into();
-        let message = format!("{path}: {message}");
+    pub fn field(path: impl Display, message: impl Display) -> Self {
+        let path = shortened(path);
+        let message = shortened(format_args!("{path}: {message}"));
         Self { param: Some(path), ..Self::bad(message) }
     }
 

@@ -281,7 +281,7 @@ impl BackendError {
 
     /// True if this says nothing of what is on a disk, which may be told later.
     pub fn is_not_read(&self) -> bool {
-        self.is_no_answer() || matches!(self, Self::NoBuffer(_))
+        self.is_no_answer() || matches!(self, Self::NoBuffer(_) | Self::Gguf(GgufError::OutOfMemory { .. }))
     }
 
     /// True if a disk has not answered, and may do so later.

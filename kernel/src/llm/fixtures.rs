@@ -1,7 +1,7 @@
 //! Model files for tests, and eyes on what a test does: its allocations, its log.
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
+    alloc::{GlobalAlloc, Layout},
     cell::Cell,
     path::{Path, PathBuf},
     string::{String, ToString},
@@ -11,6 +11,12 @@ use std::{
 use llm::gguf::{Gguf, GgufWriter};
 
 use super::host;
+use failing::Failing;
+
+// The server's tests have the same.
+#[path = "../../../crates/serve/tests/failing/mod.rs"]
+pub mod failing;
+
 use crate::memory::pool::{GRANULE_BYTES, Region};
 
 fn test_models() -> PathBuf {
@@ -124,14 +130,14 @@ pub fn live_bytes() -> i64 {
     LIVE_BYTES.get()
 }
 
-// SAFETY: every call is passed on to the system's allocator unchanged; the counters are plain cells
+// SAFETY: every call is passed on to another allocator unchanged; the counters are plain cells
 // without destructors, which can be used at any time in a thread's life.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         LIVE_BYTES.set(LIVE_BYTES.get() + layout.size() as i64);
         // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
+        unsafe { Failing.alloc(layout) }
     }
 
     // The pools of all tests together are more than a machine has, as long as nobody writes to what is zero.
@@ -139,13 +145,13 @@ unsafe impl GlobalAlloc for CountingAllocator {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         LIVE_BYTES.set(LIVE_BYTES.get() + layout.size() as i64);
         // SAFETY: as the caller promises.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { Failing.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         LIVE_BYTES.set(LIVE_BYTES.get() - layout.size() as i64);
         // SAFETY: as the caller promises.
-        unsafe { System.dealloc(block, layout) }
+        unsafe { Failing.dealloc(block, layout) }
     }
 }
 

@@ -65,6 +65,7 @@ pub fn machine(pool: &'static Pool) -> Machine {
         },
         protections: || Protections { wxn: true, stack_alignment: true, pan: None },
         heap_usage: || HeapUsage { used_bytes: 1 << 20, size_bytes: 16 << 20 },
+        is_heap_low: || false,
         pool,
     }
 }

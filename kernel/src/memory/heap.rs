@@ -1,14 +1,25 @@
-//! The small heap: `linked_list_allocator` behind a lock, with what it last refused.
+//! The small heap: `linked_list_allocator` behind a lock, and a reserve for small blocks.
 //!
 //! One region of fixed size, for tables, strings and page tables: few and long-lived blocks. Model
 //! weights and inference memory never come from here but from the [pool](super::pool).
+//!
+//! What is larger than [`SMALL_BLOCK_BYTES`] is asked for by code that can do without, and refused when there is no room. Smaller
+//! blocks, which most code cannot do without, then come from the reserve; a heap that has had to take much from there
+//! [is low](Heap::is_low), and whoever brings work waits until it is not.
 
 use core::{
     alloc::{GlobalAlloc, Layout},
     mem::MaybeUninit,
     ptr::{self, NonNull},
 };
+use llm::SMALL_BLOCK_BYTES;
 use spin::Mutex;
+
+/// The part of the heap's memory that is the reserve.
+const RESERVE_PART: usize = 16;
+
+/// The part of the reserve that may be used before the heap is low.
+const LOW_PART: usize = 4;
 
 /// How full the heap is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,47 +31,75 @@ pub struct HeapUsage {
 }
 
 /// A heap without memory until [`Heap::init`] gives it some.
-pub struct Heap(Mutex<linked_list_allocator::Heap>);
+pub struct Heap(Mutex<Parts>);
+
+struct Parts {
+    main: linked_list_allocator::Heap,
+    reserve: linked_list_allocator::Heap,
+}
+
+impl Parts {
+    fn of(&mut self, block: NonNull<u8>) -> &mut linked_list_allocator::Heap {
+        match block.as_ptr() >= self.reserve.bottom() {
+            true => &mut self.reserve,
+            false => &mut self.main,
+        }
+    }
+}
 
 impl Heap {
     /// A heap that refuses every request.
     #[expect(clippy::new_without_default, reason = "a heap is a static: `new` must be const")]
     pub const fn new() -> Self {
-        Self(Mutex::new(linked_list_allocator::Heap::empty()))
+        let empty = linked_list_allocator::Heap::empty;
+        Self(Mutex::new(Parts { main: empty(), reserve: empty() }))
     }
 
     /// Gives the heap its memory, once.
     ///
     /// # Panics
-    /// If it has memory already.
+    /// If it has memory already, or the memory is less than some hundred bytes.
     pub fn init(&self, memory: &'static mut [MaybeUninit<u8>]) {
-        let mut heap = self.0.lock();
-        assert_eq!(heap.size(), 0, "the heap has its memory already");
-        heap.init_from_slice(memory);
+        let mut parts = self.0.lock();
+        // The reserve lies behind the rest.
+        let (main, reserve) = memory.split_at_mut(memory.len() - memory.len() / RESERVE_PART);
+        parts.main.init_from_slice(main);
+        parts.reserve.init_from_slice(reserve);
     }
 
     /// How full the heap is.
     pub fn usage(&self) -> HeapUsage {
-        let heap = self.0.lock();
-        HeapUsage { used_bytes: heap.used(), size_bytes: heap.size() }
+        let Parts { main, reserve } = &*self.0.lock();
+        HeapUsage {
+            used_bytes: main.used() + reserve.used(),
+            size_bytes: main.size() + reserve.size(),
+        }
+    }
+
+    /// Whether small blocks have taken a quarter of the reserve: there is no room for anything new.
+    pub fn is_low(&self) -> bool {
+        let Parts { reserve, .. } = &*self.0.lock();
+        reserve.used() > reserve.size() / LOW_PART
     }
 }
 
-// SAFETY: the inner allocator returns blocks that fit the layout and overlap no other live block,
-// or an error, which becomes null; the lock keeps its list consistent. Interrupt handlers do not
+// SAFETY: the inner allocators return blocks that fit the layout and overlap no other live block,
+// or an error, which becomes null; the lock keeps their lists consistent, and a block goes back to the one in whose memory it lies. Interrupt handlers do not
 // allocate, so the lock cannot be found taken by the core that wants it.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match self.0.lock().allocate_first_fit(layout) {
-            Ok(block) => block.as_ptr(),
-            Err(()) => ptr::null_mut(),
+        let Parts { main, reserve } = &mut *self.0.lock();
+        let mut block = main.allocate_first_fit(layout);
+        if block.is_err() && layout.size() <= SMALL_BLOCK_BYTES {
+            block = reserve.allocate_first_fit(layout);
         }
+        block.map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if let Some(block) = NonNull::new(block) {
             // SAFETY: the caller passes a block that `alloc` returned, with its layout.
-            unsafe { self.0.lock().deallocate(block, layout) };
+            unsafe { self.0.lock().of(block).deallocate(block, layout) };
         }
     }
 }
@@ -68,7 +107,7 @@ unsafe impl GlobalAlloc for Heap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{boxed::Box, vec};
+    use std::{boxed::Box, vec, vec::Vec};
 
     #[test]
     fn serves_blocks_and_takes_them_back() {
@@ -90,5 +129,41 @@ mod tests {
         // SAFETY: the block came from this heap with this layout and is not used any more.
         unsafe { heap.dealloc(block, layout) };
         assert_eq!(heap.usage().used_bytes, 0);
+    }
+
+    #[test]
+    fn small_blocks_are_there_when_large_ones_are_refused() {
+        const BYTES: usize = 1 << 20;
+        let heap = Heap::new();
+        heap.init(Box::leak(vec![MaybeUninit::uninit(); BYTES].into_boxed_slice()));
+        let small = Layout::from_size_align(SMALL_BLOCK_BYTES, 8).unwrap();
+        let large = Layout::from_size_align(SMALL_BLOCK_BYTES + 1, 8).unwrap();
+        // SAFETY: the layout is not empty.
+        let take = |layout| Some(unsafe { heap.alloc(layout) }).filter(|block| !block.is_null());
+        // SAFETY: blocks come from this heap with this layout and are not used any more.
+        let give = |block, layout| unsafe { heap.dealloc(block, layout) };
+
+        let large_blocks: Vec<_> = core::iter::from_fn(|| take(large)).collect();
+        let taken = large_blocks.len() * SMALL_BLOCK_BYTES;
+        let left = BYTES - BYTES / RESERVE_PART;
+        assert!((left - 3 * SMALL_BLOCK_BYTES..left).contains(&taken), "{taken} of {BYTES}");
+        assert!(!heap.is_low());
+        // Until much is taken of the reserve, the heap is not low; when nothing is left, it refuses small blocks too.
+        let mut n_before_low = 0;
+        let small_blocks: Vec<_> = core::iter::from_fn(|| {
+            n_before_low += usize::from(!heap.is_low());
+            take(small)
+        })
+        .collect();
+        assert!((14..=16).contains(&small_blocks.len()), "{} blocks", small_blocks.len());
+        assert!((4..=6).contains(&n_before_low), "{n_before_low} blocks");
+        assert!(heap.is_low() && take(large).is_none());
+        // What is given back goes where it came from.
+        small_blocks.into_iter().for_each(|block| give(block, small));
+        assert!(!heap.is_low() && take(large).is_none());
+        large_blocks.into_iter().for_each(|block| give(block, large));
+        assert_eq!(heap.usage().used_bytes, 0);
+        let most = Layout::from_size_align(left - 64, 8).unwrap();
+        give(take(most).expect("it is in one piece again"), most);
     }
 }

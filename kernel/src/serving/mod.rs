@@ -164,7 +164,9 @@ impl<'a> Serving<'a> {
                 server.set_notary(self.notary());
             }
             let heap = (self.machine.heap_usage)();
-            let has_room = heap.size_bytes - heap.used_bytes >= heap.size_bytes / FREE_PART;
+            let is_free = heap.size_bytes - heap.used_bytes >= heap.size_bytes / FREE_PART;
+            // Where nothing is about to come free, whoever asks is told so.
+            let has_room = is_free || !server.is_generating();
             server.check_time(now_us);
             if let Some(vsock) = vsock {
                 wake_us = wake_us.min(vsock.exchange(server, has_room, now_us));
@@ -337,6 +339,7 @@ impl Desk {
             sealed_only: serve.sealed_only,
             speculate: 0,
             random: machine.random_seed,
+            is_memory_low: machine.is_heap_low,
         };
         let server =
             Server::new(settings, now_us).inspect_err(|error| log::warn!("serve: {}", error.message)).ok()?;

@@ -439,3 +439,39 @@ fn many_slow_clients_keep_nobody_out_and_come_to_an_end() {
     session.send("poweroff\r");
     session.finish().expect_status(0);
 }
+
+/// Bodies of clients are more than the heap. Who has no room is told so, and all is as before when they are gone.
+#[test]
+fn a_heap_that_clients_fill_refuses_some_and_lives_on() {
+    const BODY_BYTES: usize = 1_900_000;
+    const N_CLIENTS: usize = 12;
+    let port = free_port();
+    let run = Run::new().args(["--serve", &port.to_string(), "--mem", "128M"]).boot_args("log=warn");
+    let mut session = served(run, port);
+    let heap = |session: &mut Session| {
+        session.send("mem\r");
+        session.wait_for("heap ");
+        String::from_utf8_lossy(&session.wait_for(" used")).trim().to_owned()
+    };
+    let request = completion("Once upon a time", 8, "");
+    let right = text(&ask(port, &request));
+    let before = heap(&mut session);
+    let head = format!("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", BODY_BYTES + 1);
+    let fill = || {
+        let mut stream = connect(port).ok()?;
+        // The last byte never comes: what has arrived stays.
+        stream.write_all(head.as_bytes()).ok()?;
+        stream.write_all(&vec![b' '; BODY_BYTES]).ok();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok();
+        answer.get(9..12)?.parse::<u16>().ok()
+    };
+    let statuses: Vec<_> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..N_CLIENTS).map(|_| scope.spawn(fill)).collect();
+        clients.into_iter().filter_map(|client| client.join().expect("a client")).collect()
+    });
+    // 408 is for those that there was room for.
+    assert!(statuses.contains(&503) && statuses.iter().all(|status| [408, 503].contains(status)), "{statuses:?}");
+    assert_eq!(text(&ask(port, &request)), right);
+    assert_eq!(heap(&mut session), before);
+}

@@ -1,19 +1,40 @@
-//! What a rendering may still use.
+//! What a rendering may still use, and whether there is memory for it.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::{ErrorKind, Limits};
+
+/// Bytes of texts and lists that are made between two looks at the memory.
+const LOOK_BYTES: usize = 1024;
+
+/// Bytes that there are to be beside those of texts and lists.
+const SPARE_BYTES: usize = 8192;
+
+/// Makes sure that there are so many bytes in one piece, by asking for them and giving them back. Shared texts and many of the library's
+/// routines cannot be told that there is no memory.
+///
+/// # Errors
+/// [`ErrorKind::NoMemory`].
+pub(crate) fn ensure_room(bytes: usize) -> Result<(), ErrorKind> {
+    let mut probe: Vec<u8> = Vec::new();
+    probe.try_reserve_exact(bytes).map_err(|_| ErrorKind::NoMemory)
+}
 
 /// What is left of [`Limits`].
 #[derive(Debug)]
 pub(crate) struct Budget {
     steps: u64,
     bytes: usize,
+    /// Bytes since the last look at the memory.
+    unseen: usize,
+    /// Bytes that the longest text that was written piece by piece has room for at most.
+    longest: usize,
 }
 
 impl Budget {
     pub fn new(limits: &Limits) -> Self {
-        Self { steps: limits.steps, bytes: limits.bytes }
+        Self { steps: limits.steps, bytes: limits.bytes, unseen: 0, longest: 0 }
     }
 
     pub fn step(&mut self) -> Result<(), ErrorKind> {
@@ -28,11 +49,27 @@ impl Budget {
     /// To be asked before the bytes are allocated.
     pub fn bytes(&mut self, bytes: usize) -> Result<(), ErrorKind> {
         self.bytes = self.bytes.checked_sub(bytes).ok_or(ErrorKind::TooMuchMemory)?;
+        self.unseen = self.unseen.saturating_add(bytes);
+        if self.unseen > LOOK_BYTES { self.look() } else { Ok(()) }
+    }
+
+    /// Makes sure that there is memory for what was asked for, with what it takes while it grows, and to make a longest text twice as long
+    /// or a value.
+    fn look(&mut self) -> Result<(), ErrorKind> {
+        let room = self.unseen.saturating_mul(4).saturating_add(2 * self.longest).saturating_add(SPARE_BYTES);
+        ensure_room(room)?;
+        self.unseen = 0;
         Ok(())
     }
 
     pub fn append(&mut self, out: &mut String, text: &str) -> Result<(), ErrorKind> {
         self.bytes(text.len())?;
+        let len = out.len() + text.len();
+        if len > out.capacity() && len > LOOK_BYTES {
+            self.longest = self.longest.max(2 * len);
+            self.look()?;
+        }
+        out.try_reserve(text.len()).map_err(|_| ErrorKind::NoMemory)?;
         out.push_str(text);
         Ok(())
     }

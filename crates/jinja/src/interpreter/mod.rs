@@ -9,7 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
-pub(crate) use budget::Budget;
+pub(crate) use budget::{Budget, ensure_room};
 
 use crate::ast::{Expr, FilterCall, For, Node, Statement, Step, Target};
 use crate::functions::Function;

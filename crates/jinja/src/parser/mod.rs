@@ -11,13 +11,18 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use crate::ast::{For, Macro};
+use crate::interpreter::ensure_room;
 use crate::lexer::{Token, tokenize};
 use crate::{Error, ErrorKind, Template};
 
 /// How deep statements and expressions may nest, so that recursion stays within a small stack.
 const MAX_DEPTH: usize = 24;
 
+/// Bytes that a byte of a source takes at most, as a token in a list that grows and as a node of the tree.
+const NODE_BYTES: usize = 128;
+
 pub(crate) fn parse(source: &str) -> Result<Template, Error> {
+    ensure_room(source.len().saturating_mul(NODE_BYTES)).map_err(|kind| Error { line: 1, kind })?;
     let mut parser = Parser {
         tokens: tokenize(source)?,
         next: 0,

@@ -133,6 +133,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         sealed_only: arguments.encrypted,
         speculate: arguments.speculate,
         random,
+        is_memory_low: || false,
     };
     let server = Server::new(settings, clock_us()).map_err(|error| anyhow::anyhow!(error.message))?;
     let address = SocketAddr::new(arguments.host, arguments.port);

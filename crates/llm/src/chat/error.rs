@@ -3,6 +3,8 @@
 use alloc::boxed::Box;
 use core::fmt;
 
+use jinja::ErrorKind;
+
 use super::FAMILIES;
 use crate::gguf::GgufError;
 use crate::tokenizer::TokenizerError;
@@ -22,7 +24,7 @@ pub enum ChatError {
     /// The template shows nothing of what the user says.
     MessageLost,
     /// The conversation cannot be given to a template.
-    Context(jinja::ErrorKind),
+    Context(ErrorKind),
     /// The arguments of a call of this tool are no JSON object, or one too deep or large.
     Arguments(Box<str>),
     /// The parameters of this tool are no JSON object, or one too deep or large.
@@ -55,6 +57,16 @@ impl fmt::Display for FamilyNames {
 }
 
 impl ChatError {
+    /// Whether there is no memory for what was asked, and nothing else is wrong with it.
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::OutOfMemory { .. } | Self::Context(ErrorKind::NoMemory) => true,
+            Self::Template(error) => error.kind == ErrorKind::NoMemory,
+            Self::Tokenizer(error) => matches!(error, TokenizerError::OutOfMemory { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether a format by name would help where the file's own did not.
     pub fn is_about_the_template(&self) -> bool {
         matches!(self, Self::NoTemplate | Self::Gguf(_) | Self::Template(_) | Self::MessageLost)

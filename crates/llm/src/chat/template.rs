@@ -2,14 +2,15 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use jinja::{ErrorKind, Limits, Map, Template, Value};
 use toolcalls::{Format, GENERIC};
 
 use super::capabilities::{Capabilities, OTHER_QUESTION};
 use super::fallback::fallback;
-use super::variables::{message_value, tool_value};
-use super::{ChatError, Conversation, DEFAULT_NOW_SECONDS, families};
+use super::variables::{ensure_room, message_value, tool_value};
+use super::{ChatError, Conversation, DEFAULT_NOW_SECONDS, Message, Tool, families};
 use crate::gguf::Gguf;
 use crate::tokenizer::{EncodeOptions, Tokenizer};
 
@@ -78,14 +79,24 @@ impl ChatTemplate {
             bos: piece(tokenizer.bos_id()),
             eos: piece(tokenizer.eos_id()),
         };
-        chat.capabilities = Capabilities::probe(source, &|messages, tools, capabilities| {
+        // What a template can read is not known if there was no memory to try it.
+        let starved = Cell::new(false);
+        let fill_in = |messages: &[Message<'_>], tools: &[Tool<'_>], capabilities| {
             let conversation = Conversation { tools, ..Conversation::new(messages) };
-            chat.fill_in(&conversation, capabilities, PROBE_LIMITS).ok()
-        });
+            let filled = chat.fill_in(&conversation, capabilities, PROBE_LIMITS);
+            if let Err(error) = &filled && error.is_out_of_memory() {
+                starved.set(true);
+            }
+            filled.ok()
+        };
+        let capabilities = Capabilities::probe(source, &fill_in);
         let call = Capabilities::call_conversation(|messages, tools| {
-            let conversation = Conversation { tools, ..Conversation::new(messages) };
-            chat.fill_in(&conversation, chat.capabilities, PROBE_LIMITS).unwrap_or_default()
+            fill_in(messages, tools, capabilities).unwrap_or_default()
         });
+        if starved.get() {
+            return Err(ChatError::Context(ErrorKind::NoMemory));
+        }
+        chat.capabilities = capabilities;
         chat.format = Format::of(&[source, &call]);
         if !chat.capabilities.tools && chat.capabilities.tool_calls.is_none() {
             chat.format.form = &GENERIC;
@@ -171,12 +182,16 @@ impl ChatTemplate {
         others.extend_from_slice(messages);
         others[last].content = OTHER_QUESTION;
         let other = Conversation { messages: &others, ..*conversation };
-        Ok(self.fill_in(&other, self.capabilities, limits).is_ok_and(|other| other == text))
+        match self.fill_in(&other, self.capabilities, limits) {
+            Err(error) if error.is_out_of_memory() => Err(error),
+            other => Ok(other.is_ok_and(|other| other == text)),
+        }
     }
 
     /// The variables that a template sees: those of `apply_chat_template`, and llama.cpp's.
     fn context(&self, conversation: &Conversation<'_>, capabilities: Capabilities) -> Result<Map, ChatError> {
         let said = fallback(conversation, &capabilities, self.format.form)?;
+        ensure_room(&said, conversation.tools)?;
         let messages = said.iter().map(|said| message_value(said, &capabilities));
         let messages = messages.collect::<Result<Vec<_>, _>>()?;
         // Each is looked at, whether the template shows tools or not.

@@ -9,6 +9,31 @@ use super::capabilities::{ArgumentsForm, Capabilities, ContentForm};
 use super::fallback::{NO_PARAMETERS, Said};
 use super::{ChatError, Format, Parser, Tool, ToolCall, shown};
 
+/// Bytes that a message, a call or a tool takes at most beside its texts.
+const VALUE_BYTES: usize = 1024;
+
+/// Bytes that a byte of JSON takes at most as values, while lists of them grow.
+const JSON_BYTES: usize = 64;
+
+/// Makes sure that there is memory to make values of messages and tools, by asking for it and giving it back.
+///
+/// # Errors
+/// [`ChatError::OutOfMemory`].
+pub(super) fn ensure_room(messages: &[Said<'_>], tools: &[Tool<'_>]) -> Result<(), ChatError> {
+    let of_call = |call: &ToolCall<'_>| VALUE_BYTES + 2 * (call.id.len() + call.name.len()) + JSON_BYTES * call.arguments.len();
+    let of_message = |Said { message, content }: &Said<'_>| {
+        let texts = [content, message.role, message.reasoning_content, message.tool_call_id, message.name];
+        let texts: usize = texts.iter().map(|text| text.len()).sum();
+        VALUE_BYTES + 3 * texts + message.tool_calls.iter().map(of_call).sum::<usize>()
+    };
+    let of_tool = |tool: &Tool<'_>| {
+        VALUE_BYTES + 2 * (tool.name.len() + tool.description.len()) + JSON_BYTES * tool.parameters.len()
+    };
+    let needed_bytes = messages.iter().map(of_message).chain(tools.iter().map(of_tool)).sum();
+    let mut probe: Vec<u8> = Vec::new();
+    probe.try_reserve_exact(needed_bytes).map_err(|_| ChatError::OutOfMemory { needed_bytes })
+}
+
 /// A message as a template takes it.
 ///
 /// # Errors
@@ -109,6 +134,7 @@ pub fn parser(format: Format, tools: &[Tool<'_>]) -> Result<Parser, ChatError> {
     if !matches!(format.form.arguments, Arguments::Keyed { .. }) {
         return Ok(parser);
     }
+    ensure_room(&[], tools)?;
     for tool in tools.iter().filter(|tool| !tool.parameters.trim_ascii().is_empty()) {
         let parameters =
             object(tool.parameters).ok_or_else(|| ChatError::Parameters(shown(tool.name).into()))?;

@@ -113,6 +113,7 @@ impl FrontError {
     /// Whether there is no memory for what was asked, and nothing else is wrong with it: the same request may be answered later.
     pub fn is_out_of_memory(&self) -> bool {
         match self {
+            Self::Chat(error) | Self::FileTemplate(error) => error.is_out_of_memory(),
             Self::Schema(error) | Self::Tool { error: CallsError::Schema { error, .. }, .. } => {
                 error.is_out_of_memory()
             }
@@ -120,6 +121,7 @@ impl FrontError {
                 *error == GrammarError::OutOfMemory
             }
             Self::OutOfHeap { .. }
+            | Self::Tokenizer(TokenizerError::OutOfMemory { .. })
             | Self::Sampling(SamplingError::OutOfMemory { .. })
             | Self::Session(SessionError::Sampling(SamplingError::OutOfMemory { .. })) => true,
             _ => false,

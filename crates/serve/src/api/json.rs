@@ -2,7 +2,7 @@
 
 use alloc::borrow::Cow;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
@@ -10,7 +10,7 @@ use core::marker::PhantomData;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::ser::Serialize;
 
-use crate::error::{ApiError, NO_MEMORY};
+use crate::error::{ApiError, NO_MEMORY, shortened};
 
 /// Most bytes of what is written for one character of a text: `\u0000`.
 const MAX_ESCAPED_BYTES: usize = 6;
@@ -35,14 +35,15 @@ pub fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, ApiError> {
     ensure_room(body)?;
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
+        let path = shortened(error.path());
         let error = error.into_inner();
-        if error.is_data() && error.to_string().starts_with(NO_MEMORY) {
+        let message = shortened(&error);
+        if error.is_data() && message.starts_with(NO_MEMORY) {
             return ApiError::out_of_memory();
         }
         match path.as_str() {
-            "." if error.is_data() => ApiError::bad(error.to_string()),
-            _ if !error.is_data() => ApiError::bad(format!("the body is no JSON: {error}")),
+            "." if error.is_data() => ApiError::bad(message),
+            _ if !error.is_data() => ApiError::bad(format!("the body is no JSON: {message}")),
             _ => ApiError::field(path, error),
         }
     })?;

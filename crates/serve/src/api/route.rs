@@ -1,6 +1,6 @@
 //! Which paths there are.
 
-use crate::error::{ApiError, Status};
+use crate::error::{ApiError, Status, shortened};
 use crate::http::Method;
 
 /// What is done with a request.
@@ -132,9 +132,9 @@ impl Route {
     pub fn find(method: Method, path: &str) -> Result<Self, ApiError> {
         let receipt = path.starts_with(RECEIPTS).then_some(&("", Self::Receipt));
         let Some(&(_, route)) = ROUTES.iter().find(|(known, _)| *known == path).or(receipt) else {
-            let message = alloc::format!(
+            let message = shortened(format_args!(
                 "there is nothing at {path}; POST /v1/chat/completions answers a conversation"
-            );
+            ));
             return Err(ApiError::new(Status::NotFound, message));
         };
         let methods = if route.shows() { SHOWS } else { DOES };
@@ -143,7 +143,7 @@ impl Route {
             Method::Post if !route.shows() => Ok(route),
             Method::Options => Ok(Self::Preflight(methods)),
             _ => {
-                let message = alloc::format!("{path} has the methods {methods}");
+                let message = shortened(format_args!("{path} has the methods {methods}"));
                 let error = ApiError::new(Status::MethodNotAllowed, message);
                 Err(ApiError { allow: Some(methods), ..error })
             }

@@ -1,7 +1,7 @@
 //! [`Connection`]: bytes in, requests out; answers in, bytes out.
 
 use alloc::vec::Vec;
-use core::fmt::Write;
+use core::fmt::{self, Write};
 
 use super::body::Body;
 use super::head::{Head, Method};
@@ -206,21 +206,34 @@ impl Connection {
     }
 
     /// Answers the request, whole.
-    pub fn respond(&mut self, response: &Response<'_>, body: &[u8], now_us: u64, limits: &Limits) {
+    ///
+    /// # Errors
+    /// If there is no memory for the answer, of which nothing is sent then. A sealed one ends the connection.
+    pub fn respond(
+        &mut self,
+        response: &Response<'_>,
+        body: &[u8],
+        now_us: u64,
+        limits: &Limits,
+    ) -> fmt::Result {
         if self.is_sealed() && !self.is_head && response.content_type.is_some() {
             // How long it is sealed nobody needs to know before.
             self.begin_stream(response);
             self.send(body);
-            return self.end_stream(now_us, limits);
+            self.end_stream(now_us, limits);
+            return Ok(());
         }
         let keep_alive = self.keep_alive && !self.is_half_closed;
+        let sent_body = if self.is_head { &[] } else { body };
+        let n_before = self.out.unsent().len();
         let written = response
             .write(&mut self.out, Framed::Length(body.len()), keep_alive, self.rate, None)
-            .and_then(|()| if self.is_head { Ok(()) } else { self.out.write(body) });
+            .and_then(|()| self.out.write(sent_body));
         match written {
             Ok(()) => self.answered(keep_alive, now_us, limits),
-            Err(_) => self.abort(),
+            Err(_) => self.out.truncate(n_before),
         }
+        written
     }
 
     /// Begins an answer whose length is not known.

@@ -210,6 +210,11 @@ impl Outbox {
         &mut self.bytes[start..]
     }
 
+    /// Leaves the first `n` of those that have not been sent.
+    pub fn truncate(&mut self, n: usize) {
+        self.bytes.truncate(self.n_sent + n);
+    }
+
     /// Adds bytes, or nothing if there is no memory for them.
     pub fn write(&mut self, bytes: &[u8]) -> fmt::Result {
         if self.n_sent > 0 && self.bytes.capacity() - self.bytes.len() < bytes.len() {

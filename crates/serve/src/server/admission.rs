@@ -1,12 +1,11 @@
 //! Whether a request is wanted: by its head, and by the model that it names.
 
-use alloc::format;
 use alloc::vec::Vec;
 
 use super::settings::Settings;
 use crate::api::route::Route;
 use crate::engine::{Engine, ModelInfo};
-use crate::error::{ApiError, Status};
+use crate::error::{ApiError, Status, shortened};
 use crate::http::{Head, Sealed};
 
 /// Whether a request is wanted, by its head; the number of its key, if keys are asked for, goes to `key`.
@@ -50,7 +49,7 @@ pub(super) fn check(head: &Head, settings: &Settings, key: &mut Option<usize>) -
     };
     match &head.content_type {
         Some(media_type) if !route.shows() && !is_known(media_type) => {
-            let message = format!("Content-Type: {media_type} is not known; send application/json");
+            let message = shortened(format_args!("Content-Type: {media_type} is not known; send application/json"));
             Err(ApiError::new(Status::UnsupportedMediaType, message))
         }
         _ => Ok(route),
@@ -96,7 +95,9 @@ pub(super) fn chosen<'m>(models: &'m [ModelInfo], name: Option<&str>) -> Result<
         ([only], _) => Ok(only),
         ([first, ..], None) => Ok(first),
         (models, Some(name)) => models.iter().find(|model| model.name == name).ok_or_else(|| {
-            let message = format!("there is no model {name:?}; GET /v1/models lists those that are loaded");
+            let message = shortened(format_args!(
+                "there is no model {name:?}; GET /v1/models lists those that are loaded"
+            ));
             let error = ApiError::new(Status::NotFound, message).with_code("model_not_found");
             ApiError { param: Some("model".into()), ..error }
         }),

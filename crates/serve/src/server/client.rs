@@ -136,24 +136,29 @@ impl<T: Copy + PartialEq> Client<T> {
         });
     }
 
-    /// Answers with what has been written to the desk.
+    /// Answers with what has been written to the desk or, where there is no memory for that, that there is none.
     pub fn respond(&mut self, response: &Response<'_>, desk: &mut Desk<'_, T>) {
         let body = if response.content_type.is_some() { &desk.scratch[..] } else { &[] };
-        self.connection.respond(response, body, desk.now_us, &desk.settings.limits);
-        self.answered(response.status, desk);
+        match self.connection.respond(response, body, desk.now_us, &desk.settings.limits) {
+            Ok(()) => self.answered(response.status, desk),
+            Err(_) => self.refuse(&ApiError::out_of_memory(), desk),
+        }
     }
 
     /// Answers that the request is refused.
     pub fn refuse(&mut self, error: &ApiError, desk: &mut Desk<'_, T>) {
         desk.metrics.n_refused += 1;
-        desk.scratch.clear();
-        match self.dialect.write(desk.scratch, error) {
-            Ok(()) => self.respond(&Response::refusal(error), desk),
-            Err(_) => {
-                self.connection.abort();
-                self.answered(error.status, desk);
-            }
+        let shorter = ApiError::out_of_memory();
+        let is_sent = [error, &shorter].into_iter().find(|error| {
+            desk.scratch.clear();
+            let written = self.dialect.write(desk.scratch, error);
+            let (limits, now_us) = (&desk.settings.limits, desk.now_us);
+            written.and_then(|()| self.connection.respond(&Response::refusal(error), desk.scratch, now_us, limits)).is_ok()
+        });
+        if is_sent.is_none() {
+            self.connection.abort();
         }
+        self.answered(is_sent.map_or(error.status, |error| error.status), desk);
     }
 
     fn answered(&mut self, status: Status, desk: &mut Desk<'_, T>) {
@@ -212,6 +217,11 @@ impl<T: Copy + PartialEq> Client<T> {
         matches!(self.state, State::Generating(_) | State::Embedding(_))
     }
 
+    /// The number of what a model computes for it.
+    pub fn computed_number(&self) -> Option<u64> {
+        self.asked.as_ref().filter(|_| self.is_generating()).map(|asked| asked.number)
+    }
+
     /// Whether a model computes for it, or will when it is its turn.
     pub fn is_computed_for(&self) -> bool {
         self.is_generating() || matches!(&self.state, State::Queued(route, _) if route.computes())
@@ -263,8 +273,7 @@ impl<T: Copy + PartialEq> Client<T> {
                 }
             }
             State::Embedding(embeddings) if desk.now_us >= embeddings.deadline_us => {
-                self.give_up(desk);
-                self.refuse(&ask::missed(), desk);
+                self.fail(&ask::missed(), desk);
             }
             _ => {}
         }
@@ -323,8 +332,7 @@ impl<T: Copy + PartialEq> Client<T> {
     pub fn go_on<E: Engine<Ticket = T>>(&mut self, engine: &mut E, desk: &mut Desk<'_, T>) {
         if let State::Embedding(embeddings) = &mut self.state {
             if let Err(error) = embeddings.submit(engine) {
-                self.give_up(desk);
-                self.refuse(&error, desk);
+                self.fail(&error, desk);
             }
             return;
         }
@@ -365,10 +373,7 @@ impl<T: Copy + PartialEq> Client<T> {
             };
             match taken {
                 Ok(()) => self.end_embeddings(desk),
-                Err(error) => {
-                    self.give_up(desk);
-                    self.refuse(&error, desk);
-                }
+                Err(error) => self.fail(&error, desk),
             }
             return;
         }
@@ -426,7 +431,11 @@ impl<T: Copy + PartialEq> Client<T> {
     }
 
     /// There is no more of an answer.
-    fn fail(&mut self, error: &ApiError, desk: &mut Desk<'_, T>) {
+    pub fn fail(&mut self, error: &ApiError, desk: &mut Desk<'_, T>) {
+        if let State::Embedding(_) = self.state {
+            self.give_up(desk);
+            return self.refuse(error, desk);
+        }
         let State::Generating(mut generation) = core::mem::replace(&mut self.state, State::Idle) else {
             return;
         };

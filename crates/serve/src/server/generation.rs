@@ -19,7 +19,7 @@ use super::admission::{chosen, models};
 use super::ask::Ask;
 use super::desk::Desk;
 use super::infill;
-use super::question::{nonce_of, notary};
+use super::question::{nonce_of, notary, of_tokenizer};
 use super::settings::Settings;
 use crate::api::answer::{Answer, finish_reason};
 use crate::api::blocks::Blocks;
@@ -577,7 +577,7 @@ fn text_of<'p>(engine: &impl Engine, model: &str, prompt: &Asked<'p>) -> Result<
         Asked::Text(text) => Ok(Cow::Borrowed(text)),
         Asked::Ids(ids) => {
             let bytes = engine.tokenizer(Some(model))?.decode(ids);
-            let bytes = bytes.map_err(|error| ApiError::field("prompt", error))?;
+            let bytes = bytes.map_err(|error| of_tokenizer("prompt", error))?;
             Ok(Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()))
         }
     }

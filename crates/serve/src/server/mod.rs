@@ -221,6 +221,19 @@ impl<T: Copy + PartialEq> Server<T> {
                 client.check_time(&mut desk);
             }
         }
+        if (self.settings.is_memory_low)() {
+            self.give_up_last();
+        }
+    }
+
+    /// Gives up what is computed for the request that came last, for want of memory.
+    fn give_up_last(&mut self) {
+        let computed = self.clients.iter().enumerate();
+        let last = computed.filter_map(|(index, client)| Some((client.as_ref()?.computed_number()?, index))).max();
+        let Some((_, index)) = last else { return };
+        let Some((client, mut desk)) = self.client(ConnectionId(index), self.now_us) else { return };
+        client.fail(&ApiError::out_of_memory(), &mut desk);
+        self.go_on(ConnectionId(index), self.now_us);
     }
 
     /// Who has asked for what, and how it ended.
@@ -270,6 +283,7 @@ impl<T: Copy + PartialEq> Server<T> {
         let Some((client, mut desk)) = self.client(id, now_us) else { return };
         let State::Queued(route, asked) = core::mem::replace(&mut client.state, State::Idle) else { return };
         let answered = match route {
+            _ if (desk.settings.is_memory_low)() => Err(ApiError::out_of_memory()),
             Route::Generate(shape) => {
                 Generation::begin(engine, shape, asked, client.ask(number, &desk), desk.settings)
                     .map(|generation| client.begin(State::Generating(generation)))

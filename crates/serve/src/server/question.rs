@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use llm::tokenizer::EncodeOptions;
+use llm::tokenizer::{EncodeOptions, TokenizerError};
 use serde::Serialize;
 use trust::notary::Notary;
 use trust::receipt::MAX_NONCE_BYTES;
@@ -23,7 +23,7 @@ use crate::api::route::{RECEIPTS, Route, Shape};
 use crate::api::said::messages_of;
 use crate::api::wish::{Asked, Wish};
 use crate::engine::{Change, Engine};
-use crate::error::{ApiError, Status};
+use crate::error::{ApiError, Status, shortened};
 use crate::http::{ContentType, Head, Response};
 
 /// The page for people. It asks for nothing but what this server has.
@@ -92,9 +92,9 @@ pub(super) fn answer_alone<'h, T>(
         Route::Receipt => {
             let id = head.path.strip_prefix(RECEIPTS).unwrap_or_default();
             let Some(receipt) = desk.receipts.find(id, key) else {
-                let message = format!(
+                let message = shortened(format_args!(
                     "there is no receipt of {id}; the last {MAX_RECEIPTS} are kept, of requests with \"receipt\": true"
-                );
+                ));
                 return Some(Err(ApiError::new(Status::NotFound, message)));
             };
             append(desk.scratch, receipt)
@@ -280,7 +280,7 @@ fn count_tokens<E: Engine>(engine: &mut E, body: &[u8], out: &mut Vec<u8>) -> Re
         tokens.clear();
         let encoded =
             tokenizer.encode(&prompt, EncodeOptions { add_special, parse_special: true }, &mut tokens);
-        encoded.map_err(|error| ApiError::field("messages", error))?;
+        encoded.map_err(|error| of_tokenizer("messages", error))?;
         if tokens.first().copied() == tokenizer.bos_id() {
             break;
         }
@@ -297,7 +297,7 @@ fn tokenize<E: Engine>(engine: &E, body: &[u8], out: &mut Vec<u8>) -> Result<(),
     let options = EncodeOptions { add_special: asked.add_special, parse_special: asked.parse_special };
     let mut tokens = Vec::new();
     let encoded = tokenizer.encode(&asked.content.0, options, &mut tokens);
-    encoded.map_err(|error| ApiError::field("content", error))?;
+    encoded.map_err(|error| of_tokenizer("content", error))?;
     // An id has up to ten digits and a comma.
     write(out, &Tokens { tokens: &tokens }, 2 * tokens.len())
 }
@@ -307,9 +307,17 @@ fn detokenize<E: Engine>(engine: &E, body: &[u8], out: &mut Vec<u8>) -> Result<(
     let models = models(engine);
     let model = chosen(&models, name(asked.model.as_ref()))?;
     let tokenizer = engine.tokenizer(Some(&model.name))?;
-    let bytes = tokenizer.decode(&asked.tokens.0).map_err(|error| ApiError::field("tokens", error))?;
+    let bytes = tokenizer.decode(&asked.tokens.0).map_err(|error| of_tokenizer("tokens", error))?;
     let content = String::from_utf8_lossy(&bytes);
     write(out, &Content { content: &content }, content.len())
+}
+
+/// Why what a field has could not be encoded, or decoded.
+pub(super) fn of_tokenizer(field: &str, error: TokenizerError) -> ApiError {
+    match error {
+        TokenizerError::OutOfMemory { .. } => ApiError::out_of_memory(),
+        error => ApiError::field(field, error),
+    }
 }
 
 fn name<'n>(name: Option<&'n Text<'_>>) -> Option<&'n str> {

@@ -35,6 +35,9 @@ pub struct Settings {
     pub speculate: usize,
     /// Gives a seed to a request that has none.
     pub random: fn() -> u64,
+    /// Whether there is no memory for anything new: requests that wait for a model are refused then, and what is computed is
+    /// given up, the last request first, until there is.
+    pub is_memory_low: fn() -> bool,
 }
 
 impl Settings {

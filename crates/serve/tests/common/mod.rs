@@ -339,6 +339,7 @@ pub fn settings() -> Settings {
         sealed_only: false,
         speculate: 0,
         random: || 7,
+        is_memory_low: || false,
     }
 }
 

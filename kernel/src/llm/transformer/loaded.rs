@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use llm::{
+    SMALL_BLOCK_BYTES,
     front::{FrontError, MAX_WAITING, Prompter, Responder, options::MAX_SPECULATED},
     gguf::Gguf,
     kv_cache::KvType,
@@ -85,6 +86,11 @@ pub(super) fn runner_options(config: &Config, state: StateOptions, engine: &Engi
 
 impl Cell {
     fn make(regions: Regions, options: RunnerOptions) -> Result<Self, BackendError> {
+        // The cell takes its memory for granted.
+        let needed_bytes = size_of::<(Regions, Responder<'_>)>() + SMALL_BLOCK_BYTES;
+        let mut probe: Vec<u8> = Vec::new();
+        probe.try_reserve_exact(needed_bytes).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+        drop(probe);
         Self::try_new(regions, |regions| {
             let Engine { kernels, ref workers, .. } = regions.engine;
             let file = regions.weights.borrow();

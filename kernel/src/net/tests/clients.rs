@@ -83,6 +83,7 @@ impl Clients {
             sealed_only: false,
             speculate: 0,
             random: || 0,
+            is_memory_low: || false,
         };
         let server = Server::new(settings, 0).unwrap();
         let mut device = TheirEnd(ends.cable.clone());

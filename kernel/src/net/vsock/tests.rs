@@ -85,6 +85,7 @@ impl Ends {
             sealed_only: false,
             speculate: 0,
             random: || 0,
+            is_memory_low: || false,
         };
         Self { vsock, server: Server::new(settings, 0).unwrap(), wire, now_us: 0 }
     }

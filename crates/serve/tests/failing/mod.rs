@@ -1,0 +1,185 @@
+//! An allocator that refuses chosen blocks, as a heap does that is exhausted.
+//!
+//! It does what the kernel's heap does: blocks of at most [`SMALL_BLOCK_BYTES`] come from a reserve when there is nothing else, larger
+//! ones are refused. Larger ones are counted, unless they are taken for granted and the thread has just given back one that they fit in:
+//! what is there is not refused.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::{Cell, UnsafeCell};
+
+use llm::SMALL_BLOCK_BYTES;
+
+/// Bytes of the reserve that small blocks come from.
+const RESERVE_BYTES: usize = 64 << 20;
+
+/// Which of the larger blocks are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// None.
+    Nothing,
+    /// The one of this number, from 0.
+    Only(u64),
+    /// That one and all later ones; smaller blocks come from the reserve from the one before it on.
+    From(u64),
+}
+
+/// What was allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Blocks of more than [`SMALL_BLOCK_BYTES`].
+    pub n_large: u64,
+    /// How many of them were refused.
+    pub n_refused: u64,
+    /// Most bytes of the reserve that were used at a time.
+    pub reserve_bytes: usize,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    is_armed: bool,
+    refused: Refused,
+    seen: Seen,
+    /// Bytes in one piece that were given back and have not been taken again.
+    hole_bytes: usize,
+}
+
+const OFF: State =
+    State { is_armed: false, refused: Refused::Nothing, seen: Seen { n_large: 0, n_refused: 0, reserve_bytes: 0 }, hole_bytes: 0 };
+
+struct Reserve(UnsafeCell<[u8; RESERVE_BYTES]>);
+
+// SAFETY: only the thread in `life` takes blocks from it, and one at a time is, by the caller's lock.
+unsafe impl Sync for Reserve {}
+
+static RESERVE: Reserve = Reserve(UnsafeCell::new([0; RESERVE_BYTES]));
+
+std::thread_local! {
+    static STATE: Cell<State> = const { Cell::new(OFF) };
+    /// Bytes of the reserve that have been handed out, and those that are still used.
+    static HANDED_OUT: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// Begins to count.
+pub fn begin(refused: Refused) {
+    STATE.set(State { refused, ..OFF });
+}
+
+/// What was seen since.
+pub fn end() -> Seen {
+    STATE.replace(OFF).seen
+}
+
+/// Runs what is counted.
+pub fn counted<R>(work: impl FnOnce() -> R) -> R {
+    let set = |is_armed| STATE.set(State { is_armed, ..STATE.get() });
+    set(true);
+    let result = work();
+    set(false);
+    result
+}
+
+pub struct Failing;
+
+fn reserve_range() -> std::ops::Range<usize> {
+    let start = RESERVE.0.get().addr();
+    start..start + RESERVE_BYTES
+}
+
+fn from_reserve(layout: Layout) -> *mut u8 {
+    let (mut taken, live) = HANDED_OUT.get();
+    if live == 0 {
+        taken = 0;
+    }
+    let start = (reserve_range().start + taken).next_multiple_of(layout.align()) - reserve_range().start;
+    let end = start + layout.size();
+    if end > RESERVE_BYTES {
+        return std::ptr::null_mut();
+    }
+    HANDED_OUT.set((end, live + layout.size()));
+    // SAFETY: `start` is within the reserve.
+    unsafe { RESERVE.0.get().cast::<u8>().add(start) }
+}
+
+// SAFETY: blocks are the system's or of the reserve, of which each byte is in one block at most: blocks are handed out in ascending
+// order, and from its beginning again only when none is used.
+unsafe impl GlobalAlloc for Failing {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let mut state = STATE.get();
+        if state.is_armed {
+            // What it may take beside its own size.
+            let taken = layout.size().next_multiple_of(16) + layout.align();
+            let is_there = taken <= state.hole_bytes;
+            let is_small = layout.size() <= SMALL_BLOCK_BYTES;
+            // One that can be refused is, all the same.
+            let is_there = is_there && (is_small || !can_be_refused(false));
+            if is_there {
+                state.hole_bytes -= taken;
+                STATE.set(state);
+            }
+            let seen = &mut state.seen;
+            if !is_small && !is_there {
+                let number = seen.n_large;
+                seen.n_large += 1;
+                let is_refused = match state.refused {
+                    Refused::Nothing => false,
+                    Refused::Only(n) => number == n,
+                    Refused::From(n) => number >= n,
+                };
+                seen.n_refused += u64::from(is_refused);
+                STATE.set(state);
+                if is_refused {
+                    can_be_refused(true);
+                    return std::ptr::null_mut();
+                }
+            } else if !is_there && matches!(state.refused, Refused::From(n) if seen.n_large >= n) {
+                let block = from_reserve(layout);
+                seen.reserve_bytes = seen.reserve_bytes.max(HANDED_OUT.get().1);
+                STATE.set(state);
+                return block;
+            }
+        }
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if !STATE.get().is_armed {
+            // SAFETY: as the caller promises.
+            return unsafe { System.alloc_zeroed(layout) };
+        }
+        // SAFETY: as the caller promises.
+        let block = unsafe { self.alloc(layout) };
+        if !block.is_null() {
+            // SAFETY: the block has this many bytes.
+            unsafe { block.write_bytes(0, layout.size()) };
+        }
+        block
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        let state = STATE.get();
+        if state.is_armed && layout.size() > state.hole_bytes.max(SMALL_BLOCK_BYTES) {
+            STATE.set(State { hole_bytes: layout.size(), ..state });
+        }
+        if reserve_range().contains(&block.addr()) {
+            let (taken, live) = HANDED_OUT.get();
+            HANDED_OUT.set((taken, live - layout.size()));
+            return;
+        }
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+/// Whether who asks for a block now can do without; what is refused to who cannot is shown, since it ends the process.
+fn can_be_refused(is_refused: bool) -> bool {
+    let state = STATE.get();
+    STATE.set(State { is_armed: false, ..state });
+    let callers = std::backtrace::Backtrace::force_capture().to_string();
+    let can_be = callers.contains("try_reserve");
+    if is_refused && !can_be {
+        std::eprintln!("taken for granted:\n{callers}");
+    }
+    STATE.set(state);
+    can_be
+}
