@@ -4,8 +4,8 @@ mod common;
 mod failing;
 
 use common::{Harness, TestModel, post, settings, status, unchunked};
-use llm::gguf::Value as Metadata;
 use failing::{Failing, Refused, counted};
+use llm::gguf::Value as Metadata;
 use serde_json::{Value, json};
 use serve::{ConnectionId, Settings};
 use std::ops::ControlFlow;
@@ -56,7 +56,8 @@ fn chat(text: &str, more: Value) -> Value {
 }
 
 fn lives() -> Vec<Life> {
-    let parameters = json!({ "type": "object", "properties": { "a": { "type": "integer" } }, "required": ["a"] });
+    let parameters =
+        json!({ "type": "object", "properties": { "a": { "type": "integer" } }, "required": ["a"] });
     let tool = json!({ "type": "function", "function": { "name": "add", "description": "adds", "parameters": parameters } });
     let schema = json!({ "type": "object", "properties": { "name": { "type": "string", "pattern": "[a-z]{2,5}" }, "tags": { "type": "array", "items": { "enum": ["a", "b", 1] } } }, "required": ["name"] });
     let schema = json!({ "type": "json_schema", "json_schema": { "name": "s", "schema": schema } });
@@ -72,51 +73,164 @@ fn lives() -> Vec<Life> {
     let many: Vec<Value> = (0..80).map(|index| json!({ "role": if index % 2 == 0 { "user" } else { "assistant" }, "content": [{ "type": "text", "text": "a\n" }] })).collect();
     let mut lives = vec![
         life("completion", completions, completion(json!({}))),
-        life("several, log-probabilities", completions, completion(json!({ "n": 3, "logprobs": 4, "temperature": 1, "stop": ["x", "yz"], "logit_bias": { "7": 5, "8": -100 } }))),
+        life(
+            "several, log-probabilities",
+            completions,
+            completion(
+                json!({ "n": 3, "logprobs": 4, "temperature": 1, "stop": ["x", "yz"], "logit_bias": { "7": 5, "8": -100 } }),
+            ),
+        ),
         life("echo", completions, completion(json!({ "echo": true, "prompt": [1, 5, 9] }))),
-        life("several prompts", completions, completion(json!({ "prompt": ["a", "b\n", "c"], "temperature": 0.7, "mirostat": 2 }))),
-        life("ids", completions, completion(json!({ "prompt": [1, 2, 3], "ignore_eos": true, "dry_multiplier": 0.8 }))),
-        life("stream", completions, completion(json!({ "stream": true, "stream_options": { "include_usage": true }, "logprobs": 2 }))),
+        life(
+            "several prompts",
+            completions,
+            completion(json!({ "prompt": ["a", "b\n", "c"], "temperature": 0.7, "mirostat": 2 })),
+        ),
+        life(
+            "ids",
+            completions,
+            completion(json!({ "prompt": [1, 2, 3], "ignore_eos": true, "dry_multiplier": 0.8 })),
+        ),
+        life(
+            "stream",
+            completions,
+            completion(json!({ "stream": true, "stream_options": { "include_usage": true }, "logprobs": 2 })),
+        ),
         life("chat", chats, chat("What is Ferrite?", json!({}))),
-        life("chat of a stream", chats, chat("What is Ferrite?", json!({ "stream": true, "logprobs": true, "top_logprobs": 3 }))),
+        life(
+            "chat of a stream",
+            chats,
+            chat("What is Ferrite?", json!({ "stream": true, "logprobs": true, "top_logprobs": 3 })),
+        ),
         life("tools", chats, chat("Hi", json!({ "tools": [tool] }))),
-        life("a tool that must be called", chats, chat("Hi", json!({ "tools": [tool], "tool_choice": "required", "max_tokens": 40 }))),
-        life("tools of a stream", chats, chat("Hi", json!({ "tools": [tool], "tool_choice": "required", "max_tokens": 40, "stream": true }))),
+        life(
+            "a tool that must be called",
+            chats,
+            chat("Hi", json!({ "tools": [tool], "tool_choice": "required", "max_tokens": 40 })),
+        ),
+        life(
+            "tools of a stream",
+            chats,
+            chat(
+                "Hi",
+                json!({ "tools": [tool], "tool_choice": "required", "max_tokens": 40, "stream": true }),
+            ),
+        ),
         life("schema", chats, chat("Hi", json!({ "response_format": schema, "max_tokens": 20 }))),
-        life("grammar", chats, chat("Hi", json!({ "grammar": "root ::= [a-f]+ (\"-\" [0-9]{1,3})? \"\\n\"" }))),
+        life(
+            "grammar",
+            chats,
+            chat("Hi", json!({ "grammar": "root ::= [a-f]+ (\"-\" [0-9]{1,3})? \"\\n\"" })),
+        ),
         life("many messages", chats, json!({ "messages": many, "max_tokens": 3 })),
-        life("responses", "/v1/responses", json!({ "input": "Hi", "instructions": "Be brief.", "max_output_tokens": 6, "stream": true })),
-        life("messages", "/v1/messages", chat("Hi", json!({ "system": "Be brief.", "stop_sequences": ["is"] }))),
+        life(
+            "responses",
+            "/v1/responses",
+            json!({ "input": "Hi", "instructions": "Be brief.", "max_output_tokens": 6, "stream": true }),
+        ),
+        life(
+            "messages",
+            "/v1/messages",
+            chat("Hi", json!({ "system": "Be brief.", "stop_sequences": ["is"] })),
+        ),
         life("messages of a stream", "/v1/messages", chat("Hi", json!({ "stream": true }))),
         life("count", "/v1/messages/count_tokens", chat("Hi", json!({}))),
-        life("a tool that there is not", chats, chat("Hi", json!({ "tools": [tool], "tool_choice": { "type": "function", "function": { "name": name } } }))),
-        life("a tool of a long name", chats, chat("Hi", json!({ "tools": [{ "type": "function", "function": { "name": name, "parameters": parameters } }], "tool_choice": "required" }))),
+        life(
+            "a tool that there is not",
+            chats,
+            chat(
+                "Hi",
+                json!({ "tools": [tool], "tool_choice": { "type": "function", "function": { "name": name } } }),
+            ),
+        ),
+        life(
+            "a tool of a long name",
+            chats,
+            chat(
+                "Hi",
+                json!({ "tools": [{ "type": "function", "function": { "name": name, "parameters": parameters } }], "tool_choice": "required" }),
+            ),
+        ),
         life("a model that there is not", chats, chat("Hi", json!({ "model": name }))),
         life("a field that there is not", chats, chat("Hi", json!({ "logit_bias": { &name: "a" } }))),
-        life("a schema with an error", chats, chat("Hi", json!({ "response_format": { "type": "json_schema", "json_schema": { "name": "s", "schema": { "$ref": format!("#/{name}") } } } }))),
+        life(
+            "a schema with an error",
+            chats,
+            chat(
+                "Hi",
+                json!({ "response_format": { "type": "json_schema", "json_schema": { "name": "s", "schema": { "$ref": format!("#/{name}") } } } }),
+            ),
+        ),
         life("a grammar with an error", chats, chat("Hi", json!({ "grammar": format!("root ::= {name}") }))),
-        life("a choice among long texts", chats, chat("Hi", json!({ "response_format": { "type": "json_schema", "json_schema": { "name": "s", "schema": { "enum": [name, 7] } } }, "max_tokens": 5 }))),
+        life(
+            "a choice among long texts",
+            chats,
+            chat(
+                "Hi",
+                json!({ "response_format": { "type": "json_schema", "json_schema": { "name": "s", "schema": { "enum": [name, 7] } } }, "max_tokens": 5 }),
+            ),
+        ),
         life("long stop strings", chats, chat("Hi", json!({ "stop": [name, "b"] }))),
-        life("a call of a tool", chats, json!({ "messages": [{ "role": "user", "content": "a" }, { "role": "assistant", "tool_calls": [{ "id": "call_1", "type": "function", "function": { "name": "add", "arguments": format!("{{\"a\": \"{name}\"}}") } }] }, { "role": "tool", "tool_call_id": "call_1", "content": name }], "tools": [tool], "max_tokens": 2 })),
-        life("many log-probabilities", chats, chat("Hi", json!({ "logprobs": true, "top_logprobs": 20, "max_tokens": 60 }))),
-        Life { reads_late: true, ..life("a stream that is read late", chats, chat("Hi", json!({ "logprobs": true, "top_logprobs": 20, "max_tokens": 60, "stream": true }))) },
+        life(
+            "a call of a tool",
+            chats,
+            json!({ "messages": [{ "role": "user", "content": "a" }, { "role": "assistant", "tool_calls": [{ "id": "call_1", "type": "function", "function": { "name": "add", "arguments": format!("{{\"a\": \"{name}\"}}") } }] }, { "role": "tool", "tool_call_id": "call_1", "content": name }], "tools": [tool], "max_tokens": 2 }),
+        ),
+        life(
+            "many log-probabilities",
+            chats,
+            chat("Hi", json!({ "logprobs": true, "top_logprobs": 20, "max_tokens": 60 })),
+        ),
+        Life {
+            reads_late: true,
+            ..life(
+                "a stream that is read late",
+                chats,
+                chat("Hi", json!({ "logprobs": true, "top_logprobs": 20, "max_tokens": 60, "stream": true })),
+            )
+        },
         life("load", "/models/load", json!({ "model": name })),
-        life("infill", "/infill", json!({ "model": "coder", "input_prefix": "fn main() {", "input_suffix": "}\n", "n_predict": 4 })),
+        life(
+            "infill",
+            "/infill",
+            json!({ "model": "coder", "input_prefix": "fn main() {", "input_suffix": "}\n", "n_predict": 4 }),
+        ),
         life("embeddings", "/v1/embeddings", json!({ "input": ["Hello", "Hello world", words] })),
-        life("embeddings in base64", "/v1/embeddings", json!({ "model": "tiny", "input": ["Hello"], "encoding_format": "base64" })),
-        life("rerank", "/v1/rerank", json!({ "model": "reranker", "query": "a b", "documents": ["b c", "z", "a b c d"] })),
+        life(
+            "embeddings in base64",
+            "/v1/embeddings",
+            json!({ "model": "tiny", "input": ["Hello"], "encoding_format": "base64" }),
+        ),
+        life(
+            "rerank",
+            "/v1/rerank",
+            json!({ "model": "reranker", "query": "a b", "documents": ["b c", "z", "a b c d"] }),
+        ),
         life("tokenize", "/tokenize", json!({ "content": words })),
         life("tokenize much", "/tokenize", json!({ "content": long })),
-        life("detokenize", "/detokenize", json!({ "tokens": (0..1000).map(|id| id % 200).collect::<Vec<_>>() })),
+        life(
+            "detokenize",
+            "/detokenize",
+            json!({ "tokens": (0..1000).map(|id| id % 200).collect::<Vec<_>>() }),
+        ),
         life("apply template", "/apply-template", chat(&words, json!({}))),
         life("apply template to much", "/apply-template", chat(&long, json!({}))),
         life("too long", chats, chat(&long, json!({}))),
-        life("a fault far inside", chats, json!({ "messages": [{ "role": "user", "content": long }, { "role": "user", "content": 5 }] })),
+        life(
+            "a fault far inside",
+            chats,
+            json!({ "messages": [{ "role": "user", "content": long }, { "role": "user", "content": 5 }] }),
+        ),
         Life {
             then: vec!["/v1/receipts/ID", "/v1/audit", "/metrics"],
             ..life("receipt", completions, completion(json!({ "receipt": true, "nonce": "a nonce" })))
         },
-        Life { name: "no JSON", request: post(chats, "{\"messages\":[").into_bytes(), then: Vec::new(), reads_late: false },
+        Life {
+            name: "no JSON",
+            request: post(chats, "{\"messages\":[").into_bytes(),
+            then: Vec::new(),
+            reads_late: false,
+        },
         Life {
             name: "a body in chunks",
             request: {
@@ -127,11 +241,28 @@ fn lives() -> Vec<Life> {
             then: Vec::new(),
             reads_late: false,
         },
-        Life { name: "a long path", request: request_of(&format!("/{}", "a".repeat(9000))), then: Vec::new(), reads_late: false },
+        Life {
+            name: "a long path",
+            request: request_of(&format!("/{}", "a".repeat(9000))),
+            then: Vec::new(),
+            reads_late: false,
+        },
     ];
     lives.extend(
-        ["/", "/health", "/v1/models", "/models", "/props", "/slots", "/lora-adapters", "/metrics", "/v1/audit", "/v1/attestation?nonce=a", "/v1/receipts/none"]
-            .map(get),
+        [
+            "/",
+            "/health",
+            "/v1/models",
+            "/models",
+            "/props",
+            "/slots",
+            "/lora-adapters",
+            "/metrics",
+            "/v1/audit",
+            "/v1/attestation?nonce=a",
+            "/v1/receipts/none",
+        ]
+        .map(get),
     );
     lives
 }
@@ -219,7 +350,14 @@ fn live(harness: &mut Harness, life: &Life, answers: &mut [Vec<u8>]) {
 fn said(answer: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(answer).into_owned();
     let names = ["\"id\":\"", "_id\":\"", "Content-Length: "];
-    let numbers = ["cached_tokens\":", "cache_n\":", "prompt_n\":", "input_tokens\":", "tokens_cached\":", "tokens_evaluated\":"];
+    let numbers = [
+        "cached_tokens\":",
+        "cache_n\":",
+        "prompt_n\":",
+        "input_tokens\":",
+        "tokens_cached\":",
+        "tokens_evaluated\":",
+    ];
     for mark in names.into_iter().chain(numbers) {
         let mut from = 0;
         while let Some(at) = text[from..].find(mark) {
@@ -230,7 +368,9 @@ fn said(answer: &[u8]) -> String {
         }
     }
     // Chunks have the length of what they hold.
-    let lines = text.lines().filter(|line| line.is_empty() || line.len() > 4 || !line.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let lines = text.lines().filter(|line| {
+        line.is_empty() || line.len() > 4 || !line.bytes().all(|byte| byte.is_ascii_hexdigit())
+    });
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -295,12 +435,21 @@ fn refused_in_turn(n_blocks: u64, most: u64) -> impl Iterator<Item = u64> {
 }
 
 /// A life whose blocks are refused, beside the same life when none was.
-fn try_life(harness: &mut Harness, life: &Life, refused: Refused, right: &[String], answers: &mut [Vec<u8>]) -> (Vec<Outcome>, usize) {
+fn try_life(
+    harness: &mut Harness,
+    life: &Life,
+    refused: Refused,
+    right: &[String],
+    answers: &mut [Vec<u8>],
+) -> (Vec<Outcome>, usize) {
     failing::begin(refused);
     live(harness, life, answers);
     let seen = failing::end();
     assert!(harness.engine.models.is_idle());
-    let outcomes = right.iter().zip(&*answers).map(|(right, answer)| outcome(answer, right, &format!("{}, {refused:?}", life.name)));
+    let outcomes = right
+        .iter()
+        .zip(&*answers)
+        .map(|(right, answer)| outcome(answer, right, &format!("{}, {refused:?}", life.name)));
     (outcomes.collect(), seen.reserve_bytes)
 }
 
@@ -310,7 +459,8 @@ fn right_answers(harness: &mut Harness, life: &Life, answers: &mut [Vec<u8>]) ->
     live(harness, life, answers);
     let n_blocks = failing::end().n_large;
     let asked = std::iter::once(life.name).chain(life.then.iter().copied());
-    let right = asked.zip(&*answers).map(|(asked, answer)| if changes(asked) { String::new() } else { said(answer) });
+    let right =
+        asked.zip(&*answers).map(|(asked, answer)| if changes(asked) { String::new() } else { said(answer) });
     (right.collect(), n_blocks)
 }
 

@@ -70,10 +70,7 @@ impl Heap {
     /// How full the heap is.
     pub fn usage(&self) -> HeapUsage {
         let Parts { main, reserve } = &*self.0.lock();
-        HeapUsage {
-            used_bytes: main.used() + reserve.used(),
-            size_bytes: main.size() + reserve.size(),
-        }
+        HeapUsage { used_bytes: main.used() + reserve.used(), size_bytes: main.size() + reserve.size() }
     }
 
     /// Whether small blocks have taken a quarter of the reserve: there is no room for anything new.

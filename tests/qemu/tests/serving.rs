@@ -456,7 +456,8 @@ fn a_heap_that_clients_fill_refuses_some_and_lives_on() {
     let request = completion("Once upon a time", 8, "");
     let right = text(&ask(port, &request));
     let before = heap(&mut session);
-    let head = format!("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", BODY_BYTES + 1);
+    let head =
+        format!("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", BODY_BYTES + 1);
     let fill = || {
         let mut stream = connect(port).ok()?;
         // The last byte never comes: what has arrived stays.
@@ -471,7 +472,10 @@ fn a_heap_that_clients_fill_refuses_some_and_lives_on() {
         clients.into_iter().filter_map(|client| client.join().expect("a client")).collect()
     });
     // 408 is for those that there was room for.
-    assert!(statuses.contains(&503) && statuses.iter().all(|status| [408, 503].contains(status)), "{statuses:?}");
+    assert!(
+        statuses.contains(&503) && statuses.iter().all(|status| [408, 503].contains(status)),
+        "{statuses:?}"
+    );
     assert_eq!(text(&ask(port, &request)), right);
     assert_eq!(heap(&mut session), before);
 }

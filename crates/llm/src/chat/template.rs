@@ -84,7 +84,9 @@ impl ChatTemplate {
         let fill_in = |messages: &[Message<'_>], tools: &[Tool<'_>], capabilities| {
             let conversation = Conversation { tools, ..Conversation::new(messages) };
             let filled = chat.fill_in(&conversation, capabilities, PROBE_LIMITS);
-            if let Err(error) = &filled && error.is_out_of_memory() {
+            if let Err(error) = &filled
+                && error.is_out_of_memory()
+            {
                 starved.set(true);
             }
             filled.ok()

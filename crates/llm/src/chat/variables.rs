@@ -20,7 +20,9 @@ const JSON_BYTES: usize = 64;
 /// # Errors
 /// [`ChatError::OutOfMemory`].
 pub(super) fn ensure_room(messages: &[Said<'_>], tools: &[Tool<'_>]) -> Result<(), ChatError> {
-    let of_call = |call: &ToolCall<'_>| VALUE_BYTES + 2 * (call.id.len() + call.name.len()) + JSON_BYTES * call.arguments.len();
+    let of_call = |call: &ToolCall<'_>| {
+        VALUE_BYTES + 2 * (call.id.len() + call.name.len()) + JSON_BYTES * call.arguments.len()
+    };
     let of_message = |Said { message, content }: &Said<'_>| {
         let texts = [content, message.role, message.reasoning_content, message.tool_call_id, message.name];
         let texts: usize = texts.iter().map(|text| text.len()).sum();

@@ -49,7 +49,8 @@ pub(super) fn check(head: &Head, settings: &Settings, key: &mut Option<usize>) -
     };
     match &head.content_type {
         Some(media_type) if !route.shows() && !is_known(media_type) => {
-            let message = shortened(format_args!("Content-Type: {media_type} is not known; send application/json"));
+            let message =
+                shortened(format_args!("Content-Type: {media_type} is not known; send application/json"));
             Err(ApiError::new(Status::UnsupportedMediaType, message))
         }
         _ => Ok(route),

@@ -153,7 +153,11 @@ impl<T: Copy + PartialEq> Client<T> {
             desk.scratch.clear();
             let written = self.dialect.write(desk.scratch, error);
             let (limits, now_us) = (&desk.settings.limits, desk.now_us);
-            written.and_then(|()| self.connection.respond(&Response::refusal(error), desk.scratch, now_us, limits)).is_ok()
+            written
+                .and_then(|()| {
+                    self.connection.respond(&Response::refusal(error), desk.scratch, now_us, limits)
+                })
+                .is_ok()
         });
         if is_sent.is_none() {
             self.connection.abort();

@@ -229,7 +229,8 @@ impl<T: Copy + PartialEq> Server<T> {
     /// Gives up what is computed for the request that came last, for want of memory.
     fn give_up_last(&mut self) {
         let computed = self.clients.iter().enumerate();
-        let last = computed.filter_map(|(index, client)| Some((client.as_ref()?.computed_number()?, index))).max();
+        let last =
+            computed.filter_map(|(index, client)| Some((client.as_ref()?.computed_number()?, index))).max();
         let Some((_, index)) = last else { return };
         let Some((client, mut desk)) = self.client(ConnectionId(index), self.now_us) else { return };
         client.fail(&ApiError::out_of_memory(), &mut desk);

@@ -43,8 +43,12 @@ struct State {
     hole_bytes: usize,
 }
 
-const OFF: State =
-    State { is_armed: false, refused: Refused::Nothing, seen: Seen { n_large: 0, n_refused: 0, reserve_bytes: 0 }, hole_bytes: 0 };
+const OFF: State = State {
+    is_armed: false,
+    refused: Refused::Nothing,
+    seen: Seen { n_large: 0, n_refused: 0, reserve_bytes: 0 },
+    hole_bytes: 0,
+};
 
 struct Reserve(UnsafeCell<[u8; RESERVE_BYTES]>);
 

@@ -12,9 +12,14 @@ const N_REFUSED: u64 = 10;
 
 /// Runs a command whose blocks are refused so, and again when none is; the output, or else what was logged, of the first run, and the
 /// output of the second.
-fn run_refusing(computer: &Computer, line: &str, refused: Refused) -> (Result<String, Vec<String>>, String, Seen) {
+fn run_refusing(
+    computer: &Computer,
+    line: &str,
+    refused: Refused,
+) -> (Result<String, Vec<String>>, String, Seen) {
     let output = Vec::with_capacity(1 << 16);
-    let mut console = Typed { input: VecDeque::new(), late: None, is_pipe: false, power_key_after: None, output };
+    let mut console =
+        Typed { input: VecDeque::new(), late: None, is_pipe: false, power_key_after: None, output };
     // What is made at the start is there.
     let mut shell = Shell::new(computer.system(&mut console), false);
     let mut success = false;
