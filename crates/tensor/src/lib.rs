@@ -18,6 +18,7 @@
 //! | [`gguf`], [`simd`] | the file format; the inner loops for each instruction set, the only unsafe code |
 //! | [`blocks`] | layout and meaning of the blocks that weights are stored in |
 //! | [`sort`] | what is sorted once |
+//! | [`fold`] | the bits of many numbers in 64 bytes |
 //! | [`parallel`], [`arena`] | the two things a caller lends: cores and memory |
 #![no_std]
 #![deny(unsafe_code)]
@@ -27,6 +28,7 @@ extern crate alloc;
 pub mod arena;
 pub mod blocks;
 pub mod compute;
+pub mod fold;
 pub mod gguf;
 pub mod kv_cache;
 pub mod parallel;

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use ::grammar::json_schema::{Options, Order};
+use tensor::fold::fold;
 use trust::canonical::{OutOfMemory, Writer};
 use trust::fixed::Fixed;
 use trust::logits::{Chain, LINK_BYTES};
@@ -153,7 +154,7 @@ impl Work {
     pub(super) fn push(&mut self, token: u32, logits: &[f32]) -> Result<(), FrontError> {
         self.reserve(1)?;
         self.tokens.push(token);
-        self.links.push(self.chain.push(self.compress, logits));
+        self.links.push(self.chain.push(self.compress, &fold(logits)));
         Ok(())
     }
 
