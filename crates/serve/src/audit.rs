@@ -23,7 +23,7 @@ use crate::keys::Keys;
 pub const N_LINES: usize = 1024;
 
 /// Most bytes of a line.
-const LINE_BYTES: usize = 512;
+const LINE_BYTES: usize = 544;
 
 /// Most bytes of a model's name in a line.
 const NAME_BYTES: usize = 64;

@@ -429,6 +429,80 @@ fn requests_without_a_body_are_answered_in_the_open_and_those_with_one_are_not()
     let mut exchange = Exchange::with_server();
     let head = ask(&mut harness, &get("HEAD", exchange.request("/health", "{}")));
     assert!(head.ends_with(b"\r\n\r\n") && statuses(&head) == [200]);
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.contains("Ehbp-Response-Nonce: ") && !head.contains("Content-Length"), "{head}");
+}
+
+/// Who lets answers wait can have a connection end between a request and its answer.
+#[test]
+fn a_connection_that_was_cut_off_is_answered_no_more() {
+    for is_restored in [false, true] {
+        for path in ["/tokenize", COMPLETIONS] {
+            let mut harness = Harness::default();
+            let id = harness.connect();
+            let body = if path == COMPLETIONS { ASKED } else { r#"{"content": "a secret"}"# };
+            if !is_restored {
+                harness.server.receive(id, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 1);
+                assert!(!harness.server.unsent(id).is_empty());
+            }
+            let request = Exchange::with_server().request(path, body);
+            assert_eq!(harness.server.receive(id, &request, 1), request.len());
+            match is_restored {
+                true => harness.server.set_notary(None),
+                false => harness.server.check_time(2 + Limits::default().stalled_us),
+            }
+            harness.step();
+            harness.step();
+            assert!(harness.server.is_over(id), "{path}");
+            assert!(harness.server.unsent(id).is_empty(), "{path}");
+        }
+    }
+}
+
+/// An answer that has been sealed whole, but not been sent, would be sealed by the copy too.
+#[test]
+fn a_restored_snapshot_ends_what_is_sealed_and_not_sent() {
+    let mut harness = Harness::default();
+    let id = harness.connect();
+    harness.server.receive(id, &Exchange::with_server().request("/tokenize", r#"{"content": "a"}"#), 1);
+    harness.step();
+    assert!(!harness.server.unsent(id).is_empty() && !harness.server.is_over(id));
+    harness.server.set_notary(None);
+    assert!(harness.server.is_over(id) && harness.server.unsent(id).is_empty());
+    // One that has been sent is no reason to end a connection.
+    let mut harness = Harness::default();
+    let id = harness.connect();
+    harness.exchange(id, &[&Exchange::with_server().request("/tokenize", r#"{"content": "a"}"#)]);
+    harness.server.set_notary(None);
+    assert!(!harness.server.is_over(id));
+}
+
+#[test]
+fn the_receipt_of_a_sealed_request_is_for_who_knows_its_nonce() {
+    let mut harness = Harness::default();
+    let with_nonce = |nonce: &str| ASKED.replace('}', &format!(r#", "receipt": true{nonce}}}"#));
+    let mut exchange = Exchange::with_server();
+    let request = exchange.request(COMPLETIONS, &with_nonce(""));
+    let (head, texts) = exchange.open(&ask(&mut harness, &request));
+    assert!(status(&head) == 400 && texts.concat().contains("nonce"), "{texts:?}");
+    let body = with_nonce(r#", "nonce": "a secret""#);
+    let mut exchange = Exchange::with_server();
+    let answer = {
+        let request = exchange.request(COMPLETIONS, &body);
+        ask(&mut harness, &request)
+    };
+    let answer: Value = serde_json::from_str(&exchange.open(&answer).1.concat()).unwrap();
+    let path = format!("/v1/receipts/{}", answer["id"].as_str().unwrap());
+    assert_eq!(harness.get(&path).0, 404);
+    for (body, expected) in
+        [("{}", 404), (r#"{"nonce": "another"}"#, 404), ("no JSON", 404), (r#"{"nonce": "a secret"}"#, 200)]
+    {
+        let mut exchange = Exchange::with_server();
+        let request = [&b"GET"[..], exchange.request(&path, body).strip_prefix(b"POST").unwrap()].concat();
+        let (head, texts) = exchange.open(&ask(&mut harness, &request));
+        assert_eq!(status(&head), expected, "{body}: {texts:?}");
+        assert_eq!(texts.concat().contains("signature"), expected == 200);
+    }
 }
 
 #[test]
@@ -451,7 +525,9 @@ fn a_server_can_refuse_plain_texts() {
         let request = Exchange::with_server().post(COMPLETIONS, body);
         assert_eq!(plain(&ask(&mut harness, &request)).0, 403);
     }
-    for path in ["/health", "/v1/models", "/v1/attestation", "/"] {
+    // The page would send a text before it knew.
+    assert_eq!(status(&harness.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")), 403);
+    for path in ["/health", "/v1/models", "/v1/attestation"] {
         let answer = harness.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         assert_eq!(status(&answer), 200, "{path}");
     }

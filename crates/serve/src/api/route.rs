@@ -177,10 +177,11 @@ impl Route {
         matches!(self, Self::Generate(_) | Self::Embeddings | Self::Rerank)
     }
 
-    /// Whether clients' texts are in what is asked or answered.
+    /// Whether clients' texts are in what is asked or answered, or in what the page asks.
     pub fn has_texts(self) -> bool {
-        use Route::{ApplyTemplate, CountTokens, Detokenize, Receipt, Tokenize};
-        self.computes() || matches!(self, Tokenize | Detokenize | CountTokens | ApplyTemplate | Receipt)
+        use Route::{ApplyTemplate, CountTokens, Detokenize, Page, Receipt, Tokenize};
+        self.computes()
+            || matches!(self, Tokenize | Detokenize | CountTokens | ApplyTemplate | Receipt | Page)
     }
 
     /// Whether it changes what is there for others.

@@ -35,6 +35,8 @@ pub struct Connection {
     framed: Framed,
     /// By what its bodies are opened and sealed, if they are to be.
     sealed: Option<Sealed>,
+    /// Whether an answer that was sealed has not been sent whole.
+    has_sealed_unsent: bool,
     /// What its answer tells of what the client has left.
     pub rate: Option<Rate>,
 }
@@ -80,6 +82,7 @@ impl Connection {
             is_head: false,
             framed: Framed::Length(0),
             sealed: None,
+            has_sealed_unsent: false,
             rate: None,
         }
     }
@@ -205,7 +208,12 @@ impl Connection {
         self.sealed.is_some()
     }
 
-    /// Answers the request, whole.
+    /// Whether anything sealed is still to be opened, or to be sent.
+    pub fn holds_sealed(&self) -> bool {
+        self.is_sealed() || self.has_sealed_unsent
+    }
+
+    /// Answers the request, whole. An answer to a request of a connection that has been [cut off](Self::abort) is nobody's.
     ///
     /// # Errors
     /// If there is no memory for the answer, of which nothing is sent then. A sealed one ends the connection.
@@ -216,11 +224,19 @@ impl Connection {
         now_us: u64,
         limits: &Limits,
     ) -> fmt::Result {
-        if self.is_sealed() && !self.is_head && response.content_type.is_some() {
+        // It may have been cut off while the answer was made: whether that was to be sealed is not known any more.
+        if !self.is_answering() {
+            return Ok(());
+        }
+        if self.is_sealed() && response.content_type.is_some() {
             // How long it is sealed nobody needs to know before.
             self.begin_stream(response);
-            self.send(body);
-            self.end_stream(now_us, limits);
+            if self.is_head && self.is_answering() {
+                self.answered(self.keep_alive && !self.is_half_closed, now_us, limits);
+            } else {
+                self.send(body);
+                self.end_stream(now_us, limits);
+            }
             return Ok(());
         }
         let keep_alive = self.keep_alive && !self.is_half_closed;
@@ -238,6 +254,9 @@ impl Connection {
 
     /// Begins an answer whose length is not known.
     pub fn begin_stream(&mut self, response: &Response<'_>) {
+        if !self.is_answering() {
+            return;
+        }
         if self.framed == Framed::UntilClosed || self.is_half_closed {
             self.keep_alive = false;
         }
@@ -282,7 +301,7 @@ impl Connection {
 
     fn answered(&mut self, keep_alive: bool, now_us: u64, limits: &Limits) {
         self.rate = None;
-        self.sealed = None;
+        self.has_sealed_unsent |= self.sealed.take().is_some();
         self.phase = if keep_alive { Phase::Head } else { Phase::Closing };
         self.since_us = now_us;
         // What is there of the next request came while it could not be read.
@@ -296,6 +315,7 @@ impl Connection {
         self.inbound = Vec::new();
         self.out = Outbox::default();
         self.sealed = None;
+        self.has_sealed_unsent = false;
     }
 
     /// The client sends nothing more; it still gets its answer.
@@ -315,6 +335,7 @@ impl Connection {
     /// The client took the first `n` of them.
     pub fn sent(&mut self, n: usize, now_us: u64) {
         self.out.sent(n);
+        self.has_sealed_unsent &= !self.out.unsent().is_empty();
         if n > 0 {
             self.moved_us = now_us;
         }

@@ -3,9 +3,11 @@
 //! Source: SPEC.md, 4 and 5, of <https://github.com/tinfoilsh/encrypted-http-body-protocol>. A body is a row of chunks: four bytes with
 //! the length of what follows, the greatest first, and a part of the text that has been sealed. Chunks of no bytes are none.
 
+use alloc::rc::Rc;
 use core::fmt;
 
-use trust::sealed::{Nonce, Opener, Sealer, TAG_BYTES};
+use trust::notary::Notary;
+use trust::sealed::{Nonce, Opener, PublicKey, Sealer, TAG_BYTES};
 
 use super::response::Outbox;
 use crate::error::{ApiError, Status};
@@ -20,6 +22,8 @@ pub struct Sealed {
 }
 
 enum Now {
+    /// Nothing has come by which it is worth the time to make a key with the client's.
+    Begun { notary: Rc<Notary>, encapsulated: PublicKey },
     /// The request is being opened.
     Opening { opener: Opener, has_opened: bool },
     /// The answer is being sealed.
@@ -33,9 +37,9 @@ impl fmt::Debug for Sealed {
 }
 
 impl Sealed {
-    /// One of which nothing has come, and whose answer has this nonce.
-    pub fn new(opener: Opener, nonce: Nonce) -> Self {
-        Self { nonce, now: Now::Opening { opener, has_opened: false } }
+    /// One of which nothing has come, by this key of the client's, and whose answer has this nonce.
+    pub fn new(notary: Rc<Notary>, encapsulated: PublicKey, nonce: Nonce) -> Self {
+        Self { nonce, now: Now::Begun { notary, encapsulated } }
     }
 
     /// Opens the next chunk of the request where it is: how many bytes it has then, from its beginning.
@@ -43,6 +47,11 @@ impl Sealed {
     /// # Errors
     /// If it was not sealed as this one. Of the first chunk that means another key: the client is to ask for the key of now.
     pub(super) fn open(&mut self, chunk: &mut [u8]) -> Result<usize, ApiError> {
+        if let Now::Begun { notary, encapsulated } = &self.now {
+            let opener = notary.recipient().opener(encapsulated);
+            let opener = opener.ok_or(ApiError::bad("Ehbp-Encapsulated-Key: the key is of small order"))?;
+            self.now = Now::Opening { opener, has_opened: false };
+        }
         let Now::Opening { opener, has_opened } = &mut self.now else { return Ok(0) };
         let opened = opener.open(chunk).ok_or_else(|| match has_opened {
             false => {
@@ -62,7 +71,7 @@ impl Sealed {
             Now::Opening { opener, has_opened: true } => {
                 Some(Self { now: Now::Sealing(opener.sealer(&self.nonce)), ..self })
             }
-            Now::Opening { .. } => None,
+            Now::Begun { .. } | Now::Opening { .. } => None,
             Now::Sealing(_) => Some(self),
         }
     }

@@ -65,9 +65,7 @@ pub(super) fn sealed(head: &Head, settings: &Settings) -> Result<Option<Sealed>,
     let Some(encapsulated) = head.encapsulated_key.as_ref().filter(|_| head.has_body()) else {
         return Ok(None);
     };
-    let opener = settings.recipient()?.opener(encapsulated);
-    let opener = opener.ok_or(ApiError::bad("Ehbp-Encapsulated-Key: the key is of small order"))?;
-    Ok(Some(Sealed::new(opener, settings.secret()?)))
+    Ok(Some(Sealed::new(settings.opens()?.clone(), *encapsulated, settings.secret()?)))
 }
 
 /// Whether the body of a request may be read by everyone in between.

@@ -13,6 +13,8 @@ pub(super) struct Ask {
     pub now_us: u64,
     /// Most tokens of prompt and answer, if there is such a limit.
     pub context: Option<usize>,
+    /// Whether it came in an encrypted body.
+    pub is_sealed: bool,
 }
 
 impl Ask {

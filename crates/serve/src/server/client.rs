@@ -239,7 +239,7 @@ impl<T: Copy + PartialEq> Client<T> {
             asked.number = number;
             asked.arrived_us
         });
-        Ask { number, arrived_us, now_us: desk.now_us, context }
+        Ask { number, arrived_us, now_us: desk.now_us, context, is_sealed: self.connection.is_sealed() }
     }
 
     /// Begins what a model computes, or a change of the models.

@@ -75,6 +75,8 @@ pub(super) struct Generation<T> {
 struct Wanted {
     model: receipt::Model<'static>,
     nonce: Option<String>,
+    /// Whether only who knows the nonce gets it.
+    is_sealed: bool,
     /// By which digests are computed.
     compress: Compress,
 }
@@ -119,7 +121,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         ask: Ask,
         settings: &Settings,
     ) -> Result<Self, ApiError> {
-        let Ask { number, arrived_us, now_us, context } = ask;
+        let Ask { number, arrived_us, now_us, context, is_sealed } = ask;
         let fields: Fields<'_> = json::read(&body)?;
         let mut wish = Wish::new(shape, &fields)?;
         if let (Shape::Messages, Some(Asked::Messages(said))) = (shape, wish.prompts.first()) {
@@ -141,7 +143,7 @@ impl<T: Copy + PartialEq> Generation<T> {
             model: model.name.clone(),
         };
         let receipt = if wish.receipt {
-            Some(Box::new(Wanted::new(engine, &model.name, wish.nonce, settings)?))
+            Some(Box::new(Wanted::new(engine, &model.name, wish.nonce, is_sealed, settings)?))
         } else {
             None
         };
@@ -303,7 +305,8 @@ impl<T: Copy + PartialEq> Generation<T> {
         let signed = signed.map_err(|_| ApiError::out_of_memory())?;
         let id = &self.answer.name.id;
         let id = if index == 0 { id.clone() } else { format!("{id}.{index}") };
-        desk.receipts.keep(id, key, signed);
+        let secret = wanted.nonce.as_deref().filter(|_| wanted.is_sealed);
+        desk.receipts.keep(id, key, secret, signed);
         Ok(true)
     }
 
@@ -515,11 +518,17 @@ impl Wanted {
         engine: &mut impl Engine,
         model: &str,
         nonce: Option<&str>,
+        is_sealed: bool,
         settings: &Settings,
     ) -> Result<Self, ApiError> {
         let nonce = nonce_of(nonce)?;
+        if is_sealed && nonce.is_none() {
+            let message =
+                "expected a text, since the receipt of an encrypted request is given to who knows its nonce";
+            return Err(ApiError::field("nonce", message));
+        }
         let compress = notary(settings)?.compress();
-        Ok(Self { model: engine.record(Some(model))?, nonce: nonce.map(String::from), compress })
+        Ok(Self { model: engine.record(Some(model))?, nonce: nonce.map(String::from), compress, is_sealed })
     }
 }
 

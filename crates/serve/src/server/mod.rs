@@ -143,7 +143,7 @@ impl<T: Copy + PartialEq> Server<T> {
     pub fn set_notary(&mut self, notary: Option<Rc<Notary>>) {
         self.settings.notary = notary;
         let connections = self.clients.iter_mut().flatten().map(|client| &mut client.connection);
-        connections.filter(|connection| connection.is_sealed()).for_each(Connection::abort);
+        connections.filter(|connection| connection.holds_sealed()).for_each(Connection::abort);
     }
 
     /// Takes a new connection. If there are as many as can be, the one that has waited longest for a request
@@ -383,7 +383,8 @@ impl<T: Copy + PartialEq> Server<T> {
                 }
             }
             let Some(client) = &mut self.clients[id.0] else { return };
-            match question::answer_alone(route, &head, key, &mut desk, n_open) {
+            let sealed_body = client.connection.is_sealed().then_some(&*body);
+            match question::answer_alone(route, &head, key, sealed_body, &mut desk, n_open) {
                 Some(Ok(response)) => client.respond(&response, &mut desk),
                 Some(Err(error)) => client.refuse(&error, &mut desk),
                 None => {

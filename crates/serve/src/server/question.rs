@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use llm::tokenizer::{EncodeOptions, TokenizerError};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use trust::notary::Notary;
 use trust::receipt::MAX_NONCE_BYTES;
 
@@ -57,12 +57,20 @@ struct Content<'c> {
     content: &'c str,
 }
 
-/// Writes the answer to a request that needs no engine and brought this key; `None` if this one does. There are `n_open`
-/// connections.
+/// Who asks for the receipt of an encrypted request.
+#[derive(Deserialize)]
+struct Knower<'b> {
+    #[serde(borrow)]
+    nonce: Text<'b>,
+}
+
+/// Writes the answer to a request that needs no engine and brought this key, and this body if it was encrypted; `None` if this one
+/// does. There are `n_open` connections.
 pub(super) fn answer_alone<'h, T>(
     route: Route,
     head: &'h Head,
     key: Option<usize>,
+    sealed_body: Option<&[u8]>,
     desk: &mut Desk<'_, T>,
     n_open: usize,
 ) -> Option<Result<Response<'h>, ApiError>> {
@@ -91,9 +99,12 @@ pub(super) fn answer_alone<'h, T>(
         }
         Route::Receipt => {
             let id = head.path.strip_prefix(RECEIPTS).unwrap_or_default();
-            let Some(receipt) = desk.receipts.find(id, key) else {
+            let knower = sealed_body.and_then(|body| serde_json::from_slice::<Knower<'_>>(body).ok());
+            let Some(receipt) = desk.receipts.find(id, key, knower.as_ref().map(|knower| &*knower.nonce.0))
+            else {
                 let message = shortened(format_args!(
-                    "there is no receipt of {id}; the last {MAX_RECEIPTS} are kept, of requests with \"receipt\": true"
+                    "there is no receipt of {id}; the last {MAX_RECEIPTS} are kept, of requests with \"receipt\": true; of \
+                     encrypted ones for encrypted bodies with their nonce"
                 ));
                 return Some(Err(ApiError::new(Status::NotFound, message)));
             };

@@ -51,7 +51,15 @@ impl Settings {
     /// # Errors
     /// If there is none.
     pub(super) fn recipient(&self) -> Result<&Recipient, ApiError> {
-        self.notary.as_deref().map(Notary::recipient).ok_or_else(no_random_numbers)
+        self.opens().map(|notary| notary.recipient())
+    }
+
+    /// Whose that key is.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn opens(&self) -> Result<&Rc<Notary>, ApiError> {
+        self.notary.as_ref().ok_or_else(no_random_numbers)
     }
 
     /// Numbers that nobody could have told beforehand.
