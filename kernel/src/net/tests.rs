@@ -1,6 +1,7 @@
 use super::*;
 
 mod clients;
+#[cfg_attr(not(feature = "llm-transformer"), allow(dead_code, reason = "who asks a model is a client"))]
 pub(crate) mod unreliable;
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
