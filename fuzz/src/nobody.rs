@@ -1,9 +1,14 @@
 //! An engine without models: requests get as far as the name of theirs.
 
+use std::rc::Rc;
+
 use llm::chat::Message;
 use llm::front::embedding::EmbeddingWish;
 use llm::front::{ChatFormat, Prompt, Report, Request, Responder};
 use serve::{ConnectionId, Engine, EngineError, EngineStatus, Limits, ModelInfo, Server, Settings};
+use trust::notary::Notary;
+use trust::receipt::Maker;
+use trust::sha256::PORTABLE;
 
 pub struct Nobody;
 
@@ -51,6 +56,12 @@ impl Engine for Nobody {
     }
 }
 
+thread_local! {
+    /// Whose keys are made once: that takes longer than a request.
+    static NOTARY: Rc<Notary> =
+        Rc::new(Notary::new([7; 32], false, Maker { image_sha256: None, program: "fuzz".into() }, PORTABLE));
+}
+
 /// A server with one connection.
 pub fn server() -> (Server<u32>, ConnectionId) {
     // Small, so that an input can go beyond them.
@@ -62,8 +73,8 @@ pub fn server() -> (Server<u32>, ConnectionId) {
         admin: true,
         start_unix_s: None,
         nonce: 0,
-        notary: None,
-        secret: || None,
+        notary: Some(NOTARY.with(Rc::clone)),
+        secret: || Some([5; 32]),
         sealed_only: false,
         speculate: 0,
         random: || 0,
