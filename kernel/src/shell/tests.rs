@@ -529,6 +529,7 @@ fn what_stands_in_a_quotation_that_is_too_long_is_no_command() {
 mod batches;
 #[cfg(feature = "llm-transformer")]
 mod embedding;
+#[cfg(feature = "llm-transformer")]
 mod little_memory;
 #[cfg(feature = "llm-transformer")]
 mod tools;
