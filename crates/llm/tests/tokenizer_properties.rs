@@ -176,7 +176,8 @@ proptest! {
         let mut ids = Vec::new();
         let result = tokenizer.encode_bytes(&text, EncodeOptions::default(), &mut ids);
         prop_assert!(result.is_ok() || flags[2]);
-        tokenizer.decode(&ids).unwrap();
+        let bytes = tokenizer.decode(&ids).unwrap();
+        prop_assert_eq!(tokenizer.decode_text(&ids).unwrap(), String::from_utf8_lossy(&bytes));
         stream(&tokenizer, &ids);
     }
 

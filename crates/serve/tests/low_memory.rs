@@ -36,7 +36,10 @@ fn what_came_last_is_given_up_first_and_nothing_is_begun() {
     harness.server.check_time(2);
     let end = String::from_utf8(harness.take(second)).unwrap();
     assert!(end.contains("\"unavailable_error\"") && end.ends_with("0\r\n\r\n"), "{end}");
+    // Nothing comes free before the engine knows.
+    harness.server.check_time(2);
     assert_eq!(harness.take(first), b"", "the first goes on");
+    harness.server.serve(&mut harness.engine, 3);
     harness.server.check_time(3);
     let refused = String::from_utf8(harness.take(first)).unwrap();
     assert_eq!(status(&refused), 503, "{refused}");

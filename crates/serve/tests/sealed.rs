@@ -378,8 +378,8 @@ fn each_broken_body_has_an_error_of_a_line() {
     }
     for key in ["", "00", &"0".repeat(63), &"0".repeat(65), &"x".repeat(64), &"0".repeat(64)] {
         let request = format!(
-            "POST {COMPLETIONS} HTTP/1.1\r\nHost: a\r\nEhbp-Encapsulated-Key: {key}\r\nContent-Length: 40\r\n\r\n{}",
-            "x".repeat(40)
+            "POST {COMPLETIONS} HTTP/1.1\r\nHost: a\r\nEhbp-Encapsulated-Key: {key}\r\nContent-Length: 40\r\n\r\n\0\0\0\x24{}",
+            "x".repeat(36)
         );
         let (status, text) = plain(&ask(&mut Harness::default(), request.as_bytes()));
         assert_eq!(status, 400, "{text}");

@@ -102,6 +102,9 @@ struct Line<T>(T);
 // inside, and read by helpers that are inside; the module's comment says why these never meet.
 unsafe impl<W: Waiting> Sync for Team<W> {}
 
+/// What counts at most as waiting between two looks: a machine that stood still for hours has not waited for its cores, which stood still too.
+const LONGEST_LOOK_US: u64 = 2_000_000;
+
 impl<W: Waiting> Team<W> {
     /// A team of the caller alone.
     pub const fn new(waiting: W) -> Self {
@@ -220,9 +223,11 @@ impl<W: Waiting> Team<W> {
 
     fn wait_until_nobody_is_inside(&self) {
         let is_empty = |word| word & INSIDE == 0;
-        let start_us = self.waiting.now_us();
+        let (mut last_us, mut waited_us) = (self.waiting.now_us(), 0);
         while !is_empty(self.word.0.load(Ordering::Acquire)) {
-            let waited_us = self.waiting.now_us().saturating_sub(start_us);
+            let now_us = self.waiting.now_us();
+            waited_us += now_us.saturating_sub(last_us).min(LONGEST_LOOK_US);
+            last_us = now_us;
             self.waiting.has_waited(waited_us);
             if waited_us < W::AWAKE_US {
                 self.waiting.pause();

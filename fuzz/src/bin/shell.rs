@@ -40,6 +40,7 @@ static MACHINE: LazyLock<Machine> = LazyLock::new(|| Machine {
     memory_map: |_| Ok(0),
     protections: || Protections { wxn: true, stack_alignment: true, pan: None },
     heap_usage: || HeapUsage { used_bytes: 0, size_bytes: 1 << 20 },
+    is_heap_low: || false,
     pool: &POOL,
 });
 

@@ -145,8 +145,7 @@ impl TransformerBackend {
     /// # Errors
     /// If no model is loaded, or its vocabulary cannot be used.
     pub fn detokenize(&self, ids: &[u32]) -> Result<String, BackendError> {
-        let bytes = self.models.get(None)?.model.responder().prompter().tokenizer()?.decode(ids)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(self.models.get(None)?.model.responder().prompter().tokenizer()?.decode_text(ids)?)
     }
 
     /// What computes, if `options` are asked for.

@@ -166,7 +166,7 @@ impl<'a> Serving<'a> {
             let heap = (self.machine.heap_usage)();
             let is_free = heap.size_bytes - heap.used_bytes >= heap.size_bytes / FREE_PART;
             // Where nothing is about to come free, whoever asks is told so.
-            let has_room = is_free || !server.is_generating();
+            let has_room = is_free || !(server.is_generating() || (self.machine.is_heap_low)());
             server.check_time(now_us);
             if let Some(vsock) = vsock {
                 wake_us = wake_us.min(vsock.exchange(server, has_room, now_us));

@@ -41,6 +41,7 @@ mod unigram;
 mod vocabulary;
 mod wordpiece;
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 pub use error::TokenizerError;
@@ -295,6 +296,27 @@ impl<'a> Tokenizer<'a> {
                 text.remove(start);
             }
             behind_special = special;
+        }
+        Ok(text)
+    }
+
+    /// The same as text: each part of it that is no UTF-8 becomes U+FFFD.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_text(&self, ids: &[u32]) -> Result<String, TokenizerError> {
+        let bytes = match String::from_utf8(self.decode(ids)?) {
+            Ok(text) => return Ok(text),
+            Err(broken) => broken.into_bytes(),
+        };
+        let mut text = String::new();
+        for chunk in bytes.utf8_chunks() {
+            let replacement = if chunk.invalid().is_empty() { "" } else { "\u{fffd}" };
+            for piece in [chunk.valid(), replacement] {
+                let needed_bytes = text.len() + piece.len();
+                text.try_reserve(piece.len()).map_err(|_| TokenizerError::OutOfMemory { needed_bytes })?;
+                text.push_str(piece);
+            }
         }
         Ok(text)
     }

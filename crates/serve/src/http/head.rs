@@ -122,7 +122,10 @@ impl Head {
         };
         let content_type = fields.one("content-type")?.map(|value| {
             let media_type = value.split(|&byte| byte == b';').next().unwrap_or_default();
-            copy_lossy(media_type.trim_ascii()).map(|text| text.to_ascii_lowercase())
+            copy_lossy(media_type.trim_ascii()).map(|mut text| {
+                text.make_ascii_lowercase();
+                text
+            })
         });
         let bearer = match fields.one("authorization")?.and_then(bearer_token) {
             None => fields.one("x-api-key")?,

@@ -21,6 +21,9 @@ use crate::http::{Connection, ContentType, Head, Limits, Method, Received, Respo
 /// The status of a request whose client hung up, as nginx's log has it.
 const CLIENT_CLOSED: u16 = 499;
 
+/// How much of the memory that an answer was written to is kept for the next one.
+const KEPT_BYTES: usize = 64 << 10;
+
 /// A connection and what happens on it.
 pub(super) struct Client<T> {
     pub connection: Connection,
@@ -166,6 +169,9 @@ impl<T: Copy + PartialEq> Client<T> {
     }
 
     fn answered(&mut self, status: Status, desk: &mut Desk<'_, T>) {
+        if desk.scratch.capacity() > KEPT_BYTES {
+            *desk.scratch = Vec::new();
+        }
         let finish = match &self.state {
             State::Generating(generation) if status == Status::Ok => generation.finish_reason(),
             _ => None,

@@ -585,9 +585,8 @@ fn text_of<'p>(engine: &impl Engine, model: &str, prompt: &Asked<'p>) -> Result<
         Asked::Messages(_) | Asked::Gap(_) => Ok(Cow::Borrowed("")),
         Asked::Text(text) => Ok(Cow::Borrowed(text)),
         Asked::Ids(ids) => {
-            let bytes = engine.tokenizer(Some(model))?.decode(ids);
-            let bytes = bytes.map_err(|error| of_tokenizer("prompt", error))?;
-            Ok(Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()))
+            let text = engine.tokenizer(Some(model))?.decode_text(ids);
+            Ok(Cow::Owned(text.map_err(|error| of_tokenizer("prompt", error))?))
         }
     }
 }

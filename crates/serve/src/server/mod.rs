@@ -221,7 +221,8 @@ impl<T: Copy + PartialEq> Server<T> {
                 client.check_time(&mut desk);
             }
         }
-        if (self.settings.is_memory_low)() {
+        // What the last one had is given back when the engine has been told, after what it computes now.
+        if self.unwanted.is_empty() && (self.settings.is_memory_low)() {
             self.give_up_last();
         }
     }

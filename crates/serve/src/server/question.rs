@@ -318,8 +318,7 @@ fn detokenize<E: Engine>(engine: &E, body: &[u8], out: &mut Vec<u8>) -> Result<(
     let models = models(engine);
     let model = chosen(&models, name(asked.model.as_ref()))?;
     let tokenizer = engine.tokenizer(Some(&model.name))?;
-    let bytes = tokenizer.decode(&asked.tokens.0).map_err(|error| of_tokenizer("tokens", error))?;
-    let content = String::from_utf8_lossy(&bytes);
+    let content = tokenizer.decode_text(&asked.tokens.0).map_err(|error| of_tokenizer("tokens", error))?;
     write(out, &Content { content: &content }, content.len())
 }
 
@@ -335,8 +334,10 @@ fn name<'n>(name: Option<&'n Text<'_>>) -> Option<&'n str> {
     name.map(|name| &*name.0).filter(|name| !name.is_empty())
 }
 
-/// The value of a parameter of a query.
+/// The value of a parameter of a query; `None` also where there is no memory to read it, which is asked for first.
 fn parameter<'q>(query: &'q [u8], name: &str) -> Option<Cow<'q, str>> {
+    // A byte that is no UTF-8 becomes three.
+    Vec::<u8>::new().try_reserve(3 * query.len()).ok()?;
     let found = form_urlencoded::parse(query).find(|(key, _)| key == name);
     found.map(|(_, value)| value).filter(|value| !value.is_empty())
 }

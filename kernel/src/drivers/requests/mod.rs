@@ -509,6 +509,8 @@ impl<C: Channel + ?Sized> Sectors for Requests<C> {
     }
 
     fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), Failure> {
+        // It has no memory of its own then.
+        self.check_lost()?;
         let block_bytes = self.geometry.block_bytes;
         if self.can_write_to(buffer) {
             return self.transfer(&mut InPlace { first, rest: buffer, block_bytes });
@@ -535,6 +537,7 @@ impl<C: Channel + ?Sized> Sectors for Requests<C> {
         buffer: &mut [u8],
         use_lot: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
+        self.check_lost()?;
         let block_bytes = self.geometry.block_bytes;
         let lot_bytes = buffer.len() / REQUESTS_IN_FLIGHT / block_bytes * block_bytes;
         if lot_bytes == 0 || !self.can_write_to(buffer) {

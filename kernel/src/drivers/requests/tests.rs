@@ -402,6 +402,10 @@ fn memory_of_a_disk_that_does_not_stop_is_given_to_nobody_for_ever() {
     assert!(bench.disk.is_lost());
     assert_eq!(bench.disk.reset(), Err(lost));
     assert_eq!(bench.read(0, 4096), Err(lost));
+    // Nor can anything be read into memory that the device could not write to anyway.
+    assert_eq!(bench.disk.read_sectors(0, &mut [0; 4096]), Err(lost));
+    assert_eq!(bench.disk.read_lots(0..8, &mut [0; 4096], &mut |_| ControlFlow::Continue(())), Err(lost));
+    assert_eq!(bench.disk.read_own(0, 8).map(drop), Err(lost));
     drop(bench.disk);
     assert_eq!(bench.pool.held_bytes(), held_bytes);
     // Unless there is no device any more.

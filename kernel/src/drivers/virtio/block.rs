@@ -357,7 +357,9 @@ impl<T: Transport> Channel for BlockChannel<T> {
         };
         let n_written = finished.map_err(|_| Broken)?;
         slot.token = None;
-        let is_short = is_short(n_written, slot.place.len());
+        // The serial number may be shorter than what there is room for.
+        let is_read = slot.header[..4] == REQUEST_IN.to_le_bytes();
+        let is_short = is_read && is_short(n_written, slot.place.len());
         // SAFETY: the status lies in the slot; the device has written to it behind the compiler's back.
         let status = unsafe { (&raw const slot.status).read_volatile() };
         Ok(Some((index, status == STATUS_OK && !is_short)))
