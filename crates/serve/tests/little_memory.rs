@@ -470,6 +470,7 @@ fn buffers() -> Vec<Vec<u8>> {
 
 #[test]
 fn each_block_of_a_request_may_be_refused() {
+    let _turn = failing::turn();
     let (mut harness, mut answers, mut control) = (harness(), buffers(), buffers());
     let asked = life("control", "/v1/chat/completions", chat("Who are you?", json!({ "max_tokens": 3 })));
     let (control_right, _) = right_answers(&mut harness, &asked, &mut control);
@@ -498,6 +499,7 @@ fn each_block_of_a_request_may_be_refused() {
 /// What a model needs once, such as its vocabulary as a grammar sees it, is made for the first request that needs it.
 #[test]
 fn each_block_of_a_first_request_may_be_refused() {
+    let _turn = failing::turn();
     let mut answers = buffers();
     for name in ["chat", "tools", "schema", "receipt"] {
         let life = lives().into_iter().find(|life| life.name == name).unwrap();

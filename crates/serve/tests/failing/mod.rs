@@ -6,6 +6,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, UnsafeCell};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use llm::SMALL_BLOCK_BYTES;
 
@@ -52,15 +54,26 @@ const OFF: State = State {
 
 struct Reserve(UnsafeCell<[u8; RESERVE_BYTES]>);
 
-// SAFETY: only the thread in `life` takes blocks from it, and one at a time is, by the caller's lock.
+// SAFETY: one thread at a time takes blocks from it, by `TURN`.
 unsafe impl Sync for Reserve {}
 
 static RESERVE: Reserve = Reserve(UnsafeCell::new([0; RESERVE_BYTES]));
 
 std::thread_local! {
     static STATE: Cell<State> = const { Cell::new(OFF) };
-    /// Bytes of the reserve that have been handed out, and those that are still used.
-    static HANDED_OUT: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// Bytes of the reserve that have been handed out.
+static HANDED_OUT: AtomicUsize = AtomicUsize::new(0);
+
+/// Those of them that are still used.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Whose turn it is to have blocks refused: to be held from before [`begin`] until what was allocated has been given back. There is one reserve.
+pub fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Begins to count.
@@ -90,16 +103,15 @@ fn reserve_range() -> std::ops::Range<usize> {
 }
 
 fn from_reserve(layout: Layout) -> *mut u8 {
-    let (mut taken, live) = HANDED_OUT.get();
-    if live == 0 {
-        taken = 0;
-    }
+    let live = LIVE.load(Ordering::SeqCst);
+    let taken = if live == 0 { 0 } else { HANDED_OUT.load(Ordering::SeqCst) };
     let start = (reserve_range().start + taken).next_multiple_of(layout.align()) - reserve_range().start;
     let end = start + layout.size();
     if end > RESERVE_BYTES {
         return std::ptr::null_mut();
     }
-    HANDED_OUT.set((end, live + layout.size()));
+    HANDED_OUT.store(end, Ordering::SeqCst);
+    LIVE.fetch_add(layout.size(), Ordering::SeqCst);
     // SAFETY: `start` is within the reserve.
     unsafe { RESERVE.0.get().cast::<u8>().add(start) }
 }
@@ -137,7 +149,7 @@ unsafe impl GlobalAlloc for Failing {
                 }
             } else if !is_there && matches!(state.refused, Refused::From(n) if seen.n_large >= n) {
                 let block = from_reserve(layout);
-                seen.reserve_bytes = seen.reserve_bytes.max(HANDED_OUT.get().1);
+                seen.reserve_bytes = seen.reserve_bytes.max(LIVE.load(Ordering::SeqCst));
                 STATE.set(state);
                 return block;
             }
@@ -166,8 +178,7 @@ unsafe impl GlobalAlloc for Failing {
             STATE.set(State { hole_bytes: layout.size(), ..state });
         }
         if reserve_range().contains(&block.addr()) {
-            let (taken, live) = HANDED_OUT.get();
-            HANDED_OUT.set((taken, live - layout.size()));
+            LIVE.fetch_sub(layout.size(), Ordering::SeqCst);
             return;
         }
         // SAFETY: as the caller promises.

@@ -64,6 +64,7 @@ fn refuse_in_turn(computer: &Computer, line: &str) {
 
 #[test]
 fn a_model_is_loaded_and_asked_or_there_is_an_error() {
+    let _turn = failing::turn();
     let computer = Computer::new().disk("tiny", fixtures::tiny());
     refuse_in_turn(&computer, "llm infer 'Once upon a time' 3");
     refuse_in_turn(&computer, "llm infer Hi 3 --grammar 'root ::= [a-z]+'");
@@ -74,6 +75,7 @@ fn a_model_is_loaded_and_asked_or_there_is_an_error() {
 
 #[test]
 fn a_model_in_parts_is_loaded_or_there_is_an_error() {
+    let _turn = failing::turn();
     let parts = fixtures::parts(&fixtures::micro(), 3);
     let disk = |computer: Computer, (index, part)| computer.disk(&format!("part-{index}"), part);
     let computer = parts.into_iter().enumerate().fold(Computer::new(), disk);
