@@ -32,7 +32,9 @@ impl Machine {
         }
         machine.program("id", "echo 0");
         let clients = ["curl", "node", "npm", "python3", "chromium", "haproxy"];
-        for program in ["cargo", "cc", "qemu-system-aarch64", "qemu-aarch64"].into_iter().chain(clients) {
+        for program in
+            ["cargo", "cc", "c++", "qemu-system-aarch64", "qemu-aarch64"].into_iter().chain(clients)
+        {
             machine.program(program, "");
         }
         machine.program(FIRMWARE, "");
