@@ -364,7 +364,7 @@ fn start_interrupts(platform: &Platform) {
     arch::time::stop_timer();
     let timer = platform.timer_interrupt.unwrap_or(arch::time::VIRTUAL_TIMER_INTERRUPT);
     if interrupts::enable(timer, |_| arch::time::stop_timer(), 0).is_ok() {
-        arch::time::allow_naps();
+        arch::time::allow_naps(timer.number);
     }
     if arch::counters::start()
         && let Some(interrupt) = platform.pmu_interrupt

@@ -14,7 +14,7 @@ use super::{
     interrupt_handlers::{Handler, Handlers},
 };
 use crate::{
-    arch::monitor::Monitor,
+    arch::{monitor::Monitor, time},
     machine::{Interrupt, InterruptController, Trigger},
 };
 use arm_gic::{
@@ -376,6 +376,11 @@ pub fn has_come(interrupt: Option<u32>) -> bool {
     crate::arch::interrupts::masked(|| HANDLERS.lock().has_come(interrupt))
 }
 
+/// Whether `interrupt` has a handler still: one that did not end has none any more, and its device is to be polled.
+pub fn is_handled(interrupt: u32) -> bool {
+    crate::arch::interrupts::masked(|| HANDLERS.lock().is_handled(interrupt))
+}
+
 /// Runs the handlers of everything that is pending. Called by the exception vector. An interrupt that nobody handles, or that does not end
 /// however often it is handled, is disabled: its device is polled from then on, if it is one that can be.
 pub fn dispatch() {
@@ -388,10 +393,11 @@ pub fn dispatch() {
         // To be interrupted is all that the other cores want.
         let is_wanted = count > 0 || number == WAKE_UP.raw_value();
         // A message is sent each time anew, and nobody can disable it here.
-        let is_storm = interrupt_id(number).is_some() && HANDLERS.lock().is_storm(number);
+        let is_storm = interrupt_id(number).is_some() && HANDLERS.lock().is_storm(number, time::now_us());
         if !is_wanted || is_storm {
             with_gic(|gic| gic.disable(number));
             HANDLERS.lock().remove(number);
+            time::lost_interrupt(number);
             let why = if is_storm { "does not end" } else { "has no handler" };
             warn!("interrupt {number} {why}: it is not taken any more");
         }

@@ -31,8 +31,8 @@ struct Port {
     received: Received,
     /// Whether a person types: see [`Console::expect_person`].
     is_person: bool,
-    /// False where there is no interrupt whose handler takes what comes in: the reader polls then.
-    has_interrupt: bool,
+    /// The interrupt whose handler takes what comes in, if there is one: see [`has_interrupt`](Self::has_interrupt).
+    interrupt: Option<u32>,
     /// What wakes the core when something comes in, if it has done so once.
     wakes: Option<u32>,
 }
@@ -110,7 +110,7 @@ pub unsafe fn init(device: &Uart) {
 
 fn set_port(uart: SerialPort, wakes: Option<u32>) {
     let received = Received::new(QUEUE_BYTES);
-    let port = Port { uart, received, is_person: false, has_interrupt: false, wakes };
+    let port = Port { uart, received, is_person: false, interrupt: None, wakes };
     arch::interrupts::masked(|| *PORT.lock() = Some(port));
 }
 
@@ -137,7 +137,7 @@ pub fn enable_interrupt(interrupt: Interrupt) {
     match interrupts::enable(interrupt, on_interrupt, 0) {
         Ok(()) => {
             with_port(|port| {
-                port.has_interrupt = true;
+                port.interrupt = Some(interrupt.number);
                 port.uart.set_receive_interrupt(true);
                 port.drain_fifo();
             });
@@ -151,6 +151,11 @@ fn on_interrupt(_context: usize) {
 }
 
 impl Port {
+    /// Whether an interrupt's handler takes what comes in. The reader polls where there is none, or where it was disabled because it did not end.
+    fn has_interrupt(&self) -> bool {
+        self.interrupt.is_some_and(interrupts::is_handled)
+    }
+
     /// Moves what the FIFO holds into the queue; if that fills up, masks the receive interrupt.
     fn drain_fifo(&mut self) {
         self.uart.acknowledge();
@@ -162,12 +167,12 @@ impl Port {
 
     /// True while a Ctrl-C waits to be read.
     fn is_interrupted(&mut self) -> bool {
-        if !self.has_interrupt {
+        if !self.has_interrupt() {
             self.drain_fifo();
         }
         if self.is_person && self.received.is_full() && !self.received.holds_interrupt() {
             self.received.look_beyond(|| self.uart.read());
-            if self.has_interrupt && !self.received.is_full() {
+            if self.has_interrupt() && !self.received.is_full() {
                 self.uart.set_receive_interrupt(true);
                 self.drain_fifo();
             }
@@ -178,11 +183,11 @@ impl Port {
     fn read_byte(&mut self) -> Option<u8> {
         let was_full = self.received.is_full();
         let byte = self.received.pop();
-        if self.has_interrupt && was_full {
+        if self.has_interrupt() && was_full {
             // What the FIFO holds has had its interrupt, so it is fetched here.
             self.uart.set_receive_interrupt(true);
             self.drain_fifo();
-        } else if !self.has_interrupt && byte.is_none() {
+        } else if byte.is_none() && !self.has_interrupt() {
             self.drain_fifo();
             return self.received.pop();
         }
@@ -293,7 +298,7 @@ impl Console for SerialConsole {
             arch::interrupts::masked(|| {
                 // Nobody waits for a console that is not there.
                 let is_woken =
-                    with_port(|port| port.has_interrupt || interrupts::has_come(port.wakes)) != Some(false);
+                    with_port(|port| port.has_interrupt() || interrupts::has_come(port.wakes)) != Some(false);
                 if interrupts::count() == n_interrupts {
                     let poll_us = if is_woken { u64::MAX } else { arch::time::now_us() + POLL_US };
                     arch::time::sleep_until(until_us.min(poll_us));

@@ -9,7 +9,7 @@ use aarch64_cpu::{
     asm::{barrier, wfi},
     registers::{CNTFRQ_EL0, CNTV_CTL_EL0, CNTV_TVAL_EL0, CNTVCT_EL0, Readable, Writeable},
 };
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// The virtual timer's interrupt unless the machine says otherwise (Server Base System Architecture, table 3).
 pub const VIRTUAL_TIMER_INTERRUPT: Interrupt = Interrupt { number: 27, trigger: Trigger::Level };
@@ -17,7 +17,11 @@ pub const VIRTUAL_TIMER_INTERRUPT: Interrupt = Interrupt { number: 27, trigger: 
 /// Length of a [`nap`].
 const NAP_US: u64 = 100;
 
-static HAS_ALARM: AtomicBool = AtomicBool::new(false);
+/// The timer's interrupt, or [`NO_ALARM`].
+static ALARM: AtomicU32 = AtomicU32::new(NO_ALARM);
+
+/// In place of an interrupt: numbers from 1020 to 1023 are none (GIC architecture specification).
+const NO_ALARM: u32 = 1023;
 
 static CLOCK: SteadyClock = SteadyClock::new();
 
@@ -48,14 +52,19 @@ pub fn stop_timer() {
     barrier::isb(barrier::SY);
 }
 
-/// Says that the virtual timer's interrupt is enabled on the boot core, so that it can [`nap`].
-pub fn allow_naps() {
-    HAS_ALARM.store(true, Ordering::Relaxed);
+/// Says that the virtual timer's interrupt, which has this number, is enabled on the boot core, so that it can [`nap`].
+pub fn allow_naps(interrupt: u32) {
+    ALARM.store(interrupt, Ordering::Relaxed);
+}
+
+/// Says that this interrupt is taken no more: if it is the timer's, nothing would end a sleep.
+pub fn lost_interrupt(interrupt: u32) {
+    let _ = ALARM.compare_exchange(interrupt, NO_ALARM, Ordering::Relaxed, Ordering::Relaxed);
 }
 
 /// Whether the boot core can sleep until a time.
 pub fn has_alarm() -> bool {
-    HAS_ALARM.load(Ordering::Relaxed)
+    ALARM.load(Ordering::Relaxed) != NO_ALARM
 }
 
 /// On the boot core, with interrupts masked: sleeps until one is pending or it is `until_us`. Returns at once without an alarm, if

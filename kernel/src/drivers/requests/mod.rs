@@ -59,6 +59,28 @@ const GRACE_US: u64 = 150_000;
 /// Time between two looks at the state of a silent device.
 const LOOK_US: u64 = 10_000;
 
+/// The most, in microseconds, that one look at the clock counts for. A machine that is stopped meanwhile, and its disks with it, has not waited.
+const LONGEST_LOOK_US: u64 = 100_000;
+
+/// How long something has been waited for.
+struct Waited {
+    last_us: u64,
+    waited_us: u64,
+}
+
+impl Waited {
+    fn since(us: u64) -> Self {
+        Self { last_us: us, waited_us: 0 }
+    }
+
+    /// The microseconds by now.
+    fn by(&mut self, now_us: u64) -> u64 {
+        self.waited_us += now_us.saturating_sub(self.last_us).min(LONGEST_LOOK_US);
+        self.last_us = now_us;
+        self.waited_us
+    }
+}
+
 /// What a driver needs of the machine while it waits.
 #[derive(Debug, Clone, Copy)]
 pub struct Surroundings {
@@ -77,9 +99,9 @@ pub struct Surroundings {
 impl Surroundings {
     /// Waits until `is_done`; false if that takes longer than `limit_us`, or the user wants no more waiting.
     pub fn wait_until(&self, limit_us: u64, is_done: &mut dyn FnMut() -> bool) -> bool {
-        let start_us = (self.clock_us)();
+        let mut waited = Waited::since((self.clock_us)());
         while !is_done() {
-            let waited_us = (self.clock_us)().saturating_sub(start_us);
+            let waited_us = waited.by((self.clock_us)());
             if waited_us > limit_us || waited_us > UNHEEDING_US && (self.is_interrupted)() {
                 return false;
             }
@@ -314,6 +336,7 @@ impl<C: Channel + ?Sized> Requests<C> {
     /// Waits for the answer to any request. What the user wants counts from `heed_from_us` on.
     fn wait(&mut self, since_us: u64, patience_us: u64, heed_from_us: u64) -> Result<(usize, bool), Failure> {
         let mut last_look_us = since_us;
+        let mut waited = Waited::since(since_us);
         loop {
             match self.channel.finish() {
                 Ok(Some((slot, succeeded))) => {
@@ -325,7 +348,7 @@ impl<C: Channel + ?Sized> Requests<C> {
             }
             (self.surroundings.feed_watchdog)();
             let now_us = self.now_us();
-            let waited_us = now_us.saturating_sub(since_us);
+            let waited_us = waited.by(now_us);
             if waited_us < AWAKE_US {
                 core::hint::spin_loop();
                 continue;

@@ -8,19 +8,35 @@ thread_local! {
     static CTRL_C_US: Cell<u64> = const { Cell::new(u64::MAX) };
     /// When the watchdog was last fed, and the longest time that it was not.
     static FED_US: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    /// When the machine is stopped for an hour, and for how long it has been.
+    static STOPPED_US: Cell<(u64, u64)> = const { Cell::new((u64::MAX, 0)) };
+}
+
+const HOUR_US: u64 = 3_600_000_000;
+
+/// Goes on while the machine does.
+fn device_us() -> u64 {
+    NOW_US.get() - STOPPED_US.get().1
 }
 
 fn surroundings(pool: &'static Pool) -> Surroundings {
     NOW_US.set(0);
     CTRL_C_US.set(u64::MAX);
     FED_US.set((0, 0));
+    STOPPED_US.set((u64::MAX, 0));
     Surroundings {
         // Time goes by while somebody looks at the clock, too.
         clock_us: || {
             NOW_US.set(NOW_US.get() + 1);
             NOW_US.get()
         },
-        nap: || NOW_US.set(NOW_US.get() + 100),
+        nap: || {
+            NOW_US.set(NOW_US.get() + 100);
+            if NOW_US.get() >= STOPPED_US.get().0 {
+                STOPPED_US.set((u64::MAX, STOPPED_US.get().1 + HOUR_US));
+                NOW_US.set(NOW_US.get() + HOUR_US);
+            }
+        },
         feed_watchdog: || FED_US.set((NOW_US.get(), longest_unfed_us())),
         is_interrupted: || NOW_US.get() >= CTRL_C_US.get(),
         pool,
@@ -104,14 +120,14 @@ impl Channel for FakeDevice {
             assert!(place.len() <= self.geometry.request_bytes);
             self.log.borrow_mut().push((first, place.len()));
         }
-        let start_us = self.asked.last().map_or(0, |&(.., done_us)| done_us).max(NOW_US.get());
+        let start_us = self.asked.last().map_or(0, |&(.., done_us)| done_us).max(device_us());
         let done_us = start_us + self.us_per_request + self.us_per_kib * (place.len() as u64 >> 10);
         self.asked.push((slot, ask, place, done_us));
         Ok(())
     }
 
     fn finish(&mut self) -> Result<Option<(usize, bool)>, Broken> {
-        let n_done = self.asked.iter().filter(|(.., done_us)| *done_us <= NOW_US.get()).count();
+        let n_done = self.asked.iter().filter(|(.., done_us)| *done_us <= device_us()).count();
         if n_done == 0 || self.switches.is_silent.get() || self.switches.is_broken.get() {
             return Ok(None);
         }
@@ -270,6 +286,27 @@ fn a_serial_number_has_a_patience_of_its_own() {
     assert!((300_000..400_000).contains(&(NOW_US.get() - start_us)));
     let silent = bench.read(0, 4096);
     assert!(matches!(silent, Err(Failure::NoAnswer { waited_us: PATIENCE_US..5_100_000 })), "{silent:?}");
+}
+
+#[test]
+fn a_machine_that_was_stopped_has_not_waited_for_its_disks() {
+    // Each request takes a second and a half.
+    let mut slow = Bench::new(FakeDevice { us_per_request: 1_500_000, ..FakeDevice::new() });
+    for second in [0, 1, 3] {
+        STOPPED_US.set((NOW_US.get() + second * 1_000_000, STOPPED_US.get().1));
+        slow.read(0, 1 << 20).unwrap();
+        assert_eq!(STOPPED_US.get().0, u64::MAX, "it was not stopped");
+    }
+    slow.switches.is_silent.set(true);
+    let silent = slow.read(0, 4096);
+    assert!(matches!(silent, Err(Failure::NoAnswer { waited_us: PATIENCE_US..5_100_000 })), "{silent:?}");
+    let surroundings = surroundings(host::pool(64));
+    STOPPED_US.set((50_000, 0));
+    let mut n_looks = 0;
+    assert!(surroundings.wait_until(1_000_000, &mut || {
+        n_looks += 1;
+        n_looks == 5_000
+    }));
 }
 
 #[test]

@@ -71,7 +71,8 @@ impl Structure {
         let configuration = RefCell::new(configuration);
         let root = PciRoot::new(Shared::new(&configuration));
         let capabilities = root.capabilities(function.address).take(MAX_CAPABILITIES);
-        let is_it = |header: u16| (header >> 8) as u8 == kind && header as u8 >= MORE;
+        let capability_bytes = if kind == NOTIFICATIONS { MORE + 4 } else { MORE };
+        let is_it = |header: u16| (header >> 8) as u8 == kind && header as u8 >= capability_bytes;
         let mut missing = PciError::Absent(kind);
         let mut found =
             capabilities.filter(|found| found.id == VENDOR_SPECIFIC && is_it(found.private_header));
@@ -430,6 +431,7 @@ mod tests {
         }
         assert_eq!(changed(0, &|capability| capability.4 = 55), Err(PciError::Outside(COMMON)));
         assert_eq!(changed(0, &|capability| capability.1 = 15), Err(PciError::Absent(COMMON)));
+        assert_eq!(changed(1, &|capability| capability.1 = 19), Err(PciError::Absent(NOTIFICATIONS)));
         assert_eq!(changed(1, &|capability| capability.0 = 9), Err(PciError::Absent(NOTIFICATIONS)));
         assert_eq!(changed(3, &|capability| capability.0 = 9), Ok(()));
         // The first one that can be.
