@@ -29,6 +29,11 @@
 
 extern crate alloc;
 
+/// README.md's Rust, which `cargo test` runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
+
 mod ast;
 mod date;
 mod deserialize;
