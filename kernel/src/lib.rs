@@ -71,3 +71,8 @@ pub mod storage;
 pub mod system;
 pub mod undriven;
 pub mod wide_counter;
+
+/// README.md's Rust, which `cargo test` compiles.
+#[cfg(all(doctest, feature = "llm-transformer"))]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Args;
 use llm::front::options::{NParallel, scaled};
-use llm::front::{CHECKPOINTS_PER_TEXT, Prompter, Responder, kernels_called};
+use llm::front::{Prompter, Responder, kernels_called};
 use llm::gguf::Gguf;
 use llm::kv_cache::{CacheType, KvType};
 use llm::model::{Config, Model};
@@ -22,9 +22,6 @@ use trust::receipt;
 use crate::model_file::ModelFile;
 use crate::receipts::records;
 use crate::thread_pool::ThreadPool;
-
-/// Positions that the forward pass takes at once; a longer prompt is cut into such batches.
-const N_BATCH: usize = 512;
 
 /// Options of every command that runs the model.
 #[derive(Args)]
@@ -97,28 +94,8 @@ impl EngineArguments {
 
 /// Options of a runner of `n_slots` texts of up to `n_ctx` positions, with keys and values in f16.
 pub fn runner_options(config: &Config, n_ctx: usize, n_logits: usize, n_slots: usize) -> RunnerOptions {
-    // In an encoder every token sees every other, so that they cannot be cut into batches.
-    let n_batch = match config.is_encoder() {
-        true => N_BATCH.min(n_ctx.saturating_mul(n_slots)).max(n_ctx),
-        false => N_BATCH.min(n_ctx).max(n_slots),
-    };
-    let n_pages = StateOptions::pages_of(n_ctx).saturating_mul(n_slots);
-    let n_checkpoints = if config.is_recurrent() { n_slots * CHECKPOINTS_PER_TEXT } else { 0 };
-    let kv_type = KvType::F16;
-    RunnerOptions {
-        state: StateOptions {
-            n_slots,
-            n_ctx,
-            n_pages,
-            kv_type,
-            finds_prefixes: true,
-            n_checkpoints,
-            own_checkpoints: false,
-        },
-        n_batch,
-        n_logits: n_logits.max(n_slots).min(n_batch),
-        precision: Precision::Quantized,
-    }
+    let options = RunnerOptions::new(config, n_ctx, n_slots);
+    RunnerOptions { n_logits: n_logits.max(n_slots).min(options.n_batch), ..options }
 }
 
 /// An adapter's file, and what it is multiplied by.

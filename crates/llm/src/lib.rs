@@ -25,6 +25,11 @@
 
 extern crate alloc;
 
+/// README.md's Rust, which `cargo test` compiles.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
+
 pub use tensor::{
     arena, blocks, compute, gguf, kv_cache, parallel, quant, race, recurrent_state, roofline, simd, sort,
 };

@@ -19,8 +19,8 @@ use llm::simd::Kernels;
 use micro::repository_file;
 use random::Random;
 
-/// As a program for aarch64 the test runs under an emulator, where each schedule takes many times as long.
-const EMULATED: bool = cfg!(target_arch = "aarch64");
+/// As a program for aarch64 and musl the test runs under an emulator, where each schedule takes many times as long.
+const EMULATED: bool = cfg!(all(target_arch = "aarch64", target_env = "musl"));
 const N_CTX: usize = 150;
 /// Strict: each token's vector as it is.
 const OPTIONS: EmbeddingOptions = EmbeddingOptions { pooling: Pooling::None, normalise: false };

@@ -24,8 +24,8 @@ use llm::simd::Kernels;
 use llm::state::StateOptions;
 use llm::tokenizer::EncodeOptions;
 
-/// As a program for aarch64 the tests run under an emulator, where each batch takes many times as long.
-const EMULATED: bool = cfg!(target_arch = "aarch64");
+/// As a program for aarch64 and musl the tests run under an emulator, where each batch takes many times as long.
+const EMULATED: bool = cfg!(all(target_arch = "aarch64", target_env = "musl"));
 
 const N_CTX: usize = 64;
 const PROMPT: &str = "Once upon a time";

@@ -24,8 +24,8 @@ use micro::{micro, repository_file};
 use random::Random;
 use threads::Threads;
 
-/// As a program for aarch64 the tests run under an emulator, where each schedule takes many times as long.
-const EMULATED: bool = cfg!(target_arch = "aarch64");
+/// As a program for aarch64 and musl the tests run under an emulator, where each schedule takes many times as long.
+const EMULATED: bool = cfg!(all(target_arch = "aarch64", target_env = "musl"));
 
 /// The tokens of an answer, and the logits that each was drawn from.
 type Answer = Vec<(u32, Vec<f32>)>;
@@ -350,7 +350,10 @@ fn random_tokens(random: &mut Random, model: &Model<'_>, n: usize) -> Vec<u32> {
 }
 
 #[test]
-#[cfg_attr(target_arch = "aarch64", ignore = "long under an emulator, and no instruction set changes it")]
+#[cfg_attr(
+    all(target_arch = "aarch64", target_env = "musl"),
+    ignore = "long under an emulator, and no instruction set changes it"
+)]
 fn a_text_that_begins_as_an_earlier_one_costs_little_more_than_its_own_end_with_any_mixer() {
     let mut random = Random(23);
     each_kind(1200, |kind, model| {
@@ -375,7 +378,10 @@ fn a_text_that_begins_as_an_earlier_one_costs_little_more_than_its_own_end_with_
 }
 
 #[test]
-#[cfg_attr(target_arch = "aarch64", ignore = "long under an emulator, and no instruction set changes it")]
+#[cfg_attr(
+    all(target_arch = "aarch64", target_env = "musl"),
+    ignore = "long under an emulator, and no instruction set changes it"
+)]
 fn where_two_texts_part_a_third_goes_on_though_there_are_few_checkpoints() {
     let mut random = Random(25);
     each_kind(1024, |kind, model| {

@@ -42,8 +42,9 @@ pub use kernels::{UnknownKernels, kernels_called};
 pub use logprobs::{LogprobLine, LogprobWish, Logprobs, MAX_LOGPROBS, TokenLogprob};
 pub use prompter::{Encoded, Prompter};
 pub use request::{ChatFormat, ContextLimit, Event, PROMPT_ENCODING, Prompt, Report, Request};
-pub use responder::{CHECKPOINTS_PER_TEXT, MAX_WAITING, Responder};
+pub use responder::{MAX_WAITING, Responder};
 pub use task::{Task, Wanted};
 
 pub use crate::scheduler::SequenceId as RequestId;
+pub use crate::session::CHECKPOINTS_PER_TEXT;
 pub use toolcalls::CallsError;

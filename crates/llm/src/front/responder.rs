@@ -24,10 +24,6 @@ use crate::session::{Runner, SessionError, TextStream};
 /// Requests that may wait for a slot, for who has no reason to let more.
 pub const MAX_WAITING: usize = 64;
 
-/// Checkpoints of recurrent layers for each text that can be computed together, if the memory has room for them: of a text's
-/// end, so that a conversation goes on from there, and of places before.
-pub const CHECKPOINTS_PER_TEXT: usize = 4;
-
 /// A model with its vocabulary and room for some texts, ready to answer.
 ///
 /// Requests are [submitted](Self::submit) and answered together, a batch at each [step](Self::step); each answer is the

@@ -28,7 +28,7 @@ mod text_stream;
 pub use crate::model::{Logits, Span};
 pub use error::{SessionError, SpanError};
 pub use generation::{FinishReason, Generation, Step};
-pub use runner::{Runner, RunnerOptions};
+pub use runner::{CHECKPOINTS_PER_TEXT, Runner, RunnerOptions};
 pub use speculation::Speculation;
 pub(crate) use speculation::{Trust, continuation};
 pub(crate) use text_stream::TextStream;

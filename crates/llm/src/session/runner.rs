@@ -13,7 +13,7 @@ use super::adapters::Adapters;
 use super::error::{SessionError, SpanError};
 use crate::arena::{Arena, OutOfMemory};
 use crate::compute::{Adaptation, Compute, LowRanks};
-use crate::kv_cache::{KvCache, KvShape};
+use crate::kv_cache::{KvCache, KvShape, KvType};
 use crate::model::forward::Forward;
 use crate::model::{ClassifierScratch, Config, Input, Model, Ropes, Scratch, Span};
 use crate::parallel::Workers;
@@ -46,7 +46,36 @@ pub struct Runner<'m> {
     adapters: Adapters,
 }
 
+/// Most tokens of a batch, unless it is told otherwise; a longer prompt takes several.
+const N_BATCH: usize = 512;
+
+/// Checkpoints of recurrent layers for each text that can be computed together, if the memory has room for them: of a text's
+/// end, so that a conversation goes on from there, and of places before.
+pub const CHECKPOINTS_PER_TEXT: usize = 4;
+
 impl RunnerOptions {
+    /// Options to generate `n_slots` texts together, each of up to `n_ctx` positions: batches of up to 512 tokens, an F16 cache,
+    /// and beginnings that texts have in common are computed once.
+    pub fn new(config: &Config, n_ctx: usize, n_slots: usize) -> Self {
+        // An encoder's tokens see each other, so that a text cannot be cut into batches.
+        let n_batch = match config.is_encoder() {
+            true => N_BATCH.min(n_ctx.saturating_mul(n_slots)).max(n_ctx),
+            false => N_BATCH.min(n_ctx).max(n_slots),
+        };
+        let n_checkpoints =
+            if config.is_recurrent() { n_slots.saturating_mul(CHECKPOINTS_PER_TEXT) } else { 0 };
+        let state = StateOptions {
+            n_slots,
+            n_ctx,
+            n_pages: StateOptions::pages_of(n_ctx).saturating_mul(n_slots),
+            kv_type: KvType::F16,
+            finds_prefixes: true,
+            n_checkpoints,
+            own_checkpoints: false,
+        };
+        Self { state, n_batch, n_logits: n_slots.min(n_batch), precision: Precision::Quantized }
+    }
+
     /// Whether they suit a model.
     pub(super) fn check(&self, config: &Config) -> Result<(), SessionError> {
         let StateOptions { n_slots, n_ctx, n_pages, kv_type, .. } = self.state;
