@@ -4,12 +4,11 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use trust::Root;
-use trust::manifest::{self, Manifest};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use trust::minisign::PublicKey;
 use trust::sha256::PORTABLE;
 use trust::verity::{Builder, SUPERBLOCK_BYTES, Superblock, Tree, VerityError};
+use trust::{Manifests, Root};
 
 /// What is read at a time: whole blocks of any size.
 const PIECE_BYTES: usize = 1 << 20;
@@ -103,6 +102,26 @@ impl TreeFile {
         self.tree.root()
     }
 
+    /// Checks that it has digests of as many blocks as it says.
+    ///
+    /// # Errors
+    /// If it has not, cannot be read, or was changed.
+    pub fn check_end(&mut self) -> Result<()> {
+        let mut read = |at: u64, buffer: &mut [u8]| read_at(&mut self.file, at, buffer).is_ok();
+        self.tree.check_end(&mut read).map_err(|error| self.error(error))
+    }
+
+    fn error(&self, error: VerityError) -> anyhow::Error {
+        let path = self.path.display();
+        match error {
+            VerityError::Mismatch(mismatch) => anyhow!("{path}: {mismatch}"),
+            VerityError::Blocks { n_blocks } => {
+                anyhow!("{path}: its root is that of a file of another length than {n_blocks} blocks")
+            }
+            _ => anyhow!("{path}: it ends too early"),
+        }
+    }
+
     /// Checks a file of `bytes` by this tree.
     ///
     /// # Errors
@@ -116,8 +135,7 @@ impl TreeFile {
             "{}: it has {actual} bytes, expected {bytes}",
             path.display()
         );
-        let tree = &mut self.tree;
-        let block_bytes = u64::from(tree.superblock().data_block_bytes);
+        let block_bytes = u64::from(self.tree.superblock().data_block_bytes);
         let (mut piece, mut digests, mut first) = (vec![0; PIECE_BYTES], Vec::new(), 0);
         loop {
             let length = fill(&mut file, &mut piece).with_context(shown)?;
@@ -127,12 +145,8 @@ impl TreeFile {
             let end = first + (length as u64).div_ceil(block_bytes);
             let mut read = |at: u64, buffer: &mut [u8]| read_at(&mut self.file, at, buffer).is_ok();
             digests.clear();
-            match tree.digests(first..end, &mut read, &mut digests) {
-                Ok(()) => {}
-                Err(VerityError::Mismatch(mismatch)) => bail!("{}: {mismatch}", self.path.display()),
-                Err(_) => bail!("{}: it ends too early", self.path.display()),
-            }
-            if let Err(mismatch) = tree.hash().check(first, &piece[..length], &digests) {
+            self.tree.digests(first..end, &mut read, &mut digests).map_err(|error| self.error(error))?;
+            if let Err(mismatch) = self.tree.hash().check(first, &piece[..length], &digests) {
                 bail!("{}: {mismatch}", path.display());
             }
             first = end;
@@ -150,19 +164,20 @@ fn read_at(file: &mut BufReader<File>, at: u64, buffer: &mut [u8]) -> io::Result
     file.read_exact(buffer)
 }
 
-/// A manifest whose signature is beside it.
+/// Manifests whose signatures are beside them.
 ///
 /// # Errors
-/// If one of them cannot be read, or it is not to be believed.
-pub fn signed_manifest(path: &Path, keys: &[PublicKey]) -> Result<(Manifest, trust::minisign::KeyId)> {
-    let mut bytes = Vec::new();
-    for path in [path.to_owned(), beside(path, ".minisig")] {
-        bytes.extend(std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+/// If one cannot be read, or is not to be believed.
+pub fn signed_manifests(paths: &[PathBuf], keys: &[PublicKey]) -> Result<Manifests> {
+    let mut manifests = Manifests::default();
+    for path in paths {
+        let mut bytes = Vec::new();
+        for path in [path.to_owned(), beside(path, ".minisig")] {
+            bytes.extend(std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+        }
+        manifests.add(&bytes, keys).with_context(|| path.display().to_string())?;
     }
-    match manifest::read_signed(&bytes, keys) {
-        Ok(signed) => Ok(signed),
-        Err(fault) => bail!("{}: {fault}", path.display()),
-    }
+    Ok(manifests)
 }
 
 /// A file of minisign's with a public key.

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `notary` | who signs these |
 //! | `receipt` | signed statements of what was computed |
+//! | `manifests` | what several signed manifests say together |
 //! | `manifest` | which files are to be trusted, in a text that is signed |
 //! | `minisign` | signed files and public keys in minisign's format |
 //! | `verity` | dm-verity's tree of digests over a file, whose root stands for the file |
@@ -26,6 +27,7 @@ pub mod fixed;
 pub mod hex;
 pub mod logits;
 pub mod manifest;
+mod manifests;
 pub mod minisign;
 pub mod notary;
 pub mod receipt;
@@ -35,4 +37,5 @@ pub mod sha256;
 pub mod signature;
 pub mod verity;
 
+pub use manifests::Manifests;
 pub use root::Root;

@@ -5,7 +5,7 @@
 //!
 //! | line | meaning |
 //! |---|---|
-//! | `model NAME VERSION BYTES ROOT [SALT [DATA-BLOCK HASH-BLOCK]]` | the file `NAME` in this version, from 1, has this length and root; its tree was made with this salt, `-` if none, and blocks of these sizes, 4096 unless told |
+//! | `model NAME VERSION BYTES ROOT [SALT [DATA-BLOCK HASH-BLOCK]]` | the file `NAME` (lower-case letters, digits, `.`, `_`, `-`) in this version, from 1, has this length and root; its tree was made with this salt, `-` if none, and blocks of these sizes, 4096 unless told |
 //! | `minimum-version NAME VERSION` | no lower version of `NAME` is trusted |
 //! | `revoked-root ROOT` | no file with this root is trusted |
 //! | `revoked-key ID` | nothing signed with this key is trusted, not even this text |
@@ -13,7 +13,7 @@
 use crate::{
     Root,
     hex::{self, Hex},
-    minisign::{self, KeyId, PublicKey, SignatureError},
+    minisign::{KeyId, SignatureError},
     verity::Superblock,
 };
 use alloc::{string::String, vec, vec::Vec};
@@ -21,6 +21,12 @@ use core::fmt;
 
 /// What the text begins with.
 pub const FIRST_LINE: &str = "ferrite-models 1";
+
+/// Whether a model can be called so: what the kernel makes paths of as it is, so that no two names are one path.
+pub fn is_name(name: &str) -> bool {
+    let is_safe = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+    !name.is_empty() && name.bytes().all(is_safe) && name.trim_matches(['.', '-']) == name
+}
 
 /// More lines than these are not read.
 const MAX_LINES: usize = 4096;
@@ -78,7 +84,7 @@ pub enum ManifestFault {
     NotSigned,
     /// Its signature is not in order.
     Signature(SignatureError),
-    /// It revokes the key that it is signed with.
+    /// The key that it is signed with is revoked.
     Revoked(KeyId),
     /// What it says is not understood.
     Text(ManifestError),
@@ -91,32 +97,13 @@ impl fmt::Display for ManifestFault {
             Self::Unread => f.write_str("the manifest cannot be read"),
             Self::NotSigned => f.write_str("the manifest has no signature behind it"),
             Self::Signature(error) => write!(f, "the manifest is not trusted: {error}"),
-            Self::Revoked(key) => write!(f, "the manifest revokes the key {key} that it is signed with"),
+            Self::Revoked(key) => write!(f, "the key {key} that the manifest is signed with is revoked"),
             Self::Text(error) => error.fmt(f),
         }
     }
 }
 
-/// What a manifest says, and who has signed it.
-pub type Signed = Result<(Manifest, KeyId), ManifestFault>;
-
-/// Reads a manifest that has its signature behind it, and perhaps zeros behind that, if one of these keys has signed it.
-///
-/// # Errors
-/// Why it is not believed.
-#[inline(never)]
-pub fn read_signed(bytes: &[u8], keys: &[PublicKey]) -> Signed {
-    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-    let text = str::from_utf8(&bytes[..end]).unwrap_or_default();
-    let start = text.find("untrusted comment:").ok_or(ManifestFault::NotSigned)?;
-    let (text, signature) = text.split_at(start);
-    let signed = minisign::verify(keys, text.as_bytes(), signature).map_err(ManifestFault::Signature)?;
-    let manifest = Manifest::parse(text).map_err(ManifestFault::Text)?;
-    match manifest.revokes_key(signed.key) {
-        true => Err(ManifestFault::Revoked(signed.key)),
-        false => Ok((manifest, signed.key)),
-    }
-}
+impl core::error::Error for ManifestFault {}
 
 /// Why a file is not to be trusted although it is in a signed manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +168,11 @@ impl Manifest {
         if rest.next().is_some() {
             return Err("at most 8 words");
         }
+        if matches!(words[0], "model" | "minimum-version") && !is_name(words[1]) {
+            return Err(
+                "a name of lower-case letters, digits, '.', '_' and '-', '.' and '-' not at its ends",
+            );
+        }
         match words {
             ["model", name, version, bytes, root, salt, data_block, hash_block] => {
                 let mut superblock = Superblock::new(0);
@@ -226,40 +218,9 @@ impl Manifest {
         self.revoked_roots.contains(&root)
     }
 
-    /// What the manifest says of a file with this root, whose tree was made like this. The same file may be there in several versions,
-    /// or under several names: of those that are to be trusted it is the first of the highest version.
-    ///
-    /// # Errors
-    /// Why none of them is to be trusted; `None` if there is none.
-    pub fn find(&self, root: Root, superblock: &Superblock) -> Result<&Entry, Option<Refusal>> {
-        let mut found: Result<&Entry, _> = Err(None);
-        for entry in self.entries.iter().filter(|entry| entry.root == root) {
-            if !entry.superblock.is_same(superblock) {
-                continue;
-            }
-            match (self.check(entry), &found) {
-                (Ok(()), Ok(best)) if best.version >= entry.version => {}
-                (Ok(()), _) => found = Ok(entry),
-                (Err(refusal), Err(_)) => found = Err(Some(refusal)),
-                (Err(_), Ok(_)) => {}
-            }
-        }
-        found
-    }
-
-    /// Whether a file of this manifest is to be trusted.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn check(&self, entry: &Entry) -> Result<(), Refusal> {
-        if self.revokes_root(entry.root) {
-            return Err(Refusal::Revoked(entry.root));
-        }
-        let of_name = self.minimums.iter().filter(|(name, _)| *name == entry.name);
-        match of_name.map(|&(_, minimum)| minimum).max() {
-            Some(minimum) if entry.version < minimum => Err(Refusal::Old { version: entry.version, minimum }),
-            _ => Ok(()),
-        }
+    /// The lowest version of this name that is trusted, if the manifest says so.
+    pub fn minimum_version(&self, name: &str) -> Option<u64> {
+        self.minimums.iter().filter(|(of, _)| of == name).map(|&(_, minimum)| minimum).max()
     }
 }
 
@@ -319,38 +280,17 @@ mod tests {
     }
 
     #[test]
-    fn versions_below_the_minimum_and_revoked_roots_are_refused() {
-        let revoked = ROOT.replace("00", "01");
+    fn minimums_and_revocations_are_read() {
         let manifest = parse(&std::format!(
-            "model a 2 1 {ROOT}\nmodel a 3 1 {ROOT}\nmodel b 1 1 {revoked}\nmodel c 1 1 {ROOT}\n\
-             minimum-version a 3\nminimum-version a 1\nrevoked-root {revoked}\nrevoked-key 0123456789ABCDEF"
+            "minimum-version a 3\nminimum-version a 1\nrevoked-root {ROOT}\nrevoked-key 0123456789ABCDEF"
         ));
         let manifest = manifest.ok().unwrap();
-        let checks: Vec<_> = manifest.entries.iter().map(|entry| manifest.check(entry)).collect();
-        let old = Err(Refusal::Old { version: 2, minimum: 3 });
-        assert_eq!(checks, [old, Ok(()), Err(Refusal::Revoked(Root::parse(&revoked).unwrap())), Ok(())]);
+        assert_eq!(["a", "b"].map(|name| manifest.minimum_version(name)), [Some(3), None]);
+        let root = Root::parse(ROOT).unwrap();
+        assert!(manifest.revokes_root(root) && !manifest.revokes_root(Root([0; 32])));
         let key = KeyId([0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01]);
         assert!(manifest.revokes_key(key) && !manifest.revokes_key(KeyId([0; 8])));
         assert_eq!(key.to_string(), "123456789ABCDEF");
-    }
-
-    #[test]
-    fn a_file_that_is_there_twice_is_what_is_trusted_and_newest() {
-        let manifest = |minimum| {
-            let lines = std::format!(
-                "model a 1 9 {ROOT}\nmodel b 3 9 {ROOT}\nmodel a 2 9 {ROOT}\nmodel c 9 9 {ROOT} 00\nminimum-version {minimum}"
-            );
-            parse(&lines).ok().unwrap()
-        };
-        let root = Root::parse(ROOT).unwrap();
-        let find = |minimum| {
-            let found = manifest(minimum).find(root, &Superblock::new(9)).cloned();
-            found.map(|entry| (entry.name, entry.version)).map_err(|refusal| refusal.is_some())
-        };
-        assert_eq!(find("a 2"), Ok(("b".into(), 3)));
-        assert_eq!(find("b 4"), Ok(("a".into(), 2)));
-        assert_eq!(find("a 3\nminimum-version b 4"), Err(true));
-        assert!(manifest("a 2").find(root, &Superblock::new(5000)).is_err_and(|refusal| refusal.is_none()));
     }
 
     #[test]
@@ -367,6 +307,10 @@ mod tests {
             &std::format!("model a 0 1 {ROOT}"),
             &std::format!("model a -1 1 {ROOT}"),
             &std::format!("model a 1 18446744073709551615 {ROOT}"),
+            &std::format!("model A 1 1 {ROOT}"),
+            &std::format!("model a/b 1 1 {ROOT}"),
+            &std::format!("model a- 1 1 {ROOT}"),
+            "minimum-version A 1",
             "minimum-version a",
             "minimum-version a 1 2",
             "revoked-root",

@@ -2,7 +2,8 @@
 //!
 //! Every disk is a file, `/models/<name>.gguf`. The name is the one that it was signed under, a partition's label, or else the model's own, `general.name`, in
 //! lower-case letters, digits and `. _ -`, or the disk's serial where there is none to be read; a name that
-//! is taken gets `-2`, `-3`. Finding the names reads no more of a disk than the GGUF header. A model may be on several
+//! is taken gets `-2`, `-3`. Names that files were signed under are given first, so that nothing else is called so, and a file is
+//! asked for by its whole name. Finding the names reads no more of a disk than the GGUF header. A model may be on several
 //! disks, each with a part of it.
 
 mod parts;
@@ -24,7 +25,7 @@ use trust::{
 use super::{BackendError, Progress, error::Sha256Digest};
 use crate::{
     memory::pool::{GRANULE_BYTES, Pool, Region},
-    storage::{Change, Disk, Disks, MIN_PIECES_BYTES, PATIENCE_US, ReadError, Standing, is_proof},
+    storage::{Change, Disk, Disks, MIN_PIECES_BYTES, PATIENCE_US, ReadError, Seal, Standing, is_proof},
 };
 
 /// The folder that all models are in.
@@ -216,7 +217,8 @@ impl Catalog {
     }
 
     /// Reads all headers again. A disk keeps its path as long as its model has the same name, or it does not answer, or
-    /// there is no memory to read its header into; what was known of it then stays known.
+    /// there is no memory to read its header into; what was known of it then stays known. What nobody vouches for gives its path
+    /// to what was signed under that name.
     pub fn scan(&mut self) {
         self.read_headers(Patience::WithNews);
     }
@@ -232,7 +234,6 @@ impl Catalog {
             };
             Some(old.swap_remove(old.iter().position(same)?))
         };
-        // Paths that stay are given out first.
         let mut named = Vec::new();
         for (disk, header) in self.disks.iter().zip(headers) {
             let name = header.as_ref().ok().and_then(|header| header.name.as_deref());
@@ -256,13 +257,33 @@ impl Catalog {
             };
             named.push((disk, header, stem, path));
         }
-        let mut paths: Vec<String> = named.iter().filter_map(|(_, _, _, path)| path.clone()).collect();
+        // Of what somebody vouches for, then of the rest, paths that stay are given out first, then those of the newest versions, of
+        // which the owner's, who tells at boot, is one.
+        let mut order: Vec<usize> = (0..named.len()).collect();
+        sort::short_by_key(&mut order, |&place| {
+            let (disk, _, _, path) = &named[place];
+            let version = |seal: &Seal| seal.key.map_or(u64::MAX, |_| seal.version);
+            let seal = disk.seal();
+            (seal.is_none(), path.is_none(), u64::MAX - seal.map_or(0, version))
+        });
+        let mut paths: Vec<String> = Vec::new();
+        let is_unsealed_at = |path: &str| {
+            named.iter().any(|(disk, _, _, kept)| disk.seal().is_none() && kept.as_deref() == Some(path))
+        };
+        for &place in &order {
+            let (disk, _, stem, path) = &named[place];
+            let own = path_of(stem, 1);
+            let gets_own = disk.seal().is_some() && is_unsealed_at(&own) && !paths.contains(&own);
+            let path = if gets_own { Some(own) } else { path.clone() };
+            let path = path.filter(|path| !paths.contains(path));
+            let path = path.unwrap_or_else(|| unused_path(stem, &paths));
+            paths.push(path);
+        }
+        for (place, path) in order.into_iter().zip(paths) {
+            named[place].3 = Some(path);
+        }
         let files = named.into_iter().map(|(disk, header, stem, path)| {
-            let path = path.unwrap_or_else(|| {
-                let path = unused_path(&stem, &paths);
-                paths.push(path.clone());
-                path
-            });
+            let path = path.unwrap_or_default();
             let (serial, length_bytes) = (disk.serial().to_owned(), disk.length_bytes());
             let (disk, disk_identity) = (disk.index(), disk.identity());
             let (parts, root) = (Vec::new(), None);
@@ -346,6 +367,14 @@ impl Catalog {
         // It may be on a disk that has not said so yet.
         self.ask_silent_disks(Patience::WithAll);
         self.files.iter().position(is_it).ok_or_else(|| self.unknown(path))
+    }
+
+    /// The place in [`files`](Self::files) of the file that was read from the disk, or the disks, of this
+    /// [identity](ModelFile::disk_identity), whatever it is called now. `None` if something else is there, or nothing.
+    pub fn of_identity(&mut self, disk_identity: u64) -> Option<usize> {
+        // A later part of a model has no header of its own.
+        let is_it = |file: &ModelFile| file.disk_identity == disk_identity && file.header.is_ok();
+        self.files().iter().position(is_it)
     }
 
     /// What is wrong with a path that no disk has.
@@ -558,13 +587,18 @@ fn root_of(parts: &[usize], disks: &Disks, sha256: Compress) -> Option<Root> {
     roots.map(|roots| Root::of_parts(sha256, &roots))
 }
 
-/// The path of a model with this name that none of `paths` is.
-fn unused_path(stem: &str, paths: &[String]) -> String {
-    let path = |n: usize| match n {
+/// The path of the `n`th model with this name.
+fn path_of(stem: &str, n: usize) -> String {
+    match n {
         1 => format!("{FOLDER}{stem}{EXTENSION}"),
         _ => format!("{FOLDER}{stem}-{n}{EXTENSION}"),
-    };
-    (1..).map(path).find(|path| !paths.contains(path)).expect("there are more numbers than disks")
+    }
+}
+
+/// The path of a model with this name that none of `paths` is.
+fn unused_path(stem: &str, paths: &[String]) -> String {
+    let mut all = (1..).map(|n| path_of(stem, n));
+    all.find(|path| !paths.contains(path)).expect("there are more numbers than disks")
 }
 
 fn reserve(pool: &'static Pool, size_bytes: u64) -> Result<Region, BackendError> {

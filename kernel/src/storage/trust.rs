@@ -1,17 +1,17 @@
 //! [`Trust`]: who is believed that a file is the one it should be, and [`Standing`]: what that comes to for a disk.
 //!
 //! The tree of digests (crate `trust`, `verity`) of the file on a disk is on the disk behind it, or the partition behind it, and the
-//! signed manifest on any. They are told by how they begin. Whatever is taken for a file's tree wrongly does not pass when the file
+//! signed manifests on any. They are told by how they begin. Whatever is taken for a file's tree wrongly does not pass when the file
 //! is read.
 
 use super::{Disk, Disks, ReadError, Seal, Verified};
 use ::llm::parallel::Workers;
 use ::trust::{
-    Root,
-    manifest::{self, FIRST_LINE, ManifestFault, Refusal, Signed},
+    Manifests, Root,
+    manifest::{FIRST_LINE, ManifestFault, Refusal},
     minisign::PublicKey,
     sha256::Compress,
-    verity::{Mismatch, SUPERBLOCK_BYTES, Superblock, Tree},
+    verity::{Mismatch, SUPERBLOCK_BYTES, Superblock, Tree, VerityError},
 };
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::fmt;
@@ -60,10 +60,10 @@ pub enum Distrust {
     Unknown {
         /// The root of its tree.
         root: Root,
-        /// What is wrong with the manifest, if anything.
+        /// What is wrong with a manifest, if anything.
         manifest: Option<ManifestFault>,
     },
-    /// It is one of the manifest's, but not to be trusted any more.
+    /// It is in a manifest, but not to be trusted any more.
     Refused(Refusal),
     /// There is no tree on the disk behind it.
     NoTree,
@@ -76,10 +76,26 @@ pub enum Distrust {
     },
     /// It could not be read when disks were looked at, or has not been looked at.
     Unread,
+    /// Its tree, of which the root alone was told, has another number of blocks than it says.
+    Blocks {
+        /// What it says.
+        n_blocks: u64,
+    },
     /// Its tree cannot be read.
     TreeUnread,
     /// The heap has no room to check it.
     NoMemory,
+}
+
+impl From<VerityError> for Distrust {
+    fn from(error: VerityError) -> Self {
+        match error {
+            VerityError::Mismatch(mismatch) => Self::Changed(mismatch),
+            VerityError::Blocks { n_blocks } => Self::Blocks { n_blocks },
+            VerityError::OutOfMemory => Self::NoMemory,
+            VerityError::Read | VerityError::OutOfRange { .. } => Self::TreeUnread,
+        }
+    }
 }
 
 impl fmt::Display for Distrust {
@@ -95,6 +111,9 @@ impl fmt::Display for Distrust {
             Self::NoTree => f.write_str("on the disk behind it is no verity tree"),
             Self::Short { bytes, expected } => write!(f, "it has {bytes} bytes; expected {expected}"),
             Self::Unread => f.write_str("it could not be read when disks were looked at"),
+            Self::Blocks { n_blocks } => {
+                write!(f, "its root is that of a file of another length than {n_blocks} blocks")
+            }
             Self::TreeUnread => f.write_str("its verity tree cannot be read"),
             Self::NoMemory => f.write_str("the heap has no room for digests"),
         }
@@ -137,17 +156,20 @@ impl Disks {
             disk.set_patience(PATIENCE_US);
             disk.standing = Standing::Unchecked;
         }
-        let (trees, signed) = self.find_proofs(&trust);
-        if let Err(fault) = &signed
+        let (trees, manifests) = self.find_proofs(&trust);
+        if let Some(fault) = manifests.fault()
             && trust.settings.roots.is_empty()
         {
             warn!("{fault}");
         }
-        for (place, disk) in self.list.iter_mut().enumerate() {
+        for place in 0..self.list.len() {
+            let Some((disk, behind)) = self.list[place..].split_first_mut() else { break };
             disk.set_patience(super::PATIENCE_US);
             if let Standing::Unchecked = disk.standing {
-                let standing = match trees.get(place + 1) {
-                    Some(Some(tree)) => verified(disk, tree, &trust, &signed),
+                let standing = match (trees.get(place + 1), behind.first_mut()) {
+                    (Some(Some(tree)), Some(tree_disk)) => {
+                        verified(disk, tree_disk, tree, &trust, &manifests)
+                    }
                     _ => Err(Distrust::NoTree),
                 };
                 disk.standing = match standing {
@@ -164,11 +186,11 @@ impl Disks {
         }
     }
 
-    /// The tree that each disk holds, if it holds one, and the manifest. Nobody vouches for these trees yet, and there may be many:
+    /// The tree that each disk holds, if it holds one, and the manifests. Nobody vouches for these trees yet, and there may be many:
     /// of each only the root is kept.
     #[inline(never)]
-    fn find_proofs(&mut self, trust: &Trust) -> (Vec<Option<Found>>, Signed) {
-        let (mut trees, mut signed) = (Vec::new(), Err(ManifestFault::Missing));
+    fn find_proofs(&mut self, trust: &Trust) -> (Vec<Option<Found>>, Manifests) {
+        let (mut trees, mut manifests) = (Vec::new(), Manifests::default());
         let mut block = Vec::new();
         for disk in &mut self.list {
             let mut start = [0; SUPERBLOCK_BYTES];
@@ -179,8 +201,10 @@ impl Disks {
             } else if !is_proof(&start) {
             } else if start[0] == FIRST_LINE.as_bytes()[0] {
                 disk.standing = Standing::Proof;
-                if signed.is_err() {
-                    signed = read_manifest(disk, &trust.settings.keys);
+                match read_manifest(disk) {
+                    // What is wrong with it is noted there.
+                    Some(bytes) => drop(manifests.add(&bytes, &trust.settings.keys)),
+                    None => manifests.note(ManifestFault::Unread),
                 }
             } else {
                 disk.standing = Standing::Proof;
@@ -196,7 +220,7 @@ impl Disks {
             }
             trees.push(tree);
         }
-        (trees, signed)
+        (trees, manifests)
     }
 }
 
@@ -214,18 +238,19 @@ pub fn is_proof(start: &[u8]) -> bool {
     start.starts_with(FIRST_LINE.as_bytes()) || start.starts_with(b"verity\0\0")
 }
 
-/// What a disk is checked by whose tree this is.
+/// What a disk is checked by whose tree, on `tree_disk`, this is.
 #[inline(never)]
 fn verified(
     disk: &Disk,
+    tree_disk: &mut Disk,
     Found { superblock, root, identity }: &Found,
     trust: &Trust,
-    signed: &Signed,
+    manifests: &Manifests,
 ) -> Result<Box<Verified>, Distrust> {
     let root = *root;
     let told = trust.settings.roots.iter().find(|(_, told)| *told == root);
     let (seal, expected) = if let Some((name, _)) = told {
-        if signed.as_ref().is_ok_and(|(manifest, _)| manifest.revokes_root(root)) {
+        if manifests.revokes_root(root) {
             return Err(Distrust::Refused(Refusal::Revoked(root)));
         }
         // A root says nothing of the length within the last block; the host may.
@@ -235,27 +260,27 @@ fn verified(
         (Seal { name: name.clone(), root, version: 0, key: None }, bytes)
     } else {
         let unknown = |manifest| Distrust::Unknown { root, manifest };
-        let (manifest, key) = signed.as_ref().map_err(|fault| unknown(Some(*fault)))?;
-        let entry = manifest.find(root, superblock);
-        let entry = entry.map_err(|refusal| refusal.map_or(unknown(None), Distrust::Refused))?;
-        let seal = Seal { name: entry.name.clone(), root, version: entry.version, key: Some(*key) };
-        (seal, entry.bytes)
+        let found = manifests.find(root, superblock);
+        let (entry, key) =
+            found.map_err(|refusal| refusal.map_or(unknown(manifests.fault()), Distrust::Refused))?;
+        (Seal { name: entry.name.clone(), root, version: entry.version, key: Some(key) }, entry.bytes)
     };
     let bytes = disk.capacity_bytes();
     if bytes < expected {
         return Err(Distrust::Short { bytes, expected });
     }
-    let tree = Tree::new(superblock.clone(), root, trust.compress).ok();
-    let verified = tree.and_then(|tree| Verified::new(seal, tree, *identity, expected));
-    verified.map(Box::new).ok_or(Distrust::NoMemory)
+    let mut tree = Tree::new(superblock.clone(), root, trust.compress)?;
+    if told.is_some() {
+        tree.check_end(&mut |at, buffer| tree_disk.read_raw_at(at, buffer).is_ok())?;
+    }
+    Verified::new(seal, tree, *identity, expected).map(Box::new).ok_or(Distrust::NoMemory)
 }
 
-/// The manifest on a disk, and who has signed it.
-fn read_manifest(disk: &mut Disk, keys: &[PublicKey]) -> Signed {
+/// The manifest on a disk, and what is behind it.
+fn read_manifest(disk: &mut Disk) -> Option<Vec<u8>> {
     let length = disk.capacity_bytes().min(MAX_MANIFEST_BYTES) as usize;
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(length).map_err(|_| ManifestFault::Unread)?;
+    bytes.try_reserve_exact(length).ok()?;
     bytes.resize(length, 0);
-    disk.read_raw_at(0, &mut bytes).map_err(|_| ManifestFault::Unread)?;
-    manifest::read_signed(&bytes, keys)
+    disk.read_raw_at(0, &mut bytes).is_ok().then_some(bytes)
 }

@@ -65,8 +65,14 @@ impl Image {
     }
 
     fn disks(&self, settings: TrustSettings) -> Disks {
-        let bytes = [&self.file, &self.tree, self.manifest.as_bytes()].map(<[u8]>::to_vec);
-        let disks = ["model", "tree", "manifest"].iter().zip(bytes).enumerate();
+        self.disks_with(&[&self.manifest], settings)
+    }
+
+    /// As [`disks`](Self::disks), with these manifests.
+    fn disks_with(&self, manifests: &[&str], settings: TrustSettings) -> Disks {
+        let manifests = manifests.iter().map(|manifest| ("manifest", manifest.as_bytes()));
+        let disks = [("model", &self.file[..]), ("tree", &self.tree)].into_iter().chain(manifests);
+        let disks = disks.map(|(serial, bytes)| (serial, bytes.to_vec())).enumerate();
         let disks = disks.map(|(index, (serial, mut bytes))| {
             // Disks are whole sectors.
             bytes.resize(bytes.len().next_multiple_of(512), 0);
@@ -331,4 +337,56 @@ fn a_disk_that_could_not_be_looked_at_is_told_when_it_is_used() {
         let Standing::Distrusted(distrust) = disks[0].standing() else { panic!() };
         assert_eq!(**distrust, Distrust::Unread);
     }
+}
+
+/// A manifest of these lines, signed with the key of this number.
+fn manifest(number: u8, lines: &str) -> String {
+    let text = format!("ferrite-models 1\n{lines}\n");
+    text.clone() + &key(number).sign(text.as_bytes(), "")
+}
+
+#[test]
+fn all_manifests_count_wherever_they_are() {
+    let image = Image::new("");
+    let root = image.root;
+    let (model, other) = (manifest(1, &entry(root, 2).to_string()), manifest(2, "# nothing"));
+    let foreign = manifest(3, &format!("revoked-root {root}"));
+    let old = manifest(2, "minimum-version model 3");
+    let keys = [1, 2].map(|number| key(number).public_key()).to_vec();
+    for reversed in [false, true] {
+        let disks = |manifests: &[&String]| {
+            let mut manifests: Vec<&str> = manifests.iter().map(|text| &***text).collect();
+            if reversed {
+                manifests.reverse();
+            }
+            image.disks_with(&manifests, TrustSettings { keys: keys.clone(), ..settings(Mode::Require) })
+        };
+        // One that names the file is enough; one that nobody believes does no harm.
+        for manifests in [&[&model, &other][..], &[&model, &foreign], &[&foreign, &other, &model]] {
+            let mut disks = disks(manifests);
+            assert_eq!(disks[0].seal().map(|seal| seal.version), Some(2));
+            assert!(read(&mut disks).unwrap() == image.file);
+        }
+        let mut disks = disks(&[&model, &old]);
+        let result = read(&mut disks);
+        assert_eq!(distrust(&disks, result), Distrust::Refused(Refusal::Old { version: 2, minimum: 3 }));
+    }
+}
+
+/// Whoever attaches the disks makes the superblock, too.
+#[test]
+fn a_root_of_the_boot_arguments_is_that_of_a_file_of_one_length() {
+    let mut image = Image::new("");
+    let told =
+        TrustSettings { mode: Mode::Require, roots: vec![("model".into(), image.root)], keys: Vec::new() };
+    for n_blocks in [2_u64, 10, 12, 40] {
+        image.tree[72..80].copy_from_slice(&n_blocks.to_le_bytes());
+        image.file.resize(n_blocks as usize * 4096, 0);
+        let mut disks = image.disks(told.clone());
+        let result = read(&mut disks);
+        assert_eq!(distrust(&disks, result), Distrust::Blocks { n_blocks });
+    }
+    image.tree[72..80].copy_from_slice(&11_u64.to_le_bytes());
+    image.file = file();
+    assert!(read(&mut image.disks(told)).is_ok());
 }

@@ -5,7 +5,7 @@ use ::llm::parallel::for_each;
 use ::trust::{
     Root,
     minisign::KeyId,
-    verity::{Mismatch, Tree, VerityError},
+    verity::{Mismatch, Tree},
 };
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{
@@ -168,11 +168,7 @@ impl Disks {
         let tree_disk = self.list.iter_mut().find(|disk| disk.identity() == verified.tree_disk);
         let tree_disk = tree_disk.ok_or(Distrust::TreeUnread)?;
         let mut read = |at: u64, buffer: &mut [u8]| tree_disk.read_raw_at(at, buffer).is_ok();
-        verified.tree.digests(blocks, &mut read, &mut verified.digests).map_err(|error| match error {
-            VerityError::Mismatch(mismatch) => Distrust::Changed(mismatch),
-            VerityError::OutOfMemory => Distrust::NoMemory,
-            _ => Distrust::TreeUnread,
-        })
+        Ok(verified.tree.digests(blocks, &mut read, &mut verified.digests)?)
     }
 
     /// Fills `buffer` from `offset_bytes` of the file on the disk at this place in the list, checked.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use trust::Root;
-use trust::manifest::{Entry, FIRST_LINE, Manifest};
+use trust::manifest::{Entry, FIRST_LINE, Manifest, is_name};
 use trust::minisign::{KeyId, SecretKey};
 
 use crate::receipts::now_unix_s;
@@ -68,12 +68,6 @@ fn revocation(text: &str) -> Result<String, String> {
                 .into(),
         ),
     }
-}
-
-/// Whether the kernel can call a model so.
-fn is_name(name: &str) -> bool {
-    let is_safe = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-');
-    !name.is_empty() && name.chars().all(is_safe) && name.trim_matches(['.', '-']) == name
 }
 
 /// The file that is meant, and its name.

@@ -8,7 +8,7 @@ use clap::Args;
 use trust::Root;
 
 use crate::receipts::record;
-use crate::trees::{TreeFile, public_key, signed_manifest};
+use crate::trees::{TreeFile, public_key, signed_manifests};
 
 /// Compare the SHA-256 of a model file with the checksum that came with it: FILE.sha256 beside it, in the format of
 /// sha256sum. With a public key or a root, check it block by block by its tree of digests instead, FILE.verity, as the kernel does.
@@ -25,7 +25,7 @@ pub struct Arguments {
     public_key: Vec<PathBuf>,
 
     #[arg(long, default_value = "models.manifest", hide_default_value = true)]
-    manifest: PathBuf,
+    manifest: Vec<PathBuf>,
 
     #[arg(long, value_parser = root, conflicts_with = "public_key")]
     root: Option<Root>,
@@ -43,16 +43,18 @@ fn verify_by_tree(path: &Path, arguments: &Arguments) -> Result<()> {
     let vouched = match arguments.root {
         Some(expected) => {
             ensure!(root == expected, "{shown}: its root is {root}, expected {expected}");
+            tree.check_end()?;
             tree.check(path, path.metadata()?.len())?;
             String::from("as told")
         }
         None => {
             let keys = arguments.public_key.iter().map(public_key).collect::<Result<Vec<_>>>()?;
-            let (manifest, key) = signed_manifest(&arguments.manifest, &keys)?;
-            let entry = match manifest.find(root, tree.superblock()) {
-                Ok(entry) => entry,
-                Err(Some(refusal)) => bail!("{shown}: {refusal}"),
-                Err(None) => bail!("{shown}: nobody vouches for its root {root}"),
+            let manifests = signed_manifests(&arguments.manifest, &keys)?;
+            let (entry, key) = match (manifests.find(root, tree.superblock()), manifests.fault()) {
+                (Ok(found), _) => found,
+                (Err(Some(refusal)), _) => bail!("{shown}: {refusal}"),
+                (Err(None), Some(fault)) => bail!("{shown}: nobody vouches for its root {root}; {fault}"),
+                (Err(None), None) => bail!("{shown}: nobody vouches for its root {root}"),
             };
             tree.check(path, entry.bytes)?;
             format!("{}, version {}, signed with key {key}", entry.name, entry.version)

@@ -25,7 +25,18 @@ fn what_is_signed_is_verified_and_what_is_changed_is_not() {
     fail_saying(&[&of_key[..], &[OTHER]].concat(), &[&manifest, "is not trusted"]);
     fail_saying(&["verify", &model, "--root", &"00".repeat(32)], &[&root, "expected 000"]);
 
+    // The beginning of the file, and a tree that says that this is all.
     let bytes = std::fs::read(&model).unwrap();
+    let tree = format!("{model}.verity");
+    let whole = std::fs::read(&tree).unwrap();
+    let mut shorter = whole.clone();
+    let n_blocks = shorter[72] - 1;
+    shorter[72] = n_blocks;
+    std::fs::write(&tree, &shorter).unwrap();
+    std::fs::write(&model, &bytes[..usize::from(n_blocks) * 4096]).unwrap();
+    fail_saying(&["verify", &model, "--root", &root], &["a file of another length than"]);
+    std::fs::write(&tree, &whole).unwrap();
+
     let mut changed = bytes.clone();
     changed[9000] ^= 1;
     std::fs::write(&model, &changed).unwrap();
@@ -33,7 +44,6 @@ fn what_is_signed_is_verified_and_what_is_changed_is_not() {
     std::fs::write(&model, &bytes[1..]).unwrap();
     fail_saying(&verify, &[&format!("expected {}", bytes.len())]);
     std::fs::write(&model, &bytes).unwrap();
-    let tree = format!("{model}.verity");
     let mut changed = std::fs::read(&tree).unwrap();
     changed[4200] ^= 1;
     std::fs::write(&tree, &changed).unwrap();
@@ -47,6 +57,13 @@ fn what_is_signed_is_verified_and_what_is_changed_is_not() {
     succeed(&verify);
     sign(&["--revoke", &root]);
     fail_saying(&verify, &["is revoked"]);
+    // Any of several manifests names a file, and any of them forbids one.
+    let other = scratch_file("other.manifest");
+    let _ = std::fs::remove_file(&other);
+    succeed(&["sign", "--secret-key", KEY, "--manifest", &other, "--version", "3", &model]);
+    let of_other = ["verify", &model, "--manifest", &other, "--public-key", PUBLIC];
+    succeed(&of_other);
+    fail_saying(&[&of_other[..], &["--manifest", &manifest]].concat(), &["is revoked"]);
     let text = std::fs::read_to_string(&manifest).unwrap();
     assert_eq!(text.lines().count(), 4, "{text}");
     fail_saying(&["sign", "--secret-key", PUBLIC, "--manifest", &manifest, &model], &[PUBLIC]);

@@ -203,3 +203,41 @@ fn no_block_is_passed_over_for_want_of_a_digest() {
     let hash = BlockHash::new(&Superblock::new(8192), PORTABLE);
     let _ = hash.check(0, &[0; 4097], &[hash.data(&[0; 4096])]);
 }
+
+/// Whoever makes the superblock cannot make another file of the same root, neither a shorter one nor a longer one.
+#[test]
+fn the_root_says_how_many_blocks_there_are() {
+    for n_blocks in [2, 15, 16, 17, 31, 32, 33, 255, 256, 257, 300, 5000] {
+        let superblock = Superblock {
+            data_block_bytes: 512,
+            hash_block_bytes: 512,
+            n_data_blocks: n_blocks,
+            ..Superblock::new(0)
+        };
+        let (tree, root) = build(&superblock, &data(n_blocks as usize * 512 - 7), 4096);
+        let shape = Shape::new(&superblock);
+        for claimed in (1..n_blocks + 20).chain([n_blocks * 15, n_blocks * 16]) {
+            let claim = Superblock { n_data_blocks: claimed, ..superblock.clone() };
+            let levels = Shape::new(&claim).levels;
+            let mut read = |at: u64, buffer: &mut [u8]| {
+                // The blocks of each level from the top are where the claim has them, as far as there are any.
+                let from_top =
+                    levels.len() - 1 - levels.iter().position(|level| level.start_bytes <= at).unwrap();
+                let number = (at - levels[levels.len() - 1 - from_top].start_bytes) / 512;
+                let Some(level) = shape.levels.len().checked_sub(1 + from_top) else { return false };
+                let at = (shape.levels[level].start_bytes + number * 512) as usize;
+                let Some(bytes) = tree.get(at..at + 512) else { return false };
+                buffer.copy_from_slice(bytes);
+                true
+            };
+            let checked = Tree::new(claim.clone(), root, PORTABLE).unwrap().check_end(&mut read);
+            // The blocks of the tree's own levels are blocks of a file with this root: one of digests.
+            let is_level = shape.levels.iter().any(|level| level.n_blocks == claimed);
+            assert_eq!(
+                checked.is_ok(),
+                claimed == n_blocks || is_level,
+                "{claimed} of {n_blocks}: {checked:?}"
+            );
+        }
+    }
+}

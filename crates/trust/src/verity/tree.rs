@@ -19,6 +19,11 @@ pub enum VerityError {
         /// How many blocks there are.
         n_blocks: u64,
     },
+    /// The tree has digests of another number of blocks than its superblock says.
+    Blocks {
+        /// How many blocks there should be.
+        n_blocks: u64,
+    },
     /// The heap has no room.
     OutOfMemory,
 }
@@ -140,6 +145,29 @@ impl Tree {
             let first = (next % per_block) as usize;
             digests.extend_from_slice(&checked[first..first + (end - next) as usize]);
             next = end;
+        }
+        Ok(())
+    }
+
+    /// Checks that the tree has digests of as many blocks as its superblock says. Where nothing but the root of a file is known, nothing
+    /// else tells how long it is: a superblock with fewer blocks would make a file of its beginning that has the same root.
+    ///
+    /// # Errors
+    /// [`VerityError::Blocks`], or as [`digests`](Self::digests).
+    pub fn check_end(&mut self, read: &mut Read<'_>) -> Result<(), VerityError> {
+        let n_blocks = self.superblock.n_data_blocks;
+        let per_block = self.shape.digests_per_block();
+        let mut last = n_blocks - 1;
+        self.check_path(last / per_block, read)?;
+        // Behind the last digest of each level are zeros, as `veritysetup` writes them. No block that anyone can find has that digest.
+        for level in &self.levels {
+            let (digests, _) = level.bytes.as_chunks::<DIGEST_BYTES>();
+            let mut digests = digests[(last % per_block) as usize..].iter();
+            let is_there = |digest: &[u8; DIGEST_BYTES]| *digest != [0; DIGEST_BYTES];
+            if !digests.next().is_some_and(is_there) || digests.any(is_there) {
+                return Err(VerityError::Blocks { n_blocks });
+            }
+            last /= per_block;
         }
         Ok(())
     }

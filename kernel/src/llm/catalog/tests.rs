@@ -348,3 +348,65 @@ fn what_is_known_stays_known_without_memory_to_read_it_again() {
     catalog.scan();
     assert_eq!(paths(&mut catalog), [named("tiny-model", true), named("s1", true)]);
 }
+
+/// A catalog in which some of these disks, each a model of this name, are vouched for: in this version, with a key or as told at boot.
+fn sealed_catalog(names: &[(&str, &str, Option<u64>)]) -> Catalog {
+    use crate::storage::{Mode, Trust, TrustSettings, trust_tests};
+    use std::boxed::Box;
+    let (mut disks, mut lines, mut roots) = (Vec::new(), String::from("ferrite-models 1\n"), Vec::new());
+    for (number, &(serial, name, version)) in names.iter().enumerate() {
+        let file = gguf(Some(name), 9000 + 600 * number);
+        let (tree, root) = trust_tests::tree(&file);
+        let (bytes, superblock) = (file.len() as u64, trust::verity::Superblock::new(file.len() as u64));
+        let entry = trust::manifest::Entry { name: name.into(), version: 1, bytes, root, superblock };
+        match version {
+            Some(0) => roots.push((name.into(), root)),
+            Some(version) => lines += &format!("{}\n", trust::manifest::Entry { version, ..entry }),
+            None => {}
+        }
+        disks.extend([memory(serial, file), memory("tree", tree)]);
+    }
+    disks.push(memory("manifest", (lines.clone() + &trust_tests::key(1).sign(lines.as_bytes(), "")).into()));
+    let mut catalog = catalog(disks);
+    let settings = TrustSettings { roots, ..trust_tests::settings(Mode::Report) };
+    let settings = Box::leak(Box::new(settings));
+    let workers = &llm::parallel::Serial;
+    catalog.disks_mut().set_trust(Trust { settings, compress: trust::sha256::PORTABLE, workers });
+    catalog
+}
+
+#[test]
+fn a_name_is_that_of_what_was_signed_under_it() {
+    // Wherever the disks are; of what is signed the newest, or what the owner says.
+    let names = [("s0", "tiny", None), ("s1", "tiny", Some(2)), ("s2", "tiny", Some(3)), ("s3", "tin", None)];
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]] {
+        let mut catalog = sealed_catalog(&order.map(|place| names[place]));
+        for (path, serial) in [("tiny", "s2"), ("tiny-2", "s1"), ("tiny-3", "s0"), ("tin", "s3")] {
+            let place = catalog.find(path).unwrap();
+            assert_eq!(catalog.disks()[place].serial(), serial, "{path} in {order:?}");
+        }
+        assert!(matches!(catalog.find("ti"), Err(BackendError::UnknownPath { .. })));
+        // They stay.
+        let before: Vec<_> = catalog.files().iter().map(|file| file.path.clone()).collect();
+        catalog.scan();
+        assert!(catalog.files().iter().map(|file| &file.path).eq(&before));
+    }
+    let mut told = sealed_catalog(&[("s0", "tiny", Some(7)), ("s1", "tiny", Some(0))]);
+    let place = told.find("tiny").unwrap();
+    assert_eq!(told.disks()[place].serial(), "s1");
+}
+
+#[test]
+fn what_nobody_vouches_for_gives_its_name_to_what_was_signed_under_it() {
+    let mut catalog = sealed_catalog(&[("s0", "tiny", None), ("s1", "tiny", Some(1))]);
+    // The manifest comes later.
+    let manifest = catalog.disks_mut().pop().unwrap();
+    assert_eq!(catalog.files()[0].path, "/models/tiny.gguf");
+    let identity = catalog.files()[0].disk_identity;
+    catalog.disks_mut().push(manifest);
+    catalog.scan();
+    let paths = [0, 2].map(|place| catalog.files()[place].path.clone());
+    assert_eq!(paths, ["/models/tiny-2.gguf", "/models/tiny.gguf"]);
+    assert_eq!(catalog.of_identity(identity), Some(0));
+    assert_eq!(catalog.of_identity(u64::MAX), None);
+}

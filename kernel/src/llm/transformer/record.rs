@@ -29,12 +29,9 @@ impl TransformerBackend {
         wanted.extend(in_use.map(|adapter| (adapter.path.clone(), adapter.disk_identity, adapter.root)));
         let mut files = Vec::new();
         for (path, disk_identity, root) in wanted {
-            let found = self.catalog.find(&path)?;
-            let file = &self.catalog.files()[found];
-            if file.disk_identity != disk_identity {
-                return Err(self.catalog.unknown(&path));
-            }
-            let parts = file.parts.clone();
+            let found = self.catalog.of_identity(disk_identity);
+            let found = found.ok_or_else(|| self.catalog.unknown(&path))?;
+            let parts = self.catalog.files()[found].parts.clone();
             let mut records = Vec::new();
             for part in parts {
                 let bytes = self.catalog.disks()[part].length_bytes();
