@@ -14,6 +14,7 @@ use core::fmt;
 
 use serde::Deserialize;
 use trust::canonical::Writer;
+use trust::hex::Hex;
 use trust::sha256;
 
 use crate::error::ApiError;
@@ -369,8 +370,7 @@ impl Chain {
                 (seq == 0).then_some([0; 32])
             }
         };
-        let mut digits = alloc::string::String::new();
-        crate::keys::hex(&expected.unwrap_or_default(), &mut digits);
+        let digits = alloc::format!("{}", Hex(&expected.unwrap_or_default()));
         if prev.len() != digits.len() {
             return Err(ChainError::NoLine);
         }
@@ -437,8 +437,7 @@ mod tests {
             env!("CARGO_PKG_VERSION")
         );
         assert_eq!(lines[0], start);
-        let mut prev = String::new();
-        crate::keys::hex(&sha256::digest(sha256::PORTABLE, lines[0].as_bytes()), &mut prev);
+        let prev = Hex(&sha256::digest(sha256::PORTABLE, lines[0].as_bytes())).to_string();
         assert_eq!(
             lines[1],
             alloc::format!(

@@ -5,9 +5,10 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
+use core::fmt::{self, Write};
 
 use subtle::ConstantTimeEq;
+use trust::hex::Hex;
 use trust::sha256;
 
 /// Most keys.
@@ -112,16 +113,8 @@ impl Key {
 
     fn take_short_hash(&mut self) {
         if self.name.is_empty() {
-            self.name.push_str("sha256:");
-            hex(&self.digest[..SHORT_HASH_BYTES], &mut self.name);
+            let _ = write!(self.name, "sha256:{}", Hex(&self.digest[..SHORT_HASH_BYTES]));
         }
-    }
-}
-
-/// Appends bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8], out: &mut String) {
-    for byte in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
-        out.push(char::from(b"0123456789abcdef"[usize::from(byte)]));
     }
 }
 
@@ -221,8 +214,7 @@ mod tests {
         let keys = Keys::parse(file).unwrap();
         let limits: Vec<_> = keys.all().iter().map(|key| (&*key.name, key.limits)).collect();
         let of_k3 = Key::new("k3");
-        let mut short = String::from("sha256:");
-        hex(&of_k3.digest[..4], &mut short);
+        let short = alloc::format!("sha256:{}", Hex(&of_k3.digest[..4]));
         let all = KeyLimits { tokens_per_minute: Some(6000), running: None, context: Some(512), audit: true };
         let expected = [
             ("ci", KeyLimits { running: Some(2), ..KeyLimits::default() }),

@@ -1,6 +1,5 @@
 //! The checksums by which the hub knows its files.
 
-use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
@@ -9,6 +8,7 @@ use anyhow::{Context, Result};
 use sha1::Sha1;
 use sha2::digest::DynDigest;
 use sha2::{Digest, Sha256};
+use trust::hex::Hex;
 
 const BUFFER_BYTES: usize = 1 << 16;
 
@@ -51,10 +51,7 @@ impl Checksum {
     /// What a file adds up to, if not to this checksum.
     pub fn mismatch(&self, sum: Sum) -> Option<Mismatch> {
         let (Checksum::Sha256(expected) | Checksum::GitBlob(expected)) = self else { return None };
-        let mut found = String::new();
-        for byte in sum.0?.finalize() {
-            write!(found, "{byte:02x}").expect("strings take everything");
-        }
+        let found = Hex(&sum.0?.finalize()).to_string();
         (found != *expected).then(|| Mismatch { found, expected: expected.clone() })
     }
 
