@@ -21,6 +21,10 @@ impl Engine for Nobody {
         EngineStatus::default()
     }
 
+    fn id(&self, _model: Option<&str>) -> Result<u64, EngineError> {
+        Err(EngineError::NoModel)
+    }
+
     fn submit(&mut self, _model: Option<&str>, _request: Request<'_>) -> Result<u32, EngineError> {
         Err(EngineError::NoModel)
     }

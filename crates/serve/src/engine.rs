@@ -167,6 +167,12 @@ pub trait Engine {
     /// How much there is to do.
     fn status(&self) -> EngineStatus;
 
+    /// The number of the model of this name, or of the first: no other one has it, or gets it, whatever it is called.
+    ///
+    /// # Errors
+    /// [`EngineError::NoModel`].
+    fn id(&self, model: Option<&str>) -> Result<u64, EngineError>;
+
     /// Takes a request for the model of this name, or for the first.
     ///
     /// # Errors

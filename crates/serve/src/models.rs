@@ -158,6 +158,10 @@ impl<M: Model> Engine for Models<M> {
         status
     }
 
+    fn id(&self, model: Option<&str>) -> Result<u64, EngineError> {
+        Ok(self.entries[self.index(model)?].id)
+    }
+
     fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Ticket, EngineError> {
         let clock_us = self.clock_us;
         let index = self.index(model)?;

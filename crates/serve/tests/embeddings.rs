@@ -224,3 +224,17 @@ fn without_a_vocabulary_only_what_needs_text_is_refused() {
     let (status, props) = harness.get("/props?model=silent");
     assert_eq!((status, &props["bos_token"]), (200, &json!("")), "{props}");
 }
+
+#[test]
+fn vectors_of_a_list_are_of_one_model() {
+    let mut harness = Harness::default();
+    let texts: Vec<String> = (0..40).map(|n| format!("text {n}")).collect();
+    let request = post("/v1/embeddings", &json!({ "input": texts }).to_string());
+    let id = harness.connect();
+    assert_eq!(harness.server.receive(id, request.as_bytes(), 1), request.len());
+    harness.step();
+    harness.engine.add(TestModel::new("micro"));
+    while harness.step() {}
+    let answer = String::from_utf8(harness.take(id)).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("unloaded or replaced"), "{answer}");
+}

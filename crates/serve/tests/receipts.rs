@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Harness, TestModel, clock_us, notary, post, settings, status};
+use common::{Harness, N_SLOTS, N_WAITING, TestModel, clock_us, notary, post, settings, status};
 use llm::front::receipt::{Verdict, verify};
 use serde_json::{Value, json};
 use serve::{Keys, Settings};
@@ -130,4 +130,32 @@ fn an_attestation_says_by_which_key_receipts_are_signed() {
     let signed = format!("ferrite/attestation/1\n{record}");
     let Fixed(signature) = Fixed::parse(attestation["signature"].as_str().unwrap()).unwrap();
     assert!(trust::signature::verify(&notary().public_key(), signed.as_bytes(), &signature));
+}
+
+/// The second answer has to wait for a place, and meanwhile another model gets the name of the one that gave the first.
+#[test]
+fn answers_under_one_name_are_of_one_model() {
+    for more in [json!({ "receipt": true }), json!({ "logprobs": 1 }), json!({})] {
+        let mut harness = Harness::default();
+        let other = post("/v1/completions", r#"{"prompt": "a", "max_tokens": 4}"#);
+        let others: Vec<_> = (1..N_SLOTS + N_WAITING).map(|_| harness.connect()).collect();
+        for &id in &others {
+            assert_eq!(harness.server.receive(id, other.as_bytes(), 1), other.len());
+        }
+        let mut body = json!({ "prompt": "b", "max_tokens": 4, "n": 2 });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let asked = post("/v1/completions", &body.to_string());
+        let id = harness.connect();
+        assert_eq!(harness.server.receive(id, asked.as_bytes(), 1), asked.len());
+        harness.step();
+        harness.engine.add(TestModel::new("micro"));
+        while harness.step() {}
+        let answer = String::from_utf8(harness.take(id)).unwrap();
+        assert_eq!(status(&answer), 503, "{answer}");
+        assert!(answer.contains("unloaded or replaced"), "{answer}");
+        // What was asked before is answered.
+        for id in others {
+            assert_eq!(status(std::str::from_utf8(&harness.take(id)).unwrap()), 200);
+        }
+    }
 }

@@ -2,22 +2,12 @@
 
 mod common;
 
-use std::convert::Infallible;
 use std::rc::Rc;
 
-use aes_gcm::aead::AeadInOut;
-use aes_gcm::{Aes256Gcm, KeyInit};
-use common::{Harness, notary, post, settings, status, statuses, unchunked};
-use hkdf::Hkdf;
-use hpke::aead::{AeadCtxS, AesGcm256};
-use hpke::kdf::HkdfSha256;
-use hpke::kem::X25519HkdfSha256;
-use hpke::rand_core::{TryCryptoRng, TryRng};
-use hpke::{Deserializable, Kem, OpModeS, Serializable};
+use common::ehbp::Exchange;
+use common::{Harness, notary, post, settings, status, statuses};
 use serde_json::{Value, json};
 use serve::{Limits, Settings};
-use sha2::Sha256;
-use trust::fixed::Fixed;
 use trust::hex::{self, Hex};
 use trust::notary::Notary;
 use trust::receipt::Maker;
@@ -26,121 +16,9 @@ use trust::sha256::PORTABLE;
 const COMPLETIONS: &str = "/v1/completions";
 const ASKED: &str = r#"{"prompt": "Hello", "max_tokens": 4, "temperature": 0}"#;
 
-/// Numbers that are random enough for a test.
-struct Numbers(u64);
-
-impl TryRng for Numbers {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(self.try_next_u64()? as u32)
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        // Knuth's MMIX.
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        Ok(self.0.rotate_left(32))
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        bytes.iter_mut().for_each(|byte| *byte = self.try_next_u64().unwrap() as u8);
-        Ok(())
-    }
-}
-
-impl TryCryptoRng for Numbers {}
-
-/// A client's side of an exchange.
-struct Exchange {
-    encapsulated: [u8; 32],
-    context: AeadCtxS<AesGcm256, HkdfSha256, X25519HkdfSha256>,
-}
-
-impl Exchange {
-    fn new(public_key: &[u8; 32], seed: u64) -> Self {
-        let key = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(public_key).unwrap();
-        let mode = OpModeS::<X25519HkdfSha256>::Base;
-        let set_up = hpke::setup_sender_with_rng(&mode, &key, b"ehbp request", &mut Numbers(seed));
-        let (encapsulated, context) = set_up.unwrap();
-        Self { encapsulated: encapsulated.to_bytes().into(), context }
-    }
-
-    /// One with the server of the tests.
-    fn with_server() -> Self {
-        Self::new(&notary().recipient().public_key(), 1)
-    }
-
-    /// A chunk of a body.
-    fn chunk(&mut self, text: &[u8]) -> Vec<u8> {
-        let mut sealed = text.to_vec();
-        let tag = self.context.seal_inout_detached(sealed.as_mut_slice().into(), &[]).unwrap();
-        let len = sealed.len() as u32 + 16;
-        [&len.to_be_bytes()[..], &sealed, &tag.to_bytes()].concat()
-    }
-
-    /// The body, in chunks of so many bytes of it.
-    fn seal(&mut self, body: &str, chunk_bytes: usize) -> Vec<u8> {
-        body.as_bytes().chunks(chunk_bytes).flat_map(|chunk| self.chunk(chunk)).collect()
-    }
-
-    /// A request with this sealed body, in chunks of HTTP, as clients of the protocol send it.
-    fn post(&self, path: &str, sealed: &[u8]) -> Vec<u8> {
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\
-             Ehbp-Encapsulated-Key: {}\r\n\r\n",
-            Hex(&self.encapsulated)
-        );
-        let mut request = head.into_bytes();
-        for piece in sealed.chunks(999) {
-            request.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
-            request.extend_from_slice(piece);
-            request.extend_from_slice(b"\r\n");
-        }
-        request.extend_from_slice(b"0\r\n\r\n");
-        request
-    }
-
-    /// A whole request.
-    fn request(&mut self, path: &str, body: &str) -> Vec<u8> {
-        let sealed = self.seal(body, body.len());
-        self.post(path, &sealed)
-    }
-
-    /// What an answer to it says: its head, and the texts of its chunks.
-    fn open(&self, answer: &[u8]) -> (String, Vec<String>) {
-        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("no end of a head") + 4;
-        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
-        let nonce =
-            head.split("Ehbp-Response-Nonce: ").nth(1).unwrap_or_else(|| panic!("not sealed: {head}"));
-        let Fixed::<32>(nonce) = Fixed::parse(&nonce[..64]).unwrap();
-        assert!(!head.contains("Content-Length"), "{head}");
-        assert!(head.contains("Access-Control-Expose-Headers: Ehbp-Response-Nonce\r\n"), "{head}");
-        let mut secret = [0; 32];
-        self.context.export(b"ehbp response", &mut secret).unwrap();
-        let keys = Hkdf::<Sha256>::new(Some(&[self.encapsulated, nonce].concat()), &secret);
-        let (mut key, mut base) = ([0; 32], [0; 12]);
-        keys.expand(b"key", &mut key).unwrap();
-        keys.expand(b"nonce", &mut base).unwrap();
-        let aead = Aes256Gcm::new(&key.into());
-        let body = match head.contains("Transfer-Encoding: chunked") {
-            true => unchunked(&answer[end..]),
-            false => answer[end..].to_vec(),
-        };
-        let (mut rest, mut texts) = (&body[..], Vec::new());
-        while let Some((len, after)) = rest.split_first_chunk() {
-            let (chunk, after) = after.split_at(u32::from_be_bytes(*len) as usize);
-            let (text, tag) = chunk.split_last_chunk::<16>().unwrap();
-            let (mut nonce, mut text) = (base, text.to_vec());
-            nonce[11] ^= u8::try_from(texts.len()).unwrap();
-            let opened =
-                aead.decrypt_inout_detached(&nonce.into(), &[], text.as_mut_slice().into(), &(*tag).into());
-            opened.expect("the answer is sealed otherwise");
-            texts.push(String::from_utf8(text).unwrap());
-            rest = after;
-        }
-        assert!(rest.is_empty(), "the answer ends within a chunk");
-        (head, texts)
-    }
+/// An exchange with the server of the tests.
+fn with_server() -> Exchange {
+    Exchange::new(&notary().recipient().public_key(), 1)
 }
 
 /// Asks on a connection of its own.
@@ -187,7 +65,7 @@ fn a_request_of_the_protocols_own_client_is_answered() {
         assert!(hex::parse(digits, &mut bytes));
         bytes
     };
-    let mut exchange = Exchange::with_server();
+    let mut exchange = with_server();
     exchange.encapsulated = golden("encapsulated").try_into().unwrap();
     let answer = ask(&mut Harness::default(), &exchange.post(COMPLETIONS, &golden("sealed-request")));
     let head = String::from_utf8_lossy(&answer).into_owned();
@@ -200,7 +78,7 @@ fn answers_are_the_same_as_to_plain_requests() {
     let mut harness = Harness::default();
     let (_, expected) = harness.post(COMPLETIONS, ASKED);
     for chunk_bytes in [1, 7, 1000] {
-        let mut exchange = Exchange::with_server();
+        let mut exchange = with_server();
         let sealed = exchange.seal(ASKED, chunk_bytes);
         let (head, texts) = exchange.open(&ask(&mut harness, &exchange.post(COMPLETIONS, &sealed)));
         assert_eq!(status(&head), 200);
@@ -230,7 +108,7 @@ fn streams_are_sealed_piece_by_piece_as_they_are_generated() {
     let body = r#"{"prompt": "Hello", "max_tokens": 6, "temperature": 0, "stream": true}"#;
     let mut harness = Harness::default();
     let expected = harness.stream(COMPLETIONS, body);
-    let mut exchange = Exchange::with_server();
+    let mut exchange = with_server();
     let request = exchange.request(COMPLETIONS, body);
     let (head, texts) = exchange.open(&ask(&mut harness, &request));
     assert!(head.contains("Content-Type: text/event-stream"), "{head}");
@@ -252,7 +130,7 @@ fn what_is_wrong_with_what_was_sealed_is_told_sealed() {
         (COMPLETIONS, "{", 400, "no JSON"),
         ("/v1/messages", r#"{"max_tokens": 1, "messages": []}"#, 400, "messages"),
     ] {
-        let mut exchange = Exchange::with_server();
+        let mut exchange = with_server();
         let request = exchange.request(path, body);
         let (head, texts) = exchange.open(&ask(&mut Harness::default(), &request));
         assert_eq!(status(&head), expected);
@@ -262,7 +140,7 @@ fn what_is_wrong_with_what_was_sealed_is_told_sealed() {
         );
     }
     // A stream that has begun and fails.
-    let mut exchange = Exchange::with_server();
+    let mut exchange = with_server();
     let mut harness = Harness::default();
     let body = r#"{"prompt": "Hello", "max_tokens": 200, "stream": true, "timeout_ms": 1}"#;
     let id = harness.connect();
@@ -277,7 +155,7 @@ fn what_is_wrong_with_what_was_sealed_is_told_sealed() {
 fn a_large_answer_comes_in_chunks() {
     let text = "word ".repeat(40_000);
     let body = json!({ "content": text }).to_string();
-    let mut exchange = Exchange::with_server();
+    let mut exchange = with_server();
     let sealed = exchange.seal(&body, 50_000);
     let mut harness = Harness::default();
     let answer = ask(&mut harness, &exchange.post("/tokenize", &sealed));
@@ -289,7 +167,7 @@ fn a_large_answer_comes_in_chunks() {
 
 /// What is answered to a sealed body that was changed by `change`, in chunks of eight bytes of it.
 fn changed(change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
-    let mut exchange = Exchange::with_server();
+    let mut exchange = with_server();
     let mut sealed = exchange.seal(ASKED, 8);
     change(&mut sealed);
     let request = exchange.post(COMPLETIONS, &sealed);
@@ -310,7 +188,7 @@ fn a_body_for_another_key_is_refused_as_the_protocol_says() {
     let mut harness = Harness::default();
     let maker = Maker { image_sha256: None, program: "test".into() };
     harness.server.set_notary(Some(Rc::new(Notary::new([4; 32], true, maker, PORTABLE))));
-    let answer = ask(&mut harness, &Exchange::with_server().request(COMPLETIONS, ASKED));
+    let answer = ask(&mut harness, &with_server().request(COMPLETIONS, ASKED));
     let text = String::from_utf8_lossy(&answer).into_owned();
     assert!(text.contains("Content-Type: application/problem+json\r\n"), "{text}");
     assert!(text.contains("Connection: close"), "{text}");
@@ -320,7 +198,7 @@ fn a_body_for_another_key_is_refused_as_the_protocol_says() {
 #[test]
 fn a_restored_snapshot_ends_sealed_exchanges() {
     let mut harness = Harness::default();
-    let mut exchange = Exchange::with_server();
+    let mut exchange = with_server();
     let body = r#"{"prompt": "Hello", "max_tokens": 100, "stream": true}"#;
     let sealed = harness.connect();
     harness.server.receive(sealed, &exchange.request(COMPLETIONS, body), 1);
@@ -333,7 +211,7 @@ fn a_restored_snapshot_ends_sealed_exchanges() {
     harness.server.set_notary(None);
     assert!(harness.server.is_over(sealed) && harness.server.unsent(sealed).is_empty());
     assert!(!harness.server.is_over(open));
-    let (status, refusal) = plain(&ask(&mut harness, &Exchange::with_server().request(COMPLETIONS, ASKED)));
+    let (status, refusal) = plain(&ask(&mut harness, &with_server().request(COMPLETIONS, ASKED)));
     assert_eq!(status, 501, "{refusal}");
 }
 
@@ -342,7 +220,7 @@ fn each_broken_body_has_an_error_of_a_line() {
     let first = 4 + 8 + 16;
     // What is wrong behind the first chunk is told to who has sealed that.
     let late = |change: &dyn Fn(&mut Vec<u8>)| {
-        let exchange = Exchange::with_server();
+        let exchange = with_server();
         let (head, texts) = exchange.open(&changed(change));
         (status(&head), texts.concat())
     };
@@ -390,7 +268,7 @@ fn each_broken_body_has_an_error_of_a_line() {
 
 #[test]
 fn any_bit_that_is_changed_is_noticed() {
-    let mut exchange = Exchange::with_server();
+    let mut exchange = with_server();
     let sealed = exchange.seal(ASKED, 8);
     let mut harness = Harness::default();
     for bit in 0..8 * sealed.len() {
@@ -406,7 +284,7 @@ fn any_bit_that_is_changed_is_noticed() {
 fn chunks_that_say_nothing_count_as_bytes_of_the_body() {
     let limits = Limits { body_bytes: 1000, ..Limits::default() };
     let mut harness = Harness::new(Settings { limits, ..settings() });
-    let mut exchange = Exchange::with_server();
+    let mut exchange = with_server();
     let mut sealed: Vec<u8> = (0..60).flat_map(|_| exchange.chunk(b"")).collect();
     sealed.extend(exchange.seal(ASKED, 1000));
     let answer = ask(&mut harness, &exchange.post(COMPLETIONS, &sealed));
@@ -417,7 +295,7 @@ fn chunks_that_say_nothing_count_as_bytes_of_the_body() {
 #[test]
 fn requests_without_a_body_are_answered_in_the_open_and_those_with_one_are_not() {
     let mut harness = Harness::default();
-    let mut exchange = Exchange::with_server();
+    let mut exchange = with_server();
     let key = Hex(&exchange.encapsulated).to_string();
     let request = format!("GET /health HTTP/1.1\r\nHost: a\r\nEhbp-Encapsulated-Key: {key}\r\n\r\n");
     assert_eq!(plain(&ask(&mut harness, request.as_bytes())), (200, json!({"status": "ok"})));
@@ -426,7 +304,7 @@ fn requests_without_a_body_are_answered_in_the_open_and_those_with_one_are_not()
     let request = get("GET", exchange.request("/health", "{}"));
     let (head, texts) = exchange.open(&ask(&mut harness, &request));
     assert_eq!((status(&head), &*texts.concat()), (200, r#"{"status":"ok"}"#));
-    let mut exchange = Exchange::with_server();
+    let mut exchange = with_server();
     let head = ask(&mut harness, &get("HEAD", exchange.request("/health", "{}")));
     assert!(head.ends_with(b"\r\n\r\n") && statuses(&head) == [200]);
     let head = String::from_utf8(head).unwrap();
@@ -445,7 +323,7 @@ fn a_connection_that_was_cut_off_is_answered_no_more() {
                 harness.server.receive(id, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 1);
                 assert!(!harness.server.unsent(id).is_empty());
             }
-            let request = Exchange::with_server().request(path, body);
+            let request = with_server().request(path, body);
             assert_eq!(harness.server.receive(id, &request, 1), request.len());
             match is_restored {
                 true => harness.server.set_notary(None),
@@ -464,7 +342,7 @@ fn a_connection_that_was_cut_off_is_answered_no_more() {
 fn a_restored_snapshot_ends_what_is_sealed_and_not_sent() {
     let mut harness = Harness::default();
     let id = harness.connect();
-    harness.server.receive(id, &Exchange::with_server().request("/tokenize", r#"{"content": "a"}"#), 1);
+    harness.server.receive(id, &with_server().request("/tokenize", r#"{"content": "a"}"#), 1);
     harness.step();
     assert!(!harness.server.unsent(id).is_empty() && !harness.server.is_over(id));
     harness.server.set_notary(None);
@@ -472,7 +350,7 @@ fn a_restored_snapshot_ends_what_is_sealed_and_not_sent() {
     // One that has been sent is no reason to end a connection.
     let mut harness = Harness::default();
     let id = harness.connect();
-    harness.exchange(id, &[&Exchange::with_server().request("/tokenize", r#"{"content": "a"}"#)]);
+    harness.exchange(id, &[&with_server().request("/tokenize", r#"{"content": "a"}"#)]);
     harness.server.set_notary(None);
     assert!(!harness.server.is_over(id));
 }
@@ -481,12 +359,12 @@ fn a_restored_snapshot_ends_what_is_sealed_and_not_sent() {
 fn the_receipt_of_a_sealed_request_is_for_who_knows_its_nonce() {
     let mut harness = Harness::default();
     let with_nonce = |nonce: &str| ASKED.replace('}', &format!(r#", "receipt": true{nonce}}}"#));
-    let mut exchange = Exchange::with_server();
+    let mut exchange = with_server();
     let request = exchange.request(COMPLETIONS, &with_nonce(""));
     let (head, texts) = exchange.open(&ask(&mut harness, &request));
     assert!(status(&head) == 400 && texts.concat().contains("nonce"), "{texts:?}");
     let body = with_nonce(r#", "nonce": "a secret""#);
-    let mut exchange = Exchange::with_server();
+    let mut exchange = with_server();
     let answer = {
         let request = exchange.request(COMPLETIONS, &body);
         ask(&mut harness, &request)
@@ -497,7 +375,7 @@ fn the_receipt_of_a_sealed_request_is_for_who_knows_its_nonce() {
     for (body, expected) in
         [("{}", 404), (r#"{"nonce": "another"}"#, 404), ("no JSON", 404), (r#"{"nonce": "a secret"}"#, 200)]
     {
-        let mut exchange = Exchange::with_server();
+        let mut exchange = with_server();
         let request = [&b"GET"[..], exchange.request(&path, body).strip_prefix(b"POST").unwrap()].concat();
         let (head, texts) = exchange.open(&ask(&mut harness, &request));
         assert_eq!(status(&head), expected, "{body}: {texts:?}");
@@ -522,7 +400,7 @@ fn a_server_can_refuse_plain_texts() {
     }
     // A head alone makes no sealed body.
     for body in [&[][..], &[0; 4]] {
-        let request = Exchange::with_server().post(COMPLETIONS, body);
+        let request = with_server().post(COMPLETIONS, body);
         assert_eq!(plain(&ask(&mut harness, &request)).0, 403);
     }
     // The page would send a text before it knew.
@@ -531,14 +409,14 @@ fn a_server_can_refuse_plain_texts() {
         let answer = harness.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         assert_eq!(status(&answer), 200, "{path}");
     }
-    let mut exchange = Exchange::with_server();
+    let mut exchange = with_server();
     let request = exchange.request(COMPLETIONS, ASKED);
     assert_eq!(status(&exchange.open(&ask(&mut harness, &request)).0), 200);
 }
 
 #[test]
 fn http_1_0_gets_its_answer_until_the_end() {
-    let mut exchange = Exchange::with_server();
+    let mut exchange = with_server();
     let sealed = exchange.seal(ASKED, 100);
     let head = format!(
         "POST {COMPLETIONS} HTTP/1.0\r\nEhbp-Encapsulated-Key: {}\r\nContent-Length: {}\r\n\r\n",

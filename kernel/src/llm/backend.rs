@@ -290,6 +290,12 @@ pub trait InferenceBackend: Steps + Send {
         wish: EmbeddingWish,
     ) -> Result<Ticket, BackendError>;
 
+    /// The number of a loaded model since the start: no other one has it, or gets it.
+    ///
+    /// # Errors
+    /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
+    fn id(&self, model: Option<&str>) -> Result<u64, BackendError>;
+
     /// What answers for a loaded model.
     ///
     /// # Errors

@@ -126,6 +126,10 @@ impl InferenceBackend for StubBackend {
         Err(BackendError::NoInference)
     }
 
+    fn id(&self, _model: Option<&str>) -> Result<u64, BackendError> {
+        Err(BackendError::NotLoaded)
+    }
+
     fn responder(&self, _model: Option<&str>) -> Result<&Responder<'_>, BackendError> {
         Err(BackendError::NotLoaded)
     }

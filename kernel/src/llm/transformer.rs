@@ -621,6 +621,10 @@ impl InferenceBackend for TransformerBackend {
         Ok(Ticket { model: id, request })
     }
 
+    fn id(&self, model: Option<&str>) -> Result<u64, BackendError> {
+        self.models.id(model)
+    }
+
     fn responder(&self, model: Option<&str>) -> Result<&Responder<'_>, BackendError> {
         Ok(self.models.get(model)?.model.responder())
     }

@@ -104,6 +104,10 @@ impl Engine for BackendEngine<'_> {
         self.backend.cancel(ticket)
     }
 
+    fn id(&self, model: Option<&str>) -> Result<u64, EngineError> {
+        self.backend.id(model).map_err(refusal)
+    }
+
     fn responder(&self, model: Option<&str>) -> Result<&Responder<'_>, EngineError> {
         self.backend.responder(model).map_err(refusal)
     }

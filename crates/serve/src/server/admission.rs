@@ -84,6 +84,16 @@ pub(super) fn models<E: Engine>(engine: &E) -> Vec<ModelInfo> {
     models
 }
 
+/// Checks that the model of this name still has the number that it had when a request began: another one in its place would answer the
+/// rest of the request.
+pub(super) fn check_model(engine: &impl Engine, name: &str, id: u64) -> Result<(), ApiError> {
+    if engine.id(Some(name)).is_ok_and(|now| now == id) {
+        return Ok(());
+    }
+    let message = "the model was unloaded or replaced before all of this was answered; ask again";
+    Err(ApiError::new(Status::ServiceUnavailable, message))
+}
+
 /// The model of this name. Where there is only one it answers to any, as clients made for another server name others.
 pub(super) fn chosen<'m>(models: &'m [ModelInfo], name: Option<&str>) -> Result<&'m ModelInfo, ApiError> {
     match (models, name) {

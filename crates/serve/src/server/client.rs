@@ -351,10 +351,10 @@ impl<T: Copy + PartialEq> Client<T> {
             self.fail(&error, desk);
             return;
         }
-        let Some(model) = generation.wants_vocabulary() else { return };
-        match engine.tokenizer(Some(model)) {
-            Ok(tokenizer) => self.relay(Some(tokenizer), desk),
-            Err(error) => self.fail(&error.into(), desk),
+        match generation.vocabulary(engine) {
+            Ok(None) => {}
+            Ok(vocabulary) => self.relay(vocabulary, desk),
+            Err(error) => self.fail(&error, desk),
         }
     }
 

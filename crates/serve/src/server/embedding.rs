@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use llm::front::embedding::{Embedding, EmbeddingWish, Pooling};
 use llm::front::{FrontError, PROMPT_ENCODING, Prompt};
 
-use super::admission::{chosen, models};
+use super::admission::{check_model, chosen, models};
 use super::ask::Ask;
 use crate::api::embeddings::{self, Encoding};
 use crate::api::json;
@@ -20,6 +20,8 @@ use crate::error::ApiError;
 /// Texts that become vectors, a few at a time, so that others have their turn.
 pub(super) struct Embeddings<T> {
     model: String,
+    /// Its number.
+    model_id: u64,
     texts: Vec<Text<T>>,
     /// How many of them, the first ones, the engine has been asked for.
     n_asked: usize,
@@ -115,7 +117,9 @@ impl<T: Copy + PartialEq> Embeddings<T> {
         for prompt in prompts {
             texts.push(Text::Waiting(prompt?));
         }
-        let mut embeddings = Self { model: model.into(), texts, n_asked: 0, deadline_us, wish, form };
+        let model_id = engine.id(Some(model))?;
+        let mut embeddings =
+            Self { model: model.into(), model_id, texts, n_asked: 0, deadline_us, wish, form };
         embeddings.submit(engine)?;
         Ok(embeddings)
     }
@@ -123,8 +127,11 @@ impl<T: Copy + PartialEq> Embeddings<T> {
     /// Has the engine take more of the texts, so that it has a few of them.
     ///
     /// # Errors
-    /// Why it does not take one. If its queue is full that is an error of the first only: the others are asked for again.
+    /// Why it does not take one; that the model was replaced. If its queue is full that is an error of the first only: the others are asked for again.
     pub fn submit<E: Engine<Ticket = T>>(&mut self, engine: &mut E) -> Result<(), ApiError> {
+        if self.n_asked < self.texts.len() {
+            check_model(engine, &self.model, self.model_id)?;
+        }
         let mut n_left = MAX_CHOICES - self.tickets().count();
         while let (1.., Some(text)) = (n_left, self.texts.get_mut(self.n_asked)) {
             if let Text::Waiting(prompt) = text {

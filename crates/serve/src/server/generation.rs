@@ -12,14 +12,13 @@ use llm::front::{ContextLimit, Event, FrontError, LogprobWish, PROMPT_ENCODING, 
 use llm::sampling::SamplingConfig;
 use llm::session::FinishReason;
 use llm::tokenizer::Tokenizer;
-use trust::receipt;
-use trust::sha256::Compress;
 
-use super::admission::{chosen, models};
+use super::admission::{check_model, chosen, models};
 use super::ask::Ask;
 use super::desk::Desk;
 use super::infill;
-use super::question::{nonce_of, notary, of_tokenizer};
+use super::question::of_tokenizer;
+use super::receipt_wish::ReceiptWish;
 use super::settings::Settings;
 use crate::api::answer::{Answer, finish_reason};
 use crate::api::blocks::Blocks;
@@ -41,6 +40,8 @@ const SILENCE_US: u64 = 5_000_000;
 /// A request for text that is being answered.
 pub(super) struct Generation<T> {
     answer: Answer,
+    /// The number of the model.
+    model_id: u64,
     /// The request, until all its answers have been asked for.
     body: Vec<u8>,
     /// Those wanted, of each prompt `n_of_each`.
@@ -53,7 +54,7 @@ pub(super) struct Generation<T> {
     /// Most tokens of prompt and answer, if there is such a limit.
     context: Option<usize>,
     /// What receipts say beside the answers, if there are to be any.
-    receipt: Option<Box<Wanted>>,
+    receipt: Option<Box<ReceiptWish>>,
     is_stream: bool,
     /// What is told of the tokens too, which takes the vocabulary.
     logprobs: Option<LogprobWish>,
@@ -69,16 +70,6 @@ pub(super) struct Generation<T> {
     is_cut: bool,
     told_us: u64,
     usage: Usage,
-}
-
-/// What receipts say beside the answers.
-struct Wanted {
-    model: receipt::Model<'static>,
-    nonce: Option<String>,
-    /// Whether only who knows the nonce gets it.
-    is_sealed: bool,
-    /// By which digests are computed.
-    compress: Compress,
 }
 
 /// One of the answers.
@@ -143,7 +134,7 @@ impl<T: Copy + PartialEq> Generation<T> {
             model: model.name.clone(),
         };
         let receipt = if wish.receipt {
-            Some(Box::new(Wanted::new(engine, &model.name, wish.nonce, is_sealed, settings)?))
+            Some(Box::new(ReceiptWish::new(engine, &model.name, wish.nonce, is_sealed, settings)?))
         } else {
             None
         };
@@ -160,8 +151,10 @@ impl<T: Copy + PartialEq> Generation<T> {
                 choices.push(choice);
             }
         }
+        let model_id = engine.id(Some(&answer.name.model))?;
         let mut generation = Self {
             answer,
+            model_id,
             body: Vec::new(),
             choices,
             n_of_each: wish.n,
@@ -212,14 +205,30 @@ impl<T: Copy + PartialEq> Generation<T> {
         self.body = if self.n_asked < self.choices.len() { body } else { Vec::new() };
     }
 
+    /// The vocabulary of the model, if it is needed to tell what has come.
+    ///
+    /// # Errors
+    /// If it is not there any more, or cannot be used.
+    pub fn vocabulary<'e, E: Engine<Ticket = T>>(
+        &self,
+        engine: &'e E,
+    ) -> Result<Option<&'e Tokenizer<'e>>, ApiError> {
+        if self.logprobs.is_none() {
+            return Ok(None);
+        }
+        check_model(engine, self.model(), self.model_id)?;
+        Ok(Some(engine.tokenizer(Some(&self.answer.name.model))?))
+    }
+
     /// Has the engine take the answers after the first, behind the first ones to other requests.
     ///
     /// # Errors
-    /// Why the engine does not take one.
+    /// Why the engine does not take one; that the model has been replaced.
     pub fn submit_others<E: Engine<Ticket = T>>(&mut self, engine: &mut E) -> Result<(), ApiError> {
         if self.n_asked == self.choices.len() {
             return Ok(());
         }
+        check_model(engine, self.model(), self.model_id)?;
         let body = core::mem::take(&mut self.body);
         let fields: Fields<'_> = json::read(&body)?;
         let mut wish = Wish::new(self.answer.shape, &fields)?;
@@ -281,33 +290,10 @@ impl<T: Copy + PartialEq> Generation<T> {
         desk: &mut Desk<'_, T>,
     ) -> Result<bool, ApiError> {
         let index = self.choices.iter().position(|choice| choice.ticket == Some(ticket));
-        let (Some(wanted), Some(work), Some(index)) = (&mut self.receipt, &report.work, index) else {
-            return Ok(false);
-        };
-        let adapters = match work.has_adapters() {
-            true => Vec::new(),
-            false => core::mem::take(&mut wanted.model.adapters),
-        };
-        let time = desk.settings.moment(desk.now_us).unix_s;
-        // The key of now: a snapshot may have been restored since the request came.
-        let signed = notary(desk.settings)?.receipt(
-            &wanted.model,
-            wanted.nonce.as_deref(),
-            time,
-            Some(work.prompt()),
-            |writer| {
-                work.write(writer, report);
-            },
-        );
-        if !adapters.is_empty() {
-            wanted.model.adapters = adapters;
-        }
-        let signed = signed.map_err(|_| ApiError::out_of_memory())?;
+        let (Some(wanted), Some(index)) = (&mut self.receipt, index) else { return Ok(false) };
         let id = &self.answer.name.id;
         let id = if index == 0 { id.clone() } else { format!("{id}.{index}") };
-        let secret = wanted.nonce.as_deref().filter(|_| wanted.is_sealed);
-        desk.receipts.keep(id, key, secret, signed);
-        Ok(true)
+        wanted.sign(id, report, key, desk)
     }
 
     /// Takes what the engine tells.
@@ -391,11 +377,6 @@ impl<T: Copy + PartialEq> Generation<T> {
         self.n_asked = self.choices.len();
         self.body = Vec::new();
         Ok(())
-    }
-
-    /// The name of the model if its vocabulary is needed to tell what has come.
-    pub fn wants_vocabulary(&self) -> Option<&str> {
-        self.logprobs.map(|_| &*self.answer.name.model)
     }
 
     /// Sends what a stream has to tell, as far as the client takes it: text that waits grows into larger pieces. Without the
@@ -506,29 +487,6 @@ impl<T: Copy + PartialEq> Generation<T> {
             Some(End { blocks: &choice.blocks, reason, stop: &choice.stop, timings, logprobs })
         }));
         self.answer.whole(out, &ends, self.usage)
-    }
-}
-
-impl Wanted {
-    /// For answers of the model of this name.
-    ///
-    /// # Errors
-    /// If nobody signs receipts, or the model's files cannot be read.
-    fn new(
-        engine: &mut impl Engine,
-        model: &str,
-        nonce: Option<&str>,
-        is_sealed: bool,
-        settings: &Settings,
-    ) -> Result<Self, ApiError> {
-        let nonce = nonce_of(nonce)?;
-        if is_sealed && nonce.is_none() {
-            let message =
-                "expected a text, since the receipt of an encrypted request is given to who knows its nonce";
-            return Err(ApiError::field("nonce", message));
-        }
-        let compress = notary(settings)?.compress();
-        Ok(Self { model: engine.record(Some(model))?, nonce: nonce.map(String::from), compress, is_sealed })
     }
 }
 
@@ -643,7 +601,7 @@ fn submit<E: Engine>(
         parallel_tool_calls: wish.parallel_tool_calls,
         thinking_budget: wish.thinking_budget,
         tell_apart: wish.is_apart,
-        receipt: receipt.as_ref().map(|wanted| wanted.compress),
+        receipt: receipt.as_ref().map(|wanted| wanted.compress()),
         ..Request::new(prompt, wish.max_tokens)
     };
     engine.submit(Some(model), request)

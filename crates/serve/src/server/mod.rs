@@ -19,7 +19,7 @@
 //! |---|---|
 //! | `client` | a connection and what happens on it |
 //! | `generation`, `embedding` | a request for text, or for vectors, that is being answered |
-//! | `infill` | gaps as prompts |
+//! | `infill`, `receipt_wish` | gaps as prompts; what receipts say, and their signing |
 //! | `question` | requests that are answered at once |
 //! | `admission` | which requests are wanted |
 //! | `ask` | a request for what a model computes |
@@ -52,6 +52,7 @@ mod generation;
 mod infill;
 mod metrics;
 mod question;
+mod receipt_wish;
 mod receipts;
 mod settings;
 

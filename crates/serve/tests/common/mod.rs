@@ -25,6 +25,10 @@ use trust::notary::Notary;
 use trust::receipt::{self, Maker};
 use trust::sha256::PORTABLE;
 
+pub mod ehbp;
+
+pub use ehbp::unchunked;
+
 /// Positions of a text.
 pub const N_CTX: usize = 256;
 /// Texts that are computed together.
@@ -271,6 +275,10 @@ impl Engine for TestEngine {
 
     fn status(&self) -> EngineStatus {
         self.models.status()
+    }
+
+    fn id(&self, model: Option<&str>) -> Result<u64, EngineError> {
+        self.models.id(model)
     }
 
     fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Ticket, EngineError> {
@@ -557,21 +565,4 @@ pub fn status(head: &str) -> u16 {
 pub fn statuses(answers: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(answers);
     text.match_indices("HTTP/1.1 ").map(|(at, _)| status(&text[at..])).collect()
-}
-
-/// The bytes in a body of chunks.
-pub fn unchunked(mut body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let end = body.windows(2).position(|pair| pair == b"\r\n").expect("no size of a chunk");
-        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
-        body = &body[end + 2..];
-        bytes.extend_from_slice(&body[..size]);
-        assert_eq!(&body[size..size + 2], b"\r\n");
-        body = &body[size + 2..];
-        if size == 0 {
-            assert!(body.is_empty(), "bytes after the last chunk");
-            return bytes;
-        }
-    }
 }

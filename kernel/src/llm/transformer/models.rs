@@ -100,6 +100,11 @@ impl Models {
         Ok((loaded, *id))
     }
 
+    /// The number of the model of this name, or of the current one.
+    pub fn id(&self, name: Option<&str>) -> Result<u64, BackendError> {
+        Ok(self.list[self.index(name)?].id)
+    }
+
     /// The model with this number, loaded or retiring.
     pub fn with_id(&self, id: u64) -> Option<&Loaded> {
         self.all().find(|(entry, _)| entry.id == id).map(|(entry, _)| &entry.loaded)
