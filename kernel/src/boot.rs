@@ -102,7 +102,10 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
     if let Some(device) = bus.balloon() {
         guest::inflate(device, &POOL);
     }
-    bus.entropy().iter().for_each(|seed| arch::random::stir(seed));
+    if let Some((device, seed)) = bus.entropy() {
+        arch::random::stir(&seed);
+        guest::keep_entropy(device);
+    }
     power::entropy().iter().for_each(|seed| arch::random::stir(seed));
     let network = start_network(&mut bus, &args).map(RefCell::new);
     let vsock = args.serve.vsock_port.and_then(|_| bus.vsock());

@@ -8,7 +8,7 @@
 use super::{
     balloon::Balloon,
     interrupts, power,
-    virtio::VirtioBalloon,
+    virtio::{VirtioBalloon, entropy::VirtioEntropy},
     watchdog::{Registers, Watchdog},
 };
 use crate::{
@@ -34,6 +34,9 @@ struct Inflated {
 
 /// Where the identifier of the machine's generation is, and what it was.
 static GENERATION: Mutex<Option<(usize, [u64; 2])>> = Mutex::new(None);
+
+/// What is asked for random numbers then.
+static ENTROPY: Mutex<Option<VirtioEntropy>> = Mutex::new(None);
 
 /// How often the machine has been restored.
 static N_RESTORED: AtomicU64 = AtomicU64::new(0);
@@ -75,6 +78,11 @@ pub unsafe fn watch_generation(generation: &Generation) {
     }
 }
 
+/// Has this device asked for random numbers, too, when the machine has been restored.
+pub fn keep_entropy(device: VirtioEntropy) {
+    *ENTROPY.lock() = Some(device);
+}
+
 fn read_generation(address: usize) -> [u64; 2] {
     let identifier = core::ptr::with_exposed_provenance::<u64>(address);
     // SAFETY: `watch_generation` was promised that it is mapped. It changes only while no CPU of the machine runs.
@@ -88,6 +96,8 @@ fn look_at_generation() -> u64 {
         if core::mem::replace(seen, generation) != generation {
             N_RESTORED.fetch_add(1, Ordering::Relaxed);
             generation.iter().for_each(|number| random::mix_in(&number.to_le_bytes()));
+            let seed = ENTROPY.lock().as_mut().and_then(VirtioEntropy::seed);
+            seed.iter().for_each(|bytes| random::stir(bytes));
             power::entropy().iter().for_each(|bytes| random::stir(bytes));
             info!("the machine was restored from a snapshot: random numbers begin anew");
         }

@@ -3,8 +3,9 @@
 use super::{Bus, mmio_name, mmio_transport, pci_name, pci_place};
 use crate::{
     drivers::virtio::{
-        AnyTransport, Interrupts, Line, VirtioBalloon, VirtioNet, VirtioVsock, console::VirtioConsole,
-        entropy,
+        AnyTransport, Interrupts, Line, VirtioBalloon, VirtioNet, VirtioVsock,
+        console::VirtioConsole,
+        entropy::{SEED_BYTES, VirtioEntropy},
     },
     machine::VirtioMmio,
     net::{Link, VsockDevice},
@@ -27,11 +28,13 @@ struct Device {
 }
 
 impl Bus {
-    /// Random bytes from the first entropy device that gives some.
-    pub fn entropy(&mut self) -> Option<[u8; entropy::SEED_BYTES]> {
+    /// The first entropy device that gives random bytes, and these.
+    pub fn entropy(&mut self) -> Option<(VirtioEntropy, [u8; SEED_BYTES])> {
         let surroundings = self.surroundings;
         let devices = self.devices(DeviceType::EntropySource);
-        devices.into_iter().find_map(|device| entropy::seed(device.transport, surroundings))
+        let mut devices =
+            devices.into_iter().map(|device| VirtioEntropy::new(device.transport, surroundings));
+        devices.find_map(|mut device| device.seed().map(|seed| (device, seed)))
     }
 
     /// The first console device that can be started, and its interrupt, which wakes the core.

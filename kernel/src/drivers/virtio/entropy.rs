@@ -1,8 +1,10 @@
-//! The entropy device, which is asked for random bytes once (VIRTIO 1.2, 5.4).
+//! [`VirtioEntropy`]: the entropy device, which is asked for random bytes when the machine starts and when it has been restored from a
+//! snapshot (VIRTIO 1.2, 5.4). It does nothing in between.
 
 use super::{
     hal::IdentityHal,
     negotiation::{self, feature},
+    transport::AnyTransport,
 };
 use crate::drivers::requests::Surroundings;
 use alloc::boxed::Box;
@@ -26,29 +28,43 @@ const PATIENCE_US: u64 = 100_000;
 /// Bytes that a device is asked for.
 pub const SEED_BYTES: usize = 32;
 
-/// Bytes that nobody could have told beforehand; `None` if the device has fewer or takes too long.
-pub fn seed(transport: impl Transport, surroundings: Surroundings) -> Option<[u8; SEED_BYTES]> {
-    // Dropping a transport resets the device, and may wait for ever.
-    let mut transport = ManuallyDrop::new(transport);
-    if !negotiation::reset(&mut *transport, surroundings) {
-        return None;
+/// An entropy device, which is stopped but for the time that it is asked.
+pub struct VirtioEntropy {
+    /// Dropping a transport resets the device, and may wait for ever.
+    transport: ManuallyDrop<AnyTransport>,
+    surroundings: Surroundings,
+}
+
+impl VirtioEntropy {
+    /// A device, which is not touched yet.
+    pub fn new(transport: AnyTransport, surroundings: Surroundings) -> Self {
+        Self { transport: ManuallyDrop::new(transport), surroundings }
     }
-    let (_, status) = negotiation::negotiate(&mut *transport, SUPPORTED).ok()?;
-    let mut queue = VirtQueue::<IdentityHal, QUEUE_LENGTH>::new(&mut *transport, QUEUE, false, false).ok()?;
-    let mut seed = Box::new([0; SEED_BYTES]);
-    queue.set_dev_notify(false);
-    transport.set_status(status | DeviceStatus::DRIVER_OK);
-    // SAFETY: nobody touches the bytes before the device has given it back or has been reset; if neither happens, they stay the
-    // device's for ever.
-    let token = unsafe { queue.add(&[], &mut [&mut seed[..]]) }.ok()?;
-    transport.notify(QUEUE);
-    surroundings.wait_until(PATIENCE_US, &mut || queue.can_pop());
-    // SAFETY: this is what was added under this token.
-    let popped = unsafe { queue.pop_used(token, &[], &mut [&mut seed[..]]) };
-    if !negotiation::reset(&mut *transport, surroundings) {
-        forget((queue, seed));
-        return None;
+
+    /// Bytes that nobody could have told beforehand, other ones each time; `None` if the device has fewer or takes too long.
+    pub fn seed(&mut self) -> Option<[u8; SEED_BYTES]> {
+        let Self { transport, surroundings } = self;
+        if !negotiation::reset(&mut **transport, *surroundings) {
+            return None;
+        }
+        let (_, status) = negotiation::negotiate(&mut **transport, SUPPORTED).ok()?;
+        let queue = VirtQueue::<IdentityHal, QUEUE_LENGTH>::new(&mut **transport, QUEUE, false, false);
+        let mut queue = queue.ok()?;
+        let mut seed = Box::new([0; SEED_BYTES]);
+        queue.set_dev_notify(false);
+        transport.set_status(status | DeviceStatus::DRIVER_OK);
+        // SAFETY: nobody touches the bytes before the device has given it back or has been reset; if neither happens, they stay the
+        // device's for ever.
+        let token = unsafe { queue.add(&[], &mut [&mut seed[..]]) }.ok()?;
+        transport.notify(QUEUE);
+        surroundings.wait_until(PATIENCE_US, &mut || queue.can_pop());
+        // SAFETY: this is what was added under this token.
+        let popped = unsafe { queue.pop_used(token, &[], &mut [&mut seed[..]]) };
+        if !negotiation::reset(&mut **transport, *surroundings) {
+            forget((queue, seed));
+            return None;
+        }
+        let is_whole = popped.is_ok_and(|length| length as usize >= SEED_BYTES);
+        is_whole.then_some(*seed)
     }
-    let is_whole = popped.is_ok_and(|length| length as usize >= SEED_BYTES);
-    is_whole.then_some(*seed)
 }

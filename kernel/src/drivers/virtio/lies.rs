@@ -5,7 +5,7 @@ use super::{
     balloon::VirtioBalloon,
     block::{BlockChannel, InitError},
     console::VirtioConsole,
-    entropy,
+    entropy::VirtioEntropy,
     fake::{self, Fake, Lie, surroundings},
     net::VirtioNet,
     scsi::VirtioScsi,
@@ -357,7 +357,8 @@ fn a_console_that_lies_keeps_nobody_waiting() {
 
 #[test]
 fn a_source_of_random_numbers_that_lies_gives_none() {
-    let seed = |device: &Fake| entropy::seed(device.transport(), surroundings(host::pool(64)));
+    let of = |device: &Fake| VirtioEntropy::new(device.transport(), surroundings(host::pool(64)));
+    let seed = |device: &Fake| of(device).seed();
     let new = || Fake::new(DeviceType::EntropySource, 0, &[], fake::entropy);
     assert_eq!(seed(&new()), Some([7; 32]));
     for lie in LIES {
@@ -373,6 +374,15 @@ fn a_source_of_random_numbers_that_lies_gives_none() {
         device.state().queue_size = queue_size;
         assert_eq!(seed(&device), None);
     }
+    // Asked again, it gives again, though it was silent in between.
+    let device = new();
+    let mut entropy = of(&device);
+    assert_eq!(entropy.seed(), Some([7; 32]));
+    device.lie(0, Lie::Silence);
+    assert_eq!(entropy.seed(), None);
+    device.state().lie = None;
+    assert_eq!(entropy.seed(), Some([7; 32]));
+    assert!(device.is_stopped());
     let device = new();
     device.state().is_unstoppable = true;
     device.state().status_of_somebody_else();

@@ -11,7 +11,7 @@
 //! - `vsock`: the socket device, as a `net::VsockDevice`;
 //! - `console`: the console device, as a `SerialPort`;
 //! - `balloon`: the memory balloon, as a `balloon::Device`;
-//! - `entropy`: the entropy device, which is asked for random bytes once;
+//! - `entropy`: the entropy device, which is asked for random bytes at the start and when the machine has been restored;
 //! - `interrupt`, `vectors`: how they interrupt, by a line or by messages;
 //! - `queue`: a virtqueue of the size that a device has;
 //! - `block`: the block device, features and configuration, as a channel of `requests`;
