@@ -32,6 +32,9 @@
 )]
 
 extern crate alloc;
+// What stands in for a machine on a host.
+#[cfg(not(any(test, target_os = "none")))]
+extern crate std;
 
 pub mod acpi;
 #[cfg(target_os = "none")]

@@ -7,13 +7,12 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ferrite_kernel::console::{Background, Console};
-use ferrite_kernel::cpu::{CpuModel, InstructionSets};
-use ferrite_kernel::memory::{heap::HeapUsage, pool::Pool};
+use ferrite_kernel::llm::host;
+use ferrite_kernel::memory::pool::Pool;
 use ferrite_kernel::shell::run;
 use ferrite_kernel::storage::Disks;
-use ferrite_kernel::system::{Core, CoreState, Machine, Protections, RunMode, ServeSettings, System};
+use ferrite_kernel::system::{Machine, RunMode, ServeSettings, System};
 use libfuzzer_sys::fuzz_target;
-use llm::{parallel::Serial, simd::Kernels};
 
 static POOL: Pool = Pool::new();
 static NOW_US: AtomicU64 = AtomicU64::new(0);
@@ -21,27 +20,8 @@ static MACHINE: LazyLock<Machine> = LazyLock::new(|| Machine {
     // Time goes on by being asked for.
     clock_us: || NOW_US.fetch_add(1000, Ordering::Relaxed),
     now_seconds: || Some(1_700_000_000),
-    random_seed: || 1,
     secret: || None,
-    image_sha256: None,
-    instructions_retired: || None,
-    cpu_model: CpuModel::from_midr(0x410f_d083),
-    instruction_sets: InstructionSets::default(),
-    kernels: Kernels::detect(),
-    all_kernels: Kernels::all().collect::<Vec<_>>().leak(),
-    sha256: trust::sha256::PORTABLE,
-    cores: || vec![Core { mpidr: 0, state: CoreState::Online }],
-    workers: &Serial,
-    meanwhile: |_, run| run(),
-    n_interrupts: || 0,
-    turn: None,
-    interrupt_count: u64::from,
-    balloon: || None,
-    memory_map: |_| Ok(0),
-    protections: || Protections { wxn: true, stack_alignment: true, pan: None },
-    heap_usage: || HeapUsage { used_bytes: 0, size_bytes: 1 << 20 },
-    is_heap_low: || false,
-    pool: &POOL,
+    ..host::machine(&POOL)
 });
 
 /// What is typed, and what is printed.

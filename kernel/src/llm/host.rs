@@ -1,4 +1,4 @@
-//! What the kernel gives the service, made up on the host for tests.
+//! What the kernel gives the service, made up on a host for tests and fuzzers. It is not compiled for a machine.
 
 use std::{boxed::Box, sync::OnceLock, time::Instant, vec, vec::Vec};
 

@@ -49,8 +49,8 @@ mod chat;
 #[cfg(all(test, feature = "llm-transformer"))]
 #[allow(unsafe_code, reason = "an allocator that counts")]
 pub(crate) mod fixtures;
-#[cfg(test)]
-pub(crate) mod host;
+#[cfg(not(target_os = "none"))]
+pub mod host;
 #[cfg(all(test, feature = "llm-transformer"))]
 mod kv_cache;
 #[cfg(all(test, feature = "llm-transformer"))]
