@@ -12,6 +12,7 @@ type TurnFn = fn(&mut [f32], &mut [f32], &[f32], &[f32]);
 ///
 /// Lengths are equal where there are several slices.
 pub struct Elementwise {
+    pub dot: fn(&[f32], &[f32]) -> f32,
     pub add: fn(&mut [f32], &[f32]),
     pub add_scaled: fn(&mut [f32], f32, &[f32]),
     pub multiply: fn(&mut [f32], &[f32]),
@@ -41,6 +42,7 @@ impl Elementwise {
     /// Whoever calls one of them must have a CPU with the instructions of `V`'s set.
     pub const unsafe fn of<V: Lanes>() -> Self {
         Elementwise {
+            dot: dot::<V>,
             add: |x, y| zip::<V>(x, y, Add {}),
             add_scaled: |x, factor, y| zip::<V>(x, y, AddScaled { factor }),
             multiply: |x, y| zip::<V>(x, y, Multiply {}),
@@ -247,6 +249,35 @@ impl<F: Addend, V: Lanes> Work for Fold<'_, F, V> {
             sums = self.addend.add(sums, V::of(&padded(rest)));
         }
         *self.sum = V::wide_values(sums).into_iter().sum();
+    }
+}
+
+/// `Σ a[i] * b[i]`: a sum for each lane, made by fused multiply-adds in order, and then that of these.
+fn dot<V: Lanes>(a: &[f32], b: &[f32]) -> f32 {
+    let mut sum = 0.0;
+    run::<V>(Dot { a, b, sum: &mut sum, set: PhantomData::<V> });
+    sum
+}
+
+struct Dot<'a, V> {
+    a: &'a [f32],
+    b: &'a [f32],
+    sum: &'a mut f32,
+    set: PhantomData<V>,
+}
+
+impl<V: Lanes> Work for Dot<'_, V> {
+    #[inline(always)]
+    fn run(self) {
+        let ((a, a_rest), (b, b_rest)) = (self.a.as_chunks(), self.b.as_chunks());
+        let mut sums = V::splat(0.0);
+        for (a, b) in a.iter().zip(b) {
+            sums = V::of(a).fma(V::of(b), sums);
+        }
+        if !a_rest.is_empty() {
+            sums = V::of(&padded(a_rest)).fma(V::of(&padded(b_rest)), sums);
+        }
+        *self.sum = V::fold([sums; 4])[0];
     }
 }
 

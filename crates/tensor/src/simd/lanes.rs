@@ -5,7 +5,7 @@
 //! once, as IEEE 754 says, and nothing is reordered, so that all sets give the same bits.
 //! [`Elements`] are the types that such vectors are loaded from.
 
-use half::f16;
+use half::{bf16, f16};
 
 use crate::blocks::BlockQ8_0;
 
@@ -64,6 +64,13 @@ pub trait Lanes: Copy {
     /// The values must be readable.
     unsafe fn load_f16<const GROUP: usize>(p: *const f16) -> Self;
 
+    /// The eight values at `p`, converted.
+    ///
+    /// # Safety
+    ///
+    /// The values must be readable.
+    unsafe fn load_bf16(p: *const bf16) -> Self;
+
     /// The eight values at `p + 8 · GROUP`, converted.
     ///
     /// # Safety
@@ -104,6 +111,19 @@ pub trait Lanes: Copy {
 
     /// The smaller of both; NaN where `self` is. `b` is a number.
     fn min(self, b: Self) -> Self;
+
+    /// `|self|`.
+    fn abs(self) -> Self;
+
+    /// The larger of both, neither of which has a sign; NaN is above all.
+    fn max_magnitude(self, b: Self) -> Self;
+
+    /// The largest of the eight, none of which has a sign; NaN is above all.
+    fn largest_magnitude(self) -> f32;
+
+    /// Writes the lowest eight bits of `x · inverse + ROUNDING`, an integer for each value ([`quantize`](super::quantize)),
+    /// and returns the sum of these.
+    fn round(x: [Self; 2], inverse: f32, out: &mut [i8; 2 * LANES]) -> i32;
 
     /// The lowest nine bits of each pattern as sign and exponent, the fraction zero.
     fn low_bits_to_exponent(self) -> Self;

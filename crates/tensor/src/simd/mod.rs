@@ -2,8 +2,8 @@
 //!
 //! [`Kernels`] is a table of functions for one instruction set. [`scalar`] defines what each of them
 //! computes; the others compute the same faster and are tested against it. [`tiles`] divides a
-//! result among cores. What is not a matrix product is written once, in `elementwise`, `attend`,
-//! `single_attention`, `unpacked_attention`, `recurrence` and `convolution`, over the vectors (`lanes`) of each set.
+//! result among cores. What is not a product of quantised weights is written once, in `elementwise`, `attend`,
+//! `single_attention`, `unpacked_attention`, `recurrence`, `convolution`, `quantize` and `float_product`, over the vectors (`lanes`) of each set.
 //!
 //! Neighbours: [`crate::blocks`] below defines the weights; [`crate::quant`] above chooses which
 //! function multiplies which matrix.
@@ -16,11 +16,13 @@
 //! |---|---|
 //! | `aarch64`, `x86_64` | the sets of these architectures |
 //! | `scalar` | the set for every CPU |
+//! | `float_product` | products of float weights |
 //! | `table` | what a set consists of |
 //! | `single_attention`, `unpacked_attention` | products of attention in single precision; of vectors of any type, unpacked |
 //! | `attend`, `elementwise`, `recurrence` | attention; what is done to each element of a row; recurrences |
-//! | `convolution`, `exp`, `portable`, `quads`, `relative_bias` | the convolution before a recurrence; the exponential function; vectors for every CPU; four rows of a recurrence's state; what scores gain by the distance |
-//! | `columns`, `lanes`, `q8`, `tiles` | parts of the rows of a matrix; vectors of eight; activations rounded to 8 bits; parts of a result |
+//! | `convolution`, `exp`, `portable`, `quads`, `relative_bias` | the convolution before a recurrence; the exponential function; vectors for every CPU; four rows; what scores gain by the distance |
+//! | `quantize` | activations rounded to 8 bits |
+//! | `columns`, `lanes`, `q8`, `tiles` | parts of the rows of a matrix; vectors of eight; rounded activations; parts of a result |
 
 #![allow(unsafe_code, reason = "instructions of the CPU, and pointers that no bounds check slows down")]
 
@@ -46,10 +48,12 @@ mod columns;
 mod convolution;
 mod elementwise;
 mod exp;
+mod float_product;
 mod lanes;
 mod portable;
 mod q8;
 mod quads;
+mod quantize;
 mod recurrence;
 mod relative_bias;
 pub mod scalar;

@@ -1,7 +1,8 @@
 //! Eight floats as an array: what [`Lanes`] mean.
 
 use super::lanes::{LANES, Lanes, add_lanes};
-use half::f16;
+use super::quantize::ROUNDING;
+use half::{bf16, f16};
 use libm::fmaf as fma;
 
 fn each(f: impl Fn(usize) -> f32) -> [f32; LANES] {
@@ -24,6 +25,11 @@ impl Lanes for [f32; LANES] {
     unsafe fn load_f16<const GROUP: usize>(p: *const f16) -> Self {
         // SAFETY: the caller vouches for the values.
         each(|i| unsafe { *p.add(LANES * GROUP + i) }.to_f32())
+    }
+
+    unsafe fn load_bf16(p: *const bf16) -> Self {
+        // SAFETY: the caller vouches for the values.
+        each(|i| unsafe { *p.add(i) }.to_f32())
     }
 
     unsafe fn load_i8<const GROUP: usize>(p: *const i8) -> Self {
@@ -71,6 +77,26 @@ impl Lanes for [f32; LANES] {
 
     fn min(self, b: Self) -> Self {
         each(|i| if b[i] < self[i] { b[i] } else { self[i] })
+    }
+
+    fn abs(self) -> Self {
+        self.map(f32::abs)
+    }
+
+    fn max_magnitude(self, b: Self) -> Self {
+        // As integers magnitudes have the same order, and a NaN is above all of them.
+        each(|i| f32::from_bits(self[i].to_bits().max(b[i].to_bits())))
+    }
+
+    fn largest_magnitude(self) -> f32 {
+        f32::from_bits(self.map(f32::to_bits).into_iter().max().unwrap_or(0))
+    }
+
+    fn round(x: [Self; 2], inverse: f32, out: &mut [i8; 2 * LANES]) -> i32 {
+        for (quant, x) in out.iter_mut().zip(x.as_flattened()) {
+            *quant = fma(*x, inverse, ROUNDING).to_bits() as i8;
+        }
+        out.iter().map(|&quant| i32::from(quant)).sum()
     }
 
     fn low_bits_to_exponent(self) -> Self {

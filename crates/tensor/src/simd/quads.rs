@@ -1,10 +1,11 @@
-//! Four rows at a time: what the steps of recurrences are written in.
+//! Four rows at a time: what products of float weights and the steps of recurrences are written in.
 //!
 //! A matrix that a recurrence keeps has its rows in groups of [`ROWS`], the last filled up with rows that nothing reads.
 //! In a group, eight columns of the four rows follow each other, then the next eight columns of the same rows: a
 //! [`Quad`] is one piece of memory.
 
 use super::lanes::{LANES, Lanes, Work};
+use half::{bf16, f16};
 
 /// Rows of a group.
 pub const ROWS: usize = 4;
@@ -38,6 +39,27 @@ pub trait Quad: Copy {
 
     /// The elements of an array.
     fn of(x: &[f32; QUAD]) -> Self;
+
+    /// Eight values of each row, at any address.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable; so must those of the following functions, which are converted.
+    unsafe fn load_f32(rows: [*const f32; ROWS]) -> Self;
+
+    /// As [`load_f32`](Self::load_f32).
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    unsafe fn load_f16(rows: [*const f16; ROWS]) -> Self;
+
+    /// As [`load_f32`](Self::load_f32).
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    unsafe fn load_bf16(rows: [*const bf16; ROWS]) -> Self;
 
     /// Writes the elements.
     fn store(self, out: &mut [f32; QUAD]);
@@ -85,6 +107,24 @@ impl<V: Lanes> Quad for Four<V> {
         let p = x.as_ptr();
         // SAFETY: the array holds four vectors.
         Four(unsafe { [V::load::<0>(p), V::load::<1>(p), V::load::<2>(p), V::load::<3>(p)] })
+    }
+
+    #[inline(always)]
+    unsafe fn load_f32(rows: [*const f32; ROWS]) -> Self {
+        // SAFETY: the caller vouches for the values.
+        Four(rows.map(|row| unsafe { V::load::<0>(row) }))
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(rows: [*const f16; ROWS]) -> Self {
+        // SAFETY: the caller vouches for the values.
+        Four(rows.map(|row| unsafe { V::load_f16::<0>(row) }))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(rows: [*const bf16; ROWS]) -> Self {
+        // SAFETY: the caller vouches for the values.
+        Four(rows.map(|row| unsafe { V::load_bf16(row) }))
     }
 
     #[inline(always)]

@@ -15,11 +15,11 @@ use super::attend::{Arithmetic, Attend, Prepare, Query};
 use super::elementwise::Elementwise;
 use super::lanes::{Elements, LANES, add_lanes};
 use super::quads::Four;
+use super::quantize::quantize;
 use super::recurrence::Recurrence;
 use super::table::{AttendFns, FloatTileFn, Kernels, TileFn};
-use super::{Q8, Q8Format, Q8Mut, tiles::Tile};
+use super::{Q8, tiles::Tile};
 use crate::blocks::{self, Block32, Block256, GgmlType, Group32, Group256, with_block_of};
-use core::ops::RangeInclusive;
 use half::{bf16, f16};
 use libm::fmaf as fma;
 
@@ -28,14 +28,12 @@ pub(super) static KERNELS: Kernels = TABLE;
 /// The table as a constant, from which other sets take what they do not replace.
 pub(super) const TABLE: Kernels = Kernels {
     name: "scalar",
-    dot_f32,
     // SAFETY: these vectors need no instructions but those of every CPU.
     elementwise: unsafe { Elementwise::of::<[f32; LANES]>() },
     attend: AttendFns::of::<[f32; LANES], Plain>(),
     // SAFETY: these vectors need no instructions but those of every CPU.
     recurrence: unsafe { Recurrence::of::<[f32; LANES], Four<[f32; LANES]>>() },
-    quantize_32,
-    quantize_256,
+    quantize: quantize::<[f32; LANES]>,
     float_product,
     product,
     packing: None,
@@ -63,10 +61,6 @@ fn bf16_to_f32(bytes: [u8; 2]) -> f32 {
     bf16::from_le_bytes(bytes).to_f32()
 }
 
-fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
-    dot(a, b, |x| x)
-}
-
 fn dot<T: Copy>(a: &[f32], b: &[T], to_f32: impl Fn(T) -> f32) -> f32 {
     let mut sums = [0.0; LANES];
     for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
@@ -90,58 +84,6 @@ fn float_tile<const N: usize>(
         for (token, x) in x.chunks_exact(cols).enumerate() {
             out.token(token)[row] = dot(x, w, &to_f32);
         }
-    }
-}
-
-/// The smallest and the largest scale of activations. Products with any f16 and with the power of two that a
-/// set may keep its weights shifted by (1/16) are normal numbers, so that every set rounds alike.
-const SCALES: RangeInclusive<f32> = 1.0 / (1_u128 << 92) as f32..=(1_u128 << 96) as f32;
-
-/// Added to a product, it leaves its nearest integer in the lowest bits of the sum, ties to even: from 2^23 on the
-/// integers are what an f32 has, and half as much more keeps negative products above it.
-pub(super) const ROUNDING: f32 = 1.5 * (1 << 23) as f32;
-
-/// The scale and its inverse for values of magnitude up to `amax`, so that it becomes 127: at most 127.497 before
-/// it is rounded.
-///
-/// A scale is rounded to eight significant bits, a bf16 as ggml's is an f16: its product with an f16 is exact,
-/// and with the sum of the products of 32 small integers it fits the 24 bits of an f32.
-///
-/// Values too small for the smallest scale become zeros; those that are too large or not finite get a
-/// scale of NaN, so that every product with them is NaN as well.
-pub(super) fn scale_and_inverse(amax: f32) -> (f32, f32) {
-    let scale = f32::from_bits(((amax / 127.0).to_bits() + 0x8000) & 0xffff_0000);
-    if scale < *SCALES.start() {
-        (0.0, 0.0)
-    } else if scale <= *SCALES.end() {
-        (scale, 1.0 / scale)
-    } else {
-        (f32::NAN, 0.0)
-    }
-}
-
-fn quantize_32(x: &[f32], out: Q8Mut<'_>) {
-    quantize(Q8Format::Blocks32, x, out);
-}
-
-fn quantize_256(x: &[f32], out: Q8Mut<'_>) {
-    quantize(Q8Format::Blocks256, x, out);
-}
-
-fn quantize(format: Q8Format, x: &[f32], out: Q8Mut<'_>) {
-    let blocks = x.chunks_exact(format.scale_len());
-    let quants = out.quants.chunks_exact_mut(format.scale_len());
-    for ((x, quants), out_scale) in blocks.zip(quants).zip(out.scales) {
-        // As integers the magnitudes have the same order, and a NaN is above all of them.
-        let amax = x.iter().map(|x| x.abs().to_bits()).max().unwrap_or(0);
-        let (scale, inverse) = scale_and_inverse(f32::from_bits(amax));
-        *out_scale = scale;
-        for (quant, &x) in quants.iter_mut().zip(x) {
-            *quant = fma(x, inverse, ROUNDING).to_bits() as i8;
-        }
-    }
-    for (sum, quants) in out.sums.iter_mut().zip(out.quants.chunks_exact(format.sum_len())) {
-        *sum = quants.iter().map(|&q| i32::from(q)).sum();
     }
 }
 

@@ -66,12 +66,10 @@ impl Product<FloatTileFn> {
 /// `unsafe`; where a set names its vectors alone (`elementwise`, `recurrence`), the constructor is.
 pub struct Kernels {
     pub(super) name: &'static str,
-    pub(super) dot_f32: unsafe fn(&[f32], &[f32]) -> f32,
     pub(super) elementwise: Elementwise,
     pub(super) attend: AttendFns,
     pub(super) recurrence: Recurrence,
-    pub(super) quantize_32: unsafe fn(&[f32], Q8Mut<'_>),
-    pub(super) quantize_256: unsafe fn(&[f32], Q8Mut<'_>),
+    pub(super) quantize: unsafe fn(Q8Format, &[f32], Q8Mut<'_>),
     /// The product for weights of a float type, `None` where dequantising them is no slower.
     pub(super) float_product: fn(GgmlType) -> Option<FloatTileFn>,
     /// The product for weights of a quantised type, `None` for other types.
@@ -132,8 +130,7 @@ impl Kernels {
     /// This and the following functions panic where lengths differ.
     pub fn dot_f32(&self, a: &[f32], b: &[f32]) -> f32 {
         assert_eq!(a.len(), b.len());
-        // SAFETY: who has a table has a CPU with its instructions.
-        unsafe { (self.dot_f32)(a, b) }
+        (self.elementwise.dot)(a, b)
     }
 
     /// `x[i] += y[i]`.
@@ -331,12 +328,7 @@ impl Kernels {
         assert_eq!(x.len(), out.scales.len() * format.scale_len());
         assert_eq!(x.len(), out.sums.len() * format.sum_len());
         // SAFETY: who has a table has a CPU with its instructions.
-        unsafe {
-            match format {
-                Q8Format::Blocks32 => (self.quantize_32)(x, out),
-                Q8Format::Blocks256 => (self.quantize_256)(x, out),
-            }
-        }
+        unsafe { (self.quantize)(format, x, out) }
     }
 
     /// How weights of this type are multiplied in integers, `None` if they are not.

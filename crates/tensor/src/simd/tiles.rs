@@ -49,6 +49,16 @@ impl Tile<'_> {
     }
 }
 
+/// Writes the sums of four rows, of those that exist, to where the first one's belongs. There once for all products: each would
+/// have a copy of a length that is not known to compile.
+#[inline(never)]
+pub(super) fn store_rows(out: &mut [f32], sums: &[f32; 4]) {
+    match out.first_chunk_mut() {
+        Some(out) => *out = *sums,
+        None => out.copy_from_slice(&sums[..out.len()]),
+    }
+}
+
 /// A token-major matrix `[n_tokens × n_rows]` that is to be cut into tiles.
 pub struct Output<'a> {
     /// The elements.

@@ -1,10 +1,11 @@
 //! Eight floats in two NEON registers.
 
 use super::attention;
-use super::load::{load_16, store_f32x8};
+use super::load::{load, load_16, store, store_f32x8};
 use crate::simd::lanes::{LANES, Lanes};
-use core::arch::{aarch64::*, asm};
-use half::f16;
+use crate::simd::quantize::ROUNDING;
+use core::arch::aarch64::*;
+use half::{bf16, f16};
 
 /// Eight floats.
 ///
@@ -15,11 +16,6 @@ pub struct F32x8(pub [float32x4_t; 2]);
 
 impl F32x8 {
     #[inline(always)]
-    fn with(self, b: Self, f: impl Fn(float32x4_t, float32x4_t) -> float32x4_t) -> Self {
-        F32x8([f(self.0[0], b.0[0]), f(self.0[1], b.0[1])])
-    }
-
-    #[inline(always)]
     fn widened(self) -> [float64x2_t; 4] {
         let [a, b] = self.0;
         // SAFETY: NEON.
@@ -28,6 +24,17 @@ impl F32x8 {
             [low[0], low[1], vcvt_f64_f32(vget_low_f32(b)), vcvt_high_f64_f32(b)]
         }
     }
+}
+
+/// Operations that the two halves do apart.
+macro_rules! by_halves {
+    ($($name:ident: $intrinsic:ident;)+) => {$(
+        #[inline(always)]
+        fn $name(self, b: Self) -> Self {
+            // SAFETY: NEON.
+            F32x8(unsafe { [$intrinsic(self.0[0], b.0[0]), $intrinsic(self.0[1], b.0[1])] })
+        }
+    )+};
 }
 
 impl Lanes for F32x8 {
@@ -42,76 +49,59 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     unsafe fn load<const GROUP: usize>(p: *const f32) -> Self {
-        let (a, b);
         // SAFETY: reads the values that the caller vouches for and nothing else.
-        unsafe {
-            asm!(
-                "ldp {a:q}, {b:q}, [{p}, #{offset}]",
-                a = lateout(vreg) a,
-                b = lateout(vreg) b,
-                p = in(reg) p,
-                offset = const GROUP * LANES * size_of::<f32>(),
-                options(pure, readonly, nostack, preserves_flags)
-            );
-        }
-        F32x8([a, b])
+        F32x8(unsafe {
+            load!("ldp {a:q}, {b:q}, [{p}, #{offset}]"; p = p; offset GROUP * LANES * size_of::<f32>() => [a, b])
+        })
     }
 
     #[inline(always)]
     unsafe fn load_f16<const GROUP: usize>(p: *const f16) -> Self {
-        let (low, high);
         // SAFETY: reads the values that the caller vouches for and nothing else.
-        unsafe {
-            asm!(
+        F32x8(unsafe {
+            load!(
                 "ldr {high:q}, [{p}, #{offset}]",
                 "fcvtl {low:v}.4s, {high:v}.4h",
-                "fcvtl2 {high:v}.4s, {high:v}.8h",
-                low = lateout(vreg) low,
-                high = out(vreg) high,
-                p = in(reg) p,
-                offset = const GROUP * LANES * size_of::<f16>(),
-                options(pure, readonly, nostack, preserves_flags)
-            );
-        }
-        F32x8([low, high])
+                "fcvtl2 {high:v}.4s, {high:v}.8h";
+                p = p; offset GROUP * LANES * size_of::<f16>() => [low, high]
+            )
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const bf16) -> Self {
+        // SAFETY: reads the values that the caller vouches for and nothing else.
+        F32x8(unsafe {
+            load!(
+                "ldr {high:q}, [{p}]",
+                "shll {low:v}.4s, {high:v}.4h, #16",
+                "shll2 {high:v}.4s, {high:v}.8h, #16";
+                p = p => [low, high]
+            )
+        })
     }
 
     #[inline(always)]
     unsafe fn load_i8<const GROUP: usize>(p: *const i8) -> Self {
-        let (low, high);
         // SAFETY: reads the values that the caller vouches for and nothing else.
-        unsafe {
-            asm!(
+        F32x8(unsafe {
+            load!(
                 // Any offset: a quantised block's bytes begin at each second one.
                 "ldur {high:d}, [{p}, #{offset}]",
                 "sxtl {high:v}.8h, {high:v}.8b",
                 "sxtl {low:v}.4s, {high:v}.4h",
                 "sxtl2 {high:v}.4s, {high:v}.8h",
                 "scvtf {low:v}.4s, {low:v}.4s",
-                "scvtf {high:v}.4s, {high:v}.4s",
-                low = out(vreg) low,
-                high = out(vreg) high,
-                p = in(reg) p,
-                offset = const GROUP * LANES,
-                options(pure, readonly, nostack, preserves_flags)
-            );
-        }
-        F32x8([low, high])
+                "scvtf {high:v}.4s, {high:v}.4s";
+                p = p; offset GROUP * LANES => [low, high]
+            )
+        })
     }
 
     #[inline(always)]
     unsafe fn splat_f16(p: *const u8) -> Self {
-        let x;
         // SAFETY: reads the two bytes that the caller vouches for and nothing else.
-        unsafe {
-            asm!(
-                "ld1r {{{x:v}.4h}}, [{p}]",
-                "fcvtl {x:v}.4s, {x:v}.4h",
-                x = out(vreg) x,
-                p = in(reg) p,
-                options(pure, readonly, nostack, preserves_flags)
-            );
-        }
+        let x = unsafe { load!("ld1r {{{x:v}.4h}}, [{p}]", "fcvtl {x:v}.4s, {x:v}.4h"; p = p => x) };
         F32x8([x; 2])
     }
 
@@ -124,7 +114,7 @@ impl Lanes for F32x8 {
     fn store_f16(self, out: &mut [f16; LANES]) {
         // SAFETY: writes the 16 bytes of `out` and nothing else.
         unsafe {
-            asm!(
+            core::arch::asm!(
                 "fcvtn {halves:v}.4h, {low:v}.4s",
                 "fcvtn2 {halves:v}.8h, {high:v}.4s",
                 "str {halves:q}, [{p}]",
@@ -137,28 +127,13 @@ impl Lanes for F32x8 {
         }
     }
 
-    #[inline(always)]
-    fn add(self, b: Self) -> Self {
-        // SAFETY: NEON.
-        self.with(b, |a, b| unsafe { vaddq_f32(a, b) })
-    }
-
-    #[inline(always)]
-    fn sub(self, b: Self) -> Self {
-        // SAFETY: NEON.
-        self.with(b, |a, b| unsafe { vsubq_f32(a, b) })
-    }
-
-    #[inline(always)]
-    fn mul(self, b: Self) -> Self {
-        // SAFETY: NEON.
-        self.with(b, |a, b| unsafe { vmulq_f32(a, b) })
-    }
-
-    #[inline(always)]
-    fn div(self, b: Self) -> Self {
-        // SAFETY: NEON.
-        self.with(b, |a, b| unsafe { vdivq_f32(a, b) })
+    by_halves! {
+        add: vaddq_f32;
+        sub: vsubq_f32;
+        mul: vmulq_f32;
+        div: vdivq_f32;
+        max: vmaxq_f32;
+        min: vminq_f32;
     }
 
     #[inline(always)]
@@ -168,15 +143,40 @@ impl Lanes for F32x8 {
     }
 
     #[inline(always)]
-    fn max(self, b: Self) -> Self {
+    fn abs(self) -> Self {
         // SAFETY: NEON.
-        self.with(b, |a, b| unsafe { vmaxq_f32(a, b) })
+        F32x8(self.0.map(|x| unsafe { vabsq_f32(x) }))
     }
 
     #[inline(always)]
-    fn min(self, b: Self) -> Self {
+    fn max_magnitude(self, b: Self) -> Self {
+        // As integers magnitudes have the same order, and a NaN is above all of them.
+        let larger = |a, b| {
+            // SAFETY: NEON.
+            unsafe { vreinterpretq_f32_u32(vmaxq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b))) }
+        };
+        F32x8([larger(self.0[0], b.0[0]), larger(self.0[1], b.0[1])])
+    }
+
+    #[inline(always)]
+    fn largest_magnitude(self) -> f32 {
+        let [a, b] = self.0;
         // SAFETY: NEON.
-        self.with(b, |a, b| unsafe { vminq_f32(a, b) })
+        f32::from_bits(unsafe { vmaxvq_u32(vmaxq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b))) })
+    }
+
+    #[inline(always)]
+    fn round(x: [Self; 2], inverse: f32, out: &mut [i8; 2 * LANES]) -> i32 {
+        let [[a, b], [c, d]] = x.map(|x| x.0);
+        // SAFETY: NEON; writes the 16 bytes of `out` and nothing else.
+        unsafe {
+            let rounding = vdupq_n_f32(ROUNDING);
+            let q = [a, b, c, d].map(|x| vmovn_s32(vreinterpretq_s32_f32(vfmaq_n_f32(rounding, x, inverse))));
+            let q = [vcombine_s16(q[0], q[1]), vcombine_s16(q[2], q[3])].map(|q| vmovn_s16(q));
+            let q = vcombine_s8(q[0], q[1]);
+            store!("str {v:q}, [{p}]"; v = q => p = out.as_mut_ptr());
+            i32::from(vaddlvq_s8(q))
+        }
     }
 
     #[inline(always)]
@@ -253,7 +253,7 @@ impl Lanes for F32x8 {
                 _ => vfmaq_laneq_f32::<3>(sum, v, w),
             }
         };
-        self.with(v, add)
+        F32x8([add(self.0[0], v.0[0]), add(self.0[1], v.0[1])])
     }
 
     #[inline(always)]

@@ -13,15 +13,13 @@
 //! | `neon` | the set of base NEON |
 //! | `packed`, `types` | products of weights that are packed, and as a file has them: which is for which type |
 //! | `sdot`, `smmla`, `weights256` | packed weights times many tokens; blocks of 256 as a file has them |
-//! | `float_product`, `batch`, `weights32`, `packed256` | products of floats; what `sdot` and `smmla` share; blocks of 32 as a file has them; packed blocks of 256, times a token or a few |
-//! | `round`, `float`, `product`, `lanes`, `rows`, `interleave` | rounding of activations; floats; integers as a file has them; vectors of eight; groups of packed rows; packing |
+//! | `batch`, `weights32`, `packed256` | what `sdot` and `smmla` share; blocks of 32 as a file has them; packed blocks of 256, times a token or a few |
+//! | `product`, `lanes`, `rows`, `interleave` | integers as a file has them; vectors of eight; groups of packed rows; packing |
 //! | `one_token`, `attention`, `load` | loops in assembly; vectors to and from memory |
 
 mod attention;
 mod batch;
 mod dotprod;
-mod float;
-mod float_product;
 mod half_attention;
 mod i8mm;
 mod interleave;
@@ -33,7 +31,6 @@ mod one_token;
 mod packed;
 mod packed256;
 mod product;
-mod round;
 mod rows;
 mod sdot;
 mod smmla;

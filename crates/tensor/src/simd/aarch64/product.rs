@@ -6,7 +6,10 @@
 
 use super::load::{load_16, load_f32x4, next_32};
 use crate::blocks::Group256;
-use crate::simd::{Q8, tiles::Tile};
+use crate::simd::{
+    Q8,
+    tiles::{Tile, store_rows},
+};
 use core::arch::aarch64::*;
 
 /// An instruction that multiplies and adds 8-bit integers.
@@ -111,16 +114,6 @@ pub fn store(out: &mut Tile<'_>, row: usize, token: usize, sums: &[float32x4_t])
         // SAFETY: four floats are as large as the vector.
         let sums = unsafe { core::mem::transmute::<float32x4_t, [f32; 4]>(sums) };
         store_rows(out, &sums);
-    }
-}
-
-/// Writes the sums of four rows, of those that exist. There once for all types: each would have a copy of a length that is
-/// not known to compile.
-#[inline(never)]
-fn store_rows(out: &mut [f32], sums: &[f32; 4]) {
-    match out.first_chunk_mut() {
-        Some(out) => *out = *sums,
-        None => out.copy_from_slice(&sums[..out.len()]),
     }
 }
 

@@ -2,49 +2,36 @@
 
 use super::product::{Dot, Weights32, tile_32, tile_256};
 use super::{
-    float, float_product,
     lanes::F32x8,
-    round,
     types::{self, Set},
 };
-use crate::blocks::{Block256, GgmlType};
+use crate::blocks::Block256;
 use crate::simd::elementwise::Elementwise;
+use crate::simd::float_product;
 use crate::simd::quads::Four;
+use crate::simd::quantize::quantize;
 use crate::simd::recurrence::Recurrence;
 use crate::simd::single_attention::Single;
-use crate::simd::table::AttendFns;
-use crate::simd::table::{FloatTileFn, Kernels};
+use crate::simd::table::{AttendFns, Kernels};
 use crate::simd::{Q8, tiles::Tile};
 use core::arch::x86_64::*;
-use half::{bf16, f16};
 
 pub static KERNELS: Kernels = TABLE;
 
 /// The table as a constant, from which faster sets take what they do not replace.
 pub const TABLE: Kernels = Kernels {
     name: "avx2",
-    dot_f32: float::dot,
     // SAFETY: the table is given out only where the CPU has AVX2, FMA and F16C.
     elementwise: unsafe { Elementwise::of::<F32x8>() },
     attend: AttendFns::of::<F32x8, Single>(),
     // SAFETY: the table is given out only where the CPU has AVX2, FMA and F16C.
     recurrence: unsafe { Recurrence::of::<F32x8, Four<F32x8>>() },
-    quantize_32: round::quantize_32,
-    quantize_256: round::quantize_256,
-    float_product: product_float,
+    quantize: quantize::<F32x8>,
+    float_product: float_product::product::<Four<F32x8>, 1, 2>,
     product: types::product::<Widening>,
     packing: None,
     packed_product: |_| None,
 };
-
-fn product_float(ty: GgmlType) -> Option<FloatTileFn> {
-    match ty {
-        GgmlType::F32 => Some(float_product::tile::<f32>),
-        GgmlType::F16 => Some(float_product::tile::<f16>),
-        GgmlType::BF16 => Some(float_product::tile::<bf16>),
-        _ => None,
-    }
-}
 
 /// Pairs of products in 16 bits, added in pairs to 32.
 pub struct Widening;

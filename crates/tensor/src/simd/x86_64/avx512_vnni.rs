@@ -2,22 +2,22 @@
 
 use super::product::{Dot, Weights32, tile_32};
 use super::{
-    avx2, float_product512,
+    avx2,
     lanes::F32x8,
     packed,
     quads::TwoTwice,
     types::{self, Set},
 };
-use crate::blocks::{Block256, GgmlType};
+use crate::blocks::Block256;
+use crate::simd::float_product;
 use crate::simd::recurrence::Recurrence;
-use crate::simd::table::FloatTileFn;
 use crate::simd::{Kernels, Q8, tiles::Tile};
 use core::arch::x86_64::*;
-use half::{bf16, f16};
 
 pub static KERNELS: Kernels = Kernels {
     name: "avx512-vnni",
-    float_product,
+    // Sums in 24 of the 32 registers.
+    float_product: float_product::product::<TwoTwice, 2, 6>,
     product: types::product::<Vnni>,
     // SAFETY: the table is given out only where the CPU has AVX2, FMA, F16C and AVX-512 F and VL.
     recurrence: unsafe { Recurrence::of::<F32x8, TwoTwice>() },
@@ -25,15 +25,6 @@ pub static KERNELS: Kernels = Kernels {
     packed_product: packed::product,
     ..avx2::TABLE
 };
-
-fn float_product(ty: GgmlType) -> Option<FloatTileFn> {
-    match ty {
-        GgmlType::F32 => Some(float_product512::tile::<f32>),
-        GgmlType::F16 => Some(float_product512::tile::<f16>),
-        GgmlType::BF16 => Some(float_product512::tile::<bf16>),
-        _ => None,
-    }
-}
 
 /// Four products added to 32 bits at once.
 struct Vnni;

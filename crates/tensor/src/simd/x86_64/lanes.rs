@@ -1,8 +1,9 @@
 //! Eight floats in an AVX register.
 
 use crate::simd::lanes::{LANES, Lanes, Work};
+use crate::simd::quantize::ROUNDING;
 use core::arch::x86_64::*;
-use half::f16;
+use half::{bf16, f16};
 
 /// Eight floats.
 ///
@@ -10,6 +11,18 @@ use half::f16;
 /// and F16C.
 #[derive(Clone, Copy)]
 pub struct F32x8(pub(super) __m256);
+
+/// Functions of vectors.
+macro_rules! operations {
+    ($($name:ident($a:ident $(, $b:ident)*) $value:expr;)+) => {$(
+        #[inline(always)]
+        fn $name(self $(, $b: Self)*) -> Self {
+            let ($a, $($b,)*) = (self.0, $($b.0,)*);
+            // SAFETY: see the type.
+            F32x8(unsafe { $value })
+        }
+    )+};
+}
 
 impl Lanes for F32x8 {
     type Wide = [__m256d; 2];
@@ -45,6 +58,15 @@ impl Lanes for F32x8 {
     }
 
     #[inline(always)]
+    unsafe fn load_bf16(p: *const bf16) -> Self {
+        // SAFETY: see the type; the caller vouches for the values.
+        unsafe {
+            let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+            F32x8(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits)))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn load_i8<const GROUP: usize>(p: *const i8) -> Self {
         // SAFETY: see the type; the caller vouches for the values.
         unsafe {
@@ -77,53 +99,51 @@ impl Lanes for F32x8 {
         }
     }
 
-    #[inline(always)]
-    fn add(self, b: Self) -> Self {
-        // SAFETY: see the type.
-        F32x8(unsafe { _mm256_add_ps(self.0, b.0) })
-    }
-
-    #[inline(always)]
-    fn sub(self, b: Self) -> Self {
-        // SAFETY: see the type.
-        F32x8(unsafe { _mm256_sub_ps(self.0, b.0) })
-    }
-
-    #[inline(always)]
-    fn mul(self, b: Self) -> Self {
-        // SAFETY: see the type.
-        F32x8(unsafe { _mm256_mul_ps(self.0, b.0) })
-    }
-
-    #[inline(always)]
-    fn div(self, b: Self) -> Self {
-        // SAFETY: see the type.
-        F32x8(unsafe { _mm256_div_ps(self.0, b.0) })
-    }
-
-    #[inline(always)]
-    fn fma(self, b: Self, c: Self) -> Self {
-        // SAFETY: see the type.
-        F32x8(unsafe { _mm256_fmadd_ps(self.0, b.0, c.0) })
-    }
-
-    #[inline(always)]
-    fn max(self, b: Self) -> Self {
+    operations! {
+        add(a, b) _mm256_add_ps(a, b);
+        sub(a, b) _mm256_sub_ps(a, b);
+        mul(a, b) _mm256_mul_ps(a, b);
+        div(a, b) _mm256_div_ps(a, b);
         // The second operand is the result where either is NaN.
-        // SAFETY: see the type.
-        F32x8(unsafe { _mm256_max_ps(b.0, self.0) })
+        max(a, b) _mm256_max_ps(b, a);
+        min(a, b) _mm256_min_ps(b, a);
+        fma(a, b, c) _mm256_fmadd_ps(a, b, c);
+        abs(a) _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
+        // As integers magnitudes have the same order, and a NaN is above all of them.
+        max_magnitude(a, b) _mm256_castsi256_ps(_mm256_max_epu32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+        low_bits_to_exponent(a) _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a)));
     }
 
     #[inline(always)]
-    fn min(self, b: Self) -> Self {
+    fn largest_magnitude(self) -> f32 {
         // SAFETY: see the type.
-        F32x8(unsafe { _mm256_min_ps(b.0, self.0) })
+        unsafe {
+            let bits = _mm256_castps_si256(self.0);
+            let bits = _mm_max_epu32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256::<1>(bits));
+            let bits = _mm_max_epu32(bits, _mm_shuffle_epi32::<0b01_00_11_10>(bits));
+            let bits = _mm_max_epu32(bits, _mm_shuffle_epi32::<0b10_11_00_01>(bits));
+            f32::from_bits(_mm_cvtsi128_si32(bits) as u32)
+        }
     }
 
     #[inline(always)]
-    fn low_bits_to_exponent(self) -> Self {
-        // SAFETY: see the type.
-        F32x8(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(self.0))) })
+    fn round(x: [Self; 2], inverse: f32, out: &mut [i8; 2 * LANES]) -> i32 {
+        // SAFETY: see the type; writes the 16 bytes of `out`.
+        unsafe {
+            let [inverse, rounding] = [inverse, ROUNDING].map(|x| _mm256_set1_ps(x));
+            // The integers are what is left of the bits without those of `rounding`.
+            let [a, b] = x.map(|x| {
+                let sum = _mm256_castps_si256(_mm256_fmadd_ps(x.0, inverse, rounding));
+                _mm256_sub_epi32(sum, _mm256_castps_si256(rounding))
+            });
+            // Packing works on each half apart: put the groups of four back into their order.
+            let q = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b));
+            let halves = [_mm256_castsi256_si128(q), _mm256_extracti128_si256::<1>(q)];
+            _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_packs_epi16(halves[0], halves[1]));
+            let pairs = _mm_madd_epi16(_mm_add_epi16(halves[0], halves[1]), _mm_set1_epi16(1));
+            let pairs = _mm_add_epi32(pairs, _mm_shuffle_epi32::<0b01_00_11_10>(pairs));
+            _mm_cvtsi128_si32(_mm_add_epi32(pairs, _mm_shuffle_epi32::<0b10_11_00_01>(pairs)))
+        }
     }
 
     #[inline(always)]

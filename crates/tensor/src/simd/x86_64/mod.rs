@@ -9,24 +9,20 @@
 //! | `avx512_vnni` | the set with `VPDPBUSD` |
 //! | `avx2` | the set with AVX2, FMA and F16C |
 //! | `packed`, `types` | products of weights that are packed, and as a file has them: which is for which type |
-//! | `packed32`, `packed256`, `weights32`, `float_product`, `float_product512`, `round` | packed blocks; blocks as a file has them; products of floats; rounding of activations |
-//! | `quads`, `rows`, `product`, `float` | four rows of a recurrence; groups of packed rows; integers as a file has them; floats |
+//! | `packed32`, `packed256`, `weights32` | packed blocks; blocks as a file has them |
+//! | `quads`, `rows`, `product` | four rows of floats; groups of packed rows; integers as a file has them |
 //! | `lanes` | vectors of eight |
 
 #![cfg(any(test, feature = "std"))]
 
 mod avx2;
 mod avx512_vnni;
-mod float;
-mod float_product;
-mod float_product512;
 mod lanes;
 mod packed;
 mod packed256;
 mod packed32;
 mod product;
 mod quads;
-mod round;
 mod rows;
 mod types;
 mod weights32;

@@ -6,7 +6,10 @@
 //! floats.
 
 use crate::blocks::{Block256, Group256};
-use crate::simd::{Q8, tiles::Tile};
+use crate::simd::{
+    Q8,
+    tiles::{Tile, store_rows},
+};
 use core::arch::x86_64::*;
 
 /// An instruction (or two) that multiplies and adds 8-bit integers.
@@ -100,9 +103,7 @@ pub fn store(out: &mut Tile<'_>, row: usize, token: usize, tokens: &[__m128]) {
         let mut sums = [0.0; 4];
         // SAFETY: writes the four floats.
         unsafe { _mm_storeu_ps(sums.as_mut_ptr(), vector) };
-        let out = &mut out.token(token + i)[row..];
-        let n = out.len().min(4);
-        out[..n].copy_from_slice(&sums[..n]);
+        store_rows(&mut out.token(token + i)[row..], &sums);
     }
 }
 

@@ -4,6 +4,7 @@ use super::lanes::F32x8;
 use crate::simd::lanes::{LANES, Lanes, Work};
 use crate::simd::quads::{QUAD, Quad, ROWS};
 use core::arch::x86_64::*;
+use half::{bf16, f16};
 
 /// Two rows in each.
 ///
@@ -17,6 +18,18 @@ pub struct TwoTwice([__m512; 2]);
 fn joined(low: __m256, high: __m256) -> __m512 {
     let low = _mm512_castpd256_pd512(_mm256_castps_pd(low));
     _mm512_castpd_ps(_mm512_insertf64x4::<1>(low, _mm256_castps_pd(high)))
+}
+
+/// Eight values of 16 bits at each pointer.
+///
+/// # Safety
+///
+/// They must be readable.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn load_16_bits<E>(p: *const E, q: *const E) -> __m256i {
+    // SAFETY: the caller vouches for the values.
+    unsafe { _mm256_loadu2_m128i(q.cast(), p.cast()) }
 }
 
 impl Quad for TwoTwice {
@@ -59,6 +72,29 @@ impl Quad for TwoTwice {
     fn of(x: &[f32; QUAD]) -> Self {
         // SAFETY: see the type; the array holds both.
         TwoTwice(unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(QUAD / 2))] })
+    }
+
+    #[inline(always)]
+    unsafe fn load_f32([a, b, c, d]: [*const f32; ROWS]) -> Self {
+        // SAFETY: see the type; the caller vouches for the values.
+        TwoTwice(unsafe {
+            [joined(_mm256_loadu_ps(a), _mm256_loadu_ps(b)), joined(_mm256_loadu_ps(c), _mm256_loadu_ps(d))]
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16([a, b, c, d]: [*const f16; ROWS]) -> Self {
+        // SAFETY: see the type; the caller vouches for the values.
+        TwoTwice(unsafe { [load_16_bits(a, b), load_16_bits(c, d)].map(|two| _mm512_cvtph_ps(two)) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16([a, b, c, d]: [*const bf16; ROWS]) -> Self {
+        // SAFETY: see the type; the caller vouches for the values.
+        TwoTwice(unsafe {
+            [load_16_bits(a, b), load_16_bits(c, d)]
+                .map(|two| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(two))))
+        })
     }
 
     #[inline(always)]
