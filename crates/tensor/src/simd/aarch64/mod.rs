@@ -17,6 +17,7 @@
 //! | `product`, `lanes`, `rows`, `interleave` | integers as a file has them; vectors of eight; groups of packed rows; packing |
 //! | `one_token`, `attention`, `load` | loops in assembly; vectors to and from memory |
 
+mod asm;
 mod attention;
 mod batch;
 mod dotprod;

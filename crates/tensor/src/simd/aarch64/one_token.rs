@@ -3,19 +3,16 @@
 //! Registers hold the integer products of eight rows: `v28` those of the first four, `v29` those of the
 //! others. Weights come in pairs of units, so that four registers are two units of all eight rows.
 
-use core::arch::{aarch64::*, asm};
+use super::asm::{asm_writing, bytes, fours, next_four, sdot, zeros};
+use core::arch::aarch64::*;
 
 /// Integer scales of each 32 or 16 weights, of the first and of the second four rows.
 pub type Scales<const N: usize> = [[int32x4_t; 2]; N];
 
 /// Two units of eight rows, in four registers, with their lanes of activations.
-macro_rules! sdot_units {
-    ($a:literal, $b:literal, $c:literal, $d:literal, $x:literal, $lane:literal, $next_lane:literal, $low:literal, $high:literal) => {
-        concat!(
-            "sdot ", $low, ".4s, ", $a, ".16b, ", $x, ".4b[", $lane, "]\n", "sdot ", $high, ".4s, ", $b,
-            ".16b, ", $x, ".4b[", $lane, "]\n", "sdot ", $low, ".4s, ", $c, ".16b, ", $x, ".4b[", $next_lane,
-            "]\n", "sdot ", $high, ".4s, ", $d, ".16b, ", $x, ".4b[", $next_lane, "]\n",
-        )
+macro_rules! two_units {
+    ($a:literal $b:literal $c:literal $d:literal $x:literal $lane:literal $next_lane:literal $low:literal $high:literal) => {
+        concat!(sdot!($low $a $x $lane), sdot!($high $b $x $lane), sdot!($low $c $x $next_lane), sdot!($high $d $x $next_lane))
     };
 }
 
@@ -62,11 +59,11 @@ macro_rules! fifth_bits {
 macro_rules! codes {
     ($x:literal, $next_x:literal, $lane:literal, $next_lane:literal, $fifth_bits:expr) => {
         concat!(
-            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{w}], #64\n",
+            next_four!("v0" "v1" "v2" "v3" from "w"),
             nibbles!(),
             $fifth_bits,
-            sdot_units!("v4", "v5", "v6", "v7", $x, $lane, $next_lane, "v20", "v21"),
-            sdot_units!("v0", "v1", "v2", "v3", $next_x, $lane, $next_lane, "v22", "v23"),
+            two_units!("v4" "v5" "v6" "v7" $x $lane $next_lane "v20" "v21"),
+            two_units!("v0" "v1" "v2" "v3" $next_x $lane $next_lane "v22" "v23"),
         )
     };
 }
@@ -77,20 +74,17 @@ macro_rules! paired_nibbles {
         concat!(
             "ldp q16, q17, [{x}], #32\n",
             "ldp q18, q19, [{x}], #32\n",
-            "movi v20.2d, #0\n",
-            "movi v21.2d, #0\n",
-            "movi v22.2d, #0\n",
-            "movi v23.2d, #0\n",
+            zeros!("v20" "v21" "v22" "v23"),
             codes!("v16", "v18", "0", "1", $fifth_bits),
             codes!("v16", "v18", "2", "3", $fifth_bits),
             codes!("v17", "v19", "0", "1", $fifth_bits),
             codes!("v17", "v19", "2", "3", $fifth_bits),
             "ldp q26, q27, [{scales}], #32\n",
-            "mla v28.4s, v20.4s, v26.4s\n",
-            "mla v29.4s, v21.4s, v27.4s\n",
+            fours!("mla" "v28" "v20" "v26"),
+            fours!("mla" "v29" "v21" "v27"),
             "ldp q26, q27, [{scales}], #32\n",
-            "mla v28.4s, v22.4s, v26.4s\n",
-            "mla v29.4s, v23.4s, v27.4s\n",
+            fours!("mla" "v28" "v22" "v26"),
+            fours!("mla" "v29" "v23" "v27"),
         )
     };
 }
@@ -106,10 +100,10 @@ pub unsafe fn four_bits(codes: *const u8, scales: &Scales<8>, x: *const i8) -> [
     let (first, second);
     // SAFETY: reads what the caller vouches for and the scales.
     unsafe {
-        asm!(
+        asm_writing!(
+            v0_v7 v16_v23; (nostack, readonly)
             ".arch_extension dotprod",
-            "movi v28.2d, #0",
-            "movi v29.2d, #0",
+            zeros!("v28" "v29"),
             "movi v31.16b, #0xf",
             "2:",
             paired_nibbles!(""),
@@ -119,13 +113,8 @@ pub unsafe fn four_bits(codes: *const u8, scales: &Scales<8>, x: *const i8) -> [
             x = inout(reg) x => _,
             scales = inout(reg) scales.as_ptr() => _,
             pairs = inout(reg) 4_usize => _,
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
-            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
             out("v26") _, out("v27") _, out("v31") _,
             out("v28") first, out("v29") second,
-            options(nostack, readonly)
         );
     }
     [first, second]
@@ -146,10 +135,10 @@ pub unsafe fn five_bits(
     let (first, second);
     // SAFETY: reads what the caller vouches for and the scales.
     unsafe {
-        asm!(
+        asm_writing!(
+            v0_v7 v8_v11 v12_v15 v16_v23; (nostack, readonly)
             ".arch_extension dotprod",
-            "movi v28.2d, #0",
-            "movi v29.2d, #0",
+            zeros!("v28" "v29"),
             "movi v31.16b, #0xf",
             "movi v30.16b, #0x10",
             // How far the bits of the pair's first and second 32 weights have to go to the left.
@@ -168,16 +157,9 @@ pub unsafe fn five_bits(
             x = inout(reg) x => _,
             scales = inout(reg) scales.as_ptr() => _,
             pairs = inout(reg) 4_usize => _,
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
-            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
             out("v24") _, out("v25") _, out("v26") _, out("v27") _,
             out("v30") _, out("v31") _,
             out("v28") first, out("v29") second,
-            options(nostack, readonly)
         );
     }
     [first, second]
@@ -186,67 +168,23 @@ pub unsafe fn five_bits(
 /// A register of each half's codes, `$a` and `$b`, and of upper bits `$h`, times lane `$lane` of the
 /// activations of all four 32 weights that have bits there.
 macro_rules! six_bit_codes {
-    ($a:literal, $b:literal, $h:literal, $lane:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal) => {
+    ($a:literal $b:literal $h:literal $lane:literal $s0:literal $s1:literal $s2:literal $s3:literal) => {
         concat!(
-            "and v12.16b, ",
-            $a,
-            ".16b, v31.16b\n",
-            "shl v13.16b, ",
-            $h,
-            ".16b, #4\n",
-            "and v14.16b, ",
-            $b,
-            ".16b, v31.16b\n",
-            "shl v15.16b, ",
-            $h,
-            ".16b, #2\n",
-            "bit v12.16b, v13.16b, v30.16b\n",
-            "bit v14.16b, v15.16b, v30.16b\n",
-            "ushr ",
-            $a,
-            ".16b, ",
-            $a,
-            ".16b, #4\n",
-            "ushr ",
-            $b,
-            ".16b, ",
-            $b,
-            ".16b, #4\n",
-            "ushr v13.16b, ",
-            $h,
-            ".16b, #2\n",
-            "bit ",
-            $a,
-            ".16b, ",
-            $h,
-            ".16b, v30.16b\n",
-            "bit ",
-            $b,
-            ".16b, v13.16b, v30.16b\n",
-            "sdot ",
-            $s0,
-            ".4s, v12.16b, v16.4b[",
-            $lane,
-            "]\n",
-            "sdot ",
-            $s1,
-            ".4s, v14.16b, v17.4b[",
-            $lane,
-            "]\n",
-            "sdot ",
-            $s2,
-            ".4s, ",
-            $a,
-            ".16b, v18.4b[",
-            $lane,
-            "]\n",
-            "sdot ",
-            $s3,
-            ".4s, ",
-            $b,
-            ".16b, v19.4b[",
-            $lane,
-            "]\n",
+            bytes!("and" "v12" $a "v31"),
+            bytes!("shl" "v13" $h, "4"),
+            bytes!("and" "v14" $b "v31"),
+            bytes!("shl" "v15" $h, "2"),
+            bytes!("bit" "v12" "v13" "v30"),
+            bytes!("bit" "v14" "v15" "v30"),
+            bytes!("ushr" $a $a, "4"),
+            bytes!("ushr" $b $b, "4"),
+            bytes!("ushr" "v13" $h, "2"),
+            bytes!("bit" $a $h "v30"),
+            bytes!("bit" $b "v13" "v30"),
+            sdot!($s0 "v12" "v16" $lane),
+            sdot!($s1 "v14" "v17" $lane),
+            sdot!($s2 $a "v18" $lane),
+            sdot!($s3 $b "v19" $lane),
         )
     };
 }
@@ -255,13 +193,13 @@ macro_rules! six_bit_codes {
 macro_rules! six_bit_units {
     ($lane:literal, $next_lane:literal) => {
         concat!(
-            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{a}], #64\n",
-            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{b}], #64\n",
-            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{high}], #64\n",
-            six_bit_codes!("v0", "v4", "v8", $lane, "v20", "v22", "v24", "v26"),
-            six_bit_codes!("v1", "v5", "v9", $lane, "v21", "v23", "v25", "v27"),
-            six_bit_codes!("v2", "v6", "v10", $next_lane, "v20", "v22", "v24", "v26"),
-            six_bit_codes!("v3", "v7", "v11", $next_lane, "v21", "v23", "v25", "v27"),
+            next_four!("v0" "v1" "v2" "v3" from "a"),
+            next_four!("v4" "v5" "v6" "v7" from "b"),
+            next_four!("v8" "v9" "v10" "v11" from "high"),
+            six_bit_codes!("v0" "v4" "v8" $lane "v20" "v22" "v24" "v26"),
+            six_bit_codes!("v1" "v5" "v9" $lane "v21" "v23" "v25" "v27"),
+            six_bit_codes!("v2" "v6" "v10" $next_lane "v20" "v22" "v24" "v26"),
+            six_bit_codes!("v3" "v7" "v11" $next_lane "v21" "v23" "v25" "v27"),
         )
     };
 }
@@ -294,8 +232,8 @@ macro_rules! six_bit_half {
     (@ $low:literal, $high:literal, $x:literal) => {
         concat!(
             "ldp q12, q13, [{scales}, #2 * ", $x, "]\n",
-            "mla v28.4s, ", $low, ".4s, v12.4s\n",
-            "mla v29.4s, ", $high, ".4s, v13.4s\n",
+            fours!("mla" "v28" $low "v12"),
+            fours!("mla" "v29" $high "v13"),
         )
     };
 }
@@ -319,10 +257,10 @@ pub unsafe fn six_bits(
     let (first, second);
     // SAFETY: reads what the caller vouches for, the scales and the starts.
     unsafe {
-        asm!(
+        asm_writing!(
+            v0_v7 v8_v11 v12_v15 v16_v23; (nostack, readonly)
             ".arch_extension dotprod",
-            "movi v28.2d, #0",
-            "movi v29.2d, #0",
+            zeros!("v28" "v29"),
             "movi v31.16b, #0xf",
             "movi v30.16b, #0x30",
             "2:",
@@ -341,16 +279,9 @@ pub unsafe fn six_bits(
             scales = inout(reg) scales.as_ptr() => _,
             starts = inout(reg) starts.as_ptr() => _,
             parts = inout(reg) 2_usize => _,
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
-            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
             out("v24") _, out("v25") _, out("v26") _, out("v27") _,
             out("v30") _, out("v31") _,
             out("v28") first, out("v29") second,
-            options(nostack, readonly)
         );
     }
     [first, second]

@@ -2,12 +2,13 @@
 //!
 //! Eight rows times four tokens take all 32 vector registers, so the loops are written out.
 
+use super::asm::{add_groups, asm_writing, by_lane, fours, next_four, products_of_block, sdot, sums, zeros};
 use super::batch::{self, Batch, BlockEnds, SLAB_32, SLAB_256, Slab, TOKENS, TokenEnds};
 use super::load::{append_32, append_f32x8, append_i32x8};
 use super::packed256::Weights256;
 use super::rows::{Fcvtl, Weights32, half_of, without_offset};
 use crate::simd::Q8;
-use core::arch::{aarch64::*, asm};
+use core::arch::aarch64::*;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
@@ -48,46 +49,74 @@ pub struct Tokens32 {
     quants: [*const i8; TOKENS],
 }
 
-/// The products of one token, whose quants lie at `$x` and sums in `$first` and `$second`.
-macro_rules! token_32 {
-    ($x:literal, $lane:literal, $first:literal, $second:literal $(, $mins:tt)?) => {
+/// The next activations of a token in v19 and v20, and zeros in v21 and v22 for their products.
+macro_rules! activations {
+    ($x:literal) => { concat!("ldp q19, q20, [{", $x, "}], #32\n", zeros!("v21" "v22")) };
+}
+
+/// The products with a unit of all eight rows.
+macro_rules! unit {
+    ($w:literal $next_w:literal $x:literal $lane:literal) => {
+        concat!(sdot!("v21" $w $x $lane), sdot!("v22" $next_w $x $lane))
+    };
+}
+
+/// The products with 16 activations.
+macro_rules! sixteen {
+    (first) => {
         concat!(
-            "ldp q19, q20, [{", $x, "}], #32\n",
-            "movi v21.2d, #0\n",
-            "movi v22.2d, #0\n",
-            "sdot v21.4s, v0.16b, v19.4b[0]\n",
-            "sdot v22.4s, v8.16b, v19.4b[0]\n",
-            "sdot v21.4s, v1.16b, v19.4b[1]\n",
-            "sdot v22.4s, v9.16b, v19.4b[1]\n",
-            "sdot v21.4s, v2.16b, v19.4b[2]\n",
-            "sdot v22.4s, v10.16b, v19.4b[2]\n",
-            "sdot v21.4s, v3.16b, v19.4b[3]\n",
-            "sdot v22.4s, v11.16b, v19.4b[3]\n",
-            "sdot v21.4s, v4.16b, v20.4b[0]\n",
-            "sdot v22.4s, v12.16b, v20.4b[0]\n",
-            "sdot v21.4s, v5.16b, v20.4b[1]\n",
-            "sdot v22.4s, v13.16b, v20.4b[1]\n",
-            "sdot v21.4s, v6.16b, v20.4b[2]\n",
-            "sdot v22.4s, v14.16b, v20.4b[2]\n",
-            "sdot v21.4s, v7.16b, v20.4b[3]\n",
-            "sdot v22.4s, v15.16b, v20.4b[3]\n",
-            "fmul v23.4s, v16.4s, v18.s[", $lane, "]\n",
-            "scvtf v21.4s, v21.4s\n",
-            "fmla ", $first, ".4s, v21.4s, v23.4s\n",
-            "fmul v23.4s, v17.4s, v18.s[", $lane, "]\n",
-            "scvtf v22.4s, v22.4s\n",
-            "fmla ", $second, ".4s, v22.4s, v23.4s\n",
-            $( token_32!(@$mins $lane, $first, $second), )?
+            unit!("v0" "v8" "v19" "0"),
+            unit!("v1" "v9" "v19" "1"),
+            unit!("v2" "v10" "v19" "2"),
+            unit!("v3" "v11" "v19" "3"),
         )
     };
-    (@mins $lane:literal, $first:literal, $second:literal) => {
+    (second) => {
+        concat!(
+            unit!("v4" "v12" "v20" "0"),
+            unit!("v5" "v13" "v20" "1"),
+            unit!("v6" "v14" "v20" "2"),
+            unit!("v7" "v15" "v20" "3"),
+        )
+    };
+}
+
+/// The next 32 weights of eight rows.
+macro_rules! next_weights {
+    () => {
+        concat!(
+            next_four!("v0" "v1" "v2" "v3" from "w"),
+            next_four!("v4" "v5" "v6" "v7" from "w"),
+            next_four!("v8" "v9" "v10" "v11" from "w"),
+            next_four!("v12" "v13" "v14" "v15" from "w"),
+        )
+    };
+}
+
+/// The products of one token, whose quants lie at `$x` and sums in `$first` and `$second`.
+macro_rules! token_32 {
+    ($x:literal $lane:literal $first:literal $second:literal $($mins:tt)?) => {
+        concat!(
+            activations!($x),
+            sixteen!(first),
+            sixteen!(second),
+            by_lane!("fmul" "v23" "v16" "v18" $lane),
+            fours!("scvtf" "v21" "v21"),
+            fours!("fmla" $first "v21" "v23"),
+            by_lane!("fmul" "v23" "v17" "v18" $lane),
+            fours!("scvtf" "v22" "v22"),
+            fours!("fmla" $second "v22" "v23"),
+            $(token_32!(@$mins $lane $first $second),)?
+        )
+    };
+    (@mins $lane:literal $first:literal $second:literal) => {
         concat!(
             "ldp q19, q20, [{w}]\n",
             "ldr q21, [{factors}]\n",
-            "fmul v19.4s, v19.4s, v18.s[", $lane, "]\n",
-            "fmul v20.4s, v20.4s, v18.s[", $lane, "]\n",
-            "fmla ", $first, ".4s, v19.4s, v21.s[", $lane, "]\n",
-            "fmla ", $second, ".4s, v20.4s, v21.s[", $lane, "]\n",
+            by_lane!("fmul" "v19" "v19" "v18" $lane),
+            by_lane!("fmul" "v20" "v20" "v18" $lane),
+            by_lane!("fmla" $first "v19" "v21" $lane),
+            by_lane!("fmla" $second "v20" "v21" $lane),
         )
     };
 }
@@ -98,73 +127,31 @@ macro_rules! group_32 {
         concat!(
             "ldp q16, q17, [{w}], #32\n",
             "ldr q18, [{factors}], #16\n",
-            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{w}], #64\n",
-            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{w}], #64\n",
-            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
-            "ld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{w}], #64\n",
-            token_32!("x0", "0", "v24", "v25" $(, $mins)?),
-            token_32!("x1", "1", "v26", "v27" $(, $mins)?),
-            token_32!("x2", "2", "v28", "v29" $(, $mins)?),
-            token_32!("x3", "3", "v30", "v31" $(, $mins)?),
-            $( group_32!(@$mins) )?
+            next_weights!(),
+            token_32!("x0" "0" "v24" "v25" $($mins)?),
+            token_32!("x1" "1" "v26" "v27" $($mins)?),
+            token_32!("x2" "2" "v28" "v29" $($mins)?),
+            token_32!("x3" "3" "v30" "v31" $($mins)?),
+            $(group_32!(@$mins))?
         )
     };
-    (@mins) => {
-        "add {w}, {w}, #32\nadd {factors}, {factors}, #16\n"
-    };
+    (@mins) => { "add {w}, {w}, #32\nadd {factors}, {factors}, #16\n" };
 }
 
-/// The whole loop, four groups at a time.
+/// The whole loop.
 macro_rules! groups_32 {
-    ($panel:ident, $tokens:ident, $len:ident, $sums:ident, $group:expr) => {
-        asm!(
-            ".arch_extension dotprod",
-            "ldp q24, q25, [{s0}]",
-            "ldp q26, q27, [{s1}]",
-            "ldp q28, q29, [{s2}]",
-            "ldp q30, q31, [{s3}]",
-            "ands {single}, {len}, #3",
-            "b.eq 3f",
-            "2:",
-            $group,
-            "subs {single}, {single}, #1",
-            "b.ne 2b",
-            "3:",
-            "lsr {len}, {len}, #2",
-            "cbz {len}, 5f",
-            "4:",
-            $group,
-            $group,
-            $group,
-            $group,
-            "subs {len}, {len}, #1",
-            "b.ne 4b",
-            "5:",
-            "stp q24, q25, [{s0}]",
-            "stp q26, q27, [{s1}]",
-            "stp q28, q29, [{s2}]",
-            "stp q30, q31, [{s3}]",
+    ($panel:ident, $tokens:ident, $len:ident, $sums:ident $(, $mins:tt)?) => {
+        add_groups!(
+            "dotprod",
+            group_32!($($mins)?),
+            concat!(group_32!($($mins)?), group_32!($($mins)?), group_32!($($mins)?), group_32!($($mins)?)),
+            $len, $sums,
             w = inout(reg) $panel.as_ptr() => _,
             factors = inout(reg) &raw const (*$tokens).factors => _,
             x0 = inout(reg) (*$tokens).quants[0] => _,
             x1 = inout(reg) (*$tokens).quants[1] => _,
             x2 = inout(reg) (*$tokens).quants[2] => _,
             x3 = inout(reg) (*$tokens).quants[3] => _,
-            len = inout(reg) $len => _,
-            single = out(reg) _,
-            s0 = in(reg) $sums[0],
-            s1 = in(reg) $sums[1],
-            s2 = in(reg) $sums[2],
-            s3 = in(reg) $sums[3],
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
-            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
-            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-            options(nostack)
         )
     };
 }
@@ -216,9 +203,9 @@ unsafe fn multiply_32<const MINS: bool>(
         // SAFETY: reads `len` groups of the panel, of the factors and of the tokens, and the sums.
         unsafe {
             if MINS {
-                groups_32!(panel, tokens, len, sums, group_32!(mins));
+                groups_32!(panel, tokens, len, sums, mins);
             } else {
-                groups_32!(panel, tokens, len, sums, group_32!());
+                groups_32!(panel, tokens, len, sums);
             }
         }
     };
@@ -291,95 +278,51 @@ pub struct Tokens256 {
     ends: TokenEnds<TOKENS>,
 }
 
-/// Products of 32 weights in two sums of integers, each under its own scales.
+/// Products of 32 weights in two sums of integers, under one scale or under one for each half.
 macro_rules! token_256 {
-    (whole, $x:literal, $first:literal, $second:literal) => {
+    (whole $x:literal $first:literal $second:literal) => {
         concat!(
-            "ldp q19, q20, [{", $x, "}], #32\n",
-            "movi v21.2d, #0\n",
-            "movi v22.2d, #0\n",
-            token_256!(@sdot "v0", "v8", "v19.4b[0]"),
-            token_256!(@sdot "v1", "v9", "v19.4b[1]"),
-            token_256!(@sdot "v2", "v10", "v19.4b[2]"),
-            token_256!(@sdot "v3", "v11", "v19.4b[3]"),
-            token_256!(@sdot "v4", "v12", "v20.4b[0]"),
-            token_256!(@sdot "v5", "v13", "v20.4b[1]"),
-            token_256!(@sdot "v6", "v14", "v20.4b[2]"),
-            token_256!(@sdot "v7", "v15", "v20.4b[3]"),
-            "mla ", $first, ".4s, v21.4s, v16.4s\n",
-            "mla ", $second, ".4s, v22.4s, v17.4s\n",
+            activations!($x),
+            sixteen!(first),
+            sixteen!(second),
+            fours!("mla" $first "v21" "v16"),
+            fours!("mla" $second "v22" "v17"),
         )
     };
-    (halves, $x:literal, $first:literal, $second:literal) => {
+    (halves $x:literal $first:literal $second:literal) => {
         concat!(
-            "ldp q19, q20, [{", $x, "}], #32\n",
-            "movi v21.2d, #0\n",
-            "movi v22.2d, #0\n",
-            token_256!(@sdot "v0", "v8", "v19.4b[0]"),
-            token_256!(@sdot "v1", "v9", "v19.4b[1]"),
-            token_256!(@sdot "v2", "v10", "v19.4b[2]"),
-            token_256!(@sdot "v3", "v11", "v19.4b[3]"),
-            "mla ", $first, ".4s, v21.4s, v16.4s\n",
-            "mla ", $second, ".4s, v22.4s, v17.4s\n",
-            "movi v21.2d, #0\n",
-            "movi v22.2d, #0\n",
-            token_256!(@sdot "v4", "v12", "v20.4b[0]"),
-            token_256!(@sdot "v5", "v13", "v20.4b[1]"),
-            token_256!(@sdot "v6", "v14", "v20.4b[2]"),
-            token_256!(@sdot "v7", "v15", "v20.4b[3]"),
-            "mla ", $first, ".4s, v21.4s, v18.4s\n",
-            "mla ", $second, ".4s, v22.4s, v23.4s\n",
+            activations!($x),
+            sixteen!(first),
+            fours!("mla" $first "v21" "v16"),
+            fours!("mla" $second "v22" "v17"),
+            zeros!("v21" "v22"),
+            sixteen!(second),
+            fours!("mla" $first "v21" "v18"),
+            fours!("mla" $second "v22" "v23"),
         )
-    };
-    (@sdot $first:literal, $second:literal, $x:literal) => {
-        concat!("sdot v21.4s, ", $first, ".16b, ", $x, "\nsdot v22.4s, ", $second, ".16b, ", $x, "\n")
     };
 }
 
 /// The integer products of a block, `$scales` loading those of 32 columns.
 macro_rules! block_256 {
-    ($block:ident, $x:ident, $kind:tt, $scales:literal) => {{
-        let (a, b, c, d, e, f, g, h);
-        asm!(
-            ".arch_extension dotprod",
-            "movi v24.2d, #0",
-            "movi v25.2d, #0",
-            "movi v26.2d, #0",
-            "movi v27.2d, #0",
-            "movi v28.2d, #0",
-            "movi v29.2d, #0",
-            "movi v30.2d, #0",
-            "movi v31.2d, #0",
-            "2:",
-            $scales,
-            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{w}], #64",
-            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{w}], #64",
-            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64",
-            "ld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{w}], #64",
-            token_256!($kind, "x0", "v24", "v25"),
-            token_256!($kind, "x1", "v26", "v27"),
-            token_256!($kind, "x2", "v28", "v29"),
-            token_256!($kind, "x3", "v30", "v31"),
-            "subs {len}, {len}, #1",
-            "b.ne 2b",
+    ($block:ident, $x:ident, $kind:tt, $scales:literal) => {
+        products_of_block!(
+            "dotprod",
+            concat!(
+                $scales,
+                next_weights!(),
+                token_256!($kind "x0" "v24" "v25"),
+                token_256!($kind "x1" "v26" "v27"),
+                token_256!($kind "x2" "v28" "v29"),
+                token_256!($kind "x3" "v30" "v31"),
+            ),
             w = inout(reg) &raw const (*$block).groups => _,
             x0 = inout(reg) $x[0] => _,
             x1 = inout(reg) $x[1] => _,
             x2 = inout(reg) $x[2] => _,
             x3 = inout(reg) $x[3] => _,
-            len = inout(reg) 8_usize => _,
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
-            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
-            out("v24") a, out("v25") b, out("v26") c, out("v27") d,
-            out("v28") e, out("v29") f, out("v30") g, out("v31") h,
-            options(nostack, readonly)
-        );
-        [a, b, c, d, e, f, g, h]
-    }};
+        )
+    };
 }
 
 /// See [`Batch::arrange`].
@@ -432,9 +375,9 @@ unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
                 let tokens = tokens.as_ptr().cast::<Tokens256>().add(i);
                 let x = (*tokens).quants;
                 let products = if HALVES {
-                    block_256!(block, x, halves, "ldp q16, q17, [{w}], #32\nldp q18, q23, [{w}], #32")
+                    block_256!(block, x, halves, "ldp q16, q17, [{w}], #32\nldp q18, q23, [{w}], #32\n")
                 } else {
-                    block_256!(block, x, whole, "ldp q16, q17, [{w}], #32")
+                    block_256!(block, x, whole, "ldp q16, q17, [{w}], #32\n")
                 };
                 let (block, tokens) = (&(*block).ends, &(*tokens).ends);
                 batch::add_block::<2, TOKENS, MINS, true>(products, block, tokens, sums);

@@ -5,11 +5,12 @@
 //!
 //! Neighbours: [`smmla256`](super::smmla256) has the loop for blocks of 256.
 
+use super::asm::{add_groups, asm_writing, fours, next_four, smmla, sums, zeros};
 use super::batch::{Batch, SLAB_32, Slab, Sums, TOKENS};
 use super::load::{append_32, append_f32x8, load_f32x8, next_32, next_f32, next_i32, store_f32x8};
 use super::rows::{Fcvtl, Weights32, without_offset};
 use crate::simd::Q8;
-use core::arch::{aarch64::*, asm};
+use core::arch::aarch64::*;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
@@ -126,56 +127,50 @@ pub struct Panel32([u8; SLAB_32 * GROUP_BYTES]);
 #[repr(C, align(64))]
 pub struct Tokens32([u8; SLAB_32 * (128 + 32 + 32)]);
 
-/// The integer products of a pair of rows, added to those in v16 and v17.
-macro_rules! integers_32 {
+/// The integer products of a pair of rows with 32 columns, added to those in v16 and v17.
+macro_rules! integers {
     () => {
         concat!(
-            "smmla v16.4s, v8.16b, v0.16b\n",
-            "smmla v17.4s, v8.16b, v4.16b\n",
-            "smmla v16.4s, v9.16b, v1.16b\n",
-            "smmla v17.4s, v9.16b, v5.16b\n",
-            "smmla v16.4s, v10.16b, v2.16b\n",
-            "smmla v17.4s, v10.16b, v6.16b\n",
-            "smmla v16.4s, v11.16b, v3.16b\n",
-            "smmla v17.4s, v11.16b, v7.16b\n",
+            smmla!("v16" "v8" "v0"), smmla!("v17" "v8" "v4"), smmla!("v16" "v9" "v1"), smmla!("v17" "v9" "v5"),
+            smmla!("v16" "v10" "v2"), smmla!("v17" "v10" "v6"), smmla!("v16" "v11" "v3"), smmla!("v17" "v11" "v7"),
         )
     };
 }
+pub(super) use integers;
 
 /// The products of a pair of rows, whose scales lie in `$d`, those of the tokens in `$x` and `$y`, and sums in `$first` and `$second`.
 macro_rules! rows_32 {
     // What the products with the tokens' scales are added to lies at `$start`.
-    (small $start:literal, $d:literal, $x:literal, $y:literal, $first:literal, $second:literal) => {
+    (small $start:literal $d:literal $x:literal $y:literal $first:literal $second:literal) => {
         concat!(
-            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
+            next_four!("v8" "v9" "v10" "v11" from "w"),
             "fmov v16.4s, #1.5\n",
             "fmov v17.4s, #1.5\n",
-            integers_32!(),
+            integers!(),
             "ldp q18, q19, ", $start, "\n",
-            "fmla v18.4s, v16.4s, ", $x, ".4s\n",
-            "fmla v19.4s, v17.4s, ", $y, ".4s\n",
-            "fmla ", $first, ".4s, v18.4s, ", $d, ".4s\n",
-            "fmla ", $second, ".4s, v19.4s, ", $d, ".4s\n",
+            fours!("fmla" "v18" "v16" $x),
+            fours!("fmla" "v19" "v17" $y),
+            fours!("fmla" $first "v18" $d),
+            fours!("fmla" $second "v19" $d),
         )
     };
-    ($d:literal, $x:literal, $y:literal, $first:literal, $second:literal $(, $mins:literal)?) => {
+    ($d:literal $x:literal $y:literal $first:literal $second:literal $($mins:literal)?) => {
         concat!(
-            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
-            "movi v16.2d, #0\n",
-            "movi v17.2d, #0\n",
-            integers_32!(),
-            "fmul v18.4s, ", $d, ".4s, ", $x, ".4s\n",
-            "fmul v19.4s, ", $d, ".4s, ", $y, ".4s\n",
-            "scvtf v16.4s, v16.4s\n",
-            "scvtf v17.4s, v17.4s\n",
-            "fmla ", $first, ".4s, v16.4s, v18.4s\n",
-            "fmla ", $second, ".4s, v17.4s, v19.4s\n",
+            next_four!("v8" "v9" "v10" "v11" from "w"),
+            zeros!("v16" "v17"),
+            integers!(),
+            fours!("fmul" "v18" $d $x),
+            fours!("fmul" "v19" $d $y),
+            fours!("scvtf" "v16" "v16"),
+            fours!("scvtf" "v17" "v17"),
+            fours!("fmla" $first "v16" "v18"),
+            fours!("fmla" $second "v17" "v19"),
             $(
                 "ldr q8, [{w}, #", $mins, "]\n",
-                "fmul v9.4s, v8.4s, v12.4s\n",
-                "fmul v10.4s, v8.4s, v13.4s\n",
-                "fmla ", $first, ".4s, v9.4s, v14.4s\n",
-                "fmla ", $second, ".4s, v10.4s, v15.4s\n",
+                fours!("fmul" "v9" "v8" "v12"),
+                fours!("fmul" "v10" "v8" "v13"),
+                fours!("fmla" $first "v9" "v14"),
+                fours!("fmla" $second "v10" "v15"),
             )?
         )
     };
@@ -183,29 +178,29 @@ macro_rules! rows_32 {
 
 /// The products of a group with four tokens whose scales lie in `$x` and `$y`.
 macro_rules! rows_of_group_32 {
-    (small $x:literal, $y:literal) => {
+    (small $x:literal $y:literal) => {
         concat!(
             rows_of_group_32!(@load),
-            rows_32!(small "[{x}]", "v20", $x, $y, "v24", "v25"),
-            rows_32!(small "[{x}]", "v21", $x, $y, "v26", "v27"),
-            rows_32!(small "[{x}]", "v22", $x, $y, "v28", "v29"),
-            rows_32!(small "[{x}], #32", "v23", $x, $y, "v30", "v31"),
+            rows_32!(small "[{x}]" "v20" $x $y "v24" "v25"),
+            rows_32!(small "[{x}]" "v21" $x $y "v26" "v27"),
+            rows_32!(small "[{x}]" "v22" $x $y "v28" "v29"),
+            rows_32!(small "[{x}], #32" "v23" $x $y "v30" "v31"),
         )
     };
-    (converted $x:literal, $y:literal) => {
+    (converted $x:literal $y:literal) => {
         concat!(
             rows_of_group_32!(@load),
-            rows_32!("v20", $x, $y, "v24", "v25"),
-            rows_32!("v21", $x, $y, "v26", "v27"),
-            rows_32!("v22", $x, $y, "v28", "v29"),
-            rows_32!("v23", $x, $y, "v30", "v31"),
+            rows_32!("v20" $x $y "v24" "v25"),
+            rows_32!("v21" $x $y "v26" "v27"),
+            rows_32!("v22" $x $y "v28" "v29"),
+            rows_32!("v23" $x $y "v30" "v31"),
         )
     };
     (@load) => {
         concat!(
-            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{x}], #64\n",
-            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{x}], #64\n",
-            "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{w}], #64\n",
+            next_four!("v0" "v1" "v2" "v3" from "x"),
+            next_four!("v4" "v5" "v6" "v7" from "x"),
+            next_four!("v20" "v21" "v22" "v23" from "w"),
         )
     };
 }
@@ -214,80 +209,41 @@ macro_rules! rows_of_group_32 {
 macro_rules! group_32 {
     (mins) => {
         concat!(
-            "ld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{x}], #64\n",
+            next_four!("v12" "v13" "v14" "v15" from "x"),
             rows_of_group_32!(@load),
             // The minimums lie behind the quants, of which 64 bytes more have been read each time.
-            rows_32!("v20", "v12", "v13", "v24", "v25", "192"),
-            rows_32!("v21", "v12", "v13", "v26", "v27", "144"),
-            rows_32!("v22", "v12", "v13", "v28", "v29", "96"),
-            rows_32!("v23", "v12", "v13", "v30", "v31", "48"),
+            rows_32!("v20" "v12" "v13" "v24" "v25" "192"),
+            rows_32!("v21" "v12" "v13" "v26" "v27" "144"),
+            rows_32!("v22" "v12" "v13" "v28" "v29" "96"),
+            rows_32!("v23" "v12" "v13" "v30" "v31" "48"),
             "add {w}, {w}, #64\n",
         )
     };
-    ($kind:tt) => {
-        concat!("ldp q12, q13, [{x}], #32\n", rows_of_group_32!($kind "v12", "v13"))
-    };
+    ($kind:tt) => { concat!("ldp q12, q13, [{x}], #32\n", rows_of_group_32!($kind "v12" "v13")) };
 }
 
 /// The products of two groups.
 macro_rules! two_groups_32 {
-    (mins) => {
-        concat!(group_32!(mins), group_32!(mins))
-    };
+    (mins) => { concat!(group_32!(mins), group_32!(mins)) };
     ($kind:tt) => {
         concat!(
-            "ld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{x}], #64\n",
-            rows_of_group_32!($kind "v12", "v13"),
-            rows_of_group_32!($kind "v14", "v15"),
+            next_four!("v12" "v13" "v14" "v15" from "x"),
+            rows_of_group_32!($kind "v12" "v13"),
+            rows_of_group_32!($kind "v14" "v15"),
         )
     };
 }
 
-/// The whole loop, four groups at a time.
+/// The whole loop.
 macro_rules! groups_32 {
     ($panel:ident, $tokens:ident, $len:ident, $sums:ident, $kind:tt) => {
-        asm!(
-            ".arch_extension i8mm",
-            "ldp q24, q25, [{s0}]",
-            "ldp q26, q27, [{s1}]",
-            "ldp q28, q29, [{s2}]",
-            "ldp q30, q31, [{s3}]",
-            "ands {single}, {len}, #3",
-            "b.eq 3f",
-            "2:",
+        add_groups!(
+            "i8mm",
             group_32!($kind),
-            "subs {single}, {single}, #1",
-            "b.ne 2b",
-            "3:",
-            "lsr {len}, {len}, #2",
-            "cbz {len}, 5f",
-            "4:",
-            two_groups_32!($kind),
-            two_groups_32!($kind),
-            "subs {len}, {len}, #1",
-            "b.ne 4b",
-            "5:",
-            "stp q24, q25, [{s0}]",
-            "stp q26, q27, [{s1}]",
-            "stp q28, q29, [{s2}]",
-            "stp q30, q31, [{s3}]",
+            concat!(two_groups_32!($kind), two_groups_32!($kind)),
+            $len, $sums,
             w = inout(reg) $panel.as_ptr() => _,
             x = inout(reg) $tokens.as_ptr() => _,
-            len = inout(reg) $len => _,
-            single = out(reg) _,
-            s0 = in(reg) $sums[0],
-            s1 = in(reg) $sums[1],
-            s2 = in(reg) $sums[2],
-            s3 = in(reg) $sums[3],
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
-            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
-            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-            options(nostack)
         )
     };
 }

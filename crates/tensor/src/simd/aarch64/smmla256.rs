@@ -1,11 +1,12 @@
 //! Many tokens by `SMMLA` for blocks of 256: arranged as [`smmla`](super::smmla) says, in whose registers the sums lie.
 
+use super::asm::{asm_writing, fours, next_four, products_of_block, smmla, zeros};
 use super::batch::{self, Batch, BlockEnds, SLAB_256, Slab, Sums, TokenEnds};
 use super::load::{append_f32x8, append_i32x8};
 use super::packed256::Weights256;
-use super::smmla::{append_pairs, append_tokens, separate, twice};
+use super::smmla::{append_pairs, append_tokens, integers, separate, twice};
 use crate::simd::Q8;
-use core::arch::{aarch64::*, asm};
+use core::arch::aarch64::*;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
@@ -35,111 +36,55 @@ pub struct Tokens256 {
     ends: TokenEnds<2>,
 }
 
-/// The integer products of a pair of rows.
+/// The integer products of a pair of rows, under one scale or under one for each half.
 macro_rules! rows_256 {
-    (whole, $scales:literal, $second_scales:literal, $first:literal, $second:literal) => {
+    (whole $scales:literal $second_scales:literal $first:literal $second:literal) => {
         concat!(
-            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
-            "movi v16.2d, #0\n",
-            "movi v17.2d, #0\n",
-            "smmla v16.4s, v8.16b, v0.16b\n",
-            "smmla v17.4s, v8.16b, v4.16b\n",
-            "smmla v16.4s, v9.16b, v1.16b\n",
-            "smmla v17.4s, v9.16b, v5.16b\n",
-            "smmla v16.4s, v10.16b, v2.16b\n",
-            "smmla v17.4s, v10.16b, v6.16b\n",
-            "smmla v16.4s, v11.16b, v3.16b\n",
-            "smmla v17.4s, v11.16b, v7.16b\n",
-            "mla ",
-            $first,
-            ".4s, v16.4s, ",
-            $scales,
-            ".4s\n",
-            "mla ",
-            $second,
-            ".4s, v17.4s, ",
-            $scales,
-            ".4s\n",
+            next_four!("v8" "v9" "v10" "v11" from "w"),
+            zeros!("v16" "v17"),
+            integers!(),
+            fours!("mla" $first "v16" $scales),
+            fours!("mla" $second "v17" $scales),
         )
     };
-    (halves, $scales:literal, $second_scales:literal, $first:literal, $second:literal) => {
+    (halves $scales:literal $second_scales:literal $first:literal $second:literal) => {
         concat!(
-            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
-            "movi v16.2d, #0\n",
-            "movi v17.2d, #0\n",
-            "movi v18.2d, #0\n",
-            "movi v19.2d, #0\n",
-            "smmla v16.4s, v8.16b, v0.16b\n",
-            "smmla v17.4s, v8.16b, v4.16b\n",
-            "smmla v18.4s, v10.16b, v2.16b\n",
-            "smmla v19.4s, v10.16b, v6.16b\n",
-            "smmla v16.4s, v9.16b, v1.16b\n",
-            "smmla v17.4s, v9.16b, v5.16b\n",
-            "smmla v18.4s, v11.16b, v3.16b\n",
-            "smmla v19.4s, v11.16b, v7.16b\n",
-            "mla ",
-            $first,
-            ".4s, v16.4s, ",
-            $scales,
-            ".4s\n",
-            "mla ",
-            $second,
-            ".4s, v17.4s, ",
-            $scales,
-            ".4s\n",
-            "mla ",
-            $first,
-            ".4s, v18.4s, ",
-            $second_scales,
-            ".4s\n",
-            "mla ",
-            $second,
-            ".4s, v19.4s, ",
-            $second_scales,
-            ".4s\n",
+            next_four!("v8" "v9" "v10" "v11" from "w"),
+            zeros!("v16" "v17" "v18" "v19"),
+            smmla!("v16" "v8" "v0"), smmla!("v17" "v8" "v4"), smmla!("v18" "v10" "v2"), smmla!("v19" "v10" "v6"),
+            smmla!("v16" "v9" "v1"), smmla!("v17" "v9" "v5"), smmla!("v18" "v11" "v3"), smmla!("v19" "v11" "v7"),
+            fours!("mla" $first "v16" $scales),
+            fours!("mla" $second "v17" $scales),
+            fours!("mla" $first "v18" $second_scales),
+            fours!("mla" $second "v19" $second_scales),
         )
     };
 }
 
-/// The integer products of a block, `$scales` loading those of 32 columns.
+/// The integer products of a block.
 macro_rules! block_256 {
-    ($block:ident, $tokens:ident, $kind:tt, $scales:literal) => {{
-        let (a, b, c, d, e, f, g, h);
-        asm!(
-            ".arch_extension i8mm",
-            "movi v24.2d, #0",
-            "movi v25.2d, #0",
-            "movi v26.2d, #0",
-            "movi v27.2d, #0",
-            "movi v28.2d, #0",
-            "movi v29.2d, #0",
-            "movi v30.2d, #0",
-            "movi v31.2d, #0",
-            "2:",
-            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{x}], #64",
-            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{x}], #64",
-            $scales,
-            rows_256!($kind, "v20", "v12", "v24", "v25"),
-            rows_256!($kind, "v21", "v13", "v26", "v27"),
-            rows_256!($kind, "v22", "v14", "v28", "v29"),
-            rows_256!($kind, "v23", "v15", "v30", "v31"),
-            "subs {len}, {len}, #1",
-            "b.ne 2b",
+    ($block:ident, $tokens:ident, $kind:tt) => {
+        products_of_block!(
+            "i8mm",
+            concat!(
+                next_four!("v0" "v1" "v2" "v3" from "x"),
+                next_four!("v4" "v5" "v6" "v7" from "x"),
+                scales_256!($kind),
+                rows_256!($kind "v20" "v12" "v24" "v25"),
+                rows_256!($kind "v21" "v13" "v26" "v27"),
+                rows_256!($kind "v22" "v14" "v28" "v29"),
+                rows_256!($kind "v23" "v15" "v30" "v31"),
+            ),
             w = inout(reg) &raw const (*$block).groups => _,
             x = inout(reg) &raw const (*$tokens).quants => _,
-            len = inout(reg) 8_usize => _,
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
-            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
-            out("v24") a, out("v25") b, out("v26") c, out("v27") d,
-            out("v28") e, out("v29") f, out("v30") g, out("v31") h,
-            options(nostack, readonly)
-        );
-        [a, b, c, d, e, f, g, h]
-    }};
+        )
+    };
+}
+
+/// The scales of 32 columns, or of both halves of these.
+macro_rules! scales_256 {
+    (whole) => { next_four!("v20" "v21" "v22" "v23" from "w") };
+    (halves) => { concat!(scales_256!(whole), next_four!("v12" "v13" "v14" "v15" from "w")) };
 }
 
 /// See [`Batch::arrange`].
@@ -198,16 +143,8 @@ unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
             unsafe {
                 let block = panel.as_ptr().cast::<Block256>().add(i);
                 let tokens = tokens.as_ptr().cast::<Tokens256>().add(i);
-                let products = if HALVES {
-                    block_256!(
-                        block,
-                        tokens,
-                        halves,
-                        "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{w}], #64\nld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{w}], #64"
-                    )
-                } else {
-                    block_256!(block, tokens, whole, "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{w}], #64")
-                };
+                let products =
+                    if HALVES { block_256!(block, tokens, halves) } else { block_256!(block, tokens, whole) };
                 batch::add_block::<4, 2, MINS, false>(products, &(*block).ends, &(*tokens).ends, sums);
             }
         }

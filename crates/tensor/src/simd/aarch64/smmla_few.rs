@@ -6,6 +6,7 @@
 //! group and the two in the same places of the other four, which lie in the same lanes of a unit.
 //! A vector of sums holds those of two tokens and two rows, first the first token's.
 
+use super::asm::{asm_writing, fours, smmla, zeros};
 use super::batch::Batch;
 use super::load::{append_16, load_pair, next_32, next_f32, next_i32, store_pair};
 use super::packed::{self, Iq4Nl, Q4_0, Q4_1, Q8_0};
@@ -14,7 +15,7 @@ use super::smmla::{token_start, token_unit};
 use super::weights32::table_16;
 use crate::blocks::IQ4_VALUES;
 use crate::simd::{Q8, tiles::Tile};
-use core::arch::{aarch64::*, asm};
+use core::arch::aarch64::*;
 use core::mem::MaybeUninit;
 
 /// So many tokens at least; fewer are the affair of [`packed`].
@@ -104,19 +105,9 @@ macro_rules! load_pairs {
     };
 }
 
-/// An instruction on vectors of four lanes.
-macro_rules! fours {
-    ($name:literal $a:literal $b:literal) => {
-        concat!($name, " ", $a, ".4s, ", $b, ".4s\n")
-    };
-    ($name:literal $a:literal $b:literal $c:literal) => {
-        concat!($name, " ", $a, ".4s, ", $b, ".4s, ", $c, ".4s\n")
-    };
-}
-
 macro_rules! clear {
     ($a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
-        concat!("movi ", $a, ".2d, #0\nmovi ", $b, ".2d, #0\n")
+        zeros!($a $b)
     };
 }
 
@@ -128,7 +119,7 @@ macro_rules! one_and_a_half {
 
 macro_rules! multiply {
     ($a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
-        concat!("smmla ", $a, ".4s, ", $x, ".16b, v20.16b\nsmmla ", $b, ".4s, ", $x, ".16b, v21.16b\n")
+        concat!(smmla!($a $x "v20"), smmla!($b $x "v21"))
     };
 }
 
@@ -261,7 +252,8 @@ macro_rules! block {
 /// The whole loop, two blocks at a time.
 macro_rules! blocks {
     ($codes:tt $sums:tt $half:tt $n:tt, $rows:literal, $w:ident, $x:ident, $len:ident, $a:ident, $b:ident, $constants:expr) => {{
-        asm!(
+        asm_writing!(
+            v0_v7 v8_v11 v12_v15; (nostack, readonly)
             ".arch_extension i8mm",
             "tbz {len}, #0, 3f",
             block!($codes $sums $half $n),
@@ -285,13 +277,8 @@ macro_rules! blocks {
             inout("v23") $constants[1] => _,
             inout("v24") $a[0], inout("v25") $a[1], inout("v26") $a[2], inout("v27") $a[3],
             inout("v28") $b[0], inout("v29") $b[1], inout("v30") $b[2], inout("v31") $b[3],
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
             out("v16") _, out("v17") _, out("v18") _, out("v19") _,
             out("v20") _, out("v21") _,
-            options(nostack, readonly)
         );
     }};
 }
