@@ -13,8 +13,8 @@ macro_rules! load {
         let ($($one,)? $($($v,)+)?);
         core::arch::asm!(
             $($line,)+
-            $($one = out(vreg) $one,)?
-            $($($v = out(vreg) $v,)+)?
+            $($one = lateout(vreg) $one,)?
+            $($($v = lateout(vreg) $v,)+)?
             p = inout(reg) $p,
             options(pure, readonly, nostack, preserves_flags)
         );
@@ -24,8 +24,8 @@ macro_rules! load {
         let ($($one,)? $($($v,)+)?);
         core::arch::asm!(
             $($line,)+
-            $($one = out(vreg) $one,)?
-            $($($v = out(vreg) $v,)+)?
+            $($one = lateout(vreg) $one,)?
+            $($($v = lateout(vreg) $v,)+)?
             $($p = in(reg) $from,)+
             $(offset = const $offset,)?
             options(pure, readonly, nostack, preserves_flags)

@@ -15,7 +15,8 @@
 //! | `sdot`, `smmla`, `weights256` | packed weights times many tokens; blocks of 256 as a file has them |
 //! | `batch`, `weights32`, `packed256` | what `sdot` and `smmla` share; blocks of 32 as a file has them; packed blocks of 256, times a token or a few |
 //! | `product`, `lanes`, `rows`, `interleave` | integers as a file has them; vectors of eight; groups of packed rows; packing |
-//! | `one_token`, `attention`, `load` | loops in assembly; vectors to and from memory |
+//! | `one_token`, `attention` | loops in assembly |
+//! | `asm`, `load` | their lines; vectors to and from memory |
 
 mod asm;
 mod attention;
