@@ -41,6 +41,31 @@ macro_rules! each_below {
         )+
     };
 }
+
+/// Types of weights that implement a trait with one function: each with its blocks, the constants that are not the trait's
+/// defaults, and the function's body.
+#[cfg(any(target_arch = "aarch64", all(target_arch = "x86_64", any(test, feature = "std"))))]
+macro_rules! types_of_weights {
+    ($trait:ident, $signature:tt; $($(#[$doc:meta])* $name:ident($block:ident) { $($const:ident: $ty:ty = $value:expr),* } $body:block)+) => {
+        $(types_of_weights!(@ $trait, $signature; $(#[$doc])* $name($block) { $($const: $ty = $value),* } $body);)+
+    };
+    (@ $trait:ident, { $($signature:tt)+ }; $(#[$doc:meta])* $name:ident($block:ident) { $($const:ident: $ty:ty = $value:expr),* } $body:block) => {
+        $(#[$doc])*
+        #[allow(non_camel_case_types, reason = "the names of GGUF's types")]
+        pub struct $name;
+
+        impl $trait for $name {
+            type Block = crate::blocks::$block;
+            $(const $const: $ty = $value;)*
+
+            $($signature)+ {
+                // SAFETY: the blocks are readable, as is asked of the caller, who has a CPU with the instructions.
+                unsafe { $body }
+            }
+        }
+    };
+}
+
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod attend;

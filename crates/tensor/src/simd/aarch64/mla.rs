@@ -9,7 +9,7 @@
 
 use super::load::{load_16, next_16};
 use super::neon;
-use super::packed;
+use super::packed::{self, with_packed_type};
 use super::packed256::{Weights256, add_block};
 use super::rows::{Halves, Rows8, Sums, Weights32, without_offset};
 use crate::blocks::GgmlType;
@@ -22,21 +22,7 @@ pub static KERNELS: Kernels =
     Kernels { name: "mla", packing: Some(&packed::PACKING), packed_product: product, ..neon::TABLE };
 
 fn product(ty: GgmlType) -> Option<PackedTileFn> {
-    use super::packed::{Iq4Nl, Mxfp4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
-    use super::packed256::{Q4K, Q5K, Q6K};
-    Some(match ty {
-        GgmlType::Q4_0 => packed::tile_by_fours::<Mla32<Q4_0>>,
-        GgmlType::Q4_1 => packed::tile_by_fours::<Mla32<Q4_1>>,
-        GgmlType::Q5_0 => packed::tile_by_fours::<Mla32<Q5_0>>,
-        GgmlType::Q5_1 => packed::tile_by_fours::<Mla32<Q5_1>>,
-        GgmlType::Q8_0 => packed::tile_by_fours::<Mla32<Q8_0>>,
-        GgmlType::IQ4_NL => packed::tile_by_fours::<Mla32<Iq4Nl>>,
-        GgmlType::MXFP4 => packed::tile_by_fours::<Mla32<Mxfp4>>,
-        GgmlType::Q4_K => packed::tile_by_fours::<Mla256<Q4K>>,
-        GgmlType::Q5_K => packed::tile_by_fours::<Mla256<Q5K>>,
-        GgmlType::Q6_K => packed::tile_by_fours::<Mla256<Q6K>>,
-        _ => return None,
-    })
+    with_packed_type!(ty, W => packed::tile_by_fours::<Mla32<W>>, packed::tile_by_fours::<Mla256<W>>)
 }
 
 /// Scales converted in integers, but for one multiplication that makes subnormal numbers normal.

@@ -8,7 +8,8 @@
 use super::batch::{self, Batch};
 use super::interleave;
 use super::load::{next_8, next_32, next_128, next_f32, store_f32x8};
-use super::packed256::{Of256, Q4K, Q5K, Q6K};
+use super::packed256::Of256;
+pub(super) use super::packed256::{Q4_K, Q5_K, Q6_K};
 use super::rows::{Fcvtl, Groups, Halves, ROWS, Rows8, Sums, Weights32, dot_16, half_of, signed};
 use super::sdot::{Sdot32, Sdot256};
 use super::weights32::table_16;
@@ -37,20 +38,26 @@ pub static PACKING: Packing = Packing {
     ],
 };
 
+/// The first expression for a type whose blocks have a scale for each 32 weights, the second for one with blocks of 256, in which
+/// `$W` is how the type's weights are loaded; `None` for types that are not packed.
+macro_rules! with_packed_type {
+    ($ty:expr, $W:ident => $of_32:expr, $of_256:expr) => {
+        with_packed_type!(@ $ty, $W; $of_32 => Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4; $of_256 => Q4_K Q5_K Q6_K)
+    };
+    (@ $ty:expr, $W:ident; $($value:expr => $($type:ident)+);+) => {
+        match $ty {
+            $($(crate::blocks::GgmlType::$type => {
+                type $W = crate::simd::aarch64::packed::$type;
+                Some($value)
+            })+)+
+            _ => None,
+        }
+    };
+}
+pub(super) use with_packed_type;
+
 pub fn product(ty: GgmlType) -> Option<PackedTileFn> {
-    Some(match ty {
-        GgmlType::Q4_0 => tile::<Of32<Q4_0>, Sdot32<Q4_0>>,
-        GgmlType::Q4_1 => tile::<Of32<Q4_1>, Sdot32<Q4_1>>,
-        GgmlType::Q5_0 => tile::<Of32<Q5_0>, Sdot32<Q5_0>>,
-        GgmlType::Q5_1 => tile::<Of32<Q5_1>, Sdot32<Q5_1>>,
-        GgmlType::Q8_0 => tile::<Of32<Q8_0>, Sdot32<Q8_0>>,
-        GgmlType::IQ4_NL => tile::<Of32<Iq4Nl>, Sdot32<Iq4Nl>>,
-        GgmlType::MXFP4 => tile::<Of32<Mxfp4>, Sdot32<Mxfp4>>,
-        GgmlType::Q4_K => tile::<Of256<Q4K>, Sdot256<Q4K>>,
-        GgmlType::Q5_K => tile::<Of256<Q5K>, Sdot256<Q5K>>,
-        GgmlType::Q6_K => tile::<Of256<Q6K>, Sdot256<Q6K>>,
-        _ => return None,
-    })
+    with_packed_type!(ty, W => tile::<Of32<W>, Sdot32<W>>, tile::<Of256<W>, Sdot256<W>>)
 }
 
 /// The product of a tile: whole groups of rows with [`batch::TOKENS`] tokens at a time by `B`, the rest
@@ -284,43 +291,6 @@ fn nibbles(codes: [[uint8x16_t; 2]; 4]) -> [[uint8x16_t; 2]; 8] {
     })
 }
 
-pub struct Q4_0;
-
-impl Weights32 for Q4_0 {
-    const BYTES: usize = ROWS * 18;
-    const LARGEST: i32 = 8;
-    const UNIT: f32 = 1.0 / 16.0;
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
-        // SAFETY: eight scales, then the codes.
-        let (scales, codes) = unsafe { (H::next(p), next_codes(p)) };
-        // The packing has made them two's complement. In the upper four bits no sign has to be extended.
-        let quants = core::array::from_fn(|i| match i {
-            0..4 => codes[i].map(|v| vshlq_n_u8::<4>(v)),
-            _ => codes[i - 4].map(|v| vandq_u8(v, vdupq_n_u8(0xf0))),
-        });
-        Groups { quants: signed(quants), scales, mins: [vdupq_n_f32(0.0); 2] }
-    }
-}
-
-pub struct Q4_1;
-
-impl Weights32 for Q4_1 {
-    const BYTES: usize = ROWS * 20;
-    const LARGEST: i32 = 15;
-    const MINS: bool = true;
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
-        // SAFETY: eight scales, eight minimums, then the codes.
-        let (scales, mins, codes) = unsafe { (H::next(p), H::next(p), next_codes(p)) };
-        Groups { quants: signed(nibbles(codes)), scales, mins }
-    }
-}
-
 /// `v` with bit `from` of each byte of `bits` as bit 4.
 #[target_feature(enable = "neon")]
 #[inline]
@@ -347,55 +317,6 @@ fn five_bits(codes: [[uint8x16_t; 2]; 4], fifth: [uint8x16_t; 2]) -> [[uint8x16_
     core::array::from_fn(|i| [0, 1].map(|half| with_fifth_bit(low[i][half], fifth[half], i)))
 }
 
-pub struct Q5_0;
-
-impl Weights32 for Q5_0 {
-    const BYTES: usize = ROWS * 22;
-    const LARGEST: i32 = 16;
-    const OFFSET: u8 = 16;
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
-        // SAFETY: eight scales, the fifth bits, then the codes.
-        let (scales, fifth, codes) = unsafe { (H::next(p), next_32(p), next_codes(p)) };
-        Groups { quants: signed(five_bits(codes, fifth)), scales, mins: [vdupq_n_f32(0.0); 2] }
-    }
-}
-
-pub struct Q5_1;
-
-impl Weights32 for Q5_1 {
-    const BYTES: usize = ROWS * 24;
-    const LARGEST: i32 = 31;
-    const MINS: bool = true;
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
-        // SAFETY: eight scales, eight minimums, the fifth bits, then the codes.
-        let (scales, mins) = unsafe { (H::next(p), H::next(p)) };
-        // SAFETY: the fifth bits follow these, then come the codes.
-        let (fifth, codes) = unsafe { (next_32(p), next_codes(p)) };
-        Groups { quants: signed(five_bits(codes, fifth)), scales, mins }
-    }
-}
-
-pub struct Q8_0;
-
-impl Weights32 for Q8_0 {
-    const BYTES: usize = ROWS * 34;
-    const LARGEST: i32 = 128;
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
-        // SAFETY: eight scales, then eight pairs of units.
-        let (scales, [a, b, c, d], [e, f, g, h]) = unsafe { (H::next(p), next_codes(p), next_codes(p)) };
-        Groups { quants: signed([a, b, c, d, e, f, g, h]), scales, mins: [vdupq_n_f32(0.0); 2] }
-    }
-}
-
 /// Codes looked up in a table of 16 values.
 #[target_feature(enable = "neon")]
 #[inline]
@@ -404,36 +325,61 @@ fn look_up(values: &[i8; 16], codes: [[uint8x16_t; 2]; 4]) -> [[int8x16_t; 2]; 8
     nibbles(codes).map(|pair| pair.map(|codes| vqtbl1q_s8(values, codes)))
 }
 
-pub struct Iq4Nl;
-
-impl Weights32 for Iq4Nl {
-    const BYTES: usize = ROWS * 18;
-    const LARGEST: i32 = 127;
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
-        // SAFETY: eight scales, then the codes.
-        let (scales, codes) = unsafe { (H::next(p), next_codes(p)) };
-        Groups { quants: look_up(&IQ4_VALUES, codes), scales, mins: [vdupq_n_f32(0.0); 2] }
-    }
+/// Weights without minimums.
+#[target_feature(enable = "neon")]
+#[inline]
+fn symmetric(quants: [[int8x16_t; 2]; 8], scales: Sums) -> Groups {
+    Groups { quants, scales, mins: [vdupq_n_f32(0.0); 2] }
 }
 
-pub struct Mxfp4;
+types_of_weights! {
+    Weights32, { #[target_feature(enable = "neon")] #[inline] unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups };
 
-impl Weights32 for Mxfp4 {
-    const BYTES: usize = ROWS * 17;
-    const LARGEST: i32 = 12;
-    const F16_SCALES: bool = false;
+    /// Scales, then the codes, which the packing has made two's complement. In the upper four bits no sign has to be extended.
+    Q4_0(BlockQ4_0) { LARGEST: i32 = 8, UNIT: f32 = 1.0 / 16.0 } {
+        let (scales, codes) = (H::next(p), next_codes(p));
+        let quants = core::array::from_fn(|i| match i {
+            0..4 => codes[i].map(|v| vshlq_n_u8::<4>(v)),
+            _ => codes[i - 4].map(|v| vandq_u8(v, vdupq_n_u8(0xf0))),
+        });
+        symmetric(signed(quants), scales)
+    }
 
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
-        // SAFETY: eight exponents, then the codes.
-        let (exponents, codes) = unsafe { (next_8(p), next_codes(p)) };
-        let exponents = vmovl_u8(exponents);
+    /// Scales, minimums, then the codes.
+    Q4_1(BlockQ4_1) { LARGEST: i32 = 15, MINS: bool = true } {
+        let (scales, mins, codes) = (H::next(p), H::next(p), next_codes(p));
+        Groups { quants: signed(nibbles(codes)), scales, mins }
+    }
+
+    /// Scales, the fifth bits, then the codes.
+    Q5_0(BlockQ5_0) { LARGEST: i32 = 16, OFFSET: u8 = 16 } {
+        let (scales, fifth, codes) = (H::next(p), next_32(p), next_codes(p));
+        symmetric(signed(five_bits(codes, fifth)), scales)
+    }
+
+    /// Scales, minimums, the fifth bits, then the codes.
+    Q5_1(BlockQ5_1) { LARGEST: i32 = 31, MINS: bool = true } {
+        let (scales, mins, fifth, codes) = (H::next(p), H::next(p), next_32(p), next_codes(p));
+        Groups { quants: signed(five_bits(codes, fifth)), scales, mins }
+    }
+
+    /// Scales, then eight pairs of units.
+    Q8_0(BlockQ8_0) { LARGEST: i32 = 128 } {
+        let (scales, [a, b, c, d], [e, f, g, h]) = (H::next(p), next_codes(p), next_codes(p));
+        symmetric(signed([a, b, c, d, e, f, g, h]), scales)
+    }
+
+    /// Scales, then the codes.
+    IQ4_NL(BlockIQ4NL) { LARGEST: i32 = 127 } {
+        let (scales, codes) = (H::next(p), next_codes(p));
+        symmetric(look_up(&IQ4_VALUES, codes), scales)
+    }
+
+    /// Exponents, then the codes.
+    MXFP4(BlockMXFP4) { LARGEST: i32 = 12, F16_SCALES: bool = false } {
+        let (exponents, codes) = (vmovl_u8(next_8(p)), next_codes(p));
         let scales = [vmovl_u16(vget_low_u16(exponents)), vmovl_high_u16(exponents)].map(|e| e8m0_half(e));
-        Groups { quants: look_up(&E2M1_DOUBLED, codes), scales, mins: [vdupq_n_f32(0.0); 2] }
+        symmetric(look_up(&E2M1_DOUBLED, codes), scales)
     }
 }
 

@@ -1,15 +1,20 @@
 //! Packed weights that have integer scales under a scale for each 256 of them.
 
+#![allow(non_camel_case_types, reason = "the names of GGUF's types")]
+
 use super::load::{load_16, load_32, load_f16x8};
 use super::one_token;
 use super::rows::{ROWS, Rows8, Sums, signed};
+use crate::blocks::{BlockQ4K, BlockQ5K, BlockQ6K};
 use crate::simd::Q8;
 use core::arch::aarch64::*;
 
 /// How to load packed weights that have integer scales under a scale for each 256 of them.
 pub trait Weights256 {
+    /// A block of one row.
+    type Block;
     /// Bytes of the blocks of all eight rows.
-    const BYTES: usize;
+    const BYTES: usize = ROWS * size_of::<Self::Block>();
     /// Whether there are minimums.
     const MINS: bool = false;
     /// Whether each 16 weights have an integer scale, instead of each 32.
@@ -221,10 +226,37 @@ unsafe fn paired_nibbles(p: *const u8, j: usize) -> [[uint8x16_t; 2]; 8] {
     })
 }
 
-pub struct Q4K;
+/// What blocks of Q4_K and Q5_K begin with: two scales, then 12 bytes of scales and minimums.
+macro_rules! starts_like_q4_k {
+    () => {
+        type Scales = [[int32x4_t; 2]; 8];
 
-impl Weights256 for Q4K {
-    const BYTES: usize = ROWS * 144;
+        #[target_feature(enable = "neon")]
+        #[inline]
+        unsafe fn scales(p: *const u8) -> Self::Scales {
+            // SAFETY: the units lie behind the two scales.
+            unsafe { six_bits::<0>(p.add(ROWS * 4)) }
+        }
+
+        #[target_feature(enable = "neon")]
+        #[inline]
+        unsafe fn mins(p: *const u8) -> [[int32x4_t; 2]; 8] {
+            // SAFETY: the units lie behind the two scales.
+            unsafe { six_bits::<1>(p.add(ROWS * 4)) }
+        }
+
+        #[inline(always)]
+        unsafe fn d(p: *const u8) -> [Sums; 2] {
+            // SAFETY: a block begins with the two.
+            unsafe { [load_f16x8(p), load_f16x8(p.add(ROWS * 2))] }
+        }
+    };
+}
+
+pub struct Q4_K;
+
+impl Weights256 for Q4_K {
+    type Block = BlockQ4K;
     const LARGEST: i32 = 15;
     const MINS: bool = true;
 
@@ -243,33 +275,13 @@ impl Weights256 for Q4K {
         unsafe { one_token::four_bits(p.add(ROWS * 16), &Self::scales(p), x) }
     }
 
-    type Scales = [[int32x4_t; 2]; 8];
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn scales(p: *const u8) -> Self::Scales {
-        // SAFETY: the units lie behind the two scales.
-        unsafe { six_bits::<0>(p.add(ROWS * 4)) }
-    }
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn mins(p: *const u8) -> [[int32x4_t; 2]; 8] {
-        // SAFETY: the units lie behind the two scales.
-        unsafe { six_bits::<1>(p.add(ROWS * 4)) }
-    }
-
-    #[inline(always)]
-    unsafe fn d(p: *const u8) -> [Sums; 2] {
-        // SAFETY: a block begins with the two.
-        unsafe { [load_f16x8(p), load_f16x8(p.add(ROWS * 2))] }
-    }
+    starts_like_q4_k!();
 }
 
-pub struct Q5K;
+pub struct Q5_K;
 
-impl Weights256 for Q5K {
-    const BYTES: usize = ROWS * 176;
+impl Weights256 for Q5_K {
+    type Block = BlockQ5K;
     const LARGEST: i32 = 31;
     const MINS: bool = true;
 
@@ -297,33 +309,13 @@ impl Weights256 for Q5K {
         unsafe { one_token::five_bits(p.add(ROWS * 48), p.add(ROWS * 16), &Self::scales(p), x) }
     }
 
-    type Scales = [[int32x4_t; 2]; 8];
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn scales(p: *const u8) -> Self::Scales {
-        // SAFETY: a block begins like one of Q4_K.
-        unsafe { Q4K::scales(p) }
-    }
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn mins(p: *const u8) -> [[int32x4_t; 2]; 8] {
-        // SAFETY: a block begins like one of Q4_K.
-        unsafe { Q4K::mins(p) }
-    }
-
-    #[inline(always)]
-    unsafe fn d(p: *const u8) -> [Sums; 2] {
-        // SAFETY: a block begins like one of Q4_K.
-        unsafe { Q4K::d(p) }
-    }
+    starts_like_q4_k!();
 }
 
-pub struct Q6K;
+pub struct Q6_K;
 
-impl Weights256 for Q6K {
-    const BYTES: usize = ROWS * 210;
+impl Weights256 for Q6_K {
+    type Block = BlockQ6K;
     const LARGEST: i32 = 32;
     const HALVES: bool = true;
     const OFFSET: u8 = 32;

@@ -51,8 +51,10 @@ pub struct FourGroups {
 
 /// How to load weights that have a scale for each 32 (or, with `HALVES`, 16) of them.
 pub trait Weights32 {
+    /// A block as it is in a file.
+    type Block;
     /// Bytes of a block.
-    const BLOCK_BYTES: usize;
+    const BLOCK_BYTES: usize = size_of::<Self::Block>();
     /// Groups of 32 weights in a block.
     const GROUPS: usize = 1;
     /// The range of the integers.
@@ -74,8 +76,8 @@ pub trait Weights32 {
 
 /// How to unpack weights that have integer scales under a scale for each 256 of them.
 pub trait Weights256 {
-    /// Bytes of a block.
-    const BLOCK_BYTES: usize;
+    /// A block as it is in a file.
+    type Block;
     /// The range of the integers.
     const RANGE: Range = Range::Small;
     /// Whether scales come in equal pairs: one for each 32 weights.
@@ -87,8 +89,8 @@ pub trait Weights256 {
     ///
     /// # Safety
     ///
-    /// A block must be readable at the pointer.
-    unsafe fn unpack(block: *const u8, out: &mut Group256);
+    /// The CPU must have NEON.
+    unsafe fn unpack(block: &Self::Block, out: &mut Group256);
 }
 
 /// Lane `i` of the result is the sum of `v[i]`.
@@ -237,7 +239,7 @@ pub unsafe fn tile_256<D: Dot, W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Til
     let n_rows = out.rows().len();
     let n_tokens = x.n_tokens();
     let n_blocks = x.cols / 256;
-    let row_bytes = n_blocks * W::BLOCK_BYTES;
+    let row_bytes = n_blocks * size_of::<W::Block>();
     assert_eq!(w.len(), n_rows * row_bytes);
     let mut groups = [Group256::ZERO; 4];
     for row in (0..n_rows).step_by(4) {
@@ -247,11 +249,12 @@ pub unsafe fn tile_256<D: Dot, W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Til
             // SAFETY: NEON is part of every target that this module is built for.
             let mut sums = [unsafe { vdupq_n_f32(0.0) }; MAX_TOKENS];
             for block in 0..n_blocks {
-                // SAFETY: the assertion and `row_pointers` make the block readable.
-                unsafe {
-                    for (group, row) in groups.iter_mut().zip(&mut rows) {
-                        W::unpack(*row, group);
-                        *row = row.add(W::BLOCK_BYTES);
+                for (group, row) in groups.iter_mut().zip(&mut rows) {
+                    // SAFETY: the assertion and `row_pointers` make the block readable and, being `Unaligned`, a reference
+                    // to it may be made; NEON is part of every target that this module is built for.
+                    unsafe {
+                        W::unpack(&*row.cast::<W::Block>(), group);
+                        *row = row.add(size_of::<W::Block>());
                     }
                 }
                 let scales = groups.each_ref().map(|group| group.d);

@@ -113,8 +113,10 @@ pub struct Groups {
 
 /// How to load packed weights that have a scale for each 32 of them.
 pub trait Weights32 {
+    /// A block of one row.
+    type Block;
     /// Bytes of the blocks of all eight rows.
-    const BYTES: usize;
+    const BYTES: usize = ROWS * size_of::<Self::Block>();
     /// What one stands for in the integers that are loaded, by which the scales of activations are
     /// multiplied: a power of two, so that nothing is rounded. 1 where there are minimums.
     const UNIT: f32 = 1.0;

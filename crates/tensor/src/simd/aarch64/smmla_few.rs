@@ -9,7 +9,7 @@
 use super::asm::{asm_writing, fours, smmla, zeros};
 use super::batch::Batch;
 use super::load::{append_16, load_pair, next_32, next_f32, next_i32, store_pair};
-use super::packed::{self, Iq4Nl, Q4_0, Q4_1, Q8_0};
+use super::packed::{self, IQ4_NL, Q4_0, Q4_1, Q8_0};
 use super::rows::{ROWS, Rows8, Weights32};
 use super::smmla::{token_start, token_unit};
 use super::weights32::table_16;
@@ -331,7 +331,7 @@ const OF_NIBBLES: [usize; 4] = [0, 2, 1, 3];
 
 few!(Q4_0, shifted, exact, OF_NIBBLES, [vdupq_n_u8(0xf0), vdupq_n_u8(0)]);
 few!(Q4_1, nibbles, mins, OF_NIBBLES, [vdupq_n_u8(0xf), vdupq_n_u8(0)]);
-few!(Iq4Nl, table, converted, OF_NIBBLES, [vdupq_n_u8(0xf), vreinterpretq_u8_s8(table_16(&IQ4_VALUES))]);
+few!(IQ4_NL, table, converted, OF_NIBBLES, [vdupq_n_u8(0xf), vreinterpretq_u8_s8(table_16(&IQ4_VALUES))]);
 few!(Q8_0, bytes, converted, [0, 1, 2, 3], [vdupq_n_u8(0); 2]);
 
 /// The product of a tile: four to fifteen tokens with whole groups of rows by `F`, more by `B`, the rest by `R`.

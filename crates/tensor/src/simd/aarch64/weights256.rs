@@ -3,22 +3,19 @@
 use super::load::load_16;
 use super::product::{Range, Weights256};
 use super::weights32::{nibbles, table_16};
-use crate::blocks::{
-    Block256, BlockIQ4XS, BlockQ2K, BlockQ3K, BlockQ4K, BlockQ5K, BlockQ6K, Group256, IQ4_VALUES,
-};
+use crate::blocks::{Block256, Group256, IQ4_VALUES};
 use core::{arch::aarch64::*, marker::PhantomData};
 
 /// Any type, by its definition.
 pub struct Unpacked<B>(PhantomData<B>);
 
 impl<B: Block256> Weights256 for Unpacked<B> {
-    const BLOCK_BYTES: usize = size_of::<B>();
+    type Block = B;
     const MINS: bool = B::MINS;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8, out: &mut Group256) {
-        // SAFETY: a block is readable there and, being `Unaligned`, a reference to it may be made.
-        unsafe { &*block.cast::<B>() }.unpack(out);
+    unsafe fn unpack(block: &B, out: &mut Group256) {
+        block.unpack(out);
     }
 }
 
@@ -47,150 +44,77 @@ fn sixteen_where_set(bytes: uint8x16_t, bit: usize) -> int8x16_t {
     vreinterpretq_s8_u8(vandq_u8(set, vdupq_n_u8(16)))
 }
 
-pub struct Q2K;
+types_of_weights! {
+    Weights256, {
+        #[target_feature(enable = "neon")] #[inline]
+        unsafe fn unpack(block: &Self::Block, out: &mut Group256)
+    };
 
-impl Weights256 for Q2K {
-    const BLOCK_BYTES: usize = size_of::<BlockQ2K>();
-    const MINS: bool = true;
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn unpack(block: *const u8, out: &mut Group256) {
-        // SAFETY: the caller vouches for the block.
-        unsafe {
-            let block = &*block.cast::<BlockQ2K>();
-            for v in 0..4 {
-                let bytes = load_16::<0>(block.qs.as_ptr().add(16 * v));
-                for s in 0..4 {
-                    set(out, 128 * (v / 2) + 32 * s + 16 * (v % 2), two_bits(bytes, 2 * s));
-                }
+    Q2K(BlockQ2K) { MINS: bool = true } {
+        for v in 0..4 {
+            let bytes = load_16::<0>(block.qs.as_ptr().add(16 * v));
+            for s in 0..4 {
+                set(out, 128 * (v / 2) + 32 * s + 16 * (v % 2), two_bits(bytes, 2 * s));
             }
-            block.unpack_scales(out);
         }
+        block.unpack_scales(out);
     }
-}
 
-pub struct Q3K;
-
-impl Weights256 for Q3K {
-    const BLOCK_BYTES: usize = size_of::<BlockQ3K>();
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn unpack(block: *const u8, out: &mut Group256) {
-        // SAFETY: the caller vouches for the block.
-        unsafe {
-            let block = &*block.cast::<BlockQ3K>();
-            for v in 0..4 {
-                let bytes = load_16::<0>(block.qs.as_ptr().add(16 * v));
-                let mask = load_16::<0>(block.hmask.as_ptr().add(16 * (v % 2)));
-                for s in 0..4 {
-                    let clear = vceqzq_u8(vandq_u8(mask, vdupq_n_u8(1 << (4 * (v / 2) + s))));
-                    let four = vreinterpretq_s8_u8(vandq_u8(clear, vdupq_n_u8(4)));
-                    let at = 128 * (v / 2) + 32 * s + 16 * (v % 2);
-                    set(out, at, vsubq_s8(two_bits(bytes, 2 * s), four));
-                }
+    Q3K(BlockQ3K) {} {
+        for v in 0..4 {
+            let bytes = load_16::<0>(block.qs.as_ptr().add(16 * v));
+            let mask = load_16::<0>(block.hmask.as_ptr().add(16 * (v % 2)));
+            for s in 0..4 {
+                let clear = vceqzq_u8(vandq_u8(mask, vdupq_n_u8(1 << (4 * (v / 2) + s))));
+                let four = vreinterpretq_s8_u8(vandq_u8(clear, vdupq_n_u8(4)));
+                set(out, 128 * (v / 2) + 32 * s + 16 * (v % 2), vsubq_s8(two_bits(bytes, 2 * s), four));
             }
-            block.unpack_scales(out);
         }
+        block.unpack_scales(out);
     }
-}
 
-pub struct Q4K;
-
-impl Weights256 for Q4K {
-    const BLOCK_BYTES: usize = size_of::<BlockQ4K>();
-    const MINS: bool = true;
-    const PAIRED: bool = true;
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn unpack(block: *const u8, out: &mut Group256) {
-        // SAFETY: the caller vouches for the block.
-        unsafe {
-            let block = &*block.cast::<BlockQ4K>();
-            for v in 0..8 {
-                let [low, high] = nibbles(load_16::<0>(block.qs.as_ptr().add(16 * v)));
-                let at = 64 * (v / 2) + 16 * (v % 2);
-                set(out, at, low);
-                set(out, at + 32, high);
-            }
-            block.unpack_scales(out);
+    Q4K(BlockQ4K) { MINS: bool = true, PAIRED: bool = true } {
+        for v in 0..8 {
+            let [low, high] = nibbles(load_16::<0>(block.qs.as_ptr().add(16 * v)));
+            let at = 64 * (v / 2) + 16 * (v % 2);
+            set(out, at, low);
+            set(out, at + 32, high);
         }
+        block.unpack_scales(out);
     }
-}
 
-pub struct Q5K;
-
-impl Weights256 for Q5K {
-    const BLOCK_BYTES: usize = size_of::<BlockQ5K>();
-    const MINS: bool = true;
-    const PAIRED: bool = true;
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn unpack(block: *const u8, out: &mut Group256) {
-        // SAFETY: the caller vouches for the block.
-        unsafe {
-            let block = &*block.cast::<BlockQ5K>();
-            for v in 0..8 {
-                let [low, high] = nibbles(load_16::<0>(block.qs.as_ptr().add(16 * v)));
-                let fifth = load_16::<0>(block.qh.as_ptr().add(16 * (v % 2)));
-                let (s, at) = (2 * (v / 2), 64 * (v / 2) + 16 * (v % 2));
-                set(out, at, vorrq_s8(low, sixteen_where_set(fifth, s)));
-                set(out, at + 32, vorrq_s8(high, sixteen_where_set(fifth, s + 1)));
-            }
-            block.unpack_scales(out);
+    Q5K(BlockQ5K) { MINS: bool = true, PAIRED: bool = true } {
+        for v in 0..8 {
+            let [low, high] = nibbles(load_16::<0>(block.qs.as_ptr().add(16 * v)));
+            let fifth = load_16::<0>(block.qh.as_ptr().add(16 * (v % 2)));
+            let (s, at) = (2 * (v / 2), 64 * (v / 2) + 16 * (v % 2));
+            set(out, at, vorrq_s8(low, sixteen_where_set(fifth, s)));
+            set(out, at + 32, vorrq_s8(high, sixteen_where_set(fifth, s + 1)));
         }
+        block.unpack_scales(out);
     }
-}
 
-pub struct Q6K;
-
-impl Weights256 for Q6K {
-    const BLOCK_BYTES: usize = size_of::<BlockQ6K>();
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn unpack(block: *const u8, out: &mut Group256) {
-        // SAFETY: the caller vouches for the block.
-        unsafe {
-            let block = &*block.cast::<BlockQ6K>();
-            for v in 0..4 {
-                let high = load_16::<0>(block.qh.as_ptr().add(16 * v));
-                let (c, m) = (v / 2, 16 * (v % 2));
-                let first = nibbles(load_16::<0>(block.ql.as_ptr().add(64 * c + m)));
-                let second = nibbles(load_16::<0>(block.ql.as_ptr().add(64 * c + 32 + m)));
-                for (s, low) in [first[0], second[0], first[1], second[1]].into_iter().enumerate() {
-                    let code = vorrq_s8(low, vshlq_n_s8::<4>(two_bits(high, 2 * s)));
-                    set(out, 128 * c + 32 * s + m, vsubq_s8(code, vdupq_n_s8(32)));
-                }
+    Q6K(BlockQ6K) {} {
+        for v in 0..4 {
+            let high = load_16::<0>(block.qh.as_ptr().add(16 * v));
+            let (c, m) = (v / 2, 16 * (v % 2));
+            let first = nibbles(load_16::<0>(block.ql.as_ptr().add(64 * c + m)));
+            let second = nibbles(load_16::<0>(block.ql.as_ptr().add(64 * c + 32 + m)));
+            for (s, low) in [first[0], second[0], first[1], second[1]].into_iter().enumerate() {
+                let code = vorrq_s8(low, vshlq_n_s8::<4>(two_bits(high, 2 * s)));
+                set(out, 128 * c + 32 * s + m, vsubq_s8(code, vdupq_n_s8(32)));
             }
-            block.unpack_scales(out);
         }
+        block.unpack_scales(out);
     }
-}
 
-pub struct Iq4Xs;
-
-impl Weights256 for Iq4Xs {
-    const BLOCK_BYTES: usize = size_of::<BlockIQ4XS>();
-    const RANGE: Range = Range::Full;
-    const PAIRED: bool = true;
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn unpack(block: *const u8, out: &mut Group256) {
-        // SAFETY: the caller vouches for the block.
-        unsafe {
-            let block = &*block.cast::<BlockIQ4XS>();
-            let values = table_16(&IQ4_VALUES);
-            for v in 0..8 {
-                let [low, high] = nibbles(load_16::<0>(block.qs.as_ptr().add(16 * v)));
-                set(out, 32 * v, vqtbl1q_s8(values, vreinterpretq_u8_s8(low)));
-                set(out, 32 * v + 16, vqtbl1q_s8(values, vreinterpretq_u8_s8(high)));
-            }
-            block.unpack_scales(out);
+    Iq4Xs(BlockIQ4XS) { RANGE: Range = Range::Full, PAIRED: bool = true } {
+        let values = table_16(&IQ4_VALUES);
+        for v in 0..8 {
+            let [low, high] = nibbles(load_16::<0>(block.qs.as_ptr().add(16 * v)));
+            set(out, 32 * v, vqtbl1q_s8(values, vreinterpretq_u8_s8(low)));
+            set(out, 32 * v + 16, vqtbl1q_s8(values, vreinterpretq_u8_s8(high)));
         }
+        block.unpack_scales(out);
     }
 }

@@ -2,10 +2,7 @@
 
 use super::load::{load_16, load_f32x4, load_halves, load_u32};
 use super::product::{FourGroups, Range, Weights32};
-use crate::blocks::{
-    Block32, BlockIQ4NL, BlockMXFP4, BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, E2M1_DOUBLED,
-    Group32, IQ4_VALUES, e8m0_half,
-};
+use crate::blocks::{Block32, E2M1_DOUBLED, Group32, IQ4_VALUES, e8m0_half};
 use core::{arch::aarch64::*, marker::PhantomData};
 
 /// Low nibbles, high nibbles.
@@ -49,11 +46,23 @@ fn symmetric(quants: [[int8x16_t; 2]; 4], scales: float32x4_t) -> FourGroups {
     FourGroups { quants, scales: [scales; 2], mins: vdupq_n_f32(0.0) }
 }
 
+/// Scales and then minimums are what blocks begin with.
+///
+/// # Safety
+///
+/// The four bytes must be readable at each pointer.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn with_minimums(quants: [[int8x16_t; 2]; 4], rows: [*const u8; 4]) -> FourGroups {
+    // SAFETY: the caller vouches for the bytes.
+    unsafe { FourGroups { quants, scales: [load_halves::<0>(rows); 2], mins: load_halves::<2>(rows) } }
+}
+
 /// Any type, by its definition.
 pub struct Unpacked<B>(PhantomData<B>);
 
 impl<B: Block32> Weights32 for Unpacked<B> {
-    const BLOCK_BYTES: usize = size_of::<B>();
+    type Block = B;
     const GROUPS: usize = B::GROUPS;
     const RANGE: Range = Range::Full;
     const HALVES: bool = B::HALVES;
@@ -78,119 +87,45 @@ impl<B: Block32> Weights32 for Unpacked<B> {
     }
 }
 
-pub struct Q4_0;
+types_of_weights! {
+    Weights32, { #[inline(always)] unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups };
 
-impl Weights32 for Q4_0 {
-    const BLOCK_BYTES: usize = size_of::<BlockQ4_0>();
-    const OFFSET: i32 = 8;
-
-    #[inline(always)]
-    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
-        // SAFETY: a block begins with its scale, then 16 bytes follow.
-        unsafe { symmetric(rows.map(|row| nibbles(load_16::<2>(row))), load_halves::<0>(rows)) }
+    /// A scale, then 16 bytes.
+    Q4_0(BlockQ4_0) { OFFSET: i32 = 8 } {
+        symmetric(rows.map(|row| nibbles(load_16::<2>(row))), load_halves::<0>(rows))
     }
-}
 
-pub struct Q4_1;
-
-impl Weights32 for Q4_1 {
-    const BLOCK_BYTES: usize = size_of::<BlockQ4_1>();
-    const MINS: bool = true;
-
-    #[inline(always)]
-    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
-        // SAFETY: a block begins with scale and minimum, then 16 bytes follow.
-        unsafe {
-            FourGroups {
-                quants: rows.map(|row| nibbles(load_16::<4>(row))),
-                scales: [load_halves::<0>(rows); 2],
-                mins: load_halves::<2>(rows),
-            }
-        }
+    /// Scale and minimum, then 16 bytes.
+    Q4_1(BlockQ4_1) { MINS: bool = true } {
+        with_minimums(rows.map(|row| nibbles(load_16::<4>(row))), rows)
     }
-}
 
-pub struct Q5_0;
-
-impl Weights32 for Q5_0 {
-    const BLOCK_BYTES: usize = size_of::<BlockQ5_0>();
-    const OFFSET: i32 = 16;
-
-    #[inline(always)]
-    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
-        // SAFETY: a block begins with its scale, then 4 and 16 bytes follow.
-        unsafe {
-            let quants = rows.map(|row| five_bits(load_16::<6>(row), load_u32(row.add(2))));
-            symmetric(quants, load_halves::<0>(rows))
-        }
+    /// A scale, then 4 and 16 bytes.
+    Q5_0(BlockQ5_0) { OFFSET: i32 = 16 } {
+        symmetric(rows.map(|row| five_bits(load_16::<6>(row), load_u32(row.add(2)))), load_halves::<0>(rows))
     }
-}
 
-pub struct Q5_1;
-
-impl Weights32 for Q5_1 {
-    const BLOCK_BYTES: usize = size_of::<BlockQ5_1>();
-    const MINS: bool = true;
-
-    #[inline(always)]
-    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
-        // SAFETY: a block begins with scale and minimum, then 4 and 16 bytes follow.
-        unsafe {
-            FourGroups {
-                quants: rows.map(|row| five_bits(load_16::<8>(row), load_u32(row.add(4)))),
-                scales: [load_halves::<0>(rows); 2],
-                mins: load_halves::<2>(rows),
-            }
-        }
+    /// Scale and minimum, then 4 and 16 bytes.
+    Q5_1(BlockQ5_1) { MINS: bool = true } {
+        with_minimums(rows.map(|row| five_bits(load_16::<8>(row), load_u32(row.add(4)))), rows)
     }
-}
 
-pub struct Q8_0;
-
-impl Weights32 for Q8_0 {
-    const BLOCK_BYTES: usize = size_of::<BlockQ8_0>();
-    const RANGE: Range = Range::Full;
-
-    #[inline(always)]
-    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
-        // SAFETY: a block begins with its scale, then 32 bytes follow.
-        unsafe {
-            let quants = rows
-                .map(|row| [vreinterpretq_s8_u8(load_16::<2>(row)), vreinterpretq_s8_u8(load_16::<18>(row))]);
-            symmetric(quants, load_halves::<0>(rows))
-        }
+    /// A scale, then 32 bytes.
+    Q8_0(BlockQ8_0) { RANGE: Range = Range::Full } {
+        let quants = |row| [load_16::<2>(row), load_16::<18>(row)].map(|v| vreinterpretq_s8_u8(v));
+        symmetric(rows.map(quants), load_halves::<0>(rows))
     }
-}
 
-pub struct Iq4Nl;
-
-impl Weights32 for Iq4Nl {
-    const BLOCK_BYTES: usize = size_of::<BlockIQ4NL>();
-    const RANGE: Range = Range::Full;
-
-    #[inline(always)]
-    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
-        // SAFETY: a block begins with its scale, then 16 bytes follow.
-        unsafe {
-            let values = table_16(&IQ4_VALUES);
-            let quants = rows.map(|row| look_up(values, load_16::<2>(row)));
-            symmetric(quants, load_halves::<0>(rows))
-        }
+    /// A scale, then 16 bytes.
+    Iq4Nl(BlockIQ4NL) { RANGE: Range = Range::Full } {
+        let values = table_16(&IQ4_VALUES);
+        symmetric(rows.map(|row| look_up(values, load_16::<2>(row))), load_halves::<0>(rows))
     }
-}
 
-pub struct Mxfp4;
-
-impl Weights32 for Mxfp4 {
-    const BLOCK_BYTES: usize = size_of::<BlockMXFP4>();
-
-    #[inline(always)]
-    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
-        // SAFETY: a block begins with its exponent, then 16 bytes follow.
-        unsafe {
-            let values = table_16(&E2M1_DOUBLED);
-            let quants = rows.map(|row| look_up(values, load_16::<1>(row)));
-            symmetric(quants, load_f32x4(&rows.map(|row| e8m0_half(*row))))
-        }
+    /// An exponent, then 16 bytes.
+    Mxfp4(BlockMXFP4) {} {
+        let values = table_16(&E2M1_DOUBLED);
+        let scales = load_f32x4(&rows.map(|row| e8m0_half(*row)));
+        symmetric(rows.map(|row| look_up(values, load_16::<1>(row))), scales)
     }
 }

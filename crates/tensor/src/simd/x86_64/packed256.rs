@@ -3,14 +3,16 @@
 use super::rows::{
     ROWS, Rows16, dots, fifth_bits, halves, high_nibbles, looked_up, low_nibbles, prefetch, unit, unsigned,
 };
-use crate::blocks::IQ4_VALUES;
+use crate::blocks::{BlockIQ4XS, BlockQ4K, BlockQ5K, BlockQ6K, IQ4_VALUES};
 use crate::simd::Q8;
 use core::arch::x86_64::*;
 
 /// How to load packed weights that have integer scales under a scale for each 256 of them.
 pub trait Weights256 {
+    /// A block of one row.
+    type Block;
     /// Bytes of the blocks of all sixteen rows.
-    const BYTES: usize;
+    const BYTES: usize = ROWS * size_of::<Self::Block>();
     /// What is to be subtracted from every integer, 0 where there are minimums.
     const OFFSET: i32 = 0;
     /// Whether there are minimums.
@@ -38,7 +40,13 @@ pub trait Weights256 {
     /// # Safety
     ///
     /// As for [`quants`](Self::quants).
-    unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i;
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
+        // SAFETY: the block is readable, as is asked of the caller here and there.
+        let [first, second] = unsafe { Self::scales(p, j) };
+        paired(first, second)
+    }
 
     /// The scales of the scales and of the minimums.
     ///
@@ -173,10 +181,37 @@ unsafe fn paired_nibbles(p: *const u8, j: usize) -> [__m512i; 8] {
     })
 }
 
+/// What blocks of Q4_K and Q5_K begin with: two scales, then 12 bytes of scales and minimums.
+macro_rules! starts_like_q4_k {
+    () => {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+        #[inline]
+        unsafe fn scales(p: *const u8, j: usize) -> [__m512i; 2] {
+            // SAFETY: the units lie behind the two scales.
+            [unsafe { six_bits(p.add(ROWS * 4), 0, j) }; 2]
+        }
+
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+        #[inline]
+        unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
+            // SAFETY: the units lie behind the two scales.
+            let mins = unsafe { six_bits(p.add(ROWS * 4), 1, j) };
+            paired(mins, mins)
+        }
+
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+        #[inline]
+        unsafe fn d(p: *const u8) -> [__m512; 2] {
+            // SAFETY: a block begins with the two.
+            unsafe { [halves(p), halves(p.add(ROWS * 2))] }
+        }
+    };
+}
+
 pub struct Q4K;
 
 impl Weights256 for Q4K {
-    const BYTES: usize = ROWS * 144;
+    type Block = BlockQ4K;
     const MINS: bool = true;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -186,33 +221,13 @@ impl Weights256 for Q4K {
         unsafe { paired_nibbles(p.add(ROWS * 16), j) }
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn scales(p: *const u8, j: usize) -> [__m512i; 2] {
-        // SAFETY: the units lie behind the two scales.
-        [unsafe { six_bits(p.add(ROWS * 4), 0, j) }; 2]
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
-        // SAFETY: the units lie behind the two scales.
-        let mins = unsafe { six_bits(p.add(ROWS * 4), 1, j) };
-        paired(mins, mins)
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn d(p: *const u8) -> [__m512; 2] {
-        // SAFETY: a block begins with the two.
-        unsafe { [halves(p), halves(p.add(ROWS * 2))] }
-    }
+    starts_like_q4_k!();
 }
 
 pub struct Q5K;
 
 impl Weights256 for Q5K {
-    const BYTES: usize = ROWS * 176;
+    type Block = BlockQ5K;
     const MINS: bool = true;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -225,32 +240,13 @@ impl Weights256 for Q5K {
         }
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn scales(p: *const u8, j: usize) -> [__m512i; 2] {
-        // SAFETY: a block begins like one of Q4_K.
-        unsafe { Q4K::scales(p, j) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
-        // SAFETY: a block begins like one of Q4_K.
-        unsafe { Q4K::factors_of_sums(p, j) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn d(p: *const u8) -> [__m512; 2] {
-        // SAFETY: a block begins like one of Q4_K.
-        unsafe { Q4K::d(p) }
-    }
+    starts_like_q4_k!();
 }
 
 pub struct Q6K;
 
 impl Weights256 for Q6K {
-    const BYTES: usize = ROWS * 210;
+    type Block = BlockQ6K;
     const OFFSET: i32 = 32;
     const HALVES: bool = true;
 
@@ -289,14 +285,6 @@ impl Weights256 for Q6K {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
-        // SAFETY: the block is readable, as is asked of the caller here and there.
-        let [first, second] = unsafe { Self::scales(p, j) };
-        paired(first, second)
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
     unsafe fn d(p: *const u8) -> [__m512; 2] {
         // SAFETY: the scale of the scales comes last.
         [unsafe { halves(p.add(ROWS * 208)) }, _mm512_setzero_ps()]
@@ -306,7 +294,7 @@ impl Weights256 for Q6K {
 pub struct IQ4XS;
 
 impl Weights256 for IQ4XS {
-    const BYTES: usize = ROWS * 136;
+    type Block = BlockIQ4XS;
     const OFFSET: i32 = 127;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -327,14 +315,6 @@ impl Weights256 for IQ4XS {
         let high = bits(_mm512_cvtepu16_epi32(high), 2 * j, 3);
         let scale = _mm512_or_si512(bits(low, 4 * j, 0xf), _mm512_slli_epi32::<4>(high));
         [_mm512_sub_epi32(scale, _mm512_set1_epi32(32)); 2]
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
-        // SAFETY: the block is readable, as is asked of the caller here and there.
-        let [first, second] = unsafe { Self::scales(p, j) };
-        paired(first, second)
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]

@@ -15,8 +15,10 @@ pub struct Groups {
 
 /// How to load packed weights that have a scale for each 32 of them.
 pub trait Weights32 {
+    /// A block of one row.
+    type Block;
     /// Bytes of the blocks of all sixteen rows.
-    const BYTES: usize;
+    const BYTES: usize = ROWS * size_of::<Self::Block>();
     /// What is to be subtracted from every integer.
     const OFFSET: i32 = 0;
     /// Whether there are minimums.
@@ -67,34 +69,6 @@ impl<W: Weights32> Rows16 for Of32<W> {
     }
 }
 
-pub struct Q4_0;
-
-impl Weights32 for Q4_0 {
-    const BYTES: usize = ROWS * 18;
-    const OFFSET: i32 = 8;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn load(p: *const u8) -> Groups {
-        // SAFETY: sixteen scales, then the codes.
-        unsafe { Groups { quants: nibbles(p.add(32)), scales: halves(p), mins: _mm512_setzero_ps() } }
-    }
-}
-
-pub struct Q4_1;
-
-impl Weights32 for Q4_1 {
-    const BYTES: usize = ROWS * 20;
-    const MINS: bool = true;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn load(p: *const u8) -> Groups {
-        // SAFETY: sixteen scales and minimums, then the codes.
-        unsafe { Groups { quants: nibbles(p.add(64)), scales: halves(p), mins: halves(p.add(32)) } }
-    }
-}
-
 /// As [`nibbles`], with the fifth bits of sixteen rows, a unit, at `bits`.
 ///
 /// # Safety
@@ -108,88 +82,48 @@ unsafe fn five_bits(p: *const u8, bits: *const u8) -> [__m512i; 8] {
     core::array::from_fn(|i| _mm512_or_si512(low[i], fifth_bits(bits, i)))
 }
 
-pub struct Q5_0;
+types_of_weights! {
+    Weights32, {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")] #[inline]
+        unsafe fn load(p: *const u8) -> Groups
+    };
 
-impl Weights32 for Q5_0 {
-    const BYTES: usize = ROWS * 22;
-    const OFFSET: i32 = 16;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn load(p: *const u8) -> Groups {
-        // SAFETY: sixteen scales, the fifth bits, then the codes.
-        unsafe {
-            let quants = five_bits(p.add(96), p.add(32));
-            Groups { quants, scales: halves(p), mins: _mm512_setzero_ps() }
-        }
+    /// Scales, then the codes.
+    Q4_0(BlockQ4_0) { OFFSET: i32 = 8 } {
+        Groups { quants: nibbles(p.add(32)), scales: halves(p), mins: _mm512_setzero_ps() }
     }
-}
 
-pub struct Q5_1;
-
-impl Weights32 for Q5_1 {
-    const BYTES: usize = ROWS * 24;
-    const MINS: bool = true;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn load(p: *const u8) -> Groups {
-        // SAFETY: sixteen scales and minimums, the fifth bits, then the codes.
-        unsafe {
-            let quants = five_bits(p.add(128), p.add(64));
-            Groups { quants, scales: halves(p), mins: halves(p.add(32)) }
-        }
+    /// Scales and minimums, then the codes.
+    Q4_1(BlockQ4_1) { MINS: bool = true } {
+        Groups { quants: nibbles(p.add(64)), scales: halves(p), mins: halves(p.add(32)) }
     }
-}
 
-pub struct Q8_0;
-
-impl Weights32 for Q8_0 {
-    const BYTES: usize = ROWS * 34;
-    const OFFSET: i32 = 128;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn load(p: *const u8) -> Groups {
-        // SAFETY: sixteen scales, then eight units.
-        unsafe {
-            let quants = core::array::from_fn(|i| unit(p.add(32 + 64 * i)));
-            Groups { quants, scales: halves(p), mins: _mm512_setzero_ps() }
-        }
+    /// Scales, the fifth bits, then the codes.
+    Q5_0(BlockQ5_0) { OFFSET: i32 = 16 } {
+        Groups { quants: five_bits(p.add(96), p.add(32)), scales: halves(p), mins: _mm512_setzero_ps() }
     }
-}
 
-pub struct IQ4NL;
-
-impl Weights32 for IQ4NL {
-    const BYTES: usize = ROWS * 18;
-    const OFFSET: i32 = 127;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn load(p: *const u8) -> Groups {
-        // SAFETY: sixteen scales, then the codes.
-        unsafe {
-            let quants = looked_up(p.add(32), &const { unsigned(IQ4_VALUES, Self::OFFSET) });
-            Groups { quants, scales: halves(p), mins: _mm512_setzero_ps() }
-        }
+    /// Scales and minimums, the fifth bits, then the codes.
+    Q5_1(BlockQ5_1) { MINS: bool = true } {
+        Groups { quants: five_bits(p.add(128), p.add(64)), scales: halves(p), mins: halves(p.add(32)) }
     }
-}
 
-pub struct MXFP4;
+    /// Scales, then eight units.
+    Q8_0(BlockQ8_0) { OFFSET: i32 = 128 } {
+        let quants = core::array::from_fn(|i| unit(p.add(32 + 64 * i)));
+        Groups { quants, scales: halves(p), mins: _mm512_setzero_ps() }
+    }
 
-impl Weights32 for MXFP4 {
-    const BYTES: usize = ROWS * 17;
-    const OFFSET: i32 = 12;
+    /// Scales, then the codes.
+    IQ4NL(BlockIQ4NL) { OFFSET: i32 = 127 } {
+        let quants = looked_up(p.add(32), &const { unsigned(IQ4_VALUES, Self::OFFSET) });
+        Groups { quants, scales: halves(p), mins: _mm512_setzero_ps() }
+    }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn load(p: *const u8) -> Groups {
-        // SAFETY: sixteen exponents, then the codes.
-        unsafe {
-            let quants = looked_up(p.add(16), &const { unsigned(E2M1_DOUBLED, Self::OFFSET) });
-            Groups { quants, scales: e8m0_halves(p), mins: _mm512_setzero_ps() }
-        }
+    /// Exponents, then the codes.
+    MXFP4(BlockMXFP4) { OFFSET: i32 = 12 } {
+        let quants = looked_up(p.add(16), &const { unsigned(E2M1_DOUBLED, Self::OFFSET) });
+        Groups { quants, scales: e8m0_halves(p), mins: _mm512_setzero_ps() }
     }
 }
 

@@ -35,8 +35,10 @@ pub struct FourGroups {
 
 /// How to load weights that have a scale for each 32 (or 16) of them.
 pub trait Weights32 {
+    /// A block as it is in a file.
+    type Block;
     /// Bytes of a block.
-    const BLOCK_BYTES: usize;
+    const BLOCK_BYTES: usize = size_of::<Self::Block>();
     /// Groups of 32 weights in a block.
     const GROUPS: usize = 1;
     /// Whether integers may be negative.

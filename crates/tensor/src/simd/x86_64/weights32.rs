@@ -1,7 +1,7 @@
 //! Loads of weights that have a scale for each 32.
 
 use super::product::{FourGroups, Weights32};
-use crate::blocks::{Block32, BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0};
+use crate::blocks::Block32;
 use core::{arch::x86_64::*, marker::PhantomData};
 
 /// Sixteen bytes' low nibbles, then their high ones.
@@ -52,7 +52,7 @@ unsafe fn halves(p: [*const u8; 4]) -> __m128 {
 pub struct Unpacked<B>(PhantomData<B>);
 
 impl<B: Block32> Weights32 for Unpacked<B> {
-    const BLOCK_BYTES: usize = size_of::<B>();
+    type Block = B;
     const GROUPS: usize = B::GROUPS;
     const SIGNED: bool = true;
     const HALVES: bool = B::HALVES;
@@ -76,102 +76,50 @@ impl<B: Block32> Weights32 for Unpacked<B> {
     }
 }
 
-pub struct Q4_0;
-
-impl Weights32 for Q4_0 {
-    const BLOCK_BYTES: usize = size_of::<BlockQ4_0>();
-    const OFFSET: i32 = 8;
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
-        // SAFETY: a block begins with its scale, then 16 bytes follow.
-        unsafe {
-            FourGroups {
-                quants: rows.map(|row| nibbles(row.add(2))),
-                scales: [halves(rows); 2],
-                mins: _mm_setzero_ps(),
-            }
-        }
-    }
+/// Scales alone are what blocks begin with.
+///
+/// # Safety
+///
+/// Their two bytes must be readable at each pointer.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn symmetric(quants: [__m256i; 4], rows: [*const u8; 4]) -> FourGroups {
+    // SAFETY: the caller vouches for the bytes.
+    FourGroups { quants, scales: [unsafe { halves(rows) }; 2], mins: _mm_setzero_ps() }
 }
 
-pub struct Q4_1;
-
-impl Weights32 for Q4_1 {
-    const BLOCK_BYTES: usize = size_of::<BlockQ4_1>();
-    const MINS: bool = true;
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
-        // SAFETY: a block begins with scale and minimum, then 16 bytes follow.
-        unsafe {
-            FourGroups {
-                quants: rows.map(|row| nibbles(row.add(4))),
-                scales: [halves(rows); 2],
-                mins: halves(rows.map(|row| row.add(2))),
-            }
-        }
-    }
+/// Scales and then minimums are what blocks begin with.
+///
+/// # Safety
+///
+/// Their four bytes must be readable at each pointer.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn with_minimums(quants: [__m256i; 4], rows: [*const u8; 4]) -> FourGroups {
+    // SAFETY: the caller vouches for the bytes.
+    unsafe { FourGroups { quants, scales: [halves(rows); 2], mins: halves(rows.map(|row| row.add(2))) } }
 }
 
-pub struct Q5_0;
+types_of_weights! {
+    Weights32, {
+        #[target_feature(enable = "avx2,fma,f16c")] #[inline]
+        unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups
+    };
 
-impl Weights32 for Q5_0 {
-    const BLOCK_BYTES: usize = size_of::<BlockQ5_0>();
-    const OFFSET: i32 = 16;
+    /// A scale, then 16 bytes.
+    Q4_0(BlockQ4_0) { OFFSET: i32 = 8 } { symmetric(rows.map(|row| nibbles(row.add(2))), rows) }
 
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
-        // SAFETY: a block begins with its scale, then 4 and 16 bytes follow.
-        unsafe {
-            FourGroups {
-                quants: rows.map(|row| five_bits(row.add(6), row.add(2))),
-                scales: [halves(rows); 2],
-                mins: _mm_setzero_ps(),
-            }
-        }
-    }
-}
+    /// Scale and minimum, then 16 bytes.
+    Q4_1(BlockQ4_1) { MINS: bool = true } { with_minimums(rows.map(|row| nibbles(row.add(4))), rows) }
 
-pub struct Q5_1;
+    /// A scale, then 4 and 16 bytes.
+    Q5_0(BlockQ5_0) { OFFSET: i32 = 16 } { symmetric(rows.map(|row| five_bits(row.add(6), row.add(2))), rows) }
 
-impl Weights32 for Q5_1 {
-    const BLOCK_BYTES: usize = size_of::<BlockQ5_1>();
-    const MINS: bool = true;
+    /// Scale and minimum, then 4 and 16 bytes.
+    Q5_1(BlockQ5_1) { MINS: bool = true } { with_minimums(rows.map(|row| five_bits(row.add(8), row.add(4))), rows) }
 
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
-        // SAFETY: a block begins with scale and minimum, then 4 and 16 bytes follow.
-        unsafe {
-            FourGroups {
-                quants: rows.map(|row| five_bits(row.add(8), row.add(4))),
-                scales: [halves(rows); 2],
-                mins: halves(rows.map(|row| row.add(2))),
-            }
-        }
-    }
-}
-
-pub struct Q8_0;
-
-impl Weights32 for Q8_0 {
-    const BLOCK_BYTES: usize = size_of::<BlockQ8_0>();
-    const SIGNED: bool = true;
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
-        // SAFETY: a block begins with its scale, then 32 bytes follow.
-        unsafe {
-            FourGroups {
-                quants: rows.map(|row| _mm256_loadu_si256(row.add(2).cast())),
-                scales: [halves(rows); 2],
-                mins: _mm_setzero_ps(),
-            }
-        }
+    /// A scale, then 32 bytes.
+    Q8_0(BlockQ8_0) { SIGNED: bool = true } {
+        symmetric(rows.map(|row| _mm256_loadu_si256(row.add(2).cast())), rows)
     }
 }
