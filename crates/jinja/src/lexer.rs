@@ -8,6 +8,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::interpreter::ensure_room;
 use crate::{Error, ErrorKind};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -36,12 +37,20 @@ const SYMBOLS: [&str; 26] = [
     "}", ".", ",", ":", "|", ";",
 ];
 
+/// Bytes that a byte of a source takes at most, but for the list of tokens: in copies with other line breaks, which double as they grow, and as
+/// texts of tokens, of which the shortest take most.
+const TEXT_BYTES: usize = 24;
+
 /// The tokens of a source and the line of each; the last is [`Token::End`].
+///
+/// # Errors
+/// What is no token, or that there is no memory.
 pub(crate) fn tokenize(source: &str) -> Result<Vec<(Token, u32)>, Error> {
+    ensure_room(source.len().saturating_mul(TEXT_BYTES)).map_err(|kind| Error { line: 1, kind })?;
     let source = normalize_line_breaks(source);
     let mut lexer = Lexer { rest: &source, line: 1, at_line_start: true, tokens: Vec::new() };
     lexer.template()?;
-    lexer.push(Token::End);
+    lexer.push(Token::End)?;
     Ok(lexer.tokens)
 }
 
@@ -70,8 +79,19 @@ enum Tag {
 }
 
 impl<'s> Lexer<'s> {
-    fn push(&mut self, token: Token) {
-        self.tokens.push((token, self.line));
+    fn push(&mut self, token: Token) -> Result<(), Error> {
+        self.push_at(token, self.line)
+    }
+
+    fn push_at(&mut self, token: Token, line: u32) -> Result<(), Error> {
+        if self.tokens.len() == self.tokens.capacity() {
+            let reserved = self.tokens.try_reserve(1).map_err(|_| ErrorKind::NoMemory);
+            // The longer list may have taken what there was for the texts.
+            let reserved = reserved.and_then(|()| ensure_room(self.rest.len().saturating_mul(TEXT_BYTES)));
+            reserved.map_err(|kind| Error { line, kind })?;
+        }
+        self.tokens.push((token, line));
+        Ok(())
     }
 
     fn error<T>(&self, kind: ErrorKind) -> Result<T, Error> {
@@ -102,13 +122,12 @@ impl<'s> Lexer<'s> {
         loop {
             let Some((begin, tag)) = find_tag(self.rest) else {
                 let text = self.advance(self.rest.len());
-                self.push_text(text);
-                return Ok(());
+                return self.push_text(text);
             };
             let text = self.advance(begin);
             let sign = self.rest[2..].chars().next();
             let text = self.trimmed_before_tag(text, tag, sign);
-            self.push_text(text);
+            self.push_text(text)?;
             self.advance(2);
             if matches!(sign, Some('-' | '+')) {
                 self.advance(1);
@@ -128,21 +147,19 @@ impl<'s> Lexer<'s> {
                 }
                 Tag::Block if self.raw()? => {}
                 Tag::Block => {
-                    self.push(Token::BlockBegin);
+                    self.push(Token::BlockBegin)?;
                     self.expression_tokens(tag)?;
                 }
                 Tag::Output => {
-                    self.push(Token::OutputBegin);
+                    self.push(Token::OutputBegin)?;
                     self.expression_tokens(tag)?;
                 }
             }
         }
     }
 
-    fn push_text(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.push(Token::Text(text.to_owned()));
-        }
+    fn push_text(&mut self, text: &str) -> Result<(), Error> {
+        if text.is_empty() { Ok(()) } else { self.push(Token::Text(text.to_owned())) }
     }
 
     /// What stays of the text in front of a tag.
@@ -199,7 +216,7 @@ impl<'s> Lexer<'s> {
                 let end_sign = end.chars().next().filter(|sign| matches!(sign, '-' | '+'));
                 if let Some(after) = end.trim_start_matches(['-', '+']).strip_prefix("%}") {
                     let text = self.trimmed_before_tag(&self.rest[..begin], Tag::Block, sign);
-                    self.push_text(text);
+                    self.push_text(text)?;
                     self.advance(self.rest.len() - after.len());
                     self.trim_after_tag(end_sign);
                     return Ok(true);
@@ -226,11 +243,11 @@ impl<'s> Lexer<'s> {
                 self.advance(sign.map_or(0, char::len_utf8) + 2);
                 match tag {
                     Tag::Block => {
-                        self.push(Token::BlockEnd);
+                        self.push(Token::BlockEnd)?;
                         self.trim_after_tag(sign);
                     }
                     _ => {
-                        self.push(Token::OutputEnd);
+                        self.push(Token::OutputEnd)?;
                         self.at_line_start = false;
                         if sign == Some('-') {
                             self.trim_after_tag(sign);
@@ -250,7 +267,7 @@ impl<'s> Lexer<'s> {
                 let len =
                     self.rest.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(self.rest.len());
                 let name = self.advance(len).to_owned();
-                self.push(Token::Name(name));
+                self.push(Token::Name(name))?;
             } else {
                 let Some(symbol) = SYMBOLS.iter().find(|symbol| self.rest.starts_with(**symbol)) else {
                     return self.error(ErrorKind::UnexpectedCharacter(first));
@@ -261,7 +278,7 @@ impl<'s> Lexer<'s> {
                     _ => {}
                 }
                 self.advance(symbol.len());
-                self.push(Token::Symbol(symbol));
+                self.push(Token::Symbol(symbol))?;
             }
         }
     }
@@ -280,8 +297,7 @@ impl<'s> Lexer<'s> {
                 self.escape(&mut text);
             } else {
                 self.advance(1);
-                self.tokens.push((Token::String(text), line));
-                return Ok(());
+                return self.push_at(Token::String(text), line);
             }
         }
     }
@@ -338,10 +354,9 @@ impl<'s> Lexer<'s> {
             let len = self.rest.find(|c| !is_digit(c)).unwrap_or(self.rest.len());
             let digits = self.advance(len).replace('_', "");
             match i64::from_str_radix(&digits, radix) {
-                Ok(number) => self.push(Token::Integer(number)),
+                Ok(number) => return self.push(Token::Integer(number)),
                 Err(_) => return self.error(ErrorKind::BadNumber),
             }
-            return Ok(());
         }
         let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
         let mut len = digits(self.rest);
@@ -366,9 +381,8 @@ impl<'s> Lexer<'s> {
         };
         match token {
             Some(token) => self.push(token),
-            None => return self.error(ErrorKind::BadNumber),
+            None => self.error(ErrorKind::BadNumber),
         }
-        Ok(())
     }
 }
 

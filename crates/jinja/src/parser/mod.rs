@@ -10,7 +10,7 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use crate::ast::{For, Macro};
+use crate::ast::{For, Macro, Statement};
 use crate::interpreter::ensure_room;
 use crate::lexer::{Token, tokenize};
 use crate::{Error, ErrorKind, Template};
@@ -18,13 +18,19 @@ use crate::{Error, ErrorKind, Template};
 /// How deep statements and expressions may nest, so that recursion stays within a small stack.
 const MAX_DEPTH: usize = 24;
 
-/// Bytes that a byte of a source takes at most, as a token in a list that grows and as a node of the tree.
-const NODE_BYTES: usize = 128;
+/// Bytes that a token takes at most as a node of the tree, or a part of one: of a list of statements, which double as they grow.
+const NODE_BYTES: usize = 4 * size_of::<Statement>() + 32;
+
+/// Bytes that a byte of a source takes at most in texts that are joined, which double as they grow.
+const JOINED_BYTES: usize = 4;
 
 pub(crate) fn parse(source: &str) -> Result<Template, Error> {
-    ensure_room(source.len().saturating_mul(NODE_BYTES)).map_err(|kind| Error { line: 1, kind })?;
+    let tokens = tokenize(source)?;
+    let room =
+        tokens.len().saturating_mul(NODE_BYTES).saturating_add(source.len().saturating_mul(JOINED_BYTES));
+    ensure_room(room).map_err(|kind| Error { line: 1, kind })?;
     let mut parser = Parser {
-        tokens: tokenize(source)?,
+        tokens,
         next: 0,
         depth: 0,
         macros: Vec::new(),
