@@ -17,6 +17,7 @@
 //! | [`tokenizer`], [`sampling`] | text to ids and back; logits to the next id |
 //! | [`model`] | hyper-parameters, weights, the forward pass |
 //! | [`state`] | the sequences computed so far, and the pages that they share |
+//! | [`quoted`] | texts in messages of errors |
 //!
 //! Below them is the crate [`tensor`]: files, weights as matrices, and all that is computed with them. Its modules are this
 //! crate's too.
@@ -37,6 +38,7 @@ pub use tensor::{
 pub mod chat;
 pub mod front;
 pub mod model;
+pub mod quoted;
 pub mod sampling;
 pub mod scheduler;
 pub mod session;

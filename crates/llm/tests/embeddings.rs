@@ -121,12 +121,23 @@ fn documents_are_scored_behind_the_query_and_in_their_order() {
         assert_eq!(pair("b c"), [2, 5, 6, 3, 6, 7]);
         let pairs: Vec<Vec<u32>> = documents.iter().map(|document| pair(document)).collect();
         let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None, max_tokens: None };
+        let of_pairs = |place: usize| match place % 2 {
+            0 => Prompt::Ids(&pairs[place]),
+            _ => Prompt::Pair("a b", documents[place]),
+        };
         let mut scores = vec![];
-        vectors::run(&mut responder, &pairs, wish, || 0, &mut go_on, &mut |place, embedding| {
-            assert_eq!((place, embedding.n_tokens), (scores.len(), pairs[place].len()));
-            scores.extend_from_slice(&embedding.values);
-            ControlFlow::Continue(())
-        })
+        vectors::run(
+            &mut responder,
+            (pairs.len(), &of_pairs),
+            wish,
+            || 0,
+            &mut go_on,
+            &mut |place, embedding| {
+                assert_eq!((place, embedding.n_tokens), (scores.len(), pairs[place].len()));
+                scores.extend_from_slice(&embedding.values);
+                ControlFlow::Continue(())
+            },
+        )
         .unwrap();
         // Alone it is the same.
         let alone = responder.embed(&Prompt::Ids(&pairs[2]), wish, &mut go_on).unwrap();
@@ -136,7 +147,7 @@ fn documents_are_scored_behind_the_query_and_in_their_order() {
         let mut n_told = 0;
         let refused = vectors::run(
             &mut responder,
-            &[pairs[0].clone(), too_long],
+            (2, &|place| Prompt::Ids([&pairs[0], &too_long][place])),
             wish,
             || 0,
             &mut go_on,
@@ -148,7 +159,9 @@ fn documents_are_scored_behind_the_query_and_in_their_order() {
         let expected = SessionError::PromptTooLong { n_tokens: N_CTX + 1, n_ctx: N_CTX };
         assert_eq!((refused, n_told), (Err(FrontError::Session(expected)), 1));
         let stopped =
-            vectors::run(&mut responder, &pairs, wish, || 0, &mut go_on, &mut |_, _| ControlFlow::Break(()));
+            vectors::run(&mut responder, (pairs.len(), &of_pairs), wish, || 0, &mut go_on, &mut |_, _| {
+                ControlFlow::Break(())
+            });
         assert_eq!(stopped, Err(FrontError::Session(SessionError::Stopped)));
         assert!(responder.is_idle());
         scores

@@ -8,7 +8,6 @@
 //! counted, for each key and for nobody's, and a minute after the first of them one line has the counts: whoever is refused, however often, adds
 //! a line a minute and no more, so that nothing else is pushed out of the ring.
 
-use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -131,14 +130,15 @@ impl Audit {
     /// # Errors
     /// If there is no memory for the lines.
     pub fn new(keys: &Keys, at: Moment) -> Result<Self, ApiError> {
-        let (mut bytes, mut runs) = (Vec::new(), Vec::new());
+        let (mut bytes, mut lens, mut runs) = (Vec::new(), Vec::new(), Vec::new());
         let n_runs = keys.all().len() + 1;
         bytes.try_reserve_exact(N_LINES * LINE_BYTES).map_err(|_| ApiError::out_of_memory())?;
         bytes.resize(N_LINES * LINE_BYTES, 0);
         runs.try_reserve_exact(n_runs).map_err(|_| ApiError::out_of_memory())?;
         runs.resize(n_runs, Run::default());
-        let (lens, head) = (vec![0; N_LINES], [0; 32]);
-        let mut audit = Self { bytes, lens, n: 0, head, runs, due_us: u64::MAX, n_lost: 0 };
+        lens.try_reserve_exact(N_LINES).map_err(|_| ApiError::out_of_memory())?;
+        lens.resize(N_LINES, 0);
+        let mut audit = Self { bytes, lens, n: 0, head: [0; 32], runs, due_us: u64::MAX, n_lost: 0 };
         let server = concat!("ferrite-", env!("CARGO_PKG_VERSION"));
         audit.append(
             at,

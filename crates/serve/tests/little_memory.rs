@@ -3,11 +3,14 @@
 mod common;
 mod failing;
 
-use common::{Harness, TestModel, post, settings, status, unchunked};
+use common::ehbp::Exchange;
+use common::ehbp::unchunked;
+use common::{Harness, TestModel, post, settings, status};
 use failing::{Failing, Refused, counted};
 use llm::gguf::Value as Metadata;
+use llm::quoted::Quoted;
 use serde_json::{Value, json};
-use serve::{ConnectionId, Settings};
+use serve::{ApiError, Change, ConnectionId, Settings};
 use std::ops::ControlFlow;
 
 #[global_allocator]
@@ -34,14 +37,22 @@ struct Life {
     then: Vec<&'static str>,
     /// Whether nothing of the answer is read before its end.
     reads_late: bool,
+    /// Who opens the answer, if it is encrypted.
+    opener: Option<Exchange>,
 }
 
 fn life(name: &'static str, path: &str, body: Value) -> Life {
-    Life { name, request: post(path, &body.to_string()).into_bytes(), then: Vec::new(), reads_late: false }
+    Life {
+        name,
+        request: post(path, &body.to_string()).into_bytes(),
+        then: Vec::new(),
+        reads_late: false,
+        opener: None,
+    }
 }
 
 fn get(path: &'static str) -> Life {
-    Life { name: path, request: request_of(path), then: Vec::new(), reads_late: false }
+    Life { name: path, request: request_of(path), then: Vec::new(), reads_late: false, opener: None }
 }
 
 fn request_of(path: &str) -> Vec<u8> {
@@ -71,6 +82,8 @@ fn lives() -> Vec<Life> {
     let (chats, completions) = ("/v1/chat/completions", "/v1/completions");
     let name = "name".repeat(2000);
     let many: Vec<Value> = (0..80).map(|index| json!({ "role": if index % 2 == 0 { "user" } else { "assistant" }, "content": [{ "type": "text", "text": "a\n" }] })).collect();
+    let documents: Vec<String> =
+        (0..300).map(|index| ["b c", "z", "a b c d"][index % 3].repeat(index % 7 + 1)).collect();
     let mut lives = vec![
         life("completion", completions, completion(json!({}))),
         life(
@@ -189,7 +202,7 @@ fn lives() -> Vec<Life> {
                 chat("Hi", json!({ "logprobs": true, "top_logprobs": 20, "max_tokens": 60, "stream": true })),
             )
         },
-        life("load", "/models/load", json!({ "model": name })),
+        life("load what there is not", "/models/load", json!({ "model": name })),
         life(
             "infill",
             "/infill",
@@ -206,6 +219,41 @@ fn lives() -> Vec<Life> {
             "/v1/rerank",
             json!({ "model": "reranker", "query": "a b", "documents": ["b c", "z", "a b c d"] }),
         ),
+        life(
+            "rerank many",
+            "/v1/rerank",
+            json!({ "model": "reranker", "query": name, "documents": documents, "top_n": 400 }),
+        ),
+        life(
+            "rank many texts",
+            "/v1/rerank",
+            json!({ "model": "reranker", "query": "a", "texts": documents }),
+        ),
+        life(
+            "rerank by a format",
+            "/v1/rerank",
+            json!({ "model": "formatted", "query": name, "documents": ["b {query}", name, "a b c d"] }),
+        ),
+        life(
+            "adapters",
+            completions,
+            completion(json!({ "model": "adapted", "lora": [{ "id": 1, "scale": 0.5 }] })),
+        ),
+        life(
+            "an adapter that there is not",
+            completions,
+            completion(json!({ "model": "adapted", "lora": vec![json!({ "id": 7, "scale": 1 }); 200] })),
+        ),
+        sealed("encrypted", completions, &completion(json!({ "prompt": words })), 1),
+        sealed(
+            "encrypted stream",
+            chats,
+            &chat("What is Ferrite?", json!({ "stream": true, "logprobs": true, "top_logprobs": 3 })),
+            2,
+        ),
+        sealed("encrypted error", chats, &chat(&long, json!({ "tool_choice": &long })), 3),
+        life("load", "/models/load", json!({ "model": "other" })),
+        life("unload", "/models/unload", json!({ "model": "other" })),
         life("tokenize", "/tokenize", json!({ "content": words })),
         life("tokenize much", "/tokenize", json!({ "content": long })),
         life(
@@ -230,6 +278,7 @@ fn lives() -> Vec<Life> {
             request: post(chats, "{\"messages\":[").into_bytes(),
             then: Vec::new(),
             reads_late: false,
+            opener: None,
         },
         Life {
             name: "a body in chunks",
@@ -240,14 +289,17 @@ fn lives() -> Vec<Life> {
             },
             then: Vec::new(),
             reads_late: false,
+            opener: None,
         },
         Life {
             name: "a long path",
             request: request_of(&format!("/{}", "a".repeat(9000))),
             then: Vec::new(),
             reads_late: false,
+            opener: None,
         },
     ];
+    lives.extend(quoted());
     lives.extend(
         [
             "/",
@@ -256,7 +308,7 @@ fn lives() -> Vec<Life> {
             "/models",
             "/props",
             "/slots",
-            "/lora-adapters",
+            "/lora-adapters?model=adapted",
             "/metrics",
             "/v1/audit",
             "/v1/attestation?nonce=a",
@@ -265,6 +317,39 @@ fn lives() -> Vec<Life> {
         .map(get),
     );
     lives
+}
+
+/// What is wrong with a text that is quoted: of a character that is not seen six take its place.
+fn quoted() -> Vec<Life> {
+    let text = "\u{7f}".repeat(9000);
+    let of = |name, path: &str, more| life(name, path, chat("Hi", more));
+    let (chats, responses) = ("/v1/chat/completions", "/v1/responses");
+    vec![
+        of("a number", chats, json!({ "max_tokens": text })),
+        of("a role", chats, json!({ "messages": [{ "role": text, "content": "a" }] })),
+        of("a part", chats, json!({ "messages": [{ "role": "user", "content": [{ "type": text }] }] })),
+        of("an item", responses, json!({ "input": [{ "type": text }] })),
+        of("a tool", chats, json!({ "tools": [{ "type": text, "function": { "name": "a" } }] })),
+        of("samplers", chats, json!({ "samplers": text })),
+        of("a sampler", chats, json!({ "samplers": ["top_k", text] })),
+        of("a bias", chats, json!({ "logit_bias": { &*text: 1 } })),
+        of("a form", chats, json!({ "response_format": { "type": text } })),
+        of("a model", chats, json!({ "model": text })),
+        of(
+            "a result",
+            "/v1/messages",
+            json!({ "messages": [{ "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "a", "content": [text] }] }] }),
+        ),
+        life("a file", "/models/load", json!({ "model": text })),
+        life("a document", "/v1/rerank", json!({ "query": "a", "documents": text, "top_n": text })),
+    ]
+}
+
+/// One whose body is encrypted.
+fn sealed(name: &'static str, path: &str, body: &Value, seed: u64) -> Life {
+    let mut exchange = Exchange::new(&common::notary().recipient().public_key(), seed);
+    let request = exchange.request(path, &body.to_string());
+    Life { name, request, then: Vec::new(), reads_late: false, opener: Some(exchange) }
 }
 
 /// A server of one model.
@@ -279,9 +364,16 @@ fn harness() -> Harness {
     let gap = [("pre", 300), ("suf", 301), ("mid", 302)];
     let gap = gap.map(|(key, id)| (format!("tokenizer.ggml.fim_{key}_token_id"), Metadata::U32(id)));
     let gap = gap.each_ref().map(|(key, id)| (key.as_str(), *id));
-    tiny()
+    let reranker = "../llm/tests/golden/classifiers/bert.gguf";
+    let format = ("tokenizer.chat_template.rerank", Metadata::String("{query} b {document}".into()));
+    let mut harness = tiny()
         .with(TestModel::with_metadata("coder", &gap))
-        .with(TestModel::at("reranker", "../llm/tests/golden/classifiers/bert.gguf"))
+        .with(TestModel::at("reranker", reranker))
+        .with(TestModel::changed("formatted", reranker, &[format], common::N_CTX))
+        .with(TestModel::adapted("micro", 3).called("adapted"));
+    // More than a list of a few kibibytes.
+    harness.engine.files = (0..200).map(|n| (format!("m{n}"), format!("/models/m{n}.gguf"))).collect();
+    harness
 }
 
 /// Sends a request and takes what is answered into `answer`, while blocks are refused, or not.
@@ -313,6 +405,13 @@ fn exchange(harness: &mut Harness, request: &[u8], reads_late: bool, answer: &mu
         let mut n_rounds = 0;
         loop {
             server.serve(engine, now_us);
+            while let Some((id, change)) = server.next_change() {
+                let made = match &change {
+                    Change::Load(name) if name.len() > 1000 => Err(ApiError::field("model", Quoted(name))),
+                    _ => Ok(()),
+                };
+                server.changed(id, made, now_us);
+            }
             let stepped = engine.models.step(&mut || ControlFlow::Continue(()), &mut |ticket, event| {
                 server.event(ticket, &event, now_us)
             });
@@ -331,9 +430,34 @@ fn exchange(harness: &mut Harness, request: &[u8], reads_late: bool, answer: &mu
     });
 }
 
+/// What stands in an encrypted answer, as if it were in the open.
+fn opened(exchange: &Exchange, answer: &mut Vec<u8>) {
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    let head = String::from_utf8_lossy(&answer[..end.unwrap_or(0)]).into_owned();
+    let is_whole = !head.contains("event-stream") || answer.ends_with(b"\r\n0\r\n\r\n");
+    if !head.contains("Ehbp-Response-Nonce") || !is_whole {
+        return;
+    }
+    let (head, texts) = exchange.open(answer);
+    let head = head.replace("Transfer-Encoding: chunked\r\n", "");
+    let nonce = head.find("Ehbp-Response-Nonce: ").map_or(0, |at| at + 21);
+    let head = head.replace(&head[nonce..nonce + 64], "");
+    let is_stream = head.contains("event-stream");
+    answer.clear();
+    answer.extend_from_slice(head.as_bytes());
+    for text in &texts {
+        let chunk = if is_stream { format!("{:x}\r\n{text}\r\n", text.len()) } else { text.clone() };
+        answer.extend_from_slice(chunk.as_bytes());
+    }
+    answer.extend_from_slice(if is_stream { b"0\r\n\r\n" } else { b"" });
+}
+
 /// What comes of a life: its answers, one after the other.
 fn live(harness: &mut Harness, life: &Life, answers: &mut [Vec<u8>]) {
     exchange(harness, &life.request, life.reads_late, &mut answers[0]);
+    if let Some(exchange) = &life.opener {
+        opened(exchange, &mut answers[0]);
+    }
     for (index, path) in life.then.iter().enumerate() {
         let id = id_in(&answers[0]);
         if id.is_empty() && path.contains("ID") {

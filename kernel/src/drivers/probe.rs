@@ -246,8 +246,10 @@ impl Bus {
                 continue;
             }
             let channel: Box<dyn Channel + Send> = Box::new(UnitChannel::new(shared, unit));
-            let requests = Requests::new(channel, self.surroundings);
-            found.devices.push(Box::new(ChannelDisk::new(requests, serial, place)));
+            match Requests::new(channel, self.surroundings) {
+                Some(requests) => found.devices.push(Box::new(ChannelDisk::new(requests, serial, place))),
+                None => refuse("a disk", place, "the heap has no room for its buffer".into()),
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use core::ops::{ControlFlow, Range};
 use llm::gguf::{Gguf, GgufError, Split, split::places};
 use llm::model::Adapter;
 use llm::quant::GgmlType;
+use llm::quoted::beginning;
 use trust::{
     Root,
     sha256::{Compress, Sha256},
@@ -104,7 +105,7 @@ impl ModelFile {
 /// What a GGUF header says about its model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// `general.name`.
+    /// `general.name`, the beginning of one that is too long for a path.
     pub name: Option<String>,
     /// `general.architecture`.
     pub architecture: String,
@@ -130,8 +131,8 @@ impl Header {
             _ => gguf.require_str("general.architecture")?,
         };
         Ok(Self {
-            name: gguf.str_value("general.name").ok().flatten().map(str::to_owned),
-            architecture: architecture.to_owned(),
+            name: gguf.str_value("general.name").ok().flatten().map(|name| beginning(name).to_owned()),
+            architecture: beginning(architecture).to_owned(),
             n_params: gguf.tensors().iter().map(|tensor| tensor.n_elements()).sum(),
             split,
             is_adapter: Adapter::is_adapter(gguf),
@@ -380,7 +381,7 @@ impl Catalog {
     /// What is wrong with a path that no disk has.
     pub fn unknown(&self, path: &str) -> BackendError {
         let known = self.files.iter().map(|file| name_of(&file.path).to_owned());
-        BackendError::UnknownPath { path: path.to_owned(), known: known.collect() }
+        BackendError::UnknownPath { path: beginning(path).to_owned(), known: known.collect() }
     }
 
     /// The place in [`files`](Self::files) of the first model with a sound header.

@@ -279,6 +279,20 @@ impl BackendError {
         }
     }
 
+    /// True if there is too little memory now, and nothing else is wrong.
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::OutOfMemory { .. } | Self::NoBuffer(_) | Self::Gguf(GgufError::OutOfMemory { .. }) => true,
+            #[cfg(feature = "llm-transformer")]
+            Self::Pack(_) | Self::Model(llm::model::ModelError::OutOfHeap { .. }) => true,
+            Self::Beside { cause, .. } | Self::InFile { cause, .. } | Self::NoModel { cause, .. } => {
+                cause.is_out_of_memory()
+            }
+            Self::Front(error) => error.is_out_of_memory(),
+            _ => false,
+        }
+    }
+
     /// True if this says nothing of what is on a disk, which may be told later.
     pub fn is_not_read(&self) -> bool {
         self.is_no_answer() || matches!(self, Self::NoBuffer(_) | Self::Gguf(GgufError::OutOfMemory { .. }))

@@ -20,10 +20,10 @@ const PORT: u16 = 80;
 const TICK_US: u64 = 10_000;
 
 /// A machine with a model and a network, whose time goes by in ticks.
-struct Scene {
+pub(super) struct Scene {
     cable: Rc<RefCell<Cable>>,
-    backend: TransformerBackend,
-    serving: Rc<Serving<'static>>,
+    pub backend: TransformerBackend,
+    pub serving: Rc<Serving<'static>>,
     client: Client,
 }
 
@@ -37,7 +37,7 @@ struct Asked {
 }
 
 impl Scene {
-    fn new(seed: u64, faults: (u64, u8, u8)) -> Self {
+    pub fn new(seed: u64, faults: (u64, u8, u8)) -> Self {
         NOW_US.set(1_000_000);
         let cable = Rc::new(RefCell::new(Cable::default()));
         let n_interrupts = || NOW_US.get();
@@ -57,7 +57,7 @@ impl Scene {
         resources.machine = machine;
         let mut backend = TransformerBackend::new(resources);
         backend.load("ferrite-micro", options(), &mut |_, _| ControlFlow::Continue(())).unwrap();
-        let settings = ServeSettings { port: Some(PORT), ..ServeSettings::default() };
+        let settings = ServeSettings { port: Some(PORT), admin: true, ..ServeSettings::default() };
         let serving = Serving::new(machine, Some(network), None, &settings);
         serving.turn(true);
         let client = Client::new(&cable, seed, faults);

@@ -8,6 +8,8 @@
 mod engine;
 #[cfg(all(test, feature = "llm-transformer"))]
 mod faults;
+#[cfg(all(test, feature = "llm-transformer"))]
+mod little_memory;
 mod notary;
 
 use alloc::{boxed::Box, rc::Rc};
@@ -17,7 +19,9 @@ use core::{
 };
 
 use ::llm::front::Event;
-use ::serve::{ApiError, Change, ChangeId, Limits, Server, Settings, audit::Audit, server::Overdue};
+use ::serve::{
+    ApiError, Change, ChangeId, Limits, Server, Settings, audit::Audit, error::Status, server::Overdue,
+};
 
 use trust::notary::Notary;
 
@@ -233,7 +237,7 @@ impl<'a> Serving<'a> {
         while let Some((id, change)) = self.next_change() {
             let made = self.make(backend, id, &change);
             if let Some(desk) = &mut *self.desk.borrow_mut() {
-                let made = made.map_err(|error| ApiError::field("model", error));
+                let made = made.map_err(refusal);
                 desk.server.changed(id, made, (self.machine.clock_us)());
             }
         }
@@ -295,6 +299,15 @@ impl<'a> Serving<'a> {
             }
             Change::Unload(name) => backend.unload(Some(name)).map(drop),
         }
+    }
+}
+
+/// What a change of the models is refused with.
+fn refusal(error: BackendError) -> ApiError {
+    let refusal = ApiError::field("model", &error);
+    match error.is_out_of_memory() {
+        true => ApiError { status: Status::ServiceUnavailable, ..refusal },
+        false => refusal,
     }
 }
 

@@ -9,9 +9,10 @@ use core::str::FromStr;
 
 use getargs::{Arg, Options};
 
-use llm::front::options::OptionSpec;
+use llm::front::{FrontError, options::OptionSpec};
 
 use super::command::{Command, CommandError, Name};
+use crate::llm::BackendError;
 
 /// What stands behind the name of a command, checked against its [`Command`].
 #[derive(Debug)]
@@ -103,6 +104,19 @@ impl<'a> Arguments<'a> {
         self.positional.get(index).map(|word| text(Name::Argument(name), word)).transpose()
     }
 
+    /// The positional arguments from the one at `first` on, as texts.
+    ///
+    /// # Errors
+    /// [`CommandError::InvalidUtf8`]; if the heap has no room for the list.
+    pub fn texts(&self, first: usize, name: &'static str) -> Result<Vec<&'a str>, CommandError> {
+        let words = self.positional.get(first..).unwrap_or_default();
+        let mut texts = list(words.len())?;
+        for word in words {
+            texts.push(text(Name::Argument(name), word)?);
+        }
+        Ok(texts)
+    }
+
     /// Positional argument `index` as a value.
     ///
     /// # Errors
@@ -161,6 +175,18 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// An empty list with room for `n` elements.
+///
+/// # Errors
+/// [`FrontError::OutOfHeap`].
+pub fn list<T>(n: usize) -> Result<Vec<T>, CommandError> {
+    let (mut list, needed_bytes) = (Vec::new(), n.saturating_mul(size_of::<T>()));
+    match list.try_reserve_exact(n) {
+        Ok(()) => Ok(list),
+        Err(_) => Err(BackendError::from(FrontError::OutOfHeap { needed_bytes }).into()),
+    }
+}
+
 /// A word, or a line, as text.
 ///
 /// # Errors
@@ -183,7 +209,8 @@ fn parse<T: FromStr>(name: Name, word: &[u8], expected: &'static str) -> Result<
 /// A word for an error message: at most 40 characters of it, without control characters.
 pub fn lossy(word: &[u8]) -> String {
     const MAX_CHARS: usize = 40;
-    let text = String::from_utf8_lossy(word);
+    // As many bytes as one more of the longest characters have.
+    let text = String::from_utf8_lossy(&word[..word.len().min(4 * (MAX_CHARS + 1))]);
     let mut shown: String = text
         .chars()
         .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })

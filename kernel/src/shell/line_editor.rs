@@ -16,6 +16,13 @@ use crate::console::Console;
 /// Longest line, in bytes.
 pub const MAX_LINE_BYTES: usize = 16 * 1024;
 
+/// Of a line of so many bytes, and of what is made of it, no block of memory is larger than is always there.
+pub const SHORT_LINE_BYTES: usize = 256;
+
+/// Bytes of memory that a byte of a line takes at most: as it grows, killed, remembered, put aside, as what was entered; and in the lists of
+/// words, commands and arguments that it becomes, which double as they grow.
+pub const BYTES_FOR_A_BYTE: usize = 168;
+
 const BELL: &[u8] = b"\x07";
 
 /// What ends the editing of a line.
@@ -165,7 +172,8 @@ impl LineEditor {
         if bytes.is_empty() {
             return;
         }
-        if self.line.bytes().len() + bytes.len() > MAX_LINE_BYTES {
+        let len = self.line.bytes().len() + bytes.len();
+        if len > MAX_LINE_BYTES || !has_room(len) {
             self.too_long = true;
             terminal.write_bytes(BELL);
             return;
@@ -232,6 +240,12 @@ fn capitalized(text: &str) -> String {
     let rest = text[first..].char_indices().nth(1).map_or(text.len(), |(len, _)| first + len);
     let (first, rest) = text.split_at(rest);
     first.to_uppercase() + &rest.to_lowercase()
+}
+
+/// Whether there is memory for a line of so many bytes.
+fn has_room(line_bytes: usize) -> bool {
+    line_bytes <= SHORT_LINE_BYTES
+        || Vec::<u8>::new().try_reserve_exact(BYTES_FOR_A_BYTE * line_bytes).is_ok()
 }
 
 #[cfg(test)]

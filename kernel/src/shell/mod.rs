@@ -29,10 +29,12 @@ use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use self::{
     arguments::Arguments,
     command::CommandError,
-    line_editor::{Entered, LineEditor, MAX_LINE_BYTES},
+    line_editor::{BYTES_FOR_A_BYTE, Entered, LineEditor, MAX_LINE_BYTES, SHORT_LINE_BYTES},
     terminal::Terminal,
     words::Incomplete,
 };
+
+use ::llm::front::FrontError;
 
 use crate::{
     llm::{self, BackendError, InferenceBackend, Resources},
@@ -185,6 +187,10 @@ impl<'a> Shell<'a> {
 
     /// Runs the commands of a line and says what went wrong; true if nothing did and none was stopped.
     fn run_line(&mut self, line: &[u8]) -> bool {
+        if let Err(error) = ensure_room(line) {
+            self.terminal.error(&CommandError::Backend(error));
+            return false;
+        }
         let Ok(commands) = words::split(line) else {
             self.terminal.error(&CommandError::Unclosed);
             return false;
@@ -230,4 +236,17 @@ impl<'a> Shell<'a> {
             None => commands::explain(self, &words[..words.len() - rest.len()]),
         }
     }
+}
+
+/// Makes sure that there is memory for the words of a line, by asking for it and giving it back. A short line takes small blocks only.
+///
+/// # Errors
+/// [`FrontError::OutOfHeap`].
+fn ensure_room(line: &[u8]) -> Result<(), BackendError> {
+    if line.len() <= SHORT_LINE_BYTES {
+        return Ok(());
+    }
+    let needed_bytes = line.len().saturating_mul(BYTES_FOR_A_BYTE);
+    let reserved = Vec::<u8>::new().try_reserve_exact(needed_bytes);
+    reserved.map_err(|_| FrontError::OutOfHeap { needed_bytes }.into())
 }

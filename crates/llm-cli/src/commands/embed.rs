@@ -9,7 +9,7 @@ use clap::Args;
 use llm::front::embedding::{Embedding, EmbeddingWish, Pooling};
 use llm::front::logits::Row;
 use llm::front::options::{BATCH_N_PARALLEL, NO_TEXTS};
-use llm::front::{FrontError, MAX_WAITING, PROMPT_ENCODING, Prompter, batch, vectors};
+use llm::front::{FrontError, MAX_WAITING, PROMPT_ENCODING, Prompt, Prompter, batch, vectors};
 use llm::session::SessionError;
 
 use crate::commands::tokenize::read_text;
@@ -133,10 +133,18 @@ pub fn compute(
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
     };
-    let computed = vectors::run(&mut responder, ids, wish, clock_us, &mut go_on, &mut |place, embedding| {
-        error = show(place, width, embedding).err();
-        if error.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    let text = |place: usize| Prompt::Ids(&ids[place]);
+    let computed = vectors::run(
+        &mut responder,
+        (ids.len(), &text),
+        wish,
+        clock_us,
+        &mut go_on,
+        &mut |place, embedding| {
+            error = show(place, width, embedding).err();
+            if error.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        },
+    );
     match (error, computed) {
         (Some(error), _) => Err(error),
         (None, Err(FrontError::Session(SessionError::Stopped))) => interrupt::exit(),

@@ -124,8 +124,3 @@ impl fmt::Display for ChatError {
 }
 
 impl core::error::Error for ChatError {}
-
-/// The name of a tool as errors have it: the beginning of one that is longer than a name can be.
-pub(crate) fn shown(name: &str) -> &str {
-    &name[..name.floor_char_boundary(256)]
-}

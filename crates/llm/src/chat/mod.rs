@@ -15,7 +15,6 @@ mod template;
 mod variables;
 
 pub use dialogue::{Dialogue, Role};
-pub(crate) use error::shown;
 pub use error::{ChatError, FamilyNames};
 pub use families::{FAMILIES, Family};
 pub use fitting::{Forgotten, Room};

@@ -7,7 +7,8 @@ use toolcalls::{Arguments, OutOfMemory};
 
 use super::capabilities::{ArgumentsForm, Capabilities, ContentForm};
 use super::fallback::{NO_PARAMETERS, Said};
-use super::{ChatError, Format, Parser, Tool, ToolCall, shown};
+use super::{ChatError, Format, Parser, Tool, ToolCall};
+use crate::quoted::beginning;
 
 /// Bytes that a message, a call or a tool takes at most beside its texts.
 const VALUE_BYTES: usize = 1024;
@@ -82,7 +83,7 @@ fn call_value(call: &ToolCall<'_>, capabilities: &Capabilities) -> Result<Value,
     let text = if blank { "{}" } else { call.arguments };
     let arguments = match capabilities.tool_calls {
         Some(ArgumentsForm::Object) => {
-            object(text).ok_or_else(|| ChatError::Arguments(shown(call.name).into()))?
+            object(text).ok_or_else(|| ChatError::Arguments(beginning(call.name).into()))?
         }
         _ => text.into(),
     };
@@ -108,7 +109,7 @@ fn call_value(call: &ToolCall<'_>, capabilities: &Capabilities) -> Result<Value,
 pub(super) fn tool_value(tool: &Tool<'_>) -> Result<Value, ChatError> {
     let blank = tool.parameters.trim_ascii().is_empty();
     let parameters = object(if blank { NO_PARAMETERS } else { tool.parameters });
-    let parameters = parameters.ok_or_else(|| ChatError::Parameters(shown(tool.name).into()))?;
+    let parameters = parameters.ok_or_else(|| ChatError::Parameters(beginning(tool.name).into()))?;
     let value = || {
         let mut function = Map::new();
         function.insert("name", tool.name)?;
@@ -139,7 +140,7 @@ pub fn parser(format: Format, tools: &[Tool<'_>]) -> Result<Parser, ChatError> {
     ensure_room(&[], tools)?;
     for tool in tools.iter().filter(|tool| !tool.parameters.trim_ascii().is_empty()) {
         let parameters =
-            object(tool.parameters).ok_or_else(|| ChatError::Parameters(shown(tool.name).into()))?;
+            object(tool.parameters).ok_or_else(|| ChatError::Parameters(beginning(tool.name).into()))?;
         let properties = parameters.as_map().and_then(|parameters| parameters.get("properties")?.as_map());
         for (key, schema) in properties.map_or(&[][..], Map::entries) {
             let kind = schema.as_map().and_then(|schema| schema.get("type")?.as_str());

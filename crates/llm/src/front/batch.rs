@@ -5,12 +5,12 @@
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::fmt;
 use core::ops::ControlFlow;
 
 use super::answer::Failure;
 use super::embedding::EmbeddingWish;
+use super::request::text_of;
 use super::units::{Duration, Rate, per_second};
 use super::{Event, FrontError, Prompt, Report, Request, RequestId, Responder, Task};
 use crate::chat::Dialogue;
@@ -362,7 +362,7 @@ impl<I: Copy + PartialEq> Run<I> {
         let Some(entry) = self.entries.iter_mut().find(of_it) else { return false };
         let result = match event {
             Event::Finished { report, .. } => {
-                copy_of(report).map_err(|error| Failure { output: String::new(), error })
+                report.copy().map_err(|error| Failure { output: String::new(), error })
             }
             Event::Failed { error, output } => {
                 let output = text_of(output).unwrap_or_default();
@@ -421,24 +421,6 @@ fn submit<A: Answers>(
     let mut dialogue = Dialogue::default();
     let prompt = task.prompt(prompt, &mut dialogue)?;
     answers.submit(Request { prompt, ..*request })
-}
-
-/// A copy of a report, which takes no more than it needs.
-fn copy_of(report: &Report) -> Result<Report, FrontError> {
-    let output = text_of(&report.output)?;
-    let mut ids = Vec::new();
-    let needed_bytes = size_of_val(&*report.ids);
-    ids.try_reserve_exact(report.ids.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
-    ids.extend_from_slice(&report.ids);
-    // Texts of a batch have no receipts.
-    Ok(Report { output, ids, stop: text_of(&report.stop)?, work: None, ..*report })
-}
-
-fn text_of(text: &str) -> Result<String, FrontError> {
-    let mut copy = String::new();
-    copy.try_reserve_exact(text.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes: text.len() })?;
-    copy.push_str(text);
-    Ok(copy)
 }
 
 /// Shows answers in lines that each begin with the number of the prompt, from 1: `[3] `.

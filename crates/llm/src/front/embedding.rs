@@ -28,6 +28,24 @@ pub struct EmbeddingWish {
     pub max_tokens: Option<usize>,
 }
 
+impl Embedding {
+    /// A copy.
+    ///
+    /// # Errors
+    /// [`FrontError::OutOfHeap`].
+    pub fn copy(&self) -> Result<Self, FrontError> {
+        Self::of(&self.values, self.n_tokens)
+    }
+
+    /// A vector of these numbers.
+    fn of(numbers: &[f32], n_tokens: usize) -> Result<Self, FrontError> {
+        let (mut values, needed_bytes) = (Vec::new(), size_of_val(numbers));
+        values.try_reserve_exact(numbers.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+        values.extend_from_slice(numbers);
+        Ok(Self { values, n_tokens })
+    }
+}
+
 impl Pooling {
     /// As a file of this architecture says; the mean if it says nothing, or that there is none.
     ///
@@ -96,11 +114,6 @@ impl Vectors {
 
     /// Takes the result.
     pub fn take(&mut self, result: &[f32]) {
-        let (mut values, needed_bytes) = (Vec::new(), size_of_val(result));
-        let reserved = values.try_reserve_exact(result.len());
-        self.result = Some(reserved.map_err(|_| FrontError::OutOfHeap { needed_bytes }).map(|()| {
-            values.extend_from_slice(result);
-            Embedding { values, n_tokens: self.n_tokens }
-        }));
+        self.result = Some(Embedding::of(result, self.n_tokens));
     }
 }

@@ -123,7 +123,11 @@ impl FrontError {
             Self::OutOfHeap { .. }
             | Self::Tokenizer(TokenizerError::OutOfMemory { .. })
             | Self::Sampling(SamplingError::OutOfMemory { .. })
-            | Self::Session(SessionError::Sampling(SamplingError::OutOfMemory { .. })) => true,
+            | Self::Session(
+                SessionError::OutOfMemory(_)
+                | SessionError::OutOfHeap { .. }
+                | SessionError::Sampling(SamplingError::OutOfMemory { .. }),
+            ) => true,
             _ => false,
         }
     }

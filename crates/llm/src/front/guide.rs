@@ -10,7 +10,8 @@ use ::grammar::{Builder, Expression, Grammar, GrammarError, Limits, Vocabulary};
 use toolcalls::{Arguments, Calls, CallsError, Reasoning, Strictness, with_marks};
 
 use super::{AnswerGrammar, FrontError, Prompter, Request};
-use crate::chat::{Format, Tool, shown};
+use crate::chat::{Format, Tool};
+use crate::quoted::beginning;
 use crate::sampling::{BLANKS, Guide, MAX_BLANKS, Rules, SamplingError, THOUGHT_TOKEN, Thinking, Trigger};
 use crate::tokenizer::{EncodeOptions, Tokenizer};
 
@@ -99,7 +100,7 @@ impl Prompter<'_> {
             (_, ToolChoice::Required) => (Held::Calls, tools, 0),
             (_, ToolChoice::Named(name)) => match tools.iter().position(|tool| tool.name == name) {
                 Some(index) => (Held::Calls, &tools[index..=index], index),
-                None => return Err(FrontError::NoTool { name: shown(name).into() }),
+                None => return Err(FrontError::NoTool { name: beginning(name).into() }),
             },
         };
         let mut reasoning = format.and_then(|format| format.reasoning);
@@ -278,7 +279,7 @@ impl Source<'_> {
             if let Err(FrontError::Grammar(error @ GrammarError::TooNested { .. })) =
                 alone.grammar(tokenizer, marks, Strictness::All)
             {
-                let (name, error) = (shown(tool.name).into(), CallsError::Grammar(error));
+                let (name, error) = (beginning(tool.name).into(), CallsError::Grammar(error));
                 return Err(FrontError::Tool { tool: first_tool, name, error });
             }
         }
@@ -441,7 +442,7 @@ impl Source<'_> {
         body.map_err(|error| match error {
             CallsError::Grammar(error) => FrontError::Grammar(error),
             CallsError::Name { tool } | CallsError::Schema { tool, .. } => {
-                let name = shown(self.tools[tool].name).into();
+                let name = beginning(self.tools[tool].name).into();
                 FrontError::Tool { tool: self.first_tool + tool, name, error }
             }
         })

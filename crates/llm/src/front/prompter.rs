@@ -100,6 +100,7 @@ impl<'m> Prompter<'m> {
                 out.try_reserve(ids.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
                 out.extend_from_slice(ids);
             }
+            Prompt::Pair(query, document) => self.encode_pair(query, document, out)?,
             Prompt::Encoded(ids, format, _) => {
                 self.encode(&Prompt::Ids(ids), room, out)?;
                 return Ok(Encoded { forgotten: None, format: *format });
@@ -129,12 +130,12 @@ impl<'m> Prompter<'m> {
     /// the file asks for.
     ///
     /// # Errors
-    /// [`FrontError::Tokenizer`]; [`FrontError::Gguf`] if a key has another type.
+    /// [`FrontError::Tokenizer`]; [`FrontError::Gguf`] if a key has another type; [`FrontError::OutOfHeap`].
     pub fn encode_pair(&self, query: &str, document: &str, out: &mut Vec<u32>) -> Result<(), FrontError> {
         let tokenizer = self.tokenizer()?;
         let plain = EncodeOptions { add_special: false, parse_special: false };
         if let Some(format) = self.gguf.str_value("tokenizer.chat_template.rerank")? {
-            let pair = format.replace("{query}", query).replace("{document}", document);
+            let pair = replaced(&replaced(format, "{query}", query)?, "{document}", document)?;
             tokenizer.encode(&pair, EncodeOptions { parse_special: true, ..plain }, out)?;
             return Ok(());
         }
@@ -170,6 +171,19 @@ impl<'m> Prompter<'m> {
         let chat = ready(&mut self.chat, &self.gguf, usable(&self.tokenizer)?, format.template)?;
         chat.render(&conversation(messages, format)).map_err(of_format(format.template))
     }
+}
+
+/// A text with `new` in the place of each `old`.
+fn replaced(text: &str, old: &str, new: &str) -> Result<String, FrontError> {
+    let n = text.matches(old).count();
+    let needed_bytes = n.saturating_mul(new.len()).saturating_add(text.len() - n * old.len());
+    let mut replaced = String::new();
+    replaced.try_reserve_exact(needed_bytes).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+    for (index, piece) in text.split(old).enumerate() {
+        replaced.push_str(if index > 0 { new } else { "" });
+        replaced.push_str(piece);
+    }
+    Ok(replaced)
 }
 
 fn usable<'t, 'm>(
@@ -221,6 +235,20 @@ fn of_format(name: Option<&str>) -> impl FnOnce(ChatError) -> FrontError {
 mod tests {
     use super::*;
     use alloc::string::ToString;
+
+    #[test]
+    fn a_text_takes_the_place_of_another_wherever_that_stands() {
+        for text in ["", "q", "aqq{d}q", "qaq"] {
+            for new in ["", "q", "long"] {
+                let made = replaced(text, "q", new).unwrap();
+                assert_eq!(made, text.replace('q', new));
+                assert_eq!(made.capacity(), made.len());
+            }
+        }
+        let pair =
+            replaced(&replaced("{query} {document}", "{query}", "a {document}").unwrap(), "{document}", "b");
+        assert_eq!(pair.unwrap(), "a b b");
+    }
 
     #[test]
     fn who_has_named_a_format_is_not_told_to_name_one() {

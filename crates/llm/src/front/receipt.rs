@@ -114,6 +114,16 @@ impl Facts {
 }
 
 impl Work {
+    /// Bytes that a copy takes at most.
+    pub(super) fn size_bytes(&self) -> usize {
+        let Self { request, prompt, tokens, links, .. } = self;
+        size_of::<Self>()
+            + size_of_val(&**request)
+            + size_of_val(&**prompt)
+            + size_of_val(&**tokens)
+            + size_of_val(&**links)
+    }
+
     /// That of a request whose prompt has these tokens and is answered in this format, with these adapters and chosen so, before
     /// its first token.
     pub(super) fn new(

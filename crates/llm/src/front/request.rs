@@ -130,6 +130,8 @@ pub enum Prompt<'r> {
     Messages(&'r [Message<'r>], ChatFormat<'r>),
     /// These tokens.
     Ids(&'r [u32]),
+    /// A query, and a document that is to be ranked by it.
+    Pair(&'r str, &'r str),
     /// The tokens that one of the above became, the format that its answer has, and the tools that it may call.
     Encoded(&'r [u32], Option<Format>, &'r [Tool<'r>]),
 }
@@ -140,9 +142,20 @@ impl<'r> Prompt<'r> {
         match self {
             Self::Chat(_, format) | Self::Messages(_, format) => format.tools,
             Self::Encoded(_, _, tools) => tools,
-            Self::Text(..) | Self::Ids(_) => &[],
+            Self::Text(..) | Self::Ids(_) | Self::Pair(..) => &[],
         }
     }
+}
+
+/// A copy of a text, which takes no more than it needs.
+///
+/// # Errors
+/// [`FrontError::OutOfHeap`].
+pub(super) fn text_of(text: &str) -> Result<String, FrontError> {
+    let mut copy = String::new();
+    copy.try_reserve_exact(text.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes: text.len() })?;
+    copy.push_str(text);
+    Ok(copy)
 }
 
 /// How a conversation becomes a prompt.
@@ -269,6 +282,23 @@ pub struct Report {
 }
 
 impl Report {
+    /// A copy, which takes no more than it needs.
+    ///
+    /// # Errors
+    /// [`FrontError::OutOfHeap`].
+    pub fn copy(&self) -> Result<Self, FrontError> {
+        let mut ids = Vec::new();
+        let needed_bytes = size_of_val(&*self.ids);
+        ids.try_reserve_exact(self.ids.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+        ids.extend_from_slice(&self.ids);
+        let (output, stop) = (text_of(&self.output)?, text_of(&self.stop)?);
+        if let Some(work) = &self.work {
+            let (mut probe, needed_bytes) = (Vec::<u8>::new(), work.size_bytes());
+            probe.try_reserve_exact(needed_bytes).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+        }
+        Ok(Self { output, ids, stop, work: self.work.clone(), ..*self })
+    }
+
     /// Tokens per second after the first one; `None` with fewer than two tokens or without time.
     pub fn tokens_per_second(&self) -> Option<f64> {
         let after_first_us = self.latency_us.saturating_sub(self.first_token_us);

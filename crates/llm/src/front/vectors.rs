@@ -11,14 +11,17 @@ use super::{Event, FrontError, Prompt, Responder};
 use crate::session::SessionError;
 use crate::sort;
 
-/// Makes texts, each a list of ids, vectors, as many at once as there are slots; `on_vector` learns of them in their order and
-/// may end it. `go_on` is asked twice in each layer, and may too.
+/// How many texts, and what gives each by its place.
+pub type Texts<'a, 't> = (usize, &'a dyn Fn(usize) -> Prompt<'t>);
+
+/// Makes texts vectors, as many at once as there are slots, each given when it is its turn; `on_vector` learns of the vectors in the order of
+/// the texts and may end it. `go_on` is asked twice in each layer, and may too.
 ///
 /// # Errors
 /// As [`run_with`], and [`FrontError::Busy`] if there are other requests.
 pub fn run(
     responder: &mut Responder<'_>,
-    texts: &[Vec<u32>],
+    texts: Texts<'_, '_>,
     wish: EmbeddingWish,
     clock_us: fn() -> u64,
     go_on: &mut dyn FnMut() -> ControlFlow<()>,
@@ -37,14 +40,14 @@ pub fn run(
 /// [`SessionError::Stopped`] if it was ended.
 pub fn run_with<A: Answers>(
     answers: &mut A,
-    texts: &[Vec<u32>],
+    texts: Texts<'_, '_>,
     wish: EmbeddingWish,
     go_on: &mut dyn FnMut() -> ControlFlow<()>,
     on_vector: &mut dyn FnMut(usize, &Embedding) -> ControlFlow<()>,
 ) -> Result<(), FrontError> {
     // Of the texts after those that were told: each a name, and what came of it.
     let mut asked: VecDeque<Asked<A::Id>> = VecDeque::new();
-    let n_kept = texts.len().min(2 * answers.n_slots());
+    let n_kept = texts.0.min(2 * answers.n_slots());
     let needed_bytes = n_kept * size_of::<Asked<A::Id>>();
     asked.try_reserve_exact(n_kept).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
     let ended = compute(answers, (texts, wish, n_kept), &mut asked, go_on, on_vector);
@@ -60,17 +63,20 @@ type Asked<I> = (I, Option<Result<Embedding, FrontError>>);
 
 fn compute<A: Answers>(
     answers: &mut A,
-    (texts, wish, n_kept): (&[Vec<u32>], EmbeddingWish, usize),
+    ((n_texts, text), wish, n_kept): (Texts<'_, '_>, EmbeddingWish, usize),
     asked: &mut VecDeque<Asked<A::Id>>,
     go_on: &mut dyn FnMut() -> ControlFlow<()>,
     on_vector: &mut dyn FnMut(usize, &Embedding) -> ControlFlow<()>,
 ) -> Result<(), FrontError> {
     let mut n_told = 0;
     let mut refused = None;
-    while n_told < texts.len() {
+    while n_told < n_texts {
         while refused.is_none() && asked.len() < n_kept && answers.has_room() {
-            let Some(text) = texts.get(n_told + asked.len()) else { break };
-            match answers.submit_embedding(&Prompt::Ids(text), wish) {
+            let place = n_told + asked.len();
+            if place == n_texts {
+                break;
+            }
+            match answers.submit_embedding(&text(place), wish) {
                 Ok(id) => asked.push_back((id, None)),
                 Err(FrontError::QueueFull { .. }) => break,
                 Err(error) => refused = Some(error),
@@ -82,7 +88,7 @@ fn compute<A: Answers>(
         answers.step(go_on, &mut |id, event| {
             let Some((_, result)) = asked.iter_mut().find(|(other, _)| *other == id) else { return false };
             match event {
-                Event::Embedding(embedding) => *result = Some(Ok((*embedding).clone())),
+                Event::Embedding(embedding) => *result = Some(embedding.copy()),
                 Event::Failed { error, .. } => *result = Some(Err((*error).clone())),
                 _ => {}
             }

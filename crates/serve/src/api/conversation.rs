@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use llm::chat;
+use llm::quoted::Quoted;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -228,7 +229,7 @@ pub fn tools<'b>(shape: Shape, tools: &'b [Tool<'b>]) -> Result<Vec<chat::Tool<'
     for (index, tool) in tools.iter().enumerate() {
         let Tool { kind, function, name, description, parameters } = tool;
         if let Some(Text(kind)) = kind.as_ref().filter(|kind| !kinds.contains(&&*kind.0)) {
-            let message = format!("{kind:?} is not supported, only functions");
+            let message = format!("{} is not supported, only functions", Quoted(kind));
             return Err(ApiError::field(format!("tools[{index}].type"), message));
         }
         let (name, description, parameters) = match (function, name) {

@@ -21,8 +21,12 @@ const MAX_OBJECTS: usize = 1 << 16;
 /// Bytes that an object of a body takes at most, but for its texts.
 const OBJECT_BYTES: usize = 512;
 
-/// How often a text is in memory at most while a body is read: in a buffer that grows, as a copy, and in an error.
-const TEXT_COPIES: usize = 6;
+/// How much memory a text takes at most that the library gathers piece by piece, in units of its length: its buffer doubles as it grows, and
+/// each one is larger than those before it together, so that it finds no room where they were.
+const GROWTH: usize = 4;
+
+/// The same of an error, whose text becomes one of its own in the end.
+const ERROR_GROWTH: usize = GROWTH + 1;
 
 /// Most bytes of what is written beside texts.
 const MAX_FRAME_BYTES: usize = 1024;
@@ -58,13 +62,12 @@ pub fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, ApiError> {
 /// # Errors
 /// If there is none, or the body has more objects than any request.
 pub fn ensure_room(body: &[u8]) -> Result<(), ApiError> {
-    let Extent { n_objects, longest_text } = Extent::of(body);
+    let Extent { n_objects, text_bytes } = Extent::of(body);
     if n_objects > MAX_OBJECTS {
         return Err(ApiError::bad(format!("the body has more than {MAX_OBJECTS} objects")));
     }
-    let of_texts = longest_text.saturating_mul(TEXT_COPIES).saturating_add(body.len());
     let mut probe: Vec<u8> = Vec::new();
-    let room = of_texts.saturating_add(n_objects * OBJECT_BYTES);
+    let room = text_bytes.saturating_add(body.len()).saturating_add(n_objects * OBJECT_BYTES);
     probe.try_reserve_exact(room).map_err(|_| ApiError::out_of_memory())
 }
 
@@ -73,13 +76,22 @@ pub fn ensure_room(body: &[u8]) -> Result<(), ApiError> {
 struct Extent {
     /// Objects, at all depths.
     n_objects: usize,
-    /// Bytes of the longest string.
-    longest_text: usize,
+    /// Bytes that the string takes that takes most of them.
+    text_bytes: usize,
+}
+
+/// Bytes of a text as an error quotes it, at most: what is not seen stands there as an escape.
+fn quoted_bytes(text: &[u8]) -> usize {
+    match str::from_utf8(text) {
+        Ok(text) if !text.is_ascii() => text.chars().flat_map(char::escape_debug).map(char::len_utf8).sum(),
+        // Of what no escape stands for there, DEL alone becomes one, of six bytes. What is no text is not quoted.
+        _ => text.len() + 5 * text.iter().filter(|byte| **byte == 0x7f).count(),
+    }
 }
 
 impl Extent {
     fn of(body: &[u8]) -> Self {
-        let mut extent = Self { n_objects: 0, longest_text: 0 };
+        let mut extent = Self { n_objects: 0, text_bytes: 0 };
         let mut bytes = body.iter();
         while let Some(byte) = bytes.next() {
             if *byte == b'{' {
@@ -88,7 +100,7 @@ impl Extent {
             if *byte != b'"' {
                 continue;
             }
-            let n_left = bytes.len();
+            let text = bytes.as_slice();
             while let Some(byte) = bytes.next() {
                 match byte {
                     b'"' => break,
@@ -96,7 +108,12 @@ impl Extent {
                     _ => {}
                 }
             }
-            extent.longest_text = extent.longest_text.max(n_left - bytes.len());
+            let text = &text[..text.len() - bytes.len()];
+            // One without escapes is read where it stands. Any may be quoted in an error, or else copied.
+            let gathered = if text.contains(&b'\\') { text.len() } else { 0 };
+            let taken = gathered.saturating_mul(GROWTH);
+            let taken = taken.saturating_add(quoted_bytes(text).saturating_mul(ERROR_GROWTH));
+            extent.text_bytes = extent.text_bytes.max(taken);
         }
         extent
     }
@@ -188,13 +205,21 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-/// A copy of a text.
+/// A copy of a text, for who reads JSON.
 ///
 /// # Errors
 /// If there is no memory for it.
 pub fn copy<E: de::Error>(text: &str) -> Result<String, E> {
+    own(text).map_err(|_| no_memory())
+}
+
+/// A copy of a text.
+///
+/// # Errors
+/// If there is no memory for it.
+pub fn own(text: &str) -> Result<String, ApiError> {
     let mut copy = String::new();
-    copy.try_reserve_exact(text.len()).map_err(|_| no_memory())?;
+    copy.try_reserve_exact(text.len()).map_err(|_| ApiError::out_of_memory())?;
     copy.push_str(text);
     Ok(copy)
 }
@@ -266,13 +291,22 @@ mod tests {
     #[test]
     fn the_memory_that_a_body_takes_is_known_before_it_is_read() {
         let of = |body: &str| {
-            let Extent { n_objects, longest_text } = Extent::of(body.as_bytes());
-            (n_objects, longest_text)
+            let Extent { n_objects, text_bytes } = Extent::of(body.as_bytes());
+            (n_objects, text_bytes)
         };
-        assert_eq!(of(r#"{"a": [{}, {"b": "{\"{"}], "c": "\\\\"}"#), (3, 5));
+        assert_eq!(of(r#"{"a": [{}, {"b": "{\"{"}], "c": "\\\\"}"#), (3, 9 * 5));
         // What is no JSON ends somewhere.
-        assert_eq!(of(r#"{"a"#), (1, 1));
-        assert_eq!(of(r#""\"#), (0, 1));
+        assert_eq!(of(r#"{"a"#), (1, 5));
+        assert_eq!(of(r#""\"#), (0, 9));
+        // What an error makes longer takes more.
+        for text in ["\u{7f}", "\u{e9}", "\u{300}", "\u{200b}", "\u{20ac}", "\u{e0001}"] {
+            let json = format!("\"{}\"", text.repeat(100));
+            let error = serde_json::from_str::<u8>(&json).unwrap_err();
+            let quoted =
+                format!("{error}").split(", expected").next().unwrap().len() - "invalid type: string ".len();
+            let expected = 5 * quoted;
+            assert!(of(&json).1.abs_diff(expected) <= 12, "{text}: {error}");
+        }
         for size in [size_of::<Message<'_>>(), size_of::<Part<'_>>(), size_of::<Call<'_>>()] {
             assert!(size <= OBJECT_BYTES, "{size}");
         }

@@ -103,9 +103,14 @@ impl<'a> Answer<'a> {
         let best = ranking(scores).map_err(|_| ApiError::out_of_memory())?;
         let best = best.into_iter().map(|place| place as usize).take(top_n);
         if is_bare {
-            return Ok(Self::Bare(best.map(|index| Scored { index, score: scores[index] }).collect()));
+            let mut results = Vec::new();
+            results.try_reserve_exact(best.len()).map_err(|_| ApiError::out_of_memory())?;
+            results.extend(best.map(|index| Scored { index, score: scores[index] }));
+            return Ok(Self::Bare(results));
         }
-        let results = best.map(|index| Ranked { index, relevance_score: scores[index] }).collect();
+        let mut results = Vec::new();
+        results.try_reserve_exact(best.len()).map_err(|_| ApiError::out_of_memory())?;
+        results.extend(best.map(|index| Ranked { index, relevance_score: scores[index] }));
         Ok(Self::Results { model, object: "list", usage: Counted::new(n_tokens), results })
     }
 

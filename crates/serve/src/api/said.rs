@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use llm::chat;
+use llm::quoted::Quoted;
 use serde_json::value::RawValue;
 
 use super::conversation::{Content, Message, Part, Role};
@@ -186,7 +187,7 @@ impl<'b> Part<'b> {
     }
 
     fn unsupported(&self, path: String, only: &str) -> ApiError {
-        let message = format!("parts of type {:?} are not supported, only {only}", self.kind());
+        let message = format!("parts of type {} are not supported, only {only}", Quoted(self.kind()));
         ApiError::field(path + ".type", message)
     }
 }
@@ -333,7 +334,7 @@ impl<'b> Talk<'b> {
                 let only = "message, reasoning, function_call and function_call_output";
                 return Err(ApiError::field(
                     field("type"),
-                    format!("{kind:?} is not supported, only {only}"),
+                    format!("{} is not supported, only {only}", Quoted(kind)),
                 ));
             }
         }

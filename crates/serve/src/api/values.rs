@@ -1,10 +1,10 @@
 //! Values of fields that can be written in several ways.
 
 use alloc::borrow::Cow;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use llm::quoted::Quoted;
 use llm::sampling::Stages;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -83,12 +83,7 @@ impl Prompt<'_> {
         Ok(match self {
             Self::Ids(ids) => Prompt::Ids(ids),
             Self::Text(Cow::Owned(text)) => Prompt::Text(Cow::Owned(text)),
-            Self::Text(Cow::Borrowed(text)) => {
-                let mut copy = String::new();
-                copy.try_reserve_exact(text.len()).map_err(|_| ApiError::out_of_memory())?;
-                copy.push_str(text);
-                Prompt::Text(Cow::Owned(copy))
-            }
+            Self::Text(Cow::Borrowed(text)) => Prompt::Text(Cow::Owned(super::json::own(text)?)),
         })
     }
 }
@@ -239,7 +234,8 @@ impl<'de> Deserialize<'de> for Biases {
                 let mut biases = Vec::new();
                 while let Some((Text(id), bias)) = entries.next_entry::<Text<'de>, f32>()? {
                     let id = id.parse().map_err(|_| {
-                        de::Error::custom(format_args!("{id:?} is no id of a token, which is a whole number"))
+                        let id = Quoted(&id);
+                        de::Error::custom(format_args!("{id} is no id of a token, which is a whole number"))
                     })?;
                     push(&mut biases, (id, bias), MAX_BIASES)?;
                 }
@@ -291,8 +287,9 @@ impl<'de> Deserialize<'de> for Samplers {
                         has_infill = true;
                     } else if !stages.push_called(&name) {
                         let expected = Stages::EXPECTED;
+                        let name = Quoted(&name);
                         return Err(de::Error::custom(format_args!(
-                            "{name:?} is not taken, expected {expected}"
+                            "{name} is not taken, expected {expected}"
                         )));
                     }
                 }

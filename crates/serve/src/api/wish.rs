@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use llm::chat::Tool;
 use llm::front::{self, AnswerGrammar, ChatFormat, FrontError, LogprobWish, MAX_LOGPROBS};
+use llm::quoted::Quoted;
 use llm::sampling::{DRY_BREAKERS, SamplingConfig};
 
 use grammar::json_schema::{Options, Order};
@@ -282,8 +283,9 @@ fn grammar<'b>(fields: &'b Fields<'b>) -> Result<(Option<AnswerGrammar<'b>>, &'s
                 Some(of_schema(schema, named.and_then(|named| named.strict).or(format.strict)))
             }
             Some(kind) => {
+                let kind = Quoted(kind);
                 let message =
-                    format!("{kind:?} is not supported, only \"text\", \"json_object\" and \"json_schema\"");
+                    format!("{kind} is not supported, only \"text\", \"json_object\" and \"json_schema\"");
                 return Err(ApiError::field(format!("{base}.type"), message));
             }
         },
@@ -330,7 +332,7 @@ fn tool_choice<'b>(fields: &'b Fields<'b>, tools: &[Tool<'_>]) -> Result<ToolCho
             Err(ApiError::field("tool_choice", "expected tools beside it, of which one is to be called"))
         }
         ToolChoice::Named(name) if !tools.iter().any(|tool| tool.name == name) => {
-            Err(ApiError::field("tool_choice", format!("{name:?} is not among the tools")))
+            Err(ApiError::field("tool_choice", format!("{} is not among the tools", Quoted(name))))
         }
         _ => Ok(choice),
     }

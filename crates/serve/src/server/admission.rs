@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use llm::quoted::Quoted;
+
 use super::settings::Settings;
 use crate::api::route::Route;
 use crate::engine::{Engine, ModelInfo};
@@ -78,10 +80,16 @@ pub(super) fn check_sealed(route: Route, is_sealed: bool, settings: &Settings) -
 }
 
 /// The models that are loaded.
-pub(super) fn models<E: Engine>(engine: &E) -> Vec<ModelInfo> {
-    let mut models = Vec::new();
-    engine.each_model(&mut |model| models.push(model));
-    models
+///
+/// # Errors
+/// If there is no memory for them.
+pub(super) fn models<E: Engine>(engine: &E) -> Result<Vec<ModelInfo>, ApiError> {
+    let (mut models, mut reserved) = (Vec::new(), Ok(()));
+    engine.each_model(&mut |model| match models.try_reserve(1) {
+        Ok(()) => models.push(model),
+        refused => reserved = refused,
+    });
+    reserved.map(|()| models).map_err(|_| ApiError::out_of_memory())
 }
 
 /// Checks that the model of this name still has the number that it had when a request began: another one in its place would answer the
@@ -105,7 +113,8 @@ pub(super) fn chosen<'m>(models: &'m [ModelInfo], name: Option<&str>) -> Result<
         ([first, ..], None) => Ok(first),
         (models, Some(name)) => models.iter().find(|model| model.name == name).ok_or_else(|| {
             let message = shortened(format_args!(
-                "there is no model {name:?}; GET /v1/models lists those that are loaded"
+                "there is no model {}; GET /v1/models lists those that are loaded",
+                Quoted(name)
             ));
             let error = ApiError::new(Status::NotFound, message).with_code("model_not_found");
             ApiError { param: Some("model".into()), ..error }

@@ -34,8 +34,9 @@ pub(super) struct Embeddings<T> {
 /// What is answered.
 enum Form {
     Vectors(Encoding),
-    /// The best of documents; in the form of Text Embeddings Inference or Jina's.
+    /// The best of documents for a query; in the form of Text Embeddings Inference or Jina's.
     Ranks {
+        query: String,
         top_n: usize,
         is_bare: bool,
     },
@@ -61,7 +62,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
         if asked.input.0.is_empty() {
             return Err(ApiError::field("input", "expected at least one text"));
         }
-        let models = models(engine);
+        let models = models(engine)?;
         let name = asked.model.as_ref().map(|name| &*name.0).filter(|name| !name.is_empty());
         let model = chosen(&models, name)?;
         if asked.dimensions.is_some_and(|n| n != model.n_embd) {
@@ -87,22 +88,16 @@ impl<T: Copy + PartialEq> Embeddings<T> {
     ) -> Result<Self, ApiError> {
         let mut asked: rerank::Asked<'_> = json::read(body)?;
         let (documents, is_bare) = asked.documents()?;
-        let models = models(engine);
+        let models = models(engine)?;
         let name = asked.model.as_ref().map(|name| &*name.0).filter(|name| !name.is_empty());
         let model = chosen(&models, name)?;
         let deadline_us = ask.deadline_us(timeout(asked.timeout_ms)?);
-        let prompter = engine.responder(Some(&model.name))?.prompter();
-        let mut pairs = Vec::new();
-        pairs.try_reserve_exact(documents.len()).map_err(|_| ApiError::out_of_memory())?;
-        for document in &documents {
-            let values::Prompt::Text(document) = document else { continue };
-            let mut ids = Vec::new();
-            prompter.encode_pair(&asked.query.0, document, &mut ids).map_err(EngineError::from)?;
-            pairs.push(values::Prompt::Ids(ids));
-        }
-        let form = Form::Ranks { top_n: asked.top_n.unwrap_or(usize::MAX), is_bare };
+        // Each document becomes tokens, behind the query, when it is its turn.
+        let query = json::own(&asked.query.0)?;
+        let documents = documents.into_iter().map(values::Prompt::into_owned);
+        let form = Form::Ranks { query, top_n: asked.top_n.unwrap_or(usize::MAX), is_bare };
         let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None, max_tokens: ask.context };
-        Self::of_texts(engine, (&model.name, deadline_us), pairs.into_iter().map(Ok), wish, form)
+        Self::of_texts(engine, (&model.name, deadline_us), documents, wish, form)
     }
 
     fn of_texts<E: Engine<Ticket = T>>(
@@ -135,9 +130,12 @@ impl<T: Copy + PartialEq> Embeddings<T> {
         let mut n_left = MAX_CHOICES - self.tickets().count();
         while let (1.., Some(text)) = (n_left, self.texts.get_mut(self.n_asked)) {
             if let Text::Waiting(prompt) = text {
-                let prompt = match prompt {
-                    values::Prompt::Text(text) => Prompt::Text(text, PROMPT_ENCODING),
-                    values::Prompt::Ids(ids) => Prompt::Ids(ids),
+                let prompt = match (&*prompt, &self.form) {
+                    (values::Prompt::Text(document), Form::Ranks { query, .. }) => {
+                        Prompt::Pair(query, document)
+                    }
+                    (values::Prompt::Text(text), Form::Vectors(_)) => Prompt::Text(text, PROMPT_ENCODING),
+                    (values::Prompt::Ids(ids), _) => Prompt::Ids(ids),
                 };
                 match engine.submit_embedding(Some(&self.model), &prompt, self.wish) {
                     Ok(ticket) => *text = Text::Asked(ticket),
@@ -171,10 +169,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
     pub fn take(&mut self, ticket: T, embedding: &Embedding) -> Result<(), ApiError> {
         let is_it = |text: &&mut Text<T>| matches!(text, Text::Asked(other) if *other == ticket);
         if let Some(text) = self.texts.iter_mut().find(is_it) {
-            let mut values = Vec::new();
-            values.try_reserve_exact(embedding.values.len()).map_err(|_| ApiError::out_of_memory())?;
-            values.extend_from_slice(&embedding.values);
-            *text = Text::Done(Embedding { values, n_tokens: embedding.n_tokens });
+            *text = Text::Done(embedding.copy().map_err(|_| ApiError::out_of_memory())?);
         }
         Ok(())
     }
@@ -198,7 +193,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
                 let answer = embeddings::Answer::new(&self.model, vectors, self.texts.len(), encoding)?;
                 json::write(out, &answer, answer.text_bytes())
             }
-            Form::Ranks { top_n, is_bare } => {
+            Form::Ranks { top_n, is_bare, .. } => {
                 let mut scores = Vec::new();
                 scores.try_reserve_exact(self.texts.len()).map_err(|_| ApiError::out_of_memory())?;
                 let mut n_tokens = 0;

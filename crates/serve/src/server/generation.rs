@@ -118,7 +118,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         if let (Shape::Messages, Some(Asked::Messages(said))) = (shape, wish.prompts.first()) {
             refuse_begun(said)?;
         }
-        let models = models(engine);
+        let models = models(engine)?;
         let model = chosen(&models, wish.model)?;
         let deadline_us = ask.deadline_us(wish.timeout_ms);
         infill::encode(engine, &model.name, &mut wish, context)?;

@@ -99,7 +99,7 @@ pub(super) fn answer_alone<'h, T>(
         }
         Route::Receipt => {
             let id = head.path.strip_prefix(RECEIPTS).unwrap_or_default();
-            let knower = sealed_body.and_then(|body| serde_json::from_slice::<Knower<'_>>(body).ok());
+            let knower = sealed_body.and_then(|body| json::read::<Knower<'_>>(body).ok());
             let Some(receipt) = desk.receipts.find(id, key, knower.as_ref().map(|knower| &*knower.nonce.0))
             else {
                 let message = shortened(format_args!(
@@ -211,7 +211,7 @@ pub(super) fn answer<E: Engine>(
 /// The change of the models that a request asks for.
 pub(super) fn change(route: Route, body: &[u8]) -> Result<Change, ApiError> {
     let ModelName { model } = json::read(body)?;
-    let model = model.0.into_owned();
+    let model = json::own(&model.0)?;
     Ok(if route == Route::Load { Change::Load(model) } else { Change::Unload(model) })
 }
 
@@ -231,24 +231,28 @@ fn list_models<E: Engine>(
     with_files: bool,
     desk: &mut Desk<'_, E::Ticket>,
 ) -> Result<(), ApiError> {
-    let models = models(engine);
-    let mut files = Vec::new();
+    let models = models(engine)?;
+    let (mut files, mut reserved) = (Vec::new(), Ok(()));
     if with_files {
-        engine.each_file(&mut |name, path| files.push((name.to_string(), path.to_string())));
+        engine.each_file(&mut |name, path| match files.try_reserve(1) {
+            Ok(()) => files.push((name.to_string(), path.to_string())),
+            refused => reserved = refused,
+        });
     }
+    reserved.map_err(|_| ApiError::out_of_memory())?;
     let list = ModelList::new(&models, &files, desk.settings.unix_s(desk.now_us))?;
     write(desk.scratch, &list, list.text_bytes())
 }
 
 fn props<E: Engine>(engine: &E, query: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-    let models = models(engine);
+    let models = models(engine)?;
     let model = chosen(&models, parameter(query, "model").as_deref())?;
     let props = Props::new(model, engine.responder(Some(&model.name))?);
     write(out, &props, props.text_bytes())
 }
 
 fn slots<E: Engine>(engine: &E, query: &[u8], desk: &mut Desk<'_, E::Ticket>) -> Result<(), ApiError> {
-    let models = models(engine);
+    let models = models(engine)?;
     let model = chosen(&models, parameter(query, "model").as_deref())?;
     let slots = Slot::all(engine.responder(Some(&model.name))?, desk.settings.speculate)?;
     if parameter(query, "fail_on_no_slot").is_some() && !slots.iter().any(Slot::is_free) {
@@ -258,7 +262,7 @@ fn slots<E: Engine>(engine: &E, query: &[u8], desk: &mut Desk<'_, E::Ticket>) ->
 }
 
 fn adapters<E: Engine>(engine: &E, query: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-    let models = models(engine);
+    let models = models(engine)?;
     let model = chosen(&models, parameter(query, "model").as_deref())?;
     let adapters = AdapterInfo::all(engine.responder(Some(&model.name))?)?;
     let text_bytes = adapters.iter().map(AdapterInfo::text_bytes).sum();
@@ -271,7 +275,7 @@ fn rendered<E: Engine>(engine: &mut E, shape: Shape, body: &[u8]) -> Result<(Str
     let wish = Wish::new(shape, &fields)?;
     let Some(Asked::Messages(said)) = wish.prompts.first() else { return Ok(Default::default()) };
     let messages = messages_of(said)?;
-    let models = models(engine);
+    let models = models(engine)?;
     let model = chosen(&models, wish.model)?;
     let prompt = engine.render(Some(&model.name), &messages, &wish.format())?;
     Ok((model.name.clone(), prompt))
@@ -302,7 +306,7 @@ fn count_tokens<E: Engine>(engine: &mut E, body: &[u8], out: &mut Vec<u8>) -> Re
 
 fn tokenize<E: Engine>(engine: &E, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
     let asked: Tokenize<'_> = json::read(body)?;
-    let models = models(engine);
+    let models = models(engine)?;
     let model = chosen(&models, name(asked.model.as_ref()))?;
     let tokenizer = engine.tokenizer(Some(&model.name))?;
     let options = EncodeOptions { add_special: asked.add_special, parse_special: asked.parse_special };
@@ -315,7 +319,7 @@ fn tokenize<E: Engine>(engine: &E, body: &[u8], out: &mut Vec<u8>) -> Result<(),
 
 fn detokenize<E: Engine>(engine: &E, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
     let asked: Detokenize<'_> = json::read(body)?;
-    let models = models(engine);
+    let models = models(engine)?;
     let model = chosen(&models, name(asked.model.as_ref()))?;
     let tokenizer = engine.tokenizer(Some(&model.name))?;
     let content = tokenizer.decode_text(&asked.tokens.0).map_err(|error| of_tokenizer("tokens", error))?;

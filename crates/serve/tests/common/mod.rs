@@ -82,15 +82,25 @@ impl TestModel {
 
     /// The smallest one in `test_models`, with some metadata replaced or added, and room for 4096 positions.
     pub fn with_metadata(name: &'static str, changes: &[(&str, Value<'_>)]) -> Self {
-        let bytes = file("micro", "../../test_models/micro.gguf");
-        let gguf = Gguf::parse(bytes, bytes.len() as u64).unwrap();
         let room = [("llama.context_length", Value::U32(4096))];
-        let changes = || room.iter().chain(changes);
+        Self::changed(name, "../../test_models/micro.gguf", &[&room, changes].concat(), 4096)
+    }
+
+    /// The one in this file, seen from this crate, with some metadata replaced or added.
+    pub fn changed(
+        name: &'static str,
+        path: &'static str,
+        changes: &[(&str, Value<'_>)],
+        n_ctx: usize,
+    ) -> Self {
+        let bytes = file(path, path);
+        let gguf = Gguf::parse(bytes, bytes.len() as u64).unwrap();
+        let changes = || changes.iter();
         let keeps = |key: &str| changes().all(|(changed, _)| *changed != key);
         let changed = broken_gguf::with_metadata(&gguf, &keeps, &mut |writer| {
             changes().for_each(|(key, value)| writer.put(key, *value).unwrap());
         });
-        Self::of(name, changed.leak(), 0, 4096)
+        Self::of(name, changed.leak(), 0, n_ctx)
     }
 
     /// One in `test_models` of family llama, as if it were trained for more positions.
@@ -184,6 +194,8 @@ impl Model for TestModel {
 pub struct TestEngine {
     pub models: Models<TestModel>,
     pub n_embeddings: usize,
+    /// Names and paths of models that could be loaded.
+    pub files: Vec<(String, String)>,
     /// Whether models say what they are [told](TestEngine::told) to.
     pub is_told: bool,
     /// What tells these answers apart.
@@ -271,6 +283,10 @@ impl Engine for TestEngine {
 
     fn each_model(&self, tell: &mut dyn FnMut(ModelInfo)) {
         self.models.each_model(tell);
+    }
+
+    fn each_file(&mut self, tell: &mut dyn FnMut(&str, &str)) {
+        self.files.iter().for_each(|(name, path)| tell(name, path));
     }
 
     fn status(&self) -> EngineStatus {
@@ -365,6 +381,7 @@ impl Harness {
             engine: TestEngine {
                 models: Models::new(clock_us),
                 n_embeddings: 0,
+                files: Vec::new(),
                 is_told: false,
                 parsers: Vec::new(),
             },

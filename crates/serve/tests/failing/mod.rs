@@ -127,7 +127,7 @@ unsafe impl GlobalAlloc for Failing {
             let is_there = taken <= state.hole_bytes;
             let is_small = layout.size() <= SMALL_BLOCK_BYTES;
             // One that can be refused is, all the same.
-            let is_there = is_there && (is_small || !can_be_refused(false));
+            let is_there = is_there && (is_small || !can_be_refused(None));
             if is_there {
                 state.hole_bytes -= taken;
                 STATE.set(state);
@@ -144,7 +144,7 @@ unsafe impl GlobalAlloc for Failing {
                 seen.n_refused += u64::from(is_refused);
                 STATE.set(state);
                 if is_refused {
-                    can_be_refused(true);
+                    can_be_refused(Some((layout.size(), state.hole_bytes)));
                     return std::ptr::null_mut();
                 }
             } else if !is_there && matches!(state.refused, Refused::From(n) if seen.n_large >= n) {
@@ -187,13 +187,13 @@ unsafe impl GlobalAlloc for Failing {
 }
 
 /// Whether who asks for a block now can do without; what is refused to who cannot is shown, since it ends the process.
-fn can_be_refused(is_refused: bool) -> bool {
+fn can_be_refused(refused: Option<(usize, usize)>) -> bool {
     let state = STATE.get();
     STATE.set(State { is_armed: false, ..state });
     let callers = std::backtrace::Backtrace::force_capture().to_string();
     let can_be = callers.contains("try_reserve");
-    if is_refused && !can_be {
-        std::eprintln!("taken for granted:\n{callers}");
+    if let (Some((n_bytes, n_there)), false) = (refused, can_be) {
+        std::eprintln!("{n_bytes} bytes taken for granted, {n_there} are there:\n{callers}");
     }
     STATE.set(state);
     can_be

@@ -20,7 +20,7 @@ use crate::{
         sectors::{self, Failure, SECTOR_BYTES, Sectors},
     },
 };
-use alloc::{boxed::Box, vec, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 use core::{
     array,
     mem::{forget, replace, take},
@@ -212,21 +212,29 @@ pub struct Requests<C: Channel + ?Sized = dyn Channel + Send> {
 }
 
 impl<C: Channel + ?Sized> Requests<C> {
-    /// The disk behind a channel that has been started.
-    pub fn new(channel: Box<C>, surroundings: Surroundings) -> Self {
+    /// The disk behind a channel that has been started; `None` if the heap has no room for the block or blocks of its own.
+    pub fn new(mut channel: Box<C>, surroundings: Surroundings) -> Option<Self> {
         let geometry = channel.geometry();
         let own_bytes = OWN_BYTES.min(geometry.request_bytes) / geometry.block_bytes * geometry.block_bytes;
-        Self {
+        let own_bytes = own_bytes.max(geometry.block_bytes);
+        let mut own = Vec::new();
+        if own.try_reserve_exact(own_bytes).is_err() {
+            // What it does not let go of stays its own.
+            let _ = channel.close();
+            return None;
+        }
+        own.resize(own_bytes, 0);
+        Some(Self {
             channel,
             surroundings,
             geometry,
             is_in_flight: [false; REQUESTS_IN_FLIGHT],
             abandoned: None,
             lost_with: None,
-            own: vec![0; own_bytes.max(geometry.block_bytes)].into(),
+            own: own.into(),
             request_bytes: SMALLEST_REQUEST_BYTES,
             patience_us: PATIENCE_US,
-        }
+        })
     }
 
     /// For how long the disk may be silent from now on.

@@ -183,7 +183,7 @@ impl Bench {
     fn new(device: FakeDevice) -> Self {
         let pool = host::pool(64 << 20);
         let (switches, log) = (device.switches.clone(), device.log.clone());
-        Self { pool, switches, log, disk: Requests::new(Box::new(device), surroundings(pool)) }
+        Self { pool, switches, log, disk: Requests::new(Box::new(device), surroundings(pool)).unwrap() }
     }
 
     fn region(&self, length: usize) -> Region {

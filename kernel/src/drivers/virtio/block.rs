@@ -421,7 +421,7 @@ pub fn disk(
     patience_us: u64,
 ) -> Result<ChannelDisk, InitError> {
     let channel: Box<dyn Channel + Send> = Box::new(BlockChannel::new(transport, vectors, surroundings)?);
-    let mut requests = Requests::new(channel, surroundings);
+    let mut requests = Requests::new(channel, surroundings).ok_or(Error::DmaError)?;
     let serial = requests.serial(patience_us);
     Ok(ChannelDisk::new(requests, legible(&serial), name))
 }

@@ -67,7 +67,7 @@ type Disk = Requests<BlockChannel<AnyTransport>>;
 
 fn disk(fake: &Fake, pool: &'static Pool) -> Result<Disk, InitError> {
     let channel = BlockChannel::new(fake.transport(), None, surroundings(pool))?;
-    Ok(Requests::new(Box::new(channel), surroundings(pool)))
+    Ok(Requests::new(Box::new(channel), surroundings(pool)).unwrap())
 }
 
 /// Reads from this sector on; what comes without an error is right.
@@ -215,7 +215,7 @@ fn an_adapter_that_lies_gives_an_error_and_then_what_its_disks_hold() {
         let units = shared.lock().units();
         assert_eq!((units.disks.len(), units.unfinished), (1, None), "{units:?}");
         let channel = Box::new(UnitChannel::new(&shared, units.disks[0].unit));
-        let mut disk = Requests::new(channel, surroundings(pool));
+        let mut disk = Requests::new(channel, surroundings(pool)).unwrap();
         read(&mut disk, pool, 3, 1 << 20).unwrap();
         device.lie(2, lie);
         for _ in 0..3 {

@@ -2,6 +2,8 @@
 
 use alloc::{borrow::ToOwned, string::String};
 
+use llm::{front::FrontError, quoted::beginning};
+
 use super::{Catalog, reserve};
 use crate::llm::BackendError;
 
@@ -18,7 +20,7 @@ impl Catalog {
     pub fn read_text(&mut self, serial: &str) -> Result<String, BackendError> {
         let Some(disk) = self.disks.iter_mut().find(|disk| disk.serial() == serial) else {
             let serials = self.disks.iter().map(|disk| disk.serial().to_owned()).collect();
-            return Err(BackendError::NoTextDisk { serial: serial.to_owned(), serials });
+            return Err(BackendError::NoTextDisk { serial: beginning(serial).to_owned(), serials });
         };
         disk.refresh();
         let (number, length_bytes) = (disk.index(), disk.length_bytes());
@@ -33,7 +35,12 @@ impl Catalog {
         disk.read_raw_at(0, &mut bytes).map_err(|error| BackendError::read(number, error))?;
         let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         match core::str::from_utf8(&bytes[..end]) {
-            Ok(text) => Ok(text.to_owned()),
+            Ok(text) => {
+                let (mut own, needed_bytes) = (String::new(), text.len());
+                own.try_reserve_exact(needed_bytes).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+                own.push_str(text);
+                Ok(own)
+            }
             Err(error) => {
                 Err(BackendError::NotText { serial: serial.to_owned(), offset_bytes: error.valid_up_to() })
             }

@@ -2,6 +2,7 @@
 
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 
+use llm::quoted::beginning;
 use trust::receipt;
 
 use super::loaded::LoadedModel;
@@ -206,7 +207,7 @@ impl Models {
         let found = self.list.iter().position(|entry| entry.loaded.name() == name_of(name));
         found.ok_or_else(|| match self.list.is_empty() {
             true => BackendError::NotLoaded,
-            false => BackendError::NotAmongLoaded { name: name.to_owned(), loaded: self.names() },
+            false => BackendError::NotAmongLoaded { name: beginning(name).to_owned(), loaded: self.names() },
         })
     }
 

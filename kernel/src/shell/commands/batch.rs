@@ -21,7 +21,7 @@ use crate::llm::{BackendError, EngineOptions, InferenceBackend, Ticket};
 use crate::serving::Serving;
 use crate::shell::{
     Shell,
-    arguments::Arguments,
+    arguments::{Arguments, list},
     command::{Command, CommandError},
 };
 
@@ -48,9 +48,10 @@ fn answer_all(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Co
         }
         Some(disk) => {
             text = shell.backend.catalog().read_text(disk)?;
-            batch::prompts(&text).collect()
+            lines(&text)?
         }
-        None => arguments_as_prompts(arguments)?,
+        None if arguments.positional().is_empty() => return Err(CommandError::Usage(arguments.command())),
+        None => arguments.texts(0, "PROMPT")?,
     };
     if prompts.is_empty() {
         return Err(CommandError::Contradiction(NO_PROMPTS));
@@ -64,12 +65,11 @@ fn answer_all(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Co
     answer(shell, &batch, arguments.has(IDS.name), wanted.trace)
 }
 
-fn arguments_as_prompts<'a>(arguments: &Arguments<'a>) -> Result<Vec<&'a str>, CommandError> {
-    let n_prompts = arguments.positional().len();
-    if n_prompts == 0 {
-        return Err(CommandError::Usage(arguments.command()));
-    }
-    (0..n_prompts).map(|index| Ok(arguments.text(index, "PROMPT")?.unwrap_or_default())).collect()
+/// The prompts in a text.
+pub(super) fn lines(text: &str) -> Result<Vec<&str>, CommandError> {
+    let mut lines = list(batch::prompts(text).count())?;
+    lines.extend(batch::prompts(text));
+    Ok(lines)
 }
 
 /// How many texts the model gets room for if neither the command nor `llm load` was told: as it has from an earlier batch

@@ -1,23 +1,22 @@
 //! `llm embed`, `llm rerank`: texts as vectors and as scores, beside what clients ask.
 
-use alloc::{borrow::ToOwned, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::front::{
-    FrontError, PROMPT_ENCODING,
-    batch::prompts,
+    FrontError, PROMPT_ENCODING, Prompt,
     embedding::{Embedding, EmbeddingWish, Pooling},
     logits::Row,
     options::{self, NO_NORMALISE, NO_TEXTS, POOLING, TEXTS},
     vectors::{self, ranking},
 };
 
-use super::batch::{Beside, n_parallel_if_room};
+use super::batch::{Beside, lines, n_parallel_if_room};
 use super::models::{engine_options, ensure_loaded};
 use crate::llm::{BackendError, EngineOptions};
 use crate::shell::{
     Shell,
-    arguments::Arguments,
+    arguments::{Arguments, list},
     command::{Command, CommandError},
     terminal::Terminal,
 };
@@ -49,21 +48,14 @@ pub(super) static COMMANDS: &[Command] = &[
 fn embed(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
     let pooling: Option<Pooling> = arguments.option(POOLING.name, Pooling::EXPECTED)?;
     let normalise = arguments.has(NO_NORMALISE.name).then_some(false);
-    let texts = texts(shell, arguments, 0)?;
+    let of_disk = text_of_disk(shell, arguments, 0)?;
+    let texts = texts(of_disk.as_deref(), arguments, 0)?;
     load(shell, arguments, texts.len())?;
-    let tokenizer = shell.backend.responder(None)?.prompter().tokenizer();
-    let tokenizer = tokenizer.map_err(|error| front(error.into()))?;
-    let mut ids = Vec::new();
-    for text in &texts {
-        let mut of_text = Vec::new();
-        tokenizer.encode(text, PROMPT_ENCODING, &mut of_text).map_err(|error| front(error.into()))?;
-        ids.push(of_text);
-    }
     let width = shell.backend.responder(None)?.runner().model().config().n_embd;
     let is_apart = pooling == Some(Pooling::None);
     compute(
         shell,
-        &ids,
+        (texts.len(), &|place| Prompt::Text(texts[place], PROMPT_ENCODING)),
         EmbeddingWish { pooling, normalise, max_tokens: None },
         &mut |terminal, embedding| {
             let width = if is_apart { width } else { embedding.values.len().max(1) };
@@ -79,18 +71,13 @@ fn embed(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
 
 fn rerank(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
     let query = arguments.text(0, "QUERY")?.unwrap_or_default();
-    let documents = texts(shell, arguments, 1)?;
+    let of_disk = text_of_disk(shell, arguments, 1)?;
+    let documents = texts(of_disk.as_deref(), arguments, 1)?;
     load(shell, arguments, documents.len())?;
-    let prompter = shell.backend.responder(None)?.prompter();
-    let mut ids = Vec::new();
-    for document in &documents {
-        let mut of_pair = Vec::new();
-        prompter.encode_pair(query, document, &mut of_pair).map_err(front)?;
-        ids.push(of_pair);
-    }
-    let mut scores = Vec::new();
+    let mut scores = list(documents.len())?;
     let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None, max_tokens: None };
-    compute(shell, &ids, wish, &mut |_, embedding| {
+    let pair = |place: usize| Prompt::Pair(query, documents[place]);
+    compute(shell, (documents.len(), &pair), wish, &mut |_, embedding| {
         scores.push(embedding.values.first().copied().unwrap_or(f32::NAN));
     })?;
     for place in ranking(&scores).map_err(front)? {
@@ -104,26 +91,33 @@ fn front(error: FrontError) -> CommandError {
     BackendError::from(error).into()
 }
 
-/// The texts that are arguments, from the one with this index on, or the lines of a disk.
-fn texts(
+/// The text of the disk that the arguments name in the place of texts, if they do; none of them is a text then, from the one with this index
+/// on.
+fn text_of_disk(
     shell: &mut Shell<'_>,
     arguments: &Arguments<'_>,
     first: usize,
-) -> Result<Vec<String>, CommandError> {
-    let n_arguments = arguments.positional().len();
-    let texts: Vec<String> = match arguments.option_text(TEXTS.name)? {
-        Some(_) if n_arguments > first => {
-            return Err(CommandError::GivenTwice { argument: "TEXT", option: TEXTS.name });
+) -> Result<Option<String>, CommandError> {
+    match arguments.option_text(TEXTS.name)? {
+        Some(_) if arguments.positional().len() > first => {
+            Err(CommandError::GivenTwice { argument: "TEXT", option: TEXTS.name })
         }
-        Some(disk) => {
-            let text = shell.backend.catalog().read_text(disk)?;
-            prompts(&text).map(ToOwned::to_owned).collect()
-        }
-        None if n_arguments <= first => return Err(CommandError::Usage(arguments.command())),
-        None => (first..n_arguments)
-            .map(|index| Ok(arguments.text(index, "TEXT")?.unwrap_or_default().to_owned()))
-            .collect::<Result<_, CommandError>>()?,
+        Some(disk) => Ok(Some(shell.backend.catalog().read_text(disk)?)),
+        None if arguments.positional().len() <= first => Err(CommandError::Usage(arguments.command())),
+        None => Ok(None),
+    }
+}
+
+/// The texts that are lines of this one, or else arguments, from the one with this index on.
+fn texts<'t>(
+    of_disk: Option<&'t str>,
+    arguments: &Arguments<'t>,
+    first: usize,
+) -> Result<Vec<&'t str>, CommandError> {
+    let Some(text) = of_disk else {
+        return arguments.texts(first, "TEXT");
     };
+    let texts = lines(text)?;
     if texts.is_empty() { Err(CommandError::Contradiction(NO_TEXTS)) } else { Ok(texts) }
 }
 
@@ -136,7 +130,7 @@ fn load(shell: &mut Shell<'_>, arguments: &Arguments<'_>, n_texts: usize) -> Res
 /// Makes texts vectors and shows each.
 fn compute(
     shell: &mut Shell<'_>,
-    ids: &[Vec<u32>],
+    texts: vectors::Texts<'_, '_>,
     wish: EmbeddingWish,
     show: &mut dyn FnMut(&mut Terminal<'_>, &Embedding),
 ) -> Result<(), CommandError> {
@@ -145,7 +139,7 @@ fn compute(
     let mut answers = Beside { backend: &mut **backend, serving, n_slots, error: None };
     let terminal = core::cell::RefCell::new(terminal);
     let mut go_on = || terminal.borrow_mut().check_interrupt();
-    let computed = vectors::run_with(&mut answers, ids, wish, &mut go_on, &mut |_, embedding| {
+    let computed = vectors::run_with(&mut answers, texts, wish, &mut go_on, &mut |_, embedding| {
         show(&mut terminal.borrow_mut(), embedding);
         ControlFlow::Continue(())
     });

@@ -200,7 +200,7 @@ fn answer<'a>(
                     return serving.event(of, &event);
                 }
                 match &event {
-                    Event::Finished { report, .. } => end = Some(Ok((*report).clone())),
+                    Event::Finished { report, .. } => end = Some(report.copy().map_err(BackendError::from)),
                     Event::Failed { error, .. } => end = Some(Err(BackendError::Front((*error).clone()))),
                     _ => {}
                 }

@@ -44,10 +44,7 @@ pub(super) static COMMANDS: &[Command] = &[
 ];
 
 fn tokenize(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
-    let mut texts = Vec::new();
-    for index in 0..arguments.positional().len() {
-        texts.push(arguments.text(index, "TEXT")?.unwrap_or_default());
-    }
+    let texts = arguments.texts(0, "TEXT")?;
     let model = arguments.option_text(MODEL.name)?;
     let options =
         EncodeOptions { add_special: !arguments.has("no-bos"), parse_special: arguments.has(SPECIAL.name) };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::llm::fixtures;
 
-fn reranker() -> Vec<u8> {
+pub(super) fn reranker() -> Vec<u8> {
     let path = "../crates/llm/tests/golden/classifiers/bert.gguf";
     std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }

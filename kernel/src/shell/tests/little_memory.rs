@@ -81,3 +81,22 @@ fn a_model_in_parts_is_loaded_or_there_is_an_error() {
     let computer = parts.into_iter().enumerate().fold(Computer::new(), disk);
     refuse_in_turn(&computer, "llm infer 'One day' 2");
 }
+
+#[test]
+fn texts_of_a_disk_are_answered_and_ranked_or_there_is_an_error() {
+    let _turn = failing::turn();
+    // A text of more than 4 KiB of few lines that say something.
+    let text = format!("a b{}c d\na\n", "\n ".repeat(3000)).into_bytes();
+    let computer = Computer::new().disk("s", fixtures::micro()).disk("texts", text.clone());
+    refuse_in_turn(&computer, "llm batch --prompts texts -n 2");
+    refuse_in_turn(&computer, "llm embed --texts texts");
+    let reranker = Computer::new().disk("s", super::embedding::reranker()).disk("texts", text);
+    refuse_in_turn(&reranker, "llm rerank 'a b' --texts texts");
+}
+
+#[test]
+fn the_words_of_a_long_line_are_read_or_there_is_an_error() {
+    let _turn = failing::turn();
+    let computer = Computer::new().disk("s", fixtures::micro());
+    refuse_in_turn(&computer, &format!("llm tokenize{}", " a 'b'".repeat(800)));
+}

@@ -130,7 +130,7 @@ fn bench<const N: usize>(most: usize) -> (Arc<Mutex<Switches>>, Arc<Mutex<Shared
         Shared::new(Box::new(FakeController { switches: switches.clone(), most, asked: Vec::new() }));
     let channels: [UnitChannel; N] =
         core::array::from_fn(|index| UnitChannel::new(&shared, unit(index as u64 + 1)));
-    let disks = channels.map(|channel| Requests::new(Box::new(channel), surroundings));
+    let disks = channels.map(|channel| Requests::new(Box::new(channel), surroundings).unwrap());
     (switches, shared, disks)
 }
 
