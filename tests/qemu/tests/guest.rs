@@ -5,7 +5,11 @@ use std::{
     io::{Read, Write},
     os::unix::{
         fs::{FileExt, MetadataExt},
-        net::UnixStream,
+        net::{UnixListener, UnixStream},
+    },
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -72,7 +76,28 @@ fn the_watchdog_is_fed_while_the_shell_waits_and_computes() {
     session.finish();
 }
 
-/// Another identifier comes while the shell waits and while the network is there; the next seed is drawn after it.
+/// Gives random numbers to QEMU by the protocol of EGD (qemu, backends/rng-egd.c): two bytes ask, the second says how many are wanted.
+/// Counts how often it was asked.
+fn serve_random_numbers(socket: &std::path::Path) -> Arc<AtomicUsize> {
+    let listener = UnixListener::bind(socket).unwrap();
+    let n_asked = Arc::new(AtomicUsize::new(0));
+    let count = n_asked.clone();
+    std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut asked = [0; 2];
+        while stream.read_exact(&mut asked).is_ok() {
+            assert_eq!(asked[0], 2);
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            if stream.write_all(&vec![number as u8; asked[1].into()]).is_err() {
+                return;
+            }
+        }
+    });
+    n_asked
+}
+
+/// Another identifier comes while the shell waits and while the network is there; the next seed is drawn after it, of numbers that the
+/// host was asked for since.
 #[test]
 fn a_restored_machine_begins_its_random_numbers_anew() {
     let directory = Directory::new("restored");
@@ -84,20 +109,27 @@ fn a_restored_machine_begins_its_random_numbers_anew() {
     let ram = directory.path().join("ram");
     let qemu = format!(
         "-object memory-backend-file,id=ram,size=512M,share=on,mem-path={} -machine memory-backend=ram \
-         -netdev user,id=net -device virtio-net-device,netdev=net",
-        ram.display()
+         -netdev user,id=net -device virtio-net-device,netdev=net \
+         -chardev socket,id=egd,path={} -object rng-egd,id=rng,chardev=egd -device virtio-rng-device,rng=rng",
+        ram.display(),
+        directory.path().join("egd").display()
     );
+    let n_asked = serve_random_numbers(&directory.path().join("egd"));
     let mut session = Run::new()
         .model(&repository().join("test_models/micro.gguf"))
         .device_tree(&directory, &tree, &qemu)
         .start();
     session.wait_for("serve: port 8080");
+    let mut n_before = n_asked.load(Ordering::SeqCst);
+    assert!(n_before > 0, "the machine asks when it starts");
     let file = std::fs::OpenOptions::new().write(true).open(&ram).unwrap();
     let lines = ["llm infer Hello 2 --temp 1 --seed -1\r", "net\r"];
     for (number, line) in lines.into_iter().enumerate() {
         file.write_all_at(&[number as u8 + 1], u64::from(SPARE - 0x4000_0000) + 0x1f).unwrap();
         session.send(line);
         session.wait_for("the machine was restored from a snapshot: random numbers begin anew");
+        let n_now = n_asked.load(Ordering::SeqCst);
+        assert!(core::mem::replace(&mut n_before, n_now) < n_now, "the machine asks again");
     }
     session.ask_until("net\r", |answer| answer.contains("address   10.0.2."));
     session.send("poweroff\r");
