@@ -31,7 +31,6 @@ use crate::{
 };
 use ::serve::Keys;
 use alloc::{string::String, vec::Vec};
-use core::fmt;
 use log::LevelFilter;
 use trust::{Root, minisign::PublicKey};
 
@@ -165,7 +164,8 @@ const MAX_BYTES: usize = 2 << 20;
 const MAX_REFUSED: usize = 16;
 
 /// A boot argument that cannot be what it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("boot argument {argument:?}: expected {expected}")]
 pub struct BootArgError {
     /// As much as fits a line, and legible.
     argument: String,
@@ -186,14 +186,6 @@ impl BootArgError {
         Self { argument: String::from_utf8_lossy(shown).into_owned() + end, expected }
     }
 }
-
-impl fmt::Display for BootArgError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "boot argument {:?}: expected {}", self.argument, self.expected)
-    }
-}
-
-impl core::error::Error for BootArgError {}
 
 impl BootArgs {
     /// The host, and whether one command is to be run, without allocating: for a boot that fails before

@@ -2,7 +2,6 @@
 
 use alloc::collections::TryReserveError;
 use alloc::sync::Arc;
-use core::fmt;
 
 use crate::machine::{DEAD, Machine, Sizes, Stop};
 use crate::mask::{Mask, Masks};
@@ -29,19 +28,23 @@ impl Default for Limits {
 }
 
 /// Why a text cannot go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConstraintError {
     /// The token may not come here.
+    #[error("the grammar does not allow token {token} here")]
     NotAllowed {
         /// The token.
         token: u32,
     },
     /// Bytes that may not come here.
+    #[error("the grammar does not allow these bytes here")]
     BytesNotAllowed,
     /// No token of the vocabulary continues the text as the grammar demands.
+    #[error("no token of the vocabulary continues the text as the grammar demands")]
     NothingAllowed,
     /// The grammar refers to a token that the vocabulary does not have.
+    #[error("the grammar refers to token {token}, but the vocabulary has {n_vocab}")]
     NoSuchToken {
         /// The token.
         token: u32,
@@ -49,6 +52,7 @@ pub enum ConstraintError {
         n_vocab: u32,
     },
     /// More tokens to be taken back than are remembered.
+    #[error("{n_tokens} tokens cannot be taken back, {n_kept} are remembered")]
     RollbackTooLong {
         /// How many were to be taken back.
         n_tokens: usize,
@@ -56,45 +60,21 @@ pub enum ConstraintError {
         n_kept: usize,
     },
     /// The text can be read in too many ways for [`Limits::memory_bytes`], or is nested too deeply for it.
+    #[error("the grammar can be read in too many ways here for {memory_bytes} bytes")]
     TooManyStates {
         /// The limit.
         memory_bytes: usize,
     },
     /// More work than [`Limits::steps`].
+    #[error("the grammar takes more than {steps} steps for a token here")]
     TooManySteps {
         /// The limit.
         steps: u64,
     },
     /// No memory is left for the tables.
+    #[error("no memory is left for the tables of a grammar")]
     OutOfMemory,
 }
-
-impl fmt::Display for ConstraintError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotAllowed { token } => write!(f, "the grammar does not allow token {token} here"),
-            Self::BytesNotAllowed => f.write_str("the grammar does not allow these bytes here"),
-            Self::NothingAllowed => {
-                f.write_str("no token of the vocabulary continues the text as the grammar demands")
-            }
-            Self::NoSuchToken { token, n_vocab } => {
-                write!(f, "the grammar refers to token {token}, but the vocabulary has {n_vocab}")
-            }
-            Self::RollbackTooLong { n_tokens, n_kept } => {
-                write!(f, "{n_tokens} tokens cannot be taken back, {n_kept} are remembered")
-            }
-            Self::TooManyStates { memory_bytes } => {
-                write!(f, "the grammar can be read in too many ways here for {memory_bytes} bytes")
-            }
-            Self::TooManySteps { steps } => {
-                write!(f, "the grammar takes more than {steps} steps for a token here")
-            }
-            Self::OutOfMemory => f.write_str("no memory is left for the tables of a grammar"),
-        }
-    }
-}
-
-impl core::error::Error for ConstraintError {}
 
 impl From<TryReserveError> for ConstraintError {
     fn from(_: TryReserveError) -> Self {

@@ -2,7 +2,6 @@
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
-use core::fmt;
 
 use crate::kinds::Below;
 
@@ -18,10 +17,11 @@ pub enum Piece<'a> {
 }
 
 /// Why there is no [`Vocabulary`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VocabularyError {
     /// A token longer than it may be.
+    #[error("token {token} has {n_bytes} bytes, {limit} are possible")]
     TooLong {
         /// The token.
         token: u32,
@@ -31,8 +31,10 @@ pub enum VocabularyError {
         limit: usize,
     },
     /// More bytes in all tokens than can be counted.
+    #[error("the tokens have more than 2^31 bytes")]
     TooLarge,
     /// No memory is left for it.
+    #[error("no memory is left for the tree of tokens")]
     OutOfMemory,
 }
 
@@ -41,20 +43,6 @@ impl From<TryReserveError> for VocabularyError {
         Self::OutOfMemory
     }
 }
-
-impl fmt::Display for VocabularyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong { token, n_bytes, limit } => {
-                write!(f, "token {token} has {n_bytes} bytes, {limit} are possible")
-            }
-            Self::TooLarge => f.write_str("the tokens have more than 2^31 bytes"),
-            Self::OutOfMemory => f.write_str("no memory is left for the tree of tokens"),
-        }
-    }
-}
-
-impl core::error::Error for VocabularyError {}
 
 /// Longest token in bytes.
 pub const MAX_TOKEN_BYTES: usize = 4096;

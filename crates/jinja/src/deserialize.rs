@@ -11,25 +11,14 @@ use crate::{Map, Value};
 const MAX_KEYS: usize = 1024;
 
 /// Why a text is no JSON that can be a value: it is none, it nests too deep, or an object has more than 1024 keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected JSON of at most 64 levels and {MAX_KEYS} keys an object, wrong at line {line}, column {column}", MAX_KEYS = MAX_KEYS)]
 pub struct JsonError {
     /// Line, counted from 1.
     pub line: usize,
     /// Column, counted from 1.
     pub column: usize,
 }
-
-impl fmt::Display for JsonError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { line, column } = self;
-        write!(
-            f,
-            "expected JSON of at most 64 levels and {MAX_KEYS} keys an object, wrong at line {line}, column {column}"
-        )
-    }
-}
-
-impl core::error::Error for JsonError {}
 
 impl Value {
     /// The value of a JSON text. Keys keep their order; of a key that comes twice, the last value counts. Whole numbers

@@ -1,10 +1,10 @@
 //! Why a template could not be parsed or rendered.
 
 use alloc::string::String;
-use core::fmt;
 
 /// An error and the line of the template that it comes from.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("line {line} of the template: {kind}")]
 pub struct Error {
     /// Line, counted from 1.
     pub line: u32,
@@ -13,16 +13,20 @@ pub struct Error {
 }
 
 /// What is wrong with a template, or with the values given to it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A character that begins nothing.
+    #[error("unexpected character {0:?}")]
     UnexpectedCharacter(char),
     /// A tag, text or comment without its end.
+    #[error("{0} without an end")]
     Unterminated(&'static str),
     /// A number that cannot be represented.
+    #[error("a number that cannot be represented")]
     BadNumber,
     /// Something else than the syntax demands.
+    #[error("expected {expected}, found {}", .found.escape_debug())]
     Expected {
         /// What the syntax demands.
         expected: &'static str,
@@ -30,18 +34,25 @@ pub enum ErrorKind {
         found: String,
     },
     /// A statement that is not known.
+    #[error("unknown statement `{0}`")]
     UnknownStatement(String),
     /// A statement that takes a part of another template, of which there are none.
+    #[error("`{0}` needs another template, and there is this one alone")]
     OtherTemplate(String),
     /// Nesting beyond what is reasonable.
+    #[error("nested too deep")]
     TooDeep,
     /// A variable, attribute or element that does not exist.
+    #[error("`{}` is undefined", .0.escape_debug())]
     Undefined(String),
     /// A filter that is not known.
+    #[error("unknown filter `{0}`")]
     UnknownFilter(String),
     /// A test that is not known.
+    #[error("unknown test `{0}`")]
     UnknownTest(String),
     /// A value of a type that the operation cannot take.
+    #[error("{operation} cannot take a value of type {found}")]
     WrongType {
         /// The operation.
         operation: &'static str,
@@ -49,53 +60,21 @@ pub enum ErrorKind {
         found: &'static str,
     },
     /// A call without a required argument, or with one too many or of an impossible value.
+    #[error("{0} was called with wrong arguments")]
     BadArguments(&'static str),
     /// A calculation whose result cannot be represented.
+    #[error("a calculation without a representable result")]
     Arithmetic,
     /// [`crate::Limits::steps`] are used up.
+    #[error("the template takes too many steps")]
     TooManySteps,
     /// [`crate::Limits::bytes`] are used up.
+    #[error("the template makes too much text")]
     TooMuchMemory,
     /// There is no memory for the template, or what it makes.
+    #[error("no memory for what it makes")]
     NoMemory,
     /// The template called `raise_exception`.
+    #[error("the template refuses: {}", .0.escape_debug())]
     Raised(String),
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {} of the template: {}", self.line, self.kind)
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnexpectedCharacter(character) => write!(f, "unexpected character {character:?}"),
-            Self::Unterminated(what) => write!(f, "{what} without an end"),
-            Self::BadNumber => write!(f, "a number that cannot be represented"),
-            Self::Expected { expected, found } => {
-                write!(f, "expected {expected}, found {}", found.escape_debug())
-            }
-            Self::UnknownStatement(name) => write!(f, "unknown statement `{name}`"),
-            Self::OtherTemplate(name) => {
-                write!(f, "`{name}` needs another template, and there is this one alone")
-            }
-            Self::TooDeep => write!(f, "nested too deep"),
-            Self::Undefined(what) => write!(f, "`{}` is undefined", what.escape_debug()),
-            Self::UnknownFilter(name) => write!(f, "unknown filter `{name}`"),
-            Self::UnknownTest(name) => write!(f, "unknown test `{name}`"),
-            Self::WrongType { operation, found } => {
-                write!(f, "{operation} cannot take a value of type {found}")
-            }
-            Self::BadArguments(callee) => write!(f, "{callee} was called with wrong arguments"),
-            Self::Arithmetic => write!(f, "a calculation without a representable result"),
-            Self::TooManySteps => write!(f, "the template takes too many steps"),
-            Self::NoMemory => write!(f, "no memory for what it makes"),
-            Self::TooMuchMemory => write!(f, "the template makes too much text"),
-            Self::Raised(message) => write!(f, "the template refuses: {}", message.escape_debug()),
-        }
-    }
-}
-
-impl core::error::Error for Error {}

@@ -18,7 +18,8 @@ pub struct Arena<'m> {
 }
 
 /// The memory that was lent is too small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("needs {needed_bytes} bytes of memory, {available_bytes} are available")]
 pub struct OutOfMemory {
     /// Bytes that the whole arena would have to have, up to and including the refused buffer.
     pub needed_bytes: usize,
@@ -78,14 +79,6 @@ impl<'m> Arena<'m> {
         }
     }
 }
-
-impl core::fmt::Display for OutOfMemory {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "needs {} bytes of memory, {} are available", self.needed_bytes, self.available_bytes)
-    }
-}
-
-impl core::error::Error for OutOfMemory {}
 
 #[cfg(test)]
 mod tests {

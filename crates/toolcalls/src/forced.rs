@@ -1,7 +1,6 @@
 //! Calls as part of a grammar, so that a model cannot but call a tool.
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use grammar::error::GrammarError;
 use grammar::expression::{Builder, Expression};
@@ -38,15 +37,19 @@ pub enum Strictness {
 }
 
 /// Why there is no grammar of calls.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallsError {
     /// The name of a tool is none: up to 240 bytes of letters, digits and `_-.:/$` make one. In Python's notation it begins with a
     /// letter or `_`.
+    #[error(
+        "the name of a tool must be of letters, digits and _-.:/$, have at most 240 bytes, and in Python's notation begin with a letter or _"
+    )]
     Name {
         /// The tool's number.
         tool: usize,
     },
     /// The schema of a tool's arguments is wrong or cannot be expressed.
+    #[error("{error}")]
     Schema {
         /// The tool's number.
         tool: usize,
@@ -54,22 +57,9 @@ pub enum CallsError {
         error: SchemaError,
     },
     /// The grammar becomes too large.
+    #[error("{0}")]
     Grammar(GrammarError),
 }
-
-impl fmt::Display for CallsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name { .. } => f.write_str(
-                "the name of a tool must be of letters, digits and _-.:/$, have at most 240 bytes, and in Python's notation begin with a letter or _",
-            ),
-            Self::Schema { error, .. } => error.fmt(f),
-            Self::Grammar(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for CallsError {}
 
 impl From<GrammarError> for CallsError {
     fn from(error: GrammarError) -> Self {

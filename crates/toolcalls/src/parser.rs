@@ -1,7 +1,6 @@
 //! [`Parser`]: an answer, piece by piece, to its parts.
 
 use alloc::string::String;
-use core::fmt;
 
 use crate::call::{Match, look_up};
 use crate::channels::MARKS;
@@ -11,19 +10,12 @@ pub use crate::state::Event;
 use crate::state::{Mode, State, To};
 
 /// The heap has no room for what is held back of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the heap has no {needed_bytes} bytes left for an answer")]
 pub struct OutOfMemory {
     /// Bytes that were asked for.
     pub needed_bytes: usize,
 }
-
-impl fmt::Display for OutOfMemory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the heap has no {} bytes left for an answer", self.needed_bytes)
-    }
-}
-
-impl core::error::Error for OutOfMemory {}
 
 /// An answer that comes in pieces, cut anywhere; the parts that are told do not depend on where.
 ///

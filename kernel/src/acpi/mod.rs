@@ -17,7 +17,7 @@ use crate::{
     memory::layout,
 };
 use alloc::vec::Vec;
-use core::{fmt, ops::Range};
+use core::ops::Range;
 
 /// The most tables that are kept.
 const MAX_TABLES: usize = 8;
@@ -35,27 +35,18 @@ const MAX_ADDRESSES: usize = 256;
 const MAX_TABLE_BYTES: usize = 1 << 20;
 
 /// Why ACPI's tables cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AcpiError {
     /// Nothing can be read at this address.
+    #[error("ACPI: nothing can be read at {0:#x}")]
     Unreadable(u64),
     /// The root pointer does not begin as one, or its sum is not zero.
+    #[error("ACPI: no root pointer (RSDP) at {0:#x}")]
     RootPointer(u64),
     /// The table of tables does not begin as one, or its sum is not zero.
+    #[error("ACPI: no table of tables (XSDT) at {0:#x}")]
     TableOfTables(u64),
 }
-
-impl fmt::Display for AcpiError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable(address) => write!(f, "ACPI: nothing can be read at {address:#x}"),
-            Self::RootPointer(address) => write!(f, "ACPI: no root pointer (RSDP) at {address:#x}"),
-            Self::TableOfTables(address) => write!(f, "ACPI: no table of tables (XSDT) at {address:#x}"),
-        }
-    }
-}
-
-impl core::error::Error for AcpiError {}
 
 /// The tables, found but not read.
 #[derive(Debug)]

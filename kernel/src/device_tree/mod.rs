@@ -30,7 +30,7 @@ use crate::{
     undriven::Undriven,
 };
 use alloc::{format, string::ToString, vec::Vec};
-use core::{fmt, ops::Range};
+use core::ops::Range;
 use dtoolkit::{
     Node, Property, ToCellInt,
     fdt::{Fdt, FdtNode},
@@ -41,21 +41,12 @@ use dtoolkit::{
 const MAGIC: u32 = 0xd00d_feed;
 
 /// Why a device tree cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceTreeError {
     /// No memory node with a `reg` property.
+    #[error("device tree: no memory node with a reg property")]
     NoMemory,
 }
-
-impl fmt::Display for DeviceTreeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoMemory => write!(f, "device tree: no memory node with a reg property"),
-        }
-    }
-}
-
-impl core::error::Error for DeviceTreeError {}
 
 /// Reads the header of a tree to learn how long it is.
 ///

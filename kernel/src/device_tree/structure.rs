@@ -4,7 +4,7 @@
 //! more than the 31 characters that the specification allows, and Linux takes them.
 
 use super::MAGIC;
-use core::{fmt, ops::Range, str};
+use core::{ops::Range, str};
 use dtoolkit::fdt::Fdt;
 
 const HEADER_BYTES: usize = 40;
@@ -21,7 +21,8 @@ const NOP: u32 = 4;
 const END: u32 = 9;
 
 /// Why bytes are no device tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}, at offset {offset:#x}")]
 pub struct StructureError {
     /// What is wrong.
     pub kind: StructureErrorKind,
@@ -30,49 +31,30 @@ pub struct StructureError {
 }
 
 /// What is wrong with a device tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StructureErrorKind {
     /// It begins with this word, and not with the magic number.
+    #[error("it begins with {0:#010x} instead of {MAGIC:#x}", MAGIC = MAGIC)]
     Magic(u32),
     /// It has this version, to which readers of version 17 are too new or too old.
+    #[error("its format has version {0}, expected one that is compatible with {VERSION}", VERSION = VERSION)]
     Version(u32),
     /// The header tells another size than there are bytes.
+    #[error("its header tells {0} bytes")]
     Size(usize),
     /// A block does not lie within the tree, or not at a multiple of its alignment.
+    #[error("the {0} block is outside of it or not aligned")]
     Block(&'static str),
     /// The tree ends here, and something should follow.
+    #[error("{0} does not end within it")]
     Truncated(&'static str),
     /// A name is not UTF-8.
+    #[error("a name is not UTF-8")]
     Name,
     /// This token stands where it must not.
+    #[error("there must be no token {0:#x}")]
     Token(u32),
 }
-
-impl fmt::Display for StructureError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            StructureErrorKind::Magic(magic) => {
-                write!(f, "it begins with {magic:#010x} instead of {MAGIC:#x}")?
-            }
-            StructureErrorKind::Version(version) => {
-                write!(
-                    f,
-                    "its format has version {version}, expected one that is compatible with {VERSION}"
-                )?;
-            }
-            StructureErrorKind::Size(bytes) => write!(f, "its header tells {bytes} bytes")?,
-            StructureErrorKind::Block(block) => {
-                write!(f, "the {block} block is outside of it or not aligned")?
-            }
-            StructureErrorKind::Truncated(what) => write!(f, "{what} does not end within it")?,
-            StructureErrorKind::Name => write!(f, "a name is not UTF-8")?,
-            StructureErrorKind::Token(token) => write!(f, "there must be no token {token:#x}")?,
-        }
-        write!(f, ", at offset {:#x}", self.offset)
-    }
-}
-
-impl core::error::Error for StructureError {}
 
 /// The device tree that `bytes` are.
 ///

@@ -87,38 +87,27 @@ fn stop(what: &str, result: Result<(), psci::Error>) -> ! {
 }
 
 /// Why a core cannot be started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
     /// The device tree names another method than PSCI for it.
+    #[error("its enable-method in the device tree is not psci")]
     OtherMethod,
     /// The kernel is made for fewer cores.
+    #[error("the kernel uses {MAX_CORES} cores at most", MAX_CORES = MAX_CORES)]
     TooManyCores,
     /// There is no memory for its stacks.
+    #[error("there is no memory for its stacks")]
     NoStacks,
     /// The device tree says that it has failed or belongs to somebody else.
+    #[error("by its status in the device tree it cannot be used")]
     Unusable,
     /// The device tree does not say how PSCI is called, or the kernel was entered at its exception level.
+    #[error("the device tree names no PSCI that can be called from EL{}", arch::entry::level())]
     NoPsci,
     /// PSCI refuses.
+    #[error("{0}")]
     Refused(psci::Error),
 }
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OtherMethod => write!(f, "its enable-method in the device tree is not psci"),
-            Self::TooManyCores => write!(f, "the kernel uses {MAX_CORES} cores at most"),
-            Self::NoStacks => write!(f, "there is no memory for its stacks"),
-            Self::Unusable => write!(f, "by its status in the device tree it cannot be used"),
-            Self::NoPsci => {
-                write!(f, "the device tree names no PSCI that can be called from EL{}", arch::entry::level())
-            }
-            Self::Refused(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl core::error::Error for StartError {}
 
 /// Starts the core with these affinities.
 ///

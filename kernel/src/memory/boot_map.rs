@@ -1,7 +1,7 @@
 //! Translation tables that need no heap: an identity map in blocks of 2 MiB, to which boot adds until it knows
 //! enough for the final map.
 
-use core::{fmt, ops::Range};
+use core::ops::Range;
 
 const ENTRIES: usize = 512;
 const BLOCK_BYTES: u64 = 1 << 21;
@@ -33,30 +33,21 @@ impl Kind {
 }
 
 /// Why a range cannot be mapped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MapError {
     /// It reaches this address, the first one beyond what the CPU can address.
+    #[error("the CPU's physical addresses end at {0:#x}")]
     BeyondLimit(u64),
     /// This block is in use as something else: device registers, or memory.
+    #[error("the 2 MiB at {0:#x} hold memory and device registers")]
     Conflict(u64),
     /// There are no more tables.
+    #[error("there are no more translation tables")]
     NoTables,
     /// The boot map has been replaced.
+    #[error("the boot map has been replaced")]
     NotInUse,
 }
-
-impl fmt::Display for MapError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BeyondLimit(limit) => write!(f, "the CPU's physical addresses end at {limit:#x}"),
-            Self::Conflict(block) => write!(f, "the 2 MiB at {block:#x} hold memory and device registers"),
-            Self::NoTables => write!(f, "there are no more translation tables"),
-            Self::NotInUse => write!(f, "the boot map has been replaced"),
-        }
-    }
-}
-
-impl core::error::Error for MapError {}
 
 #[derive(Clone, Copy)]
 #[repr(C, align(4096))]

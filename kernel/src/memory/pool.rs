@@ -9,7 +9,6 @@
 
 use alloc::vec::Vec;
 use core::{
-    fmt,
     ops::{Deref, DerefMut, Range},
     slice,
 };
@@ -20,21 +19,14 @@ use spin::Mutex;
 pub const GRANULE_BYTES: usize = 64;
 
 /// There is not enough contiguous memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not enough memory: {needed_bytes} bytes needed, {available_bytes} available")]
 pub struct OutOfMemory {
     /// What was asked for.
     pub needed_bytes: usize,
     /// The largest request that would have been granted.
     pub available_bytes: usize,
 }
-
-impl fmt::Display for OutOfMemory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not enough memory: {} bytes needed, {} available", self.needed_bytes, self.available_bytes)
-    }
-}
-
-impl core::error::Error for OutOfMemory {}
 
 /// Regions cannot be had together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

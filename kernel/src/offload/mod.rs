@@ -9,7 +9,6 @@ mod passthrough;
 pub use passthrough::PassthroughDevice;
 
 use alloc::vec::Vec;
-use core::fmt;
 
 /// What a device could do for inference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,21 +20,12 @@ pub struct Capabilities {
 }
 
 /// Why a device did not compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OffloadError {
     /// The device, or this driver for it, cannot do this at all.
+    #[error("the device does not compute")]
     Unsupported,
 }
-
-impl fmt::Display for OffloadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unsupported => write!(f, "the device does not compute"),
-        }
-    }
-}
-
-impl core::error::Error for OffloadError {}
 
 /// A device that may compute matrix products.
 pub trait Offload: Send {

@@ -136,9 +136,13 @@ pub fn legible(bytes: &[u8]) -> String {
 }
 
 /// A read that did not succeed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The range is not within the device.
+    #[error(
+        "cannot read {length_bytes} bytes at byte {offset_bytes} of a disk of \
+                 {capacity_bytes} bytes"
+    )]
     OutOfRange {
         /// Where the read was to begin.
         offset_bytes: u64,
@@ -148,6 +152,7 @@ pub enum ReadError {
         capacity_bytes: u64,
     },
     /// The device reported an error.
+    #[error("the disk failed to read {length_bytes} bytes at byte {offset_bytes}")]
     Device {
         /// Where the failed request began.
         offset_bytes: u64,
@@ -155,6 +160,10 @@ pub enum ReadError {
         length_bytes: usize,
     },
     /// The device failed to read its last block, of which there is only a part.
+    #[error(
+        "the disk failed to read its last block: expected a size that is a multiple of its blocks of \
+                 {block_bytes} bytes, not {capacity_bytes}"
+    )]
     PartialBlock {
         /// What the device holds.
         capacity_bytes: u64,
@@ -162,64 +171,40 @@ pub enum ReadError {
         block_bytes: usize,
     },
     /// The device has not answered.
+    #[error("the disk has not answered for {}.{} s", .waited_us / 1_000_000, .waited_us / 100_000 % 10)]
     NoAnswer {
         /// For how long.
         waited_us: u64,
     },
     /// The device is smaller now, has other blocks, or is another one.
+    #[error("the disk is another one now or has another size; disks rescan looks for it anew")]
     Changed,
     /// The user did not want to wait for the device.
+    #[error("stopped")]
     Interrupted,
     /// The device asked for a reset or broke the rules, and what it was asked for is lost.
+    #[error("the disk has failed and had to be reset")]
     Broken,
     /// What it holds is not trusted: see [`Disk::standing`].
+    #[error("what the disk holds is not trusted")]
     Distrusted,
     /// The heap has no room for what is read.
+    #[error("the heap has no room for what is read of the disk")]
     NoRoom,
     /// The device has not stopped or started when it was told to: see [`Disk::is_lost`].
+    #[error(fmt = lost)]
     Lost {
         /// The memory that it may still write to, which is nobody's for ever.
         lent_bytes: usize,
     },
 }
 
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OutOfRange { offset_bytes, length_bytes, capacity_bytes } => write!(
-                f,
-                "cannot read {length_bytes} bytes at byte {offset_bytes} of a disk of \
-                 {capacity_bytes} bytes"
-            ),
-            Self::Device { offset_bytes, length_bytes } => {
-                write!(f, "the disk failed to read {length_bytes} bytes at byte {offset_bytes}")
-            }
-            Self::PartialBlock { capacity_bytes, block_bytes } => write!(
-                f,
-                "the disk failed to read its last block: expected a size that is a multiple of its blocks of \
-                 {block_bytes} bytes, not {capacity_bytes}"
-            ),
-            Self::NoAnswer { waited_us } => {
-                let (s, tenths) = (waited_us / 1_000_000, waited_us / 100_000 % 10);
-                write!(f, "the disk has not answered for {s}.{tenths} s")
-            }
-            Self::Changed => {
-                f.write_str("the disk is another one now or has another size; disks rescan looks for it anew")
-            }
-            Self::Interrupted => f.write_str("stopped"),
-            Self::Distrusted => f.write_str("what the disk holds is not trusted"),
-            Self::NoRoom => f.write_str("the heap has no room for what is read of the disk"),
-            Self::Broken => f.write_str("the disk has failed and had to be reset"),
-            Self::Lost { lent_bytes: 0 } => f.write_str("the disk does not start again"),
-            Self::Lost { lent_bytes } => write!(
-                f,
-                "the disk does not confirm a reset, so {lent_bytes} bytes of memory stay lent to it"
-            ),
-        }
+fn lost(lent_bytes: &usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match lent_bytes {
+        0 => f.write_str("the disk does not start again"),
+        _ => write!(f, "the disk does not confirm a reset, so {lent_bytes} bytes of memory stay lent to it"),
     }
 }
-
-impl core::error::Error for ReadError {}
 
 impl ReadError {
     /// Checks that a range lies within a device.

@@ -6,10 +6,11 @@ use core::fmt;
 use crate::error::GrammarError;
 
 /// What is wrong with a schema, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SchemaError {
     /// The text is not JSON.
+    #[error("line {line}, column {column}: this is not JSON")]
     Syntax {
         /// Line, counted from 1.
         line: usize,
@@ -17,11 +18,13 @@ pub enum SchemaError {
         column: usize,
     },
     /// The text is longer than a schema may be.
+    #[error("the schema has more than {limit} bytes")]
     TooLong {
         /// Most bytes.
         limit: usize,
     },
     /// A part of the schema that is wrong, or that no grammar expresses.
+    #[error(fmt = at)]
     At {
         /// JSON pointer (RFC 6901) to the keyword or the schema.
         pointer: String,
@@ -29,9 +32,18 @@ pub enum SchemaError {
         why: Why,
     },
     /// No value at all is valid.
+    #[error("no value is valid against the schema")]
     Unsatisfiable,
     /// The grammar that it becomes is larger than one may be.
+    #[error("{0}")]
     Grammar(GrammarError),
+}
+
+fn at(pointer: &str, why: &Why, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match pointer {
+        "" => write!(f, "the schema: {why}"),
+        _ => write!(f, "{pointer}: {why}"),
+    }
 }
 
 impl SchemaError {
@@ -109,18 +121,3 @@ impl fmt::Display for Why {
         }
     }
 }
-
-impl fmt::Display for SchemaError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Syntax { line, column } => write!(f, "line {line}, column {column}: this is not JSON"),
-            Self::TooLong { limit } => write!(f, "the schema has more than {limit} bytes"),
-            Self::At { pointer, why } if pointer.is_empty() => write!(f, "the schema: {why}"),
-            Self::At { pointer, why } => write!(f, "{pointer}: {why}"),
-            Self::Unsatisfiable => f.write_str("no value is valid against the schema"),
-            Self::Grammar(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for SchemaError {}

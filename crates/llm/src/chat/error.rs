@@ -10,28 +10,41 @@ use crate::gguf::GgufError;
 use crate::tokenizer::TokenizerError;
 
 /// Why a conversation could not be turned into text or ids.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChatError {
     /// The file brings no chat template.
+    #[error("the file has no tokenizer.chat_template")]
     NoTemplate,
     /// No format has this name.
+    #[error("no chat template is called {:?}, expected one of {FamilyNames}", .0, FamilyNames = FamilyNames)]
     UnknownFamily(Box<str>),
     /// The key of the template is of the wrong type or not UTF-8.
+    #[error("{0}")]
     Gguf(GgufError),
     /// The template could not be parsed or filled in.
+    #[error("chat template: {0}")]
     Template(jinja::Error),
     /// The template shows nothing of what the user says.
+    #[error("chat template: it leaves out what the user says, given as a text and as a list of parts")]
     MessageLost,
     /// The conversation cannot be given to a template.
+    #[error("the conversation cannot be given to a template: {0}")]
     Context(ErrorKind),
     /// The arguments of a call of this tool are no JSON object, or one too deep or large.
+    #[error("the arguments of a call of {0:?} are no JSON object, or nest too deep")]
     Arguments(Box<str>),
     /// The parameters of this tool are no JSON object, or one too deep or large.
+    #[error("the parameters of the tool {0:?} are no JSON object, or nest too deep")]
     Parameters(Box<str>),
     /// The text could not be encoded.
+    #[error("{0}")]
     Tokenizer(TokenizerError),
     /// A message that is longer than the context, even if all turns before it are forgotten.
+    #[error(
+        "the message is too long: alone it makes a prompt of {n_tokens} tokens, the context has {n_ctx} \
+                 positions; say less, or make the context longer"
+    )]
     MessageTooLong {
         /// Tokens of the message with its format, and with the system's.
         n_tokens: usize,
@@ -39,6 +52,7 @@ pub enum ChatError {
         n_ctx: usize,
     },
     /// The heap has no room for what was said.
+    #[error("the heap has no {needed_bytes} bytes left for what was said")]
     OutOfMemory {
         /// Bytes that were asked for.
         needed_bytes: usize,
@@ -90,37 +104,3 @@ impl From<TokenizerError> for ChatError {
         Self::Tokenizer(error)
     }
 }
-
-impl fmt::Display for ChatError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoTemplate => f.write_str("the file has no tokenizer.chat_template"),
-            Self::UnknownFamily(name) => {
-                write!(f, "no chat template is called {:?}, expected one of {FamilyNames}", name)
-            }
-            Self::OutOfMemory { needed_bytes } => {
-                write!(f, "the heap has no {needed_bytes} bytes left for what was said")
-            }
-            Self::MessageTooLong { n_tokens, n_ctx } => write!(
-                f,
-                "the message is too long: alone it makes a prompt of {n_tokens} tokens, the context has {n_ctx} \
-                 positions; say less, or make the context longer"
-            ),
-            Self::Gguf(error) => error.fmt(f),
-            Self::Template(error) => write!(f, "chat template: {error}"),
-            Self::MessageLost => f.write_str(
-                "chat template: it leaves out what the user says, given as a text and as a list of parts",
-            ),
-            Self::Context(error) => write!(f, "the conversation cannot be given to a template: {error}"),
-            Self::Arguments(name) => {
-                write!(f, "the arguments of a call of {name:?} are no JSON object, or nest too deep")
-            }
-            Self::Parameters(name) => {
-                write!(f, "the parameters of the tool {name:?} are no JSON object, or nest too deep")
-            }
-            Self::Tokenizer(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for ChatError {}

@@ -16,27 +16,35 @@ use crate::session::SessionError;
 use crate::tokenizer::TokenizerError;
 
 /// Why a request could not be answered.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrontError {
     /// The conversation cannot be made a prompt.
+    #[error("{0}")]
     Chat(ChatError),
     /// The file brings no chat format, or one that cannot be used; one by name may do.
+    #[error("{0}; --template NAME uses another: {FamilyNames}", FamilyNames = FamilyNames)]
     FileTemplate(ChatError),
     /// The vocabulary cannot be used, or cannot spell the prompt.
+    #[error("{0}")]
     Tokenizer(TokenizerError),
     /// The sampling settings make no sense.
+    #[error("{0}")]
     Sampling(SamplingError),
     /// The grammar that an answer has to keep to is none.
+    #[error("{0}")]
     Grammar(GrammarError),
     /// The JSON schema that an answer has to keep to is none, or cannot be kept to.
+    #[error("{0}")]
     Schema(SchemaError),
     /// A tool has to be called, and there is none.
+    #[error(fmt = no_tool)]
     NoTool {
         /// The name that it should have, empty if any would do.
         name: String,
     },
     /// There is no grammar of the calls of a tool.
+    #[error("the tool {name:?}: {error}")]
     Tool {
         /// The tool's number, from 0.
         tool: usize,
@@ -46,40 +54,54 @@ pub enum FrontError {
         error: CallsError,
     },
     /// The vocabulary cannot be used with a grammar.
+    #[error("{0}")]
     GrammarVocabulary(VocabularyError),
     /// The prompt cannot be computed, or the logits are not numbers.
+    #[error("{0}")]
     Session(SessionError),
     /// Texts cannot be scheduled on this runner.
+    #[error("{0}")]
     Scheduler(SchedulerError),
     /// The model generates nothing.
+    #[error("the model is an encoder, which generates no text")]
     Encoder,
     /// The model scores no texts.
+    #[error("the model has no classifier (cls tensors), so that it scores no text: a reranker has one")]
     NoClassifier,
     /// An option that an encoder has no use for.
+    #[error("the model is an encoder, which computes whole texts: {option} is of no use with it")]
     EncoderOption {
         /// Its name.
         option: &'static str,
     },
     /// More log-probabilities than [`MAX_LOGPROBS`] for each token.
+    #[error("log-probabilities of {n_logprobs} tokens were asked for, there can be {MAX_LOGPROBS}", MAX_LOGPROBS = MAX_LOGPROBS)]
     TooManyLogprobs {
         /// How many were asked for.
         n_logprobs: usize,
     },
     /// A way of pooling that is not computed.
+    #[error(
+        "pooling_type {pooling_type} is not computed, expected 0 or 1 (mean), 2 (first token), 3 (last token) or 4 (rank)"
+    )]
     Pooling {
         /// Its number in the file.
         pooling_type: u32,
     },
     /// What the file says of pooling is no number.
+    #[error("{0}")]
     Gguf(GgufError),
     /// As many requests wait as can.
+    #[error("{n_waiting} requests are waiting, which is as many as can; try again later")]
     QueueFull {
         /// How many that is.
         n_waiting: usize,
     },
     /// There are other requests, and there must be none.
+    #[error("other requests are being answered; this can be done when they are over")]
     Busy,
     /// More texts at once than there are slots for.
+    #[error("{n_texts} texts at once were asked for, there is room for {n_slots}; --parallel makes more")]
     TooManyTexts {
         /// Texts asked for.
         n_texts: usize,
@@ -87,6 +109,7 @@ pub enum FrontError {
         n_slots: usize,
     },
     /// An adapter that the model does not have.
+    #[error("there is no adapter {id}: the model has {n_adapters}, numbered from 0")]
     NoAdapter {
         /// Its number.
         id: u32,
@@ -94,6 +117,9 @@ pub enum FrontError {
         n_adapters: usize,
     },
     /// Prompt and answer are longer than they may be together.
+    #[error(
+        "a prompt of {n_prompt} tokens and an answer of {n_answer} are more than the {n_tokens} that this request may have"
+    )]
     ContextLimit {
         /// Tokens of the prompt.
         n_prompt: usize,
@@ -103,10 +129,18 @@ pub enum FrontError {
         n_tokens: usize,
     },
     /// The heap has no room for the output, or the numbers of so many runs.
+    #[error("the heap has no {needed_bytes} bytes for what was asked for; ask for fewer tokens or runs")]
     OutOfHeap {
         /// Bytes that were asked for.
         needed_bytes: usize,
     },
+}
+
+fn no_tool(name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match name {
+        "" => f.write_str("a tool has to be called, but there are no tools"),
+        _ => write!(f, "the tool {name:?} has to be called, but is not among the tools"),
+    }
 }
 
 impl FrontError {
@@ -132,83 +166,6 @@ impl FrontError {
         }
     }
 }
-
-impl fmt::Display for FrontError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FrontError::NoAdapter { id, n_adapters } => {
-                write!(f, "there is no adapter {id}: the model has {n_adapters}, numbered from 0")
-            }
-            Self::FileTemplate(error) => {
-                write!(f, "{error}; --template NAME uses another: {FamilyNames}")
-            }
-            Self::Chat(error) => error.fmt(f),
-            Self::Tokenizer(error) => error.fmt(f),
-            Self::Sampling(error) => error.fmt(f),
-            Self::Grammar(error) => error.fmt(f),
-            Self::Schema(error) => error.fmt(f),
-            Self::NoTool { name } if name.is_empty() => {
-                f.write_str("a tool has to be called, but there are no tools")
-            }
-            Self::NoTool { name } => {
-                write!(f, "the tool {name:?} has to be called, but is not among the tools")
-            }
-            Self::Tool { name, error, .. } => write!(f, "the tool {name:?}: {error}"),
-            Self::GrammarVocabulary(error) => error.fmt(f),
-            Self::Session(error) => error.fmt(f),
-            Self::Scheduler(error) => error.fmt(f),
-            Self::Encoder => f.write_str("the model is an encoder, which generates no text"),
-            Self::NoClassifier => f.write_str(
-                "the model has no classifier (cls tensors), so that it scores no text: a reranker has one",
-            ),
-            Self::EncoderOption { option } => {
-                write!(
-                    f,
-                    "the model is an encoder, which computes whole texts: {option} is of no use with it"
-                )
-            }
-            Self::TooManyLogprobs { n_logprobs } => {
-                write!(
-                    f,
-                    "log-probabilities of {n_logprobs} tokens were asked for, there can be {MAX_LOGPROBS}"
-                )
-            }
-            Self::Pooling { pooling_type } => {
-                write!(
-                    f,
-                    "pooling_type {pooling_type} is not computed, expected 0 or 1 (mean), 2 (first token), 3 (last token) or 4 (rank)"
-                )
-            }
-            Self::Gguf(error) => error.fmt(f),
-            Self::QueueFull { n_waiting } => {
-                write!(f, "{n_waiting} requests are waiting, which is as many as can; try again later")
-            }
-            Self::Busy => {
-                f.write_str("other requests are being answered; this can be done when they are over")
-            }
-            Self::TooManyTexts { n_texts, n_slots } => {
-                write!(
-                    f,
-                    "{n_texts} texts at once were asked for, there is room for {n_slots}; --parallel makes more"
-                )
-            }
-            Self::ContextLimit { n_prompt, n_answer, n_tokens } => {
-                write!(
-                    f,
-                    "a prompt of {n_prompt} tokens and an answer of {n_answer} are more than the {n_tokens} that this request may have"
-                )
-            }
-            Self::OutOfHeap { needed_bytes } => {
-                write!(
-                    f,
-                    "the heap has no {needed_bytes} bytes for what was asked for; ask for fewer tokens or runs"
-                )
-            }
-        }
-    }
-}
-
-impl core::error::Error for FrontError {}
 
 impl From<ChatError> for FrontError {
     fn from(error: ChatError) -> Self {

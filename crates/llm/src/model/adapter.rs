@@ -27,11 +27,13 @@ pub struct Adapter {
 }
 
 /// Why a file is no adapter of a model.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum AdapterError {
     /// The file's format is broken.
+    #[error("{0}")]
     Gguf(GgufError),
     /// A key has another value than an adapter's.
+    #[error(fmt = wrong_key)]
     Key {
         /// The key.
         key: &'static str,
@@ -41,17 +43,25 @@ pub enum AdapterError {
         expected: Name,
     },
     /// A tensor whose name says neither `A` nor `B`.
+    #[error("tensor {0} is not of an adapter, whose names end in .lora_a and .lora_b")]
     UnknownTensor(Name),
     /// One of a pair is missing.
+    #[error("tensor {tensor} is alone: .lora_a and .lora_b come in pairs")]
     Half {
         /// The name of the one that is there.
         tensor: Name,
     },
     /// The model has no such tensor.
+    #[error("the model has no tensor {0}: the adapter is of another model")]
     NotInModel(Name),
     /// The tensor is none that a vector is multiplied with.
+    #[error("tensor {0} cannot be adapted")]
     NotAdaptable(Name),
     /// The dimensions of a pair do not fit the model's tensor.
+    #[error(
+        "{tensor} has dimensions {dims:?} in the model, which do not fit {a:?} and {b:?} of .lora_a and .lora_b: \
+                 the adapter is of another model"
+    )]
     Shape {
         /// The tensor of the model.
         tensor: Name,
@@ -63,6 +73,7 @@ pub enum AdapterError {
         b: [u64; 3],
     },
     /// A type that cannot be read.
+    #[error("tensor {tensor} has type {ty}, which cannot be read")]
     Type {
         /// The tensor.
         tensor: Name,
@@ -70,12 +81,21 @@ pub enum AdapterError {
         ty: GgmlType,
     },
     /// There is nothing in it.
+    #[error("the adapter has no tensors")]
     Empty,
     /// The heap has no room for it.
+    #[error("the heap has no {needed_bytes} bytes for the adapter")]
     OutOfHeap {
         /// Bytes that were asked for.
         needed_bytes: u64,
     },
+}
+
+fn wrong_key(key: &str, value: &Name, expected: &Name, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match value.as_str() {
+        "" => write!(f, "`{key}` is missing, expected {expected:?}"),
+        value => write!(f, "`{key}` is {value:?}, expected {:?}", expected.as_str()),
+    }
 }
 
 impl Adapter {
@@ -248,41 +268,3 @@ impl From<GgufError> for AdapterError {
         AdapterError::Gguf(error)
     }
 }
-
-impl fmt::Display for AdapterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AdapterError::Gguf(error) => error.fmt(f),
-            AdapterError::Key { key, value, expected } if value.as_str().is_empty() => {
-                write!(f, "`{key}` is missing, expected {expected:?}")
-            }
-            AdapterError::Key { key, value, expected } => {
-                write!(f, "`{key}` is {:?}, expected {:?}", value.as_str(), expected.as_str())
-            }
-            AdapterError::UnknownTensor(tensor) => {
-                write!(f, "tensor {tensor} is not of an adapter, whose names end in .lora_a and .lora_b")
-            }
-            AdapterError::Half { tensor } => {
-                write!(f, "tensor {tensor} is alone: .lora_a and .lora_b come in pairs")
-            }
-            AdapterError::NotInModel(tensor) => {
-                write!(f, "the model has no tensor {tensor}: the adapter is of another model")
-            }
-            AdapterError::NotAdaptable(tensor) => write!(f, "tensor {tensor} cannot be adapted"),
-            AdapterError::Shape { tensor, dims, a, b } => write!(
-                f,
-                "{tensor} has dimensions {dims:?} in the model, which do not fit {a:?} and {b:?} of .lora_a and .lora_b: \
-                 the adapter is of another model"
-            ),
-            AdapterError::Type { tensor, ty } => {
-                write!(f, "tensor {tensor} has type {ty}, which cannot be read")
-            }
-            AdapterError::Empty => f.write_str("the adapter has no tensors"),
-            AdapterError::OutOfHeap { needed_bytes } => {
-                write!(f, "the heap has no {needed_bytes} bytes for the adapter")
-            }
-        }
-    }
-}
-
-impl core::error::Error for AdapterError {}

@@ -1,20 +1,26 @@
 //! What can be wrong with a model that is a well-formed GGUF file.
 
-use core::fmt;
-
 use crate::gguf::{GgufError, Name};
 use crate::quant::GgmlType;
 
 /// Why a model cannot be run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ModelError {
     /// The file's format is broken, or a key is of the wrong type.
+    #[error("{0}")]
     Gguf(GgufError),
     /// `general.architecture` names a family that is not implemented.
+    #[error(
+        "architecture {0:?} is not implemented; of the {count} that docs/models.md lists, {nearest} is nearest by name",
+        count = super::ARCHITECTURES.len(),
+        nearest = super::Architecture::nearest(.0.as_str())
+    )]
     UnknownArchitecture(Name),
     /// A hyper-parameter without which the model is not defined.
+    #[error("required key {0} is missing")]
     MissingKey(Name),
     /// A hyper-parameter that makes no sense.
+    #[error("{key} is {value}, expected {expected}")]
     InvalidKey {
         /// The key, or the tensor whose dimension is meant.
         key: Name,
@@ -24,6 +30,7 @@ pub enum ModelError {
         expected: &'static str,
     },
     /// A hyper-parameter that selects something not implemented.
+    #[error("{key} is {value:?}, which is not implemented; implemented: {supported}")]
     UnsupportedKey {
         /// The key.
         key: Name,
@@ -33,10 +40,13 @@ pub enum ModelError {
         supported: &'static str,
     },
     /// A tensor that the family requires.
+    #[error("required tensor {0} is missing")]
     MissingTensor(Name),
     /// A tensor that the family does not have: ignoring it could change the result.
+    #[error("tensor {0} has no place in this architecture")]
     UnknownTensor(Name),
     /// A tensor of other dimensions than the hyper-parameters say.
+    #[error("tensor {tensor} has dimensions {dims:?}, expected {expected:?}")]
     WrongShape {
         /// The tensor.
         tensor: Name,
@@ -46,6 +56,7 @@ pub enum ModelError {
         expected: [u64; 4],
     },
     /// A tensor of a type that cannot be computed with, or not in its role.
+    #[error("tensor {tensor} has type {ty}, expected {supported}")]
     UnsupportedType {
         /// The tensor.
         tensor: Name,
@@ -55,6 +66,7 @@ pub enum ModelError {
         supported: &'static str,
     },
     /// The file holds a part of a model's tensors only (`split.count`).
+    #[error("the file is part {number} of {count} of a model, which needs them all")]
     Part {
         /// Which part, from 1.
         number: u32,
@@ -62,6 +74,7 @@ pub enum ModelError {
         count: u32,
     },
     /// The small tables beside the weights do not fit the heap.
+    #[error("the heap has no {needed_bytes} bytes for the model's tables")]
     OutOfHeap {
         /// Bytes that were asked for.
         needed_bytes: usize,
@@ -83,42 +96,3 @@ impl From<GgufError> for ModelError {
         ModelError::Gguf(error)
     }
 }
-
-impl fmt::Display for ModelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ModelError::Gguf(error) => error.fmt(f),
-            ModelError::UnknownArchitecture(name) => write!(
-                f,
-                "architecture {name:?} is not implemented; of the {} that docs/models.md lists, {} is nearest by name",
-                super::ARCHITECTURES.len(),
-                super::Architecture::nearest(name.as_str())
-            ),
-            ModelError::MissingKey(key) => write!(f, "required key {key} is missing"),
-            ModelError::InvalidKey { key, value, expected } => {
-                write!(f, "{key} is {value}, expected {expected}")
-            }
-            ModelError::UnsupportedKey { key, value, supported } => {
-                write!(f, "{key} is {value:?}, which is not implemented; implemented: {supported}")
-            }
-            ModelError::MissingTensor(tensor) => write!(f, "required tensor {tensor} is missing"),
-            ModelError::UnknownTensor(tensor) => {
-                write!(f, "tensor {tensor} has no place in this architecture")
-            }
-            ModelError::WrongShape { tensor, dims, expected } => {
-                write!(f, "tensor {tensor} has dimensions {dims:?}, expected {expected:?}")
-            }
-            ModelError::UnsupportedType { tensor, ty, supported } => {
-                write!(f, "tensor {tensor} has type {ty}, expected {supported}")
-            }
-            ModelError::Part { number, count } => {
-                write!(f, "the file is part {number} of {count} of a model, which needs them all")
-            }
-            ModelError::OutOfHeap { needed_bytes } => {
-                write!(f, "the heap has no {needed_bytes} bytes for the model's tables")
-            }
-        }
-    }
-}
-
-impl core::error::Error for ModelError {}

@@ -39,7 +39,6 @@ mod stage;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::fmt;
 
 use grammar::ConstraintError;
 
@@ -380,10 +379,11 @@ fn reserve<T>(table: &mut Vec<T>, len: usize) -> Result<(), SamplingError> {
 }
 
 /// Why no token could be chosen, or a configuration was refused.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SamplingError {
     /// A parameter out of its range.
+    #[error("{name} is {value}, but must be {expected}")]
     Parameter {
         /// The field of [`SamplingConfig`], or the option that it came from.
         name: &'static str,
@@ -393,6 +393,7 @@ pub enum SamplingError {
         expected: &'static str,
     },
     /// A bias for a token that is not in the vocabulary.
+    #[error("logit_bias is for token {id}, which is not in the vocabulary, expected 0 to {}", .n_vocab.saturating_sub(1))]
     BiasedToken {
         /// The token.
         id: u32,
@@ -400,6 +401,7 @@ pub enum SamplingError {
         n_vocab: usize,
     },
     /// Not one logit for each token of the vocabulary.
+    #[error("{found} logits were given for a vocabulary of {expected} tokens")]
     LogitCount {
         /// Number of logits given.
         found: usize,
@@ -407,6 +409,7 @@ pub enum SamplingError {
         expected: usize,
     },
     /// A logit that is NaN or positive infinity: the forward pass or the weights are broken.
+    #[error("the logit of token {index} is {value}")]
     BadLogit {
         /// The token.
         index: usize,
@@ -414,43 +417,18 @@ pub enum SamplingError {
         value: f32,
     },
     /// All logits are negative infinity, with the biases.
+    #[error("the logits of all tokens are -inf, with their biases")]
     NoCandidate,
     /// The text cannot go on as it has to.
+    #[error("{0}")]
     Constraint(ConstraintError),
     /// No memory for the tables.
+    #[error("no memory for {needed_bytes} bytes of the sampler's tables")]
     OutOfMemory {
         /// Size of the allocation that failed.
         needed_bytes: usize,
     },
 }
-
-impl fmt::Display for SamplingError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Parameter { name, value, expected } => {
-                write!(f, "{name} is {value}, but must be {expected}")
-            }
-            Self::BiasedToken { id, n_vocab } => {
-                write!(
-                    f,
-                    "logit_bias is for token {id}, which is not in the vocabulary, expected 0 to {}",
-                    n_vocab.saturating_sub(1)
-                )
-            }
-            Self::LogitCount { found, expected } => {
-                write!(f, "{found} logits were given for a vocabulary of {expected} tokens")
-            }
-            Self::BadLogit { index, value } => write!(f, "the logit of token {index} is {value}"),
-            Self::Constraint(error) => error.fmt(f),
-            Self::NoCandidate => write!(f, "the logits of all tokens are -inf, with their biases"),
-            Self::OutOfMemory { needed_bytes } => {
-                write!(f, "no memory for {needed_bytes} bytes of the sampler's tables")
-            }
-        }
-    }
-}
-
-impl core::error::Error for SamplingError {}
 
 impl From<ConstraintError> for SamplingError {
     fn from(error: ConstraintError) -> Self {

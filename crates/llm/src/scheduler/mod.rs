@@ -125,11 +125,13 @@ pub enum Finish {
 }
 
 /// Why a text is not taken.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SubmitError {
     /// A prompt of no tokens.
+    #[error("the prompt is empty, expected at least one token")]
     NoTokens,
     /// A token that is not in the vocabulary.
+    #[error("token id {id} is not in the vocabulary, expected 0 to {}", .n_vocab - 1)]
     TokenId {
         /// Its id.
         id: u32,
@@ -137,6 +139,7 @@ pub enum SubmitError {
         n_vocab: usize,
     },
     /// A prompt longer than a text can be.
+    #[error("the prompt has {n_tokens} tokens, a text can have {n_positions}")]
     PromptTooLong {
         /// Tokens of the prompt.
         n_tokens: usize,
@@ -144,15 +147,19 @@ pub enum SubmitError {
         n_positions: usize,
     },
     /// A text to be continued, by an encoder.
+    #[error("an encoder continues no text")]
     Encoder,
     /// A text to be scored, by a model without a classifier.
+    #[error("the model has no classifier (cls tensors), so that it scores no text")]
     NoClassifier,
     /// As many texts wait as can.
+    #[error("{n_waiting} texts are waiting, which is as many as can; try again later")]
     QueueFull {
         /// How many that is.
         n_waiting: usize,
     },
     /// The heap has no room for the text.
+    #[error("the heap has no {needed_bytes} bytes left")]
     OutOfHeap {
         /// Bytes that were asked for.
         needed_bytes: usize,
@@ -160,12 +167,15 @@ pub enum SubmitError {
 }
 
 /// Why there can be no scheduler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SchedulerError {
     /// A runner whose batches have no room for a token of each slot, or for its logits; or with more slots than
     /// [`MAX_RUNNING`], or none; or without pages.
+    #[error("texts can be scheduled on a runner with 1 to {MAX_RUNNING} slots and at least one page, whose batches \
+                 have room for a token and its logits of each", MAX_RUNNING = MAX_RUNNING)]
     Runner,
     /// The heap is too small.
+    #[error("the heap has no {needed_bytes} bytes left")]
     OutOfHeap {
         /// Bytes that were asked for.
         needed_bytes: usize,
@@ -583,44 +593,3 @@ impl fmt::Display for Finish {
         }
     }
 }
-
-impl fmt::Display for SubmitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SubmitError::NoTokens => f.write_str("the prompt is empty, expected at least one token"),
-            SubmitError::TokenId { id, n_vocab } => {
-                write!(f, "token id {id} is not in the vocabulary, expected 0 to {}", n_vocab - 1)
-            }
-            SubmitError::PromptTooLong { n_tokens, n_positions } => {
-                write!(f, "the prompt has {n_tokens} tokens, a text can have {n_positions}")
-            }
-            SubmitError::NoClassifier => {
-                f.write_str("the model has no classifier (cls tensors), so that it scores no text")
-            }
-            SubmitError::Encoder => f.write_str("an encoder continues no text"),
-            SubmitError::QueueFull { n_waiting } => {
-                write!(f, "{n_waiting} texts are waiting, which is as many as can; try again later")
-            }
-            SubmitError::OutOfHeap { needed_bytes } => write!(f, "the heap has no {needed_bytes} bytes left"),
-        }
-    }
-}
-
-impl core::error::Error for SubmitError {}
-
-impl fmt::Display for SchedulerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SchedulerError::Runner => write!(
-                f,
-                "texts can be scheduled on a runner with 1 to {MAX_RUNNING} slots and at least one page, whose batches \
-                 have room for a token and its logits of each"
-            ),
-            SchedulerError::OutOfHeap { needed_bytes } => {
-                write!(f, "the heap has no {needed_bytes} bytes left")
-            }
-        }
-    }
-}
-
-impl core::error::Error for SchedulerError {}

@@ -1,7 +1,5 @@
 //! What can be wrong with a session or a step of it.
 
-use core::fmt;
-
 use crate::arena::OutOfMemory;
 use crate::model::ModelError;
 use crate::sampling::SamplingError;
@@ -9,9 +7,10 @@ use crate::state::{OutOfPages, StateOptions};
 use crate::tokenizer::TokenizerError;
 
 /// Why a session cannot be made, or a step of it not be taken.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SessionError {
     /// A context longer than the model's, or of no positions.
+    #[error("context of {n_ctx} positions, expected 1 to {n_ctx_train}, which the model was trained for")]
     ContextLength {
         /// Positions asked for.
         n_ctx: usize,
@@ -19,6 +18,10 @@ pub enum SessionError {
         n_ctx_train: usize,
     },
     /// State of no sequence, or of more pages than can be numbered.
+    #[error(
+        "{n_slots} slots and {n_pages} pages, expected at least 1 slot and at most {} pages",
+        StateOptions::MAX_PAGES
+    )]
     StateLength {
         /// Sequences asked for.
         n_slots: usize,
@@ -26,6 +29,7 @@ pub enum SessionError {
         n_pages: usize,
     },
     /// A batch longer than the context, or of no tokens.
+    #[error("batch of {n_batch} tokens, expected 1 to {n_ctx}, the length of the context")]
     BatchLength {
         /// Tokens asked for.
         n_batch: usize,
@@ -33,6 +37,7 @@ pub enum SessionError {
         n_ctx: usize,
     },
     /// An encoder, whose positions all see each other, with batches shorter than the context.
+    #[error("batch of {n_batch} tokens, expected {n_ctx}: an encoder reads its context at once")]
     EncoderBatch {
         /// Tokens asked for.
         n_batch: usize,
@@ -40,6 +45,10 @@ pub enum SessionError {
         n_ctx: usize,
     },
     /// Keys or values that are no whole number of the cache's blocks.
+    #[error(
+        "keys or values of {head_len} elements cannot be cached in blocks of {block_len}: expected a \
+                     multiple, or another type of cache"
+    )]
     HeadLength {
         /// Elements of a key or value.
         head_len: usize,
@@ -47,6 +56,10 @@ pub enum SessionError {
         block_len: usize,
     },
     /// Keys or values that are too long for the types of the cache.
+    #[error(
+        "keys or values of {head_len} elements cannot be cached in these types: expected at most {most}, or f16, \
+                 f32 or q8_0 for both"
+    )]
     LongVectors {
         /// Elements of a key or value.
         head_len: usize,
@@ -54,17 +67,22 @@ pub enum SessionError {
         most: usize,
     },
     /// The model's small tables cannot be made.
+    #[error("{0}")]
     Model(ModelError),
     /// The memory that was lent is too small.
+    #[error("cache and scratch: {0}")]
     OutOfMemory(OutOfMemory),
     /// The heap is too small.
+    #[error("the heap has no {needed_bytes} bytes left")]
     OutOfHeap {
         /// Bytes that were asked for.
         needed_bytes: usize,
     },
     /// A batch or prompt of no tokens.
+    #[error("the prompt is empty, expected at least one token")]
     NoTokens,
     /// An id outside of the vocabulary.
+    #[error("token id {id} is not in the vocabulary, expected 0 to {}", .n_vocab - 1)]
     TokenId {
         /// The id.
         id: u32,
@@ -72,6 +90,7 @@ pub enum SessionError {
         n_vocab: usize,
     },
     /// A prompt longer than the context.
+    #[error("the prompt has {n_tokens} tokens, the context {n_ctx} positions")]
     PromptTooLong {
         /// Tokens of the prompt.
         n_tokens: usize,
@@ -79,6 +98,7 @@ pub enum SessionError {
         n_ctx: usize,
     },
     /// Tokens for which no positions are left.
+    #[error("no room for {n_tokens} more tokens: {n_past} of {n_ctx} positions are taken")]
     ContextFull {
         /// Tokens that were to be computed.
         n_tokens: usize,
@@ -88,6 +108,7 @@ pub enum SessionError {
         n_ctx: usize,
     },
     /// More rows of logits than the session was made for.
+    #[error("logits of {n_rows} positions asked for, the session was made for {n_logits}")]
     LogitsRows {
         /// Rows asked for.
         n_rows: usize,
@@ -95,21 +116,27 @@ pub enum SessionError {
         n_logits: usize,
     },
     /// A span that cannot be computed.
+    #[error("{0}")]
     Span(SpanError),
     /// More positions than there are pages for.
+    #[error("{0}")]
     Pages(OutOfPages),
     /// The caller broke a batch off.
+    #[error("stopped in the middle of a batch")]
     Stopped,
     /// No token can be chosen.
+    #[error("{0}")]
     Sampling(SamplingError),
     /// A token's text cannot be had.
+    #[error("{0}")]
     Tokenizer(TokenizerError),
 }
 
 /// Why a batch of spans cannot be computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SpanError {
     /// A slot that does not exist.
+    #[error("there is no slot {slot}, only {n_slots} from 0 on")]
     Slot {
         /// Its number.
         slot: usize,
@@ -117,11 +144,13 @@ pub enum SpanError {
         n_slots: usize,
     },
     /// Two spans of one slot.
+    #[error("two spans of slot {slot} in one batch, where one can be")]
     SlotTwice {
         /// Its number.
         slot: usize,
     },
     /// A span that begins past the end of its slot, or in an encoder not at the start.
+    #[error("a span begins at position {first_position} of slot {slot}, which holds {len}")]
     Position {
         /// Where it begins.
         first_position: usize,
@@ -131,6 +160,9 @@ pub enum SpanError {
         len: usize,
     },
     /// A position in the middle of a slot, in a model whose recurrent layers are behind it.
+    #[error(
+        "a span begins at position {first_position} of slot {slot}, whose recurrent layers are at {len}: it can begin there or at 0"
+    )]
     Recurrent {
         /// Where the span begins.
         first_position: usize,
@@ -140,6 +172,7 @@ pub enum SpanError {
         len: usize,
     },
     /// Embeddings that are no whole number of rows.
+    #[error("embeddings of {len} numbers, which is no multiple of the model's width, {n_embd}")]
     Embeddings {
         /// Their elements.
         len: usize,
@@ -147,11 +180,13 @@ pub enum SpanError {
         n_embd: usize,
     },
     /// Rows of logits that do not ascend, or go past the span.
+    #[error("the tokens whose logits are wanted must ascend and be among the span's {n_tokens}")]
     Rows {
         /// Tokens of the span.
         n_tokens: usize,
     },
     /// More tokens than a batch can have.
+    #[error("a batch of {n_tokens} tokens, where {n_batch} can be")]
     Batch {
         /// Tokens of all spans.
         n_tokens: usize,
@@ -165,37 +200,6 @@ impl From<SpanError> for SessionError {
         SessionError::Span(error)
     }
 }
-
-impl fmt::Display for SpanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SpanError::Slot { slot, n_slots } => {
-                write!(f, "there is no slot {slot}, only {n_slots} from 0 on")
-            }
-            SpanError::SlotTwice { slot } => {
-                write!(f, "two spans of slot {slot} in one batch, where one can be")
-            }
-            SpanError::Position { first_position, slot, len } => {
-                write!(f, "a span begins at position {first_position} of slot {slot}, which holds {len}")
-            }
-            SpanError::Recurrent { first_position, slot, len } => write!(
-                f,
-                "a span begins at position {first_position} of slot {slot}, whose recurrent layers are at {len}: it can begin there or at 0"
-            ),
-            SpanError::Embeddings { len, n_embd } => {
-                write!(f, "embeddings of {len} numbers, which is no multiple of the model's width, {n_embd}")
-            }
-            SpanError::Rows { n_tokens } => {
-                write!(f, "the tokens whose logits are wanted must ascend and be among the span's {n_tokens}")
-            }
-            SpanError::Batch { n_tokens, n_batch } => {
-                write!(f, "a batch of {n_tokens} tokens, where {n_batch} can be")
-            }
-        }
-    }
-}
-
-impl core::error::Error for SpanError {}
 
 impl From<SamplingError> for SessionError {
     fn from(error: SamplingError) -> Self {
@@ -220,66 +224,3 @@ impl From<OutOfMemory> for SessionError {
         SessionError::OutOfMemory(error)
     }
 }
-
-impl fmt::Display for SessionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SessionError::ContextLength { n_ctx, n_ctx_train } => {
-                write!(
-                    f,
-                    "context of {n_ctx} positions, expected 1 to {n_ctx_train}, which the model was trained for"
-                )
-            }
-            SessionError::StateLength { n_slots, n_pages } => {
-                write!(
-                    f,
-                    "{n_slots} slots and {n_pages} pages, expected at least 1 slot and at most {} pages",
-                    StateOptions::MAX_PAGES
-                )
-            }
-            SessionError::BatchLength { n_batch, n_ctx } => {
-                write!(f, "batch of {n_batch} tokens, expected 1 to {n_ctx}, the length of the context")
-            }
-            SessionError::EncoderBatch { n_batch, n_ctx } => {
-                write!(f, "batch of {n_batch} tokens, expected {n_ctx}: an encoder reads its context at once")
-            }
-            SessionError::HeadLength { head_len, block_len } => {
-                write!(
-                    f,
-                    "keys or values of {head_len} elements cannot be cached in blocks of {block_len}: expected a \
-                     multiple, or another type of cache"
-                )
-            }
-            SessionError::LongVectors { head_len, most } => write!(
-                f,
-                "keys or values of {head_len} elements cannot be cached in these types: expected at most {most}, or f16, \
-                 f32 or q8_0 for both"
-            ),
-            SessionError::Span(error) => error.fmt(f),
-            SessionError::Pages(error) => error.fmt(f),
-            SessionError::Stopped => f.write_str("stopped in the middle of a batch"),
-            SessionError::Sampling(error) => error.fmt(f),
-            SessionError::Tokenizer(error) => error.fmt(f),
-            SessionError::Model(error) => error.fmt(f),
-            SessionError::OutOfMemory(error) => write!(f, "cache and scratch: {error}"),
-            SessionError::OutOfHeap { needed_bytes } => {
-                write!(f, "the heap has no {needed_bytes} bytes left")
-            }
-            SessionError::NoTokens => f.write_str("the prompt is empty, expected at least one token"),
-            SessionError::TokenId { id, n_vocab } => {
-                write!(f, "token id {id} is not in the vocabulary, expected 0 to {}", n_vocab - 1)
-            }
-            SessionError::PromptTooLong { n_tokens, n_ctx } => {
-                write!(f, "the prompt has {n_tokens} tokens, the context {n_ctx} positions")
-            }
-            SessionError::ContextFull { n_tokens, n_past, n_ctx } => {
-                write!(f, "no room for {n_tokens} more tokens: {n_past} of {n_ctx} positions are taken")
-            }
-            SessionError::LogitsRows { n_rows, n_logits } => {
-                write!(f, "logits of {n_rows} positions asked for, the session was made for {n_logits}")
-            }
-        }
-    }
-}
-
-impl core::error::Error for SessionError {}

@@ -120,7 +120,8 @@ pub struct Room {
 }
 
 /// More pages are needed than are free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{n_needed} pages of {PAGE_LEN} positions are needed, {n_free} are free", PAGE_LEN = PAGE_LEN)]
 pub struct OutOfPages {
     /// Pages needed.
     pub n_needed: usize,
@@ -606,15 +607,6 @@ impl<'m> StateStore<'m> {
         page
     }
 }
-
-impl core::fmt::Display for OutOfPages {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let OutOfPages { n_needed, n_free } = self;
-        write!(f, "{n_needed} pages of {PAGE_LEN} positions are needed, {n_free} are free")
-    }
-}
-
-impl core::error::Error for OutOfPages {}
 
 #[cfg(test)]
 mod tests;

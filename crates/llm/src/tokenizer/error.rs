@@ -1,7 +1,5 @@
 //! What can be wrong with a vocabulary, or with a text to encode.
 
-use core::fmt;
-
 use alloc::vec::Vec;
 
 use super::charsmap::CHARSMAP_KEY;
@@ -12,22 +10,28 @@ use crate::gguf::{GgufError, Name};
 pub(super) const MAX_TEXT_BYTES: usize = 1 << 30;
 
 /// Why a vocabulary was refused, or why a text could not be encoded.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
     /// A key is missing or of the wrong type.
+    #[error("{0}")]
     Gguf(GgufError),
     /// `tokenizer.ggml.model` names a kind of tokenizer that this crate does not have.
+    #[error(
+        "tokenizer.ggml.model is {model}: supported are llama, gpt2, gemma4, whitespace, bert, t5, rwkv, plamo2"
+    )]
     UnsupportedModel {
         /// The kind.
         model: Name,
     },
     /// `tokenizer.ggml.pre` names a pre-tokenizer that this crate does not have.
+    #[error("tokenizer.ggml.pre is {name}, which is not supported: docs/models.md lists those that are")]
     UnsupportedPreTokenizer {
         /// The pre-tokenizer.
         name: Name,
     },
     /// An array whose elements are of another type than the tokenizer needs.
+    #[error("{key}: the elements should be {expected}")]
     ElementType {
         /// The array's key.
         key: &'static str,
@@ -35,6 +39,7 @@ pub enum TokenizerError {
         expected: &'static str,
     },
     /// An array with fewer elements than there are tokens.
+    #[error("{key}: {len} elements for {n_vocab} tokens")]
     TooShort {
         /// The array's key.
         key: &'static str,
@@ -44,8 +49,10 @@ pub enum TokenizerError {
         n_vocab: usize,
     },
     /// A vocabulary without tokens.
+    #[error("tokenizer.ggml.tokens is empty")]
     NoTokens,
     /// More tokens, merges or bytes than a 32-bit index can tell apart.
+    #[error("{key}: {size_bytes} bytes, too many for 32-bit indices")]
     TooLarge {
         /// The array's key.
         key: &'static str,
@@ -53,11 +60,13 @@ pub enum TokenizerError {
         size_bytes: usize,
     },
     /// A score that is not a number.
+    #[error("tokenizer.ggml.scores: the score of token {id} is not a number")]
     ScoreNotANumber {
         /// The token's id.
         id: u32,
     },
     /// A token longer than this crate looks for.
+    #[error("tokenizer.ggml.tokens: token {id} has {len_bytes} bytes, the most is {most_bytes}")]
     TokenTooLong {
         /// The token's id.
         id: u32,
@@ -67,22 +76,26 @@ pub enum TokenizerError {
         most_bytes: usize,
     },
     /// A character map that leads out of itself.
+    #[error("{CHARSMAP_KEY}: the map leads to its place {place}, which is not there", CHARSMAP_KEY = CHARSMAP_KEY)]
     BrokenCharsmap {
         /// The entry, or the place among the replacements, that is not there.
         place: usize,
     },
     /// The text cannot be encoded, because a token is missing that every vocabulary of this kind
     /// must name.
+    #[error("the text needs a token that the file does not name in {key}")]
     MissingToken {
         /// The key that names it.
         key: &'static str,
     },
     /// A byte of the text for which the vocabulary has neither a token nor an unknown token.
+    #[error("no token for byte {byte:#04x} and no unknown token")]
     UnknownByte {
         /// The byte.
         byte: u8,
     },
     /// An id that the vocabulary does not have.
+    #[error("there is no token {id}: the vocabulary has {n_vocab}")]
     NoSuchToken {
         /// The id.
         id: u32,
@@ -90,11 +103,13 @@ pub enum TokenizerError {
         n_vocab: usize,
     },
     /// A text longer than a 32-bit index can tell apart.
+    #[error("the text has {len_bytes} bytes, the most is {}", MAX_TEXT_BYTES)]
     TextTooLong {
         /// Its length.
         len_bytes: usize,
     },
     /// Memory ran out.
+    #[error("out of memory: the tokenizer needs {needed_bytes} bytes in one piece")]
     OutOfMemory {
         /// The size of the table that could not be had.
         needed_bytes: usize,
@@ -107,63 +122,7 @@ impl From<GgufError> for TokenizerError {
     }
 }
 
-impl fmt::Display for TokenizerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Gguf(error) => error.fmt(f),
-            Self::UnsupportedModel { model } => {
-                write!(
-                    f,
-                    "tokenizer.ggml.model is {model}: supported are llama, gpt2, gemma4, whitespace, bert, t5, rwkv, plamo2"
-                )
-            }
-            Self::UnsupportedPreTokenizer { name } => {
-                write!(
-                    f,
-                    "tokenizer.ggml.pre is {name}, which is not supported: docs/models.md lists those that are"
-                )
-            }
-            Self::ElementType { key, expected } => {
-                write!(f, "{key}: the elements should be {expected}")
-            }
-            Self::TooShort { key, len, n_vocab } => {
-                write!(f, "{key}: {len} elements for {n_vocab} tokens")
-            }
-            Self::NoTokens => f.write_str("tokenizer.ggml.tokens is empty"),
-            Self::TooLarge { key, size_bytes } => {
-                write!(f, "{key}: {size_bytes} bytes, too many for 32-bit indices")
-            }
-            Self::ScoreNotANumber { id } => {
-                write!(f, "tokenizer.ggml.scores: the score of token {id} is not a number")
-            }
-            Self::TokenTooLong { id, len_bytes, most_bytes } => {
-                write!(f, "tokenizer.ggml.tokens: token {id} has {len_bytes} bytes, the most is {most_bytes}")
-            }
-            Self::BrokenCharsmap { place } => {
-                write!(f, "{CHARSMAP_KEY}: the map leads to its place {place}, which is not there")
-            }
-            Self::MissingToken { key } => {
-                write!(f, "the text needs a token that the file does not name in {key}")
-            }
-            Self::UnknownByte { byte } => {
-                write!(f, "no token for byte {byte:#04x} and no unknown token")
-            }
-            Self::NoSuchToken { id, n_vocab } => {
-                write!(f, "there is no token {id}: the vocabulary has {n_vocab}")
-            }
-            Self::TextTooLong { len_bytes } => {
-                write!(f, "the text has {len_bytes} bytes, the most is {}", MAX_TEXT_BYTES)
-            }
-            Self::OutOfMemory { needed_bytes } => {
-                write!(f, "out of memory: the tokenizer needs {needed_bytes} bytes in one piece")
-            }
-        }
-    }
-}
-
 // No source: what an error of the reader says is all that this one says.
-impl core::error::Error for TokenizerError {}
-
 /// Makes room for `additional` more elements.
 pub(super) fn reserve<T>(vec: &mut Vec<T>, additional: usize) -> Result<(), TokenizerError> {
     vec.try_reserve(additional).map_err(|_| TokenizerError::OutOfMemory {

@@ -8,11 +8,12 @@ use crate::blocks::GgmlType;
 /// Why a file was refused, or why a value could not be had from it.
 ///
 /// Offsets count bytes from the beginning of the file unless a field says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GgufError {
     /// Only a part of the file was given and the reader needs more of it. `needed_bytes` is what the
     /// next element needs, a lower bound for the whole header: read at least twice what was given.
+    #[error("the first {needed_bytes} bytes of the file are needed, {available_bytes} were given")]
     Truncated {
         /// Length of the file's beginning that must at least be given.
         needed_bytes: u64,
@@ -20,6 +21,9 @@ pub enum GgufError {
         available_bytes: u64,
     },
     /// An element lies beyond the end of the file: it was cut off, or a length in it is wrong.
+    #[error(
+        "{part} begins at byte {offset} and would end at byte {needed_bytes}, but the file has {file_bytes} bytes"
+    )]
     PastEndOfFile {
         /// What was being read.
         part: Part,
@@ -31,21 +35,27 @@ pub enum GgufError {
         file_bytes: u64,
     },
     /// The first four bytes are not `GGUF`.
+    #[error("not a GGUF file: it begins with `{}`, not with `GGUF`", .magic.escape_ascii())]
     NotGguf {
         /// The first four bytes.
         magic: [u8; 4],
     },
     /// A version other than 2 and 3.
+    #[error("GGUF version {version} at byte 4 is not supported, only 2 and 3 are")]
     UnsupportedVersion {
         /// The version.
         version: u32,
     },
     /// A file for big-endian machines.
+    #[error("a big-endian GGUF file (version {version}); only little-endian files can be read")]
     BigEndian {
         /// The version, its bytes put in order.
         version: u32,
     },
     /// A number of elements that the rest of the file cannot hold.
+    #[error(
+        "{part} is said to have {count} entries (at byte {offset}), but the rest of the file holds at most {max}: the file is cut off, or the number is wrong"
+    )]
     TooMany {
         /// What there are too many of.
         part: Part,
@@ -57,6 +67,7 @@ pub enum GgufError {
         max: u64,
     },
     /// A key or tensor name longer than the format allows, or empty.
+    #[error("{part} at byte {offset} has {len_bytes} bytes, but 1 to {max_bytes} are allowed")]
     NameLength {
         /// What was being read.
         part: Part,
@@ -68,6 +79,7 @@ pub enum GgufError {
         max_bytes: u64,
     },
     /// Text that is not UTF-8.
+    #[error("{part} is not UTF-8 at byte {offset}")]
     InvalidUtf8 {
         /// Which text.
         part: Part,
@@ -75,6 +87,7 @@ pub enum GgufError {
         offset: u64,
     },
     /// A value type that the format does not define.
+    #[error("the value of `{key}` has the unknown type {id} at byte {offset}; types are 0 to {}", ValueType::F64 as u32)]
     UnknownValueType {
         /// Key of the value.
         key: Name,
@@ -84,6 +97,7 @@ pub enum GgufError {
         id: u32,
     },
     /// A truth value other than 0 and 1.
+    #[error("the value of `{key}` holds {byte} at byte {offset}, but a bool is 0 or 1")]
     InvalidBool {
         /// Key of the value.
         key: Name,
@@ -93,6 +107,7 @@ pub enum GgufError {
         byte: u8,
     },
     /// Arrays within arrays beyond [`MAX_NESTING`].
+    #[error("the value of `{key}` nests arrays more than {MAX_NESTING} deep at byte {offset}", MAX_NESTING = MAX_NESTING)]
     NestedTooDeep {
         /// Key of the value.
         key: Name,
@@ -100,16 +115,19 @@ pub enum GgufError {
         offset: u64,
     },
     /// Two metadata entries with the same key.
+    #[error("the key `{key}` is there twice")]
     DuplicateKey {
         /// The key.
         key: Name,
     },
     /// `general.alignment` is no power of two of at least 8.
+    #[error("`general.alignment` is {alignment}, but must be a power of two of at least 8")]
     BadAlignment {
         /// The value.
         alignment: u32,
     },
     /// More dimensions than ggml has.
+    #[error("tensor `{tensor}` has {n_dims} dimensions (at byte {offset}), but at most 4 are possible")]
     TooManyDimensions {
         /// Name of the tensor.
         tensor: Name,
@@ -119,6 +137,7 @@ pub enum GgufError {
         n_dims: u32,
     },
     /// A dimension of zero, or dimensions whose product cannot be addressed.
+    #[error("tensor `{tensor}` has the dimensions {} × {} × {} × {}: none may be zero, and their product must be addressable", .dims[0], .dims[1], .dims[2], .dims[3])]
     BadDimensions {
         /// Name of the tensor.
         tensor: Name,
@@ -126,6 +145,7 @@ pub enum GgufError {
         dims: [u64; 4],
     },
     /// A tensor type that ggml has removed or not assigned.
+    #[error("tensor `{tensor}` has the unknown ggml type {id} at byte {offset}")]
     UnknownTensorType {
         /// Name of the tensor.
         tensor: Name,
@@ -135,6 +155,7 @@ pub enum GgufError {
         id: u32,
     },
     /// Rows that do not consist of whole blocks.
+    #[error("tensor `{tensor}` has rows of {row_len}, but {ty} needs a multiple of {}", .ty.block_len())]
     PartialBlock {
         /// Name of the tensor.
         tensor: Name,
@@ -144,11 +165,15 @@ pub enum GgufError {
         row_len: u64,
     },
     /// Two tensors of the same name.
+    #[error("tensor `{tensor}` is there twice")]
     DuplicateTensor {
         /// The name.
         tensor: Name,
     },
     /// Tensor data that does not begin at a multiple of the alignment.
+    #[error(
+        "tensor `{tensor}` begins at byte {data_offset} of the tensor data, which is no multiple of the alignment {alignment}"
+    )]
     MisalignedTensor {
         /// Name of the tensor.
         tensor: Name,
@@ -158,6 +183,7 @@ pub enum GgufError {
         alignment: u32,
     },
     /// Tensor data that ends after the file.
+    #[error("tensor `{tensor}` would end at byte {end_offset}, but the file has {file_bytes} bytes")]
     TensorPastEndOfFile {
         /// Name of the tensor.
         tensor: Name,
@@ -167,6 +193,9 @@ pub enum GgufError {
         file_bytes: u64,
     },
     /// Tensor data that begins within that of another tensor.
+    #[error(
+        "tensor `{tensor}` begins at byte {data_offset} of the tensor data, inside another tensor, which ends at byte {previous_end}"
+    )]
     OverlappingTensor {
         /// Name of the tensor.
         tensor: Name,
@@ -176,8 +205,10 @@ pub enum GgufError {
         previous_end: u64,
     },
     /// A model in no files.
+    #[error("the model has no files")]
     NoParts,
     /// A part of a model whose number is not below the number of parts.
+    #[error("`split.no` is {index}, but of {count} parts (`split.count`) the last is number {}", .count - 1)]
     PartNumber {
         /// Its number, from 0.
         index: u32,
@@ -185,6 +216,7 @@ pub enum GgufError {
         count: u32,
     },
     /// A file that is not the part of a model that belongs at its place.
+    #[error(fmt = not_the_part)]
     NotThePart {
         /// The part's number, from 0.
         index: u32,
@@ -194,6 +226,7 @@ pub enum GgufError {
         found: Option<Split>,
     },
     /// The parts of a model have more or fewer tensors than they say.
+    #[error("the parts have {found} tensors, but `split.tensors.count` is {expected}")]
     TensorsInParts {
         /// What `split.tensors.count` says.
         expected: u32,
@@ -201,13 +234,16 @@ pub enum GgufError {
         found: u64,
     },
     /// The parts of a model that end beyond all addresses.
+    #[error("the parts are longer together than any memory")]
     PartsTooLong,
     /// A key that was asked for is not there.
+    #[error("the key `{key}` is missing")]
     MissingKey {
         /// The key.
         key: Name,
     },
     /// The value of a key has another type than was asked for.
+    #[error("the value of `{key}` is of type {found}, but {expected} is needed")]
     WrongType {
         /// The key.
         key: Name,
@@ -217,6 +253,7 @@ pub enum GgufError {
         found: ValueType,
     },
     /// The value of a key does not fit the type that was asked for.
+    #[error("the value of `{key}` does not fit {expected}")]
     OutOfRange {
         /// The key.
         key: Name,
@@ -224,10 +261,23 @@ pub enum GgufError {
         expected: &'static str,
     },
     /// No memory for the tables.
+    #[error("no memory for {needed_bytes} bytes of the file's tables")]
     OutOfMemory {
         /// Size of the allocation that failed.
         needed_bytes: u64,
     },
+}
+
+fn not_the_part(index: &u32, count: &u32, found: &Option<Split>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let number = |index: u32| u64::from(index) + 1;
+    let Some(found) = found else {
+        return write!(f, "expected part {} of {count} of a model, but it is a whole one", number(*index));
+    };
+    write!(f, "it is part {} of {}, ", number(found.index), found.count)?;
+    match (found.index, found.count) == (*index, *count) {
+        true => write!(f, "but of another model: `split.tensors.count` differs from the first part's"),
+        false => write!(f, "expected part {} of {count}", number(*index)),
+    }
 }
 
 /// The part of a file that an error speaks of.
@@ -262,122 +312,3 @@ impl fmt::Display for Part {
         }
     }
 }
-
-impl fmt::Display for GgufError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Truncated { needed_bytes, available_bytes } => write!(
-                f,
-                "the first {needed_bytes} bytes of the file are needed, {available_bytes} were given"
-            ),
-            Self::PastEndOfFile { part, offset, needed_bytes, file_bytes } => write!(
-                f,
-                "{part} begins at byte {offset} and would end at byte {needed_bytes}, but the file has {file_bytes} bytes"
-            ),
-            Self::NotGguf { magic } => {
-                write!(f, "not a GGUF file: it begins with `{}`, not with `GGUF`", magic.escape_ascii())
-            }
-            Self::UnsupportedVersion { version } => {
-                write!(f, "GGUF version {version} at byte 4 is not supported, only 2 and 3 are")
-            }
-            Self::BigEndian { version } => {
-                write!(f, "a big-endian GGUF file (version {version}); only little-endian files can be read")
-            }
-            Self::TooMany { part, offset, count, max } => write!(
-                f,
-                "{part} is said to have {count} entries (at byte {offset}), but the rest of the file holds at most {max}: the file is cut off, or the number is wrong"
-            ),
-            Self::NameLength { part, offset, len_bytes, max_bytes } => {
-                write!(f, "{part} at byte {offset} has {len_bytes} bytes, but 1 to {max_bytes} are allowed")
-            }
-            Self::InvalidUtf8 { part, offset } => {
-                write!(f, "{part} is not UTF-8 at byte {offset}")
-            }
-            Self::UnknownValueType { key, offset, id } => write!(
-                f,
-                "the value of `{key}` has the unknown type {id} at byte {offset}; types are 0 to {}",
-                ValueType::F64 as u32
-            ),
-            Self::InvalidBool { key, offset, byte } => {
-                write!(f, "the value of `{key}` holds {byte} at byte {offset}, but a bool is 0 or 1")
-            }
-            Self::NestedTooDeep { key, offset } => {
-                write!(f, "the value of `{key}` nests arrays more than {MAX_NESTING} deep at byte {offset}")
-            }
-            Self::DuplicateKey { key } => write!(f, "the key `{key}` is there twice"),
-            Self::BadAlignment { alignment } => {
-                write!(f, "`general.alignment` is {alignment}, but must be a power of two of at least 8")
-            }
-            Self::TooManyDimensions { tensor, offset, n_dims } => write!(
-                f,
-                "tensor `{tensor}` has {n_dims} dimensions (at byte {offset}), but at most 4 are possible"
-            ),
-            Self::BadDimensions { tensor, dims: [a, b, c, d] } => write!(
-                f,
-                "tensor `{tensor}` has the dimensions {a} × {b} × {c} × {d}: none may be zero, and their product must be addressable"
-            ),
-            Self::UnknownTensorType { tensor, offset, id } => {
-                write!(f, "tensor `{tensor}` has the unknown ggml type {id} at byte {offset}")
-            }
-            Self::PartialBlock { tensor, ty, row_len } => write!(
-                f,
-                "tensor `{tensor}` has rows of {row_len}, but {ty} needs a multiple of {}",
-                ty.block_len()
-            ),
-            Self::DuplicateTensor { tensor } => write!(f, "tensor `{tensor}` is there twice"),
-            Self::MisalignedTensor { tensor, data_offset, alignment } => write!(
-                f,
-                "tensor `{tensor}` begins at byte {data_offset} of the tensor data, which is no multiple of the alignment {alignment}"
-            ),
-            Self::TensorPastEndOfFile { tensor, end_offset, file_bytes } => write!(
-                f,
-                "tensor `{tensor}` would end at byte {end_offset}, but the file has {file_bytes} bytes"
-            ),
-            Self::OverlappingTensor { tensor, data_offset, previous_end } => write!(
-                f,
-                "tensor `{tensor}` begins at byte {data_offset} of the tensor data, inside another tensor, which ends at byte {previous_end}"
-            ),
-            Self::NoParts => f.write_str("the model has no files"),
-            Self::PartNumber { index, count } => {
-                write!(
-                    f,
-                    "`split.no` is {index}, but of {count} parts (`split.count`) the last is number {}",
-                    count - 1
-                )
-            }
-            Self::NotThePart { index, count, found: None } => {
-                write!(
-                    f,
-                    "expected part {} of {count} of a model, but it is a whole one",
-                    u64::from(*index) + 1
-                )
-            }
-            Self::NotThePart { index, count, found: Some(found) } => {
-                let number = |index: u32| u64::from(index) + 1;
-                write!(f, "it is part {} of {}, ", number(found.index), found.count)?;
-                match (found.index, found.count) == (*index, *count) {
-                    true => {
-                        write!(f, "but of another model: `split.tensors.count` differs from the first part's")
-                    }
-                    false => write!(f, "expected part {} of {count}", number(*index)),
-                }
-            }
-            Self::TensorsInParts { expected, found } => {
-                write!(f, "the parts have {found} tensors, but `split.tensors.count` is {expected}")
-            }
-            Self::PartsTooLong => f.write_str("the parts are longer together than any memory"),
-            Self::MissingKey { key } => write!(f, "the key `{key}` is missing"),
-            Self::WrongType { key, expected, found } => {
-                write!(f, "the value of `{key}` is of type {found}, but {expected} is needed")
-            }
-            Self::OutOfRange { key, expected } => {
-                write!(f, "the value of `{key}` does not fit {expected}")
-            }
-            Self::OutOfMemory { needed_bytes } => {
-                write!(f, "no memory for {needed_bytes} bytes of the file's tables")
-            }
-        }
-    }
-}
-
-impl core::error::Error for GgufError {}

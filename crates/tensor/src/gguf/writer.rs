@@ -5,7 +5,6 @@
 //! Both write into a closure, so that any file, socket or buffer will do.
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use super::tensor::{MAX_DIMS, size_bytes};
 use super::{ALIGNMENT_KEY, Array, DEFAULT_ALIGNMENT, Gguf, GgufError, Name, Value, ValueType};
@@ -316,11 +315,13 @@ fn write_zeroes<E>(
 }
 
 /// Why a file could not be written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum WriteError<E> {
     /// The header would not be readable.
+    #[error("{0}")]
     Header(GgufError),
     /// More or less data for a tensor than was declared.
+    #[error("tensor number {index} was declared with {declared_bytes} bytes, but has {written_bytes}")]
     TensorSize {
         /// Place of the tensor in the order of declaration.
         index: usize,
@@ -330,6 +331,7 @@ pub enum WriteError<E> {
         written_bytes: u64,
     },
     /// The sink failed.
+    #[error("{0}")]
     Sink(E),
 }
 
@@ -338,21 +340,6 @@ impl<E> From<GgufError> for WriteError<E> {
         Self::Header(error)
     }
 }
-
-impl<E: fmt::Display> fmt::Display for WriteError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Header(error) => error.fmt(f),
-            Self::TensorSize { index, declared_bytes, written_bytes } => write!(
-                f,
-                "tensor number {index} was declared with {declared_bytes} bytes, but has {written_bytes}"
-            ),
-            Self::Sink(error) => error.fmt(f),
-        }
-    }
-}
-
-impl<E: fmt::Debug + fmt::Display> core::error::Error for WriteError<E> {}
 
 fn put_value(out: &mut Vec<u8>, value: Value<'_>) -> Result<(), GgufError> {
     match value {

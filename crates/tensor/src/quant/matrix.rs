@@ -18,11 +18,13 @@ pub struct Matrix<'a> {
 }
 
 /// Why bytes are no matrix that can be multiplied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MatrixError {
     /// The type is not one that this crate computes with.
+    #[error("weights of type {0} are not supported")]
     UnsupportedType(GgmlType),
     /// Rows of this type must be a multiple of its block length.
+    #[error("a row of {cols} weights is no multiple of the {} in a block of {ty}", .ty.block_len())]
     RowLength {
         /// The type.
         ty: GgmlType,
@@ -30,6 +32,7 @@ pub enum MatrixError {
         cols: usize,
     },
     /// The data is not of the size that the shape asks for.
+    #[error(fmt = wrong_size)]
     Size {
         /// Bytes that the shape asks for, `None` if they exceed the address space.
         expected_bytes: Option<usize>,
@@ -38,26 +41,16 @@ pub enum MatrixError {
     },
 }
 
-impl fmt::Display for MatrixError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::UnsupportedType(ty) => write!(f, "weights of type {ty} are not supported"),
-            Self::RowLength { ty, cols } => write!(
-                f,
-                "a row of {cols} weights is no multiple of the {} in a block of {ty}",
-                ty.block_len()
-            ),
-            Self::Size { expected_bytes: Some(expected), actual_bytes } => {
-                write!(f, "the matrix has {actual_bytes} bytes instead of {expected}")
-            }
-            Self::Size { expected_bytes: None, .. } => {
-                f.write_str("the matrix is larger than the address space")
-            }
-        }
+fn wrong_size(
+    expected_bytes: &Option<usize>,
+    actual_bytes: &usize,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    match expected_bytes {
+        Some(expected) => write!(f, "the matrix has {actual_bytes} bytes instead of {expected}"),
+        None => f.write_str("the matrix is larger than the address space"),
     }
 }
-
-impl core::error::Error for MatrixError {}
 
 impl<'a> Matrix<'a> {
     /// Checks that `data` holds `rows` rows of `cols` weights of type `ty`.

@@ -11,10 +11,7 @@ use super::{GgmlType, ModelBytes, Packing};
 use crate::gguf::{Gguf, TensorInfo};
 use crate::parallel::{Workers, for_each_chunk};
 use alloc::vec::Vec;
-use core::{
-    fmt,
-    ops::{Deref, Range},
-};
+use core::ops::{Deref, Range};
 
 /// What a core packs before it looks for more: little beside the whole, much beside the claiming.
 const CLAIMED_BYTES: usize = 32 * 1024;
@@ -66,19 +63,12 @@ impl Place {
 }
 
 /// There is no memory to remember what is to be packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no {needed_bytes} bytes on the heap to rearrange weights")]
 pub struct PackError {
     /// What was asked for.
     pub needed_bytes: usize,
 }
-
-impl fmt::Display for PackError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no {} bytes on the heap to rearrange weights", self.needed_bytes)
-    }
-}
-
-impl core::error::Error for PackError {}
 
 fn reserve<T>(list: &mut Vec<T>, len: usize) -> Result<(), PackError> {
     let needed_bytes = len.saturating_mul(size_of::<T>());

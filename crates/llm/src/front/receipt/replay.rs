@@ -223,21 +223,25 @@ fn sampling_config(record: &Sampling<'_>) -> Result<SamplingConfig, ReplayError>
 }
 
 /// Why a record cannot be computed again.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ReplayError {
     /// The engine has another version.
+    #[error("engine version {recorded} made the answer, this is version {ENGINE_VERSION}, whose bits can differ", ENGINE_VERSION = ENGINE_VERSION)]
     Engine {
         /// That of the record.
         recorded: u32,
     },
     /// A member is none that this engine knows; what is expected.
+    #[error("{0}: expected {1}")]
     Field(&'static str, &'static str),
     /// The model has another number of adapters here.
+    #[error("the answer was computed with {recorded} adapters; expected as many, in their order")]
     Adapters {
         /// How many the record names.
         recorded: usize,
     },
     /// It is refused.
+    #[error("{0}")]
     Front(FrontError),
 }
 
@@ -246,27 +250,6 @@ impl From<FrontError> for ReplayError {
         Self::Front(error)
     }
 }
-
-impl fmt::Display for ReplayError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Engine { recorded } => write!(
-                f,
-                "engine version {recorded} made the answer, this is version {ENGINE_VERSION}, whose bits can differ"
-            ),
-            Self::Field(name, expected) => write!(f, "{name}: expected {expected}"),
-            Self::Adapters { recorded } => {
-                write!(
-                    f,
-                    "the answer was computed with {recorded} adapters; expected as many, in their order"
-                )
-            }
-            Self::Front(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for ReplayError {}
 
 /// A recorded request, to be made again.
 struct Replay<'a> {
