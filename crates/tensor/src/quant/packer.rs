@@ -244,7 +244,7 @@ mod tests {
         let mut file = Vec::new();
         let write = |bytes: &[u8]| {
             file.extend_from_slice(bytes);
-            Ok::<(), fmt::Error>(())
+            Ok::<(), core::fmt::Error>(())
         };
         let mut tensors = writer.write_header(write).unwrap();
         for (_, ty, [cols, rows]) in TENSORS {
