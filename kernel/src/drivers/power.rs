@@ -6,7 +6,7 @@ use crate::{
     machine::PsciMethod,
 };
 use core::{
-    fmt::{self, Write},
+    fmt::Write,
     sync::atomic::{AtomicBool, Ordering},
 };
 use smccc::{Call, Hvc, Smc, psci};
