@@ -620,6 +620,44 @@ fn each_block_of_a_request_may_be_refused() {
     assert!(counts[Outcome::Refused as usize] > 100);
 }
 
+/// Tables of a grammar, of which there are not enough for two answers at a time: the second one has its turn when the first is over.
+#[test]
+fn an_answer_that_is_being_streamed_waits_for_the_memory_of_others() {
+    let _turn = failing::turn();
+    let (mut harness, mut answers) = (tiny(), buffers());
+    let find = |name| lives().into_iter().find(|life| life.name == name).unwrap();
+    let (first, second) = (find("schema"), find("tools of a stream"));
+    let [first_right, second_right] = [&first, &second].map(|life| {
+        live(&mut harness, life, &mut answers);
+        right_answers(&mut harness, life, &mut answers).0[0].clone()
+    });
+    let mut waited = [0; 2];
+    for n in 0..8 {
+        let [first_id, second_id] = [&first, &second].map(|life| {
+            let id = harness.connect();
+            assert_eq!(harness.server.receive(id, &life.request, 1), life.request.len());
+            if life.name == first.name {
+                (0..2).for_each(|_| assert!(harness.step()));
+            } else {
+                failing::begin(Refused::From(n));
+                // The first one is not over by then.
+                (0..4).for_each(|_| assert!(counted(|| harness.step())));
+            }
+            id
+        });
+        let seen = failing::end();
+        while harness.step() {}
+        let [got_first, got] = [first_id, second_id].map(|id| harness.take(id));
+        assert_eq!(said(&got_first), first_right);
+        let outcome = outcome(&got, &second_right, &format!("{n}"));
+        assert!(matches!(outcome, Outcome::Right | Outcome::Refused), "{n}: {outcome:?}");
+        waited[0] += usize::from(outcome == Outcome::Right && seen.n_refused > 0);
+        waited[1] += usize::from(outcome == Outcome::Right && seen.n_refused == 0);
+        [first_id, second_id].map(|id| harness.server.remove(id));
+    }
+    assert!(waited[0] > 0 && waited[1] > 0, "{waited:?}");
+}
+
 /// What a model needs once, such as its vocabulary as a grammar sees it, is made for the first request that needs it.
 #[test]
 fn each_block_of_a_first_request_may_be_refused() {

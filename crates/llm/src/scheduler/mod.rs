@@ -228,6 +228,8 @@ pub struct Scheduler<'m> {
     counts: Counts,
     /// Whether others may have used the runner since a text last got a slot.
     is_lent: bool,
+    /// The first one waiting, if there was no memory for what it needs beside so many that run: until one of them is over there is none.
+    lacking: Option<(SequenceId, usize)>,
 }
 
 impl<'m> Scheduler<'m> {
@@ -256,6 +258,7 @@ impl<'m> Scheduler<'m> {
             counts: Counts::default(),
             // What the runner was used for before is forgotten.
             is_lent: true,
+            lacking: None,
         };
         // Those that give up their slots wait beside those that have had none.
         let n_waiting = max_waiting.saturating_add(n_slots);
@@ -508,10 +511,25 @@ impl<'m> Scheduler<'m> {
             if !self.running.is_empty() && n_needed > self.runner.n_free_pages() {
                 break;
             }
+            let beside = (next.id, self.running.len());
+            if self.lacking == Some(beside) {
+                break;
+            }
+            let prepared = self.waiting.front_mut().map_or(Ok(()), |next| next.prepare(on_output));
+            if let Err(SamplingError::OutOfMemory { .. }) = prepared
+                && !self.running.is_empty()
+            {
+                // What runs has memory, and gives it back when it is over.
+                self.lacking = Some(beside);
+                break;
+            }
+            self.lacking = None;
             let Some(mut sequence) = self.waiting.pop_front() else { break };
             self.free_slots.pop();
             (sequence.slot, sequence.n_awaited) = (slot, n_awaited);
-            sequence.prepare(on_output);
+            if let Err(error) = prepared {
+                sequence.finish = Some(Finish::Sampling(error));
+            }
             if n_awaited == 0 && sequence.finish.is_none() {
                 let n_known =
                     if sequence.can_reuse() { self.runner.reuse(slot, &sequence.tokens) } else { 0 };

@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 
 use super::pool::Pool;
 use super::{Counts, Finish, Output, Running, SequenceId, SubmitError};
-use crate::sampling::{Candidates, Chain};
+use crate::sampling::{Candidates, Chain, SamplingError};
 use crate::session::{Runner, Speculation, Trust, continuation};
 
 /// A prompt and the answer so far.
@@ -93,13 +93,17 @@ impl Sequence {
     }
 
     /// Makes what only a text with a slot has.
-    pub fn prepare(&mut self, on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>) {
-        let mut prepared = self.sampling.prepare();
-        if prepared.is_err() && on_output(self.id, Output::Wanting).is_continue() {
-            prepared = self.sampling.prepare();
-        }
-        if let Err(error) = prepared {
-            self.finish = Some(Finish::Sampling(error));
+    ///
+    /// # Errors
+    /// If there is no memory for it; it can be tried again.
+    pub fn prepare(
+        &mut self,
+        on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SamplingError> {
+        let prepared = self.sampling.prepare();
+        match prepared.is_err() && on_output(self.id, Output::Wanting).is_continue() {
+            true => self.sampling.prepare(),
+            false => prepared,
         }
     }
 
