@@ -1,12 +1,12 @@
 //! Products of float weights: groups of four rows share each load of activations, and some tokens each load of weights.
 //!
 //! A sum has a partial sum for each lane, made by fused multiply-adds in order, and adds them up as
-//! [`Quad::fold`] does.
+//! [`Quad::fold_groups`] does.
 
 use super::lanes::{LANES, Work};
 use super::quads::{Quad, ROWS};
 use super::table::FloatTileFn;
-use super::tiles::{Tile, store_rows};
+use super::tiles::Tile;
 use crate::blocks::GgmlType;
 use core::marker::PhantomData;
 use half::{bf16, f16};
@@ -146,11 +146,8 @@ unsafe fn some_tokens<Q: Quad, E: Weight, const G: usize, const T: usize>(
         }
     }
     for (t, sums) in sums.into_iter().enumerate() {
-        for (group, sums) in sums.into_iter().enumerate() {
-            // The last group may have no row that there is.
-            if let Some(out) = out.token(token + t).get_mut(row + group * ROWS..) {
-                store_rows(out, &sums.fold());
-            }
+        if let Some(out) = out.token(token + t).get_mut(row..) {
+            Q::fold_groups(sums, out);
         }
     }
     T

@@ -3,12 +3,13 @@
 use super::lanes::F32x8;
 use crate::simd::lanes::{LANES, Lanes, Work};
 use crate::simd::quads::{QUAD, Quad, ROWS};
+use crate::simd::tiles::store_rows;
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 
 /// Two rows in each.
 ///
-/// SAFETY of every function below: as [`Quad`] says, they are called by what `enter` runs, where the CPU has AVX-512 F.
+/// SAFETY of every function below: as [`Quad`] says, they are called by what `enter` runs, where the CPU has AVX-512 F and VL.
 #[derive(Clone, Copy)]
 pub struct TwoTwice([__m512; 2]);
 
@@ -30,6 +31,28 @@ fn joined(low: __m256, high: __m256) -> __m512 {
 unsafe fn load_16_bits<E>(p: *const E, q: *const E) -> __m256i {
     // SAFETY: the caller vouches for the values.
     unsafe { _mm256_loadu2_m128i(q.cast(), p.cast()) }
+}
+
+/// Writes the sums of eight rows, two in each vector, up to where `out` ends.
+///
+/// The order is that of [`Lanes::fold`]: halves first, then neighbours. So there are four lanes of each row, then two, of rows
+/// 0, 4, 1, 5 and so on, then one.
+#[target_feature(enable = "avx512f,avx512vl")]
+#[inline]
+fn store_sums_of_eight([a, b, c, d]: [__m512; 4], out: &mut [f32]) {
+    let halves = |v, w| {
+        let low = _mm512_shuffle_f32x4::<0b10_00_10_00>(v, w);
+        _mm512_add_ps(low, _mm512_shuffle_f32x4::<0b11_01_11_01>(v, w))
+    };
+    let (v, w) = (halves(a, b), halves(c, d));
+    let (even, odd) = (_mm512_shuffle_ps::<0b10_00_10_00>(v, w), _mm512_shuffle_ps::<0b11_01_11_01>(v, w));
+    let pairs = _mm512_add_ps(even, odd);
+    let first = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+    let second = _mm512_setr_epi32(1, 5, 9, 13, 3, 7, 11, 15, 0, 0, 0, 0, 0, 0, 0, 0);
+    let sums = _mm512_add_ps(_mm512_permutexvar_ps(first, pairs), _mm512_permutexvar_ps(second, pairs));
+    let mask = (1_u32 << out.len().min(2 * ROWS)) - 1;
+    // SAFETY: the mask ends where `out` does.
+    unsafe { _mm256_mask_storeu_ps(out.as_mut_ptr(), mask as u8, _mm512_castps512_ps256(sums)) }
 }
 
 impl Quad for TwoTwice {
@@ -128,5 +151,68 @@ impl Quad for TwoTwice {
             [a, b, c, d]
         };
         F32x8::fold(rows.map(F32x8))
+    }
+
+    #[inline(always)]
+    fn fold_groups<const G: usize>(groups: [Self; G], out: &mut [f32]) {
+        let (eights, rest) = groups.as_chunks();
+        for (eight, &[TwoTwice([a, b]), TwoTwice([c, d])]) in eights.iter().enumerate() {
+            if let Some(out) = out.get_mut(eight * 2 * ROWS..) {
+                // SAFETY: see the type.
+                unsafe { store_sums_of_eight([a, b, c, d], out) };
+            }
+        }
+        if let (&[last], Some(out)) = (rest, out.get_mut(eights.len() * 2 * ROWS..)) {
+            store_rows(out, &last.fold());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::Kernels;
+    use alloc::vec::Vec;
+
+    /// Writes the sums of `G` groups, first all together, then those of each group.
+    struct Fold<'a, const G: usize> {
+        groups: [[f32; QUAD]; G],
+        together: &'a mut [f32],
+        one_by_one: &'a mut Vec<f32>,
+    }
+
+    impl<const G: usize> Work for Fold<'_, G> {
+        #[inline(always)]
+        fn run(self) {
+            let groups = self.groups.each_ref().map(TwoTwice::of);
+            TwoTwice::fold_groups(groups, self.together);
+            self.one_by_one.extend(groups.iter().flat_map(|group| group.fold()));
+        }
+    }
+
+    fn check<const G: usize>() {
+        // Sums in which each order of additions rounds differently.
+        let groups: [[f32; QUAD]; G] = core::array::from_fn(|group| {
+            core::array::from_fn(|i| 1.0 / (1 + (group * QUAD + i) * 7 % 61) as f32 - 0.1)
+        });
+        for n_rows in 0..=G * ROWS + 1 {
+            let (mut out, mut expected) = ([f32::INFINITY; 32], Vec::new());
+            let work = Fold { groups, together: &mut out[..n_rows], one_by_one: &mut expected };
+            // SAFETY: the caller found the CPU to have the instructions.
+            unsafe { TwoTwice::enter(work) };
+            expected.truncate(n_rows);
+            expected.resize(out.len(), f32::INFINITY);
+            assert_eq!(out[..], expected[..], "{n_rows} of {G} groups");
+        }
+    }
+
+    #[test]
+    fn groups_have_the_sums_of_each() {
+        if Kernels::available().any(|kernels| kernels.name() == "avx512-vnni") {
+            check::<1>();
+            check::<2>();
+            check::<3>();
+            check::<4>();
+        }
     }
 }
