@@ -2,9 +2,9 @@
 //!
 //! Every disk is a file, `/models/<name>.gguf`. The name is the one that it was signed under, a partition's label, or else the model's own, `general.name`, in
 //! lower-case letters, digits and `. _ -`, or the disk's serial where there is none to be read; a name that
-//! is taken gets `-2`, `-3`. Names that files were signed under are given first, so that nothing else is called so, and a file is
-//! asked for by its whole name. Finding the names reads no more of a disk than the GGUF header. A model may be on several
-//! disks, each with a part of it.
+//! is taken gets `-2`, `-3`. Each name that files were signed under is given to one of them first, so that nothing else is called so,
+//! not even what was signed under another name; and a file is asked for by its whole name. Finding the names reads no more of a
+//! disk than the GGUF header. A model may be on several disks, each with a part of it.
 
 mod parts;
 mod texts;
@@ -12,7 +12,10 @@ mod texts;
 pub use parts::PartError;
 
 use alloc::{borrow::ToOwned, boxed::Box, format, string::String, vec::Vec};
-use core::ops::{ControlFlow, Range};
+use core::{
+    cmp::Reverse,
+    ops::{ControlFlow, Range},
+};
 
 use llm::gguf::{Gguf, GgufError, Split, split::places};
 use llm::model::Adapter;
@@ -26,7 +29,7 @@ use trust::{
 use super::{BackendError, Progress, error::Sha256Digest};
 use crate::{
     memory::pool::{GRANULE_BYTES, Pool, Region},
-    storage::{Change, Disk, Disks, MIN_PIECES_BYTES, PATIENCE_US, ReadError, Seal, Standing, is_proof},
+    storage::{Change, Disk, Disks, MIN_PIECES_BYTES, PATIENCE_US, ReadError, Standing, is_proof},
 };
 
 /// The folder that all models are in.
@@ -218,8 +221,8 @@ impl Catalog {
     }
 
     /// Reads all headers again. A disk keeps its path as long as its model has the same name, or it does not answer, or
-    /// there is no memory to read its header into; what was known of it then stays known. What nobody vouches for gives its path
-    /// to what was signed under that name.
+    /// there is no memory to read its header into; what was known of it then stays known. But a name that files were signed under is
+    /// always the path of one of these: of one that was told at boot, or else of the newest.
     pub fn scan(&mut self) {
         self.read_headers(Patience::WithNews);
     }
@@ -244,8 +247,9 @@ impl Catalog {
                 .map(path_safe)
                 .find(|stem| !stem.is_empty())
                 .unwrap_or_else(|| format!("disk{}", disk.index()));
-            let is_read = !header.as_ref().is_err_and(BackendError::is_not_read);
-            let before = take_old(disk, is_read.then_some(&*stem));
+            // Under which name it was signed is known without its header.
+            let is_named = disk.seal().is_some() || !header.as_ref().is_err_and(BackendError::is_not_read);
+            let before = take_old(disk, is_named.then_some(&*stem));
             let (header, stem, path) = match (before, header) {
                 (None, header) => (header, stem, None),
                 // What is known of several disks together is not known of one.
@@ -258,33 +262,34 @@ impl Catalog {
             };
             named.push((disk, header, stem, path));
         }
-        // Of what somebody vouches for, then of the rest, paths that stay are given out first, then those of the newest versions, of
-        // which the owner's, who tells at boot, is one.
-        let mut order: Vec<usize> = (0..named.len()).collect();
-        sort::short_by_key(&mut order, |&place| {
-            let (disk, _, _, path) = &named[place];
-            let version = |seal: &Seal| seal.key.map_or(u64::MAX, |_| seal.version);
-            let seal = disk.seal();
-            (seal.is_none(), path.is_none(), u64::MAX - seal.map_or(0, version))
-        });
-        let mut paths: Vec<String> = Vec::new();
-        let is_unsealed_at = |path: &str| {
-            named.iter().any(|(disk, _, _, kept)| disk.seal().is_none() && kept.as_deref() == Some(path))
-        };
-        for &place in &order {
+        // What was told at boot comes first, then the newest version, then what has its name already.
+        let rank = |place: usize| {
             let (disk, _, stem, path) = &named[place];
-            let own = path_of(stem, 1);
-            let gets_own = disk.seal().is_some() && is_unsealed_at(&own) && !paths.contains(&own);
-            let path = if gets_own { Some(own) } else { path.clone() };
-            let path = path.filter(|path| !paths.contains(path));
-            let path = path.unwrap_or_else(|| unused_path(stem, &paths));
-            paths.push(path);
+            let has_own = path.as_ref().is_some_and(|path| *path == path_of(stem, 1));
+            disk.seal().map(|seal| (seal.key.is_some(), Reverse(seal.version), !has_own, place))
+        };
+        let places = 0..named.len();
+        let own_path = |place: usize| {
+            let stem = &named[place].2;
+            let same = places.clone().filter(|&other| named[other].2 == *stem);
+            let is_first = rank(place).is_some() && same.filter_map(rank).min() == rank(place);
+            if is_first { path_of(stem, 1) } else { String::new() }
+        };
+        let mut paths: Vec<String> = places.clone().map(own_path).collect();
+        // Then, of what somebody vouches for and then of the rest, come paths that stay, then new ones.
+        let mut order: Vec<usize> = places.collect();
+        sort::short_by_key(&mut order, |&place| {
+            let rank = rank(place);
+            (rank.is_none(), named[place].3.is_none(), rank)
+        });
+        for place in order {
+            if paths[place].is_empty() {
+                let (_, _, stem, path) = &named[place];
+                let path = path.clone().filter(|path| !paths.contains(path));
+                paths[place] = path.unwrap_or_else(|| unused_path(stem, &paths));
+            }
         }
-        for (place, path) in order.into_iter().zip(paths) {
-            named[place].3 = Some(path);
-        }
-        let files = named.into_iter().map(|(disk, header, stem, path)| {
-            let path = path.unwrap_or_default();
+        let files = named.into_iter().zip(paths).map(|((disk, header, stem, _), path)| {
             let (serial, length_bytes) = (disk.serial().to_owned(), disk.length_bytes());
             let (disk, disk_identity) = (disk.index(), disk.identity());
             let (parts, root) = (Vec::new(), None);

@@ -394,6 +394,40 @@ fn a_name_is_that_of_what_was_signed_under_it() {
     let mut told = sealed_catalog(&[("s0", "tiny", Some(7)), ("s1", "tiny", Some(0))]);
     let place = told.find("tiny").unwrap();
     assert_eq!(told.disks()[place].serial(), "s1");
+    // The highest version that there is does not come before it.
+    let mut told = sealed_catalog(&[("s0", "tiny", Some(u64::MAX)), ("s1", "tiny", Some(0))]);
+    let place = told.find("tiny").unwrap();
+    assert_eq!(told.disks()[place].serial(), "s1");
+}
+
+#[test]
+fn no_older_version_is_called_what_another_file_was_signed_as() {
+    let names = [("s0", "phi", Some(3)), ("s1", "phi", Some(2)), ("s2", "phi-2", Some(1))];
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]] {
+        let mut catalog = sealed_catalog(&order.map(|place| names[place]));
+        for (path, serial) in [("phi", "s0"), ("phi-2", "s2"), ("phi-3", "s1")] {
+            let place = catalog.find(path).unwrap();
+            assert_eq!(catalog.disks()[place].serial(), serial, "{path} in {order:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_signed_under_a_name_has_it_even_if_it_comes_later() {
+    let names =
+        [("s0", "phi", Some(2)), ("s1", "phi", Some(1)), ("s2", "phi-2", Some(1)), ("s3", "phi", Some(3))];
+    let mut catalog = sealed_catalog(&names);
+    // The disks of the last two, and their trees, are not there yet.
+    let later: Vec<_> = catalog.disks_mut().drain(4..8).collect();
+    let serial_of = |catalog: &mut Catalog, path: &str| {
+        let place = catalog.find(path).unwrap();
+        String::from(catalog.disks()[place].serial())
+    };
+    assert_eq!(["phi", "phi-2"].map(|path| serial_of(&mut catalog, path)), ["s0", "s1"]);
+    catalog.disks_mut().extend(later);
+    catalog.scan();
+    assert_eq!(["phi", "phi-2"].map(|path| serial_of(&mut catalog, path)), ["s3", "s2"]);
+    assert_eq!(["phi-3", "phi-4"].map(|path| serial_of(&mut catalog, path)), ["s0", "s1"]);
 }
 
 #[test]
