@@ -103,7 +103,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
         guest::inflate(device, &POOL);
     }
     if let Some((device, seed)) = bus.entropy() {
-        arch::random::stir(&seed);
+        seed.iter().for_each(|seed| arch::random::stir(seed));
         guest::keep_entropy(device);
     }
     power::entropy().iter().for_each(|seed| arch::random::stir(seed));

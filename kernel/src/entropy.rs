@@ -29,6 +29,12 @@ impl Entropy {
         self.n_bytes = self.n_bytes.saturating_add(bytes.len());
     }
 
+    /// Says that the machine was restored from a snapshot, as others may have been that have got the same numbers: there are no secrets
+    /// until enough new ones have come.
+    pub fn begin_anew(&mut self) {
+        self.n_bytes = 0;
+    }
+
     /// Takes bytes that make secrets differ, but that others may know.
     pub fn mix(&mut self, bytes: &[u8]) {
         self.digest = self.step(b"mix", bytes);
@@ -69,6 +75,20 @@ mod tests {
         entropy.mix(&[1; 100]);
         assert_eq!(entropy.secret(b"now"), None);
         entropy.stir(&[1]);
+        assert!(entropy.secret(b"now").is_some());
+    }
+
+    #[test]
+    fn after_a_snapshot_there_are_no_secrets_without_new_random_numbers() {
+        let mut entropy = Entropy::new();
+        entropy.stir(&[1; 100]);
+        assert!(entropy.secret(b"now").is_some());
+        entropy.begin_anew();
+        entropy.mix(b"the generation");
+        assert_eq!(entropy.secret(b"now"), None);
+        entropy.stir(&[2; MIN_BYTES - 1]);
+        assert_eq!(entropy.secret(b"now"), None);
+        entropy.stir(&[2]);
         assert!(entropy.secret(b"now").is_some());
     }
 

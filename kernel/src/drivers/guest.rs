@@ -95,6 +95,7 @@ fn look_at_generation() -> u64 {
         let generation = read_generation(*address);
         if core::mem::replace(seen, generation) != generation {
             N_RESTORED.fetch_add(1, Ordering::Relaxed);
+            random::begin_anew();
             generation.iter().for_each(|number| random::mix_in(&number.to_le_bytes()));
             let seed = ENTROPY.lock().as_mut().and_then(VirtioEntropy::seed);
             seed.iter().for_each(|bytes| random::stir(bytes));
@@ -111,8 +112,8 @@ pub fn random_seed() -> u64 {
     random::seed()
 }
 
-/// Bytes that nobody can guess, for a key, other ones in each machine that was restored from the same snapshot; `None` on a machine
-/// without a source of random numbers.
+/// Bytes that nobody can guess, for a key, other ones in each machine that was restored from the same snapshot; `None` if no source
+/// has given enough random numbers since the machine was started or restored.
 pub fn secret() -> Option<[u8; 32]> {
     look_at_generation();
     random::secret()

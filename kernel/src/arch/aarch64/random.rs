@@ -33,6 +33,11 @@ pub fn stir(bytes: &[u8]) {
     ENTROPY.lock().stir(bytes);
 }
 
+/// Says that the machine was restored from a snapshot: secrets are made of what comes from here on.
+pub fn begin_anew() {
+    ENTROPY.lock().begin_anew();
+}
+
 /// Mixes in bytes that differ from those of other machines, but that others may know.
 pub fn mix_in(bytes: &[u8]) {
     advance(bytes);
@@ -46,7 +51,8 @@ fn advance(bytes: &[u8]) {
     }
 }
 
-/// Bytes that nobody can guess, for a key; `None` on a machine without a source of random numbers.
+/// Bytes that nobody can guess, for a key; `None` if no source has given enough random numbers since the machine was started or
+/// restored from a snapshot.
 pub fn secret() -> Option<[u8; 32]> {
     let mut entropy = ENTROPY.lock();
     for number in (0..4).map_while(|_| cpu_number()) {

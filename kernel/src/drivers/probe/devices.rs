@@ -28,13 +28,16 @@ struct Device {
 }
 
 impl Bus {
-    /// The first entropy device that gives random bytes, and these.
-    pub fn entropy(&mut self) -> Option<(VirtioEntropy, [u8; SEED_BYTES])> {
+    /// The first entropy device that gives random bytes, and these; or else the first, which may give some when it is asked again.
+    pub fn entropy(&mut self) -> Option<(VirtioEntropy, Option<[u8; SEED_BYTES]>)> {
         let surroundings = self.surroundings;
-        let devices = self.devices(DeviceType::EntropySource);
-        let mut devices =
-            devices.into_iter().map(|device| VirtioEntropy::new(device.transport, surroundings));
-        devices.find_map(|mut device| device.seed().map(|seed| (device, seed)))
+        let devices = self.devices(DeviceType::EntropySource).into_iter();
+        // All are made, as dropping a transport resets the device, and may wait for ever.
+        let devices = devices.map(|device| VirtioEntropy::new(device.transport, surroundings));
+        let mut devices: Vec<_> = devices.collect();
+        let found = devices.iter_mut().enumerate().find_map(|(place, device)| Some((place, device.seed()?)));
+        let (place, seed) = found.map_or((0, None), |(place, seed)| (place, Some(seed)));
+        (place < devices.len()).then(|| (devices.swap_remove(place), seed))
     }
 
     /// The first console device that can be started, and its interrupt, which wakes the core.
