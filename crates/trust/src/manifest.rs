@@ -16,7 +16,7 @@ use crate::{
     minisign::{KeyId, SignatureError},
     verity::Superblock,
 };
-use alloc::{string::String, vec, vec::Vec};
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 /// What the text begins with.
@@ -27,6 +27,9 @@ pub fn is_name(name: &str) -> bool {
     let is_safe = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
     !name.is_empty() && name.bytes().all(is_safe) && name.trim_matches(['.', '-']) == name
 }
+
+/// The longest manifest, its signature included. What is behind these bytes is not read, and could be a restriction.
+pub const MAX_BYTES: usize = 256 << 10;
 
 /// More lines than these are not read.
 const MAX_LINES: usize = 4096;
@@ -78,8 +81,12 @@ impl core::error::Error for ManifestError {}
 pub enum ManifestFault {
     /// There is none.
     Missing,
-    /// Its disk cannot be read, or the heap has no room for it.
+    /// Its disk cannot be read.
     Unread,
+    /// With its signature it is longer than [`MAX_BYTES`].
+    TooLong,
+    /// The heap has no room for it.
+    NoMemory,
     /// It is no text with a signature behind it.
     NotSigned,
     /// Its signature is not in order.
@@ -90,11 +97,22 @@ pub enum ManifestFault {
     Text(ManifestError),
 }
 
+impl ManifestFault {
+    /// Whether the manifest may hold a restriction that nobody has read: no other one then makes a file trusted.
+    pub fn may_hide_restriction(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::TooLong | Self::NoMemory)
+    }
+}
+
 impl fmt::Display for ManifestFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("there is no manifest"),
             Self::Unread => f.write_str("the manifest cannot be read"),
+            Self::TooLong => {
+                f.write_str("the manifest is too long; expected at most 256 KiB with its signature")
+            }
+            Self::NoMemory => f.write_str("the heap has no room for the manifest"),
             Self::NotSigned => f.write_str("the manifest has no signature behind it"),
             Self::Signature(error) => write!(f, "the manifest is not trusted: {error}"),
             Self::Revoked(key) => write!(f, "the key {key} that the manifest is signed with is revoked"),
@@ -132,15 +150,30 @@ impl fmt::Display for Refusal {
 
 const A_ROOT: &str = "a root of 64 hexadecimal digits";
 
+const ROOM: &str = "room on the heap for what it says";
+
 fn number(word: &str) -> Option<u64> {
     word.parse().ok()
+}
+
+fn owned(name: &str) -> Result<String, &'static str> {
+    let mut owned = String::new();
+    owned.try_reserve_exact(name.len()).map_err(|_| ROOM)?;
+    owned.push_str(name);
+    Ok(owned)
+}
+
+fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), &'static str> {
+    list.try_reserve(1).map_err(|_| ROOM)?;
+    list.push(item);
+    Ok(())
 }
 
 impl Manifest {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// The first line that is wrong.
+    /// The first line that is wrong, or that the heap has no room for.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         let mut manifest = Self::default();
         for (line, text) in (1..).zip(text.lines()) {
@@ -183,7 +216,8 @@ impl Manifest {
                     }
                 }
                 if !matches!(salt, "" | "-") {
-                    superblock.salt = vec![0; salt.len() / 2];
+                    superblock.salt.try_reserve_exact(salt.len() / 2).map_err(|_| ROOM)?;
+                    superblock.salt.resize(salt.len() / 2, 0);
                     if !hex::parse(salt, &mut superblock.salt) {
                         return Err("a salt in hexadecimal digits, or -");
                     }
@@ -194,14 +228,18 @@ impl Manifest {
                 superblock.n_data_blocks =
                     bytes.div_ceil(u64::from(superblock.data_block_bytes).max(1)).max(1);
                 superblock.check().map_err(|_| "blocks, salt and length of a tree")?;
-                self.entries.push(Entry { name: name.into(), version, bytes, root, superblock });
+                push(&mut self.entries, Entry { name: owned(name)?, version, bytes, root, superblock })?;
             }
             ["minimum-version", name, version, "", ..] => {
-                self.minimums.push((name.into(), number(version).ok_or("a version, from 1")?));
+                let minimum = number(version).ok_or("a version, from 1")?;
+                push(&mut self.minimums, (owned(name)?, minimum))?;
             }
-            ["revoked-root", root, "", ..] => self.revoked_roots.push(Root::parse(root).ok_or(A_ROOT)?),
+            ["revoked-root", root, "", ..] => {
+                push(&mut self.revoked_roots, Root::parse(root).ok_or(A_ROOT)?)?;
+            }
             ["revoked-key", key, "", ..] => {
-                self.revoked_keys.push(KeyId::parse(key).ok_or("a key id of up to 16 hexadecimal digits")?);
+                let key = KeyId::parse(key).ok_or("a key id of up to 16 hexadecimal digits")?;
+                push(&mut self.revoked_keys, key)?;
             }
             _ => return Err("model, minimum-version, revoked-root or revoked-key with its words"),
         }

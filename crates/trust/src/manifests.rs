@@ -1,16 +1,17 @@
 //! [`Manifests`]: what all signed manifests that there are say together.
 //!
 //! A file is trusted that any of them names. What one takes away, by a revocation or a lowest version, is taken away for all, and so is
-//! everything by one that is signed but not understood, as that could be a restriction. So their order does not count, and one more of
-//! them makes nothing trusted that another one forbids.
+//! everything by one that is signed but not understood, or that is too long to be read, as that could be a restriction. So their order
+//! does not count, and one more of them makes nothing trusted that another one forbids.
 
 use crate::{
     Root,
-    manifest::{Entry, Manifest, ManifestFault, Refusal},
-    minisign::{self, KeyId, PublicKey},
+    manifest::{Entry, MAX_BYTES, Manifest, ManifestFault, Refusal},
+    minisign::{self, KeyId, PublicKey, SignatureError},
     verity::Superblock,
 };
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 /// Manifests that are signed with keys that are believed.
 #[derive(Default)]
@@ -28,7 +29,7 @@ impl Manifests {
     #[inline(never)]
     pub fn add(&mut self, bytes: &[u8], keys: &[PublicKey]) -> Result<(), ManifestFault> {
         let read = read_signed(bytes, keys).and_then(|signed| {
-            self.signed.try_reserve(1).map_err(|_| ManifestFault::Unread)?;
+            self.signed.try_reserve(1).map_err(|_| ManifestFault::NoMemory)?;
             self.signed.push(signed);
             Ok(())
         });
@@ -37,7 +38,7 @@ impl Manifests {
 
     /// Takes note of a manifest that is not believed.
     pub fn note(&mut self, fault: ManifestFault) {
-        if self.fault.is_none() || matches!(fault, ManifestFault::Text(_)) {
+        if self.fault.is_none() || fault.may_hide_restriction() {
             self.fault = Some(fault);
         }
     }
@@ -61,32 +62,25 @@ impl Manifests {
     }
 
     /// What they say of a file with this root, whose tree was made like this, and whose signature says so. The same file may be there in
-    /// several versions, or under several names: of those that are to be trusted it is the first of the highest version.
+    /// several versions, or under several names: of those that are to be trusted it is that of the highest version and, of several of
+    /// these, the first by name, length and key.
     ///
     /// # Errors
-    /// Why none of them is to be trusted; `None` if there is none.
+    /// Why none of them is to be trusted, of which the same one is told; `None` if there is none.
     pub fn find(&self, root: Root, superblock: &Superblock) -> Result<(&Entry, KeyId), Option<Refusal>> {
-        let mut found: Result<(&Entry, KeyId), _> = Err(None);
-        if let Some(ManifestFault::Text(_)) = self.fault {
-            return found;
+        if self.fault.is_some_and(|fault| fault.may_hide_restriction()) {
+            return Err(None);
         }
-        for (manifest, key) in &self.signed {
-            if self.revokes_key(*key) {
-                continue;
-            }
-            for entry in &manifest.entries {
-                if entry.root != root || !entry.superblock.is_same(superblock) {
-                    continue;
-                }
-                match (self.check(entry), &found) {
-                    (Ok(()), Ok((best, _))) if best.version >= entry.version => {}
-                    (Ok(()), _) => found = Ok((entry, *key)),
-                    (Err(refusal), Err(_)) => found = Err(Some(refusal)),
-                    (Err(_), Ok(_)) => {}
-                }
-            }
-        }
-        found
+        let believed = self.signed.iter().filter(|(_, key)| !self.revokes_key(*key));
+        let all =
+            believed.flat_map(|(manifest, key)| manifest.entries.iter().map(move |entry| (entry, *key)));
+        let same = all.filter(|(entry, _)| entry.root == root && entry.superblock.is_same(superblock));
+        let first = same.min_by_key(|&(entry, key)| {
+            let is_refused = self.check(entry).is_err();
+            (is_refused, Reverse(entry.version), &*entry.name, entry.bytes, key.0)
+        });
+        let Some((entry, key)) = first else { return Err(None) };
+        self.check(entry).map(|()| (entry, key)).map_err(Some)
     }
 
     /// Whether a file that one of them names is to be trusted.
@@ -104,10 +98,16 @@ impl Manifests {
 
 fn read_signed(bytes: &[u8], keys: &[PublicKey]) -> Result<(Manifest, KeyId), ManifestFault> {
     let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    if end > MAX_BYTES {
+        return Err(ManifestFault::TooLong);
+    }
     let text = str::from_utf8(&bytes[..end]).unwrap_or_default();
     let start = text.find("untrusted comment:").ok_or(ManifestFault::NotSigned)?;
     let (text, signature) = text.split_at(start);
-    let signed = minisign::verify(keys, text.as_bytes(), signature).map_err(ManifestFault::Signature)?;
+    let signed = minisign::verify(keys, text.as_bytes(), signature).map_err(|error| match error {
+        SignatureError::NoMemory => ManifestFault::NoMemory,
+        error => ManifestFault::Signature(error),
+    })?;
     let manifest = Manifest::parse(text).map_err(ManifestFault::Text)?;
     Ok((manifest, signed.key))
 }
@@ -115,10 +115,7 @@ fn read_signed(bytes: &[u8], keys: &[PublicKey]) -> Result<(Manifest, KeyId), Ma
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        manifest::FIRST_LINE,
-        minisign::{SecretKey, SignatureError},
-    };
+    use crate::{manifest::FIRST_LINE, minisign::SecretKey};
     use std::{
         format,
         string::{String, ToString},
@@ -193,6 +190,21 @@ mod tests {
     }
 
     #[test]
+    fn of_equal_versions_it_is_the_same_one_in_both_orders() {
+        assert_eq!(find(&[(1, &model("b 2")), (2, &model("a 2"))]), Ok(("a".into(), 2, 2)));
+        assert_eq!(find(&[(1, &model("a 2")), (2, &model("a 2"))]), Ok(("a".into(), 2, 1)));
+        let longer = model("a 2").replace(" 9 ", " 10 ");
+        for all in both_orders(&[(1, &longer), (2, &model("a 2"))]) {
+            let (entry, _) = all.find(Root::parse(ROOT).unwrap(), &Superblock::new(9)).unwrap();
+            assert_eq!(entry.bytes, 9);
+        }
+        // Why none is trusted is said of the same one, too.
+        let b2 = model("b 2") + "\nminimum-version a 5\nminimum-version b 6";
+        let old = "it is version 2; expected version 6 or newer";
+        assert_eq!(find(&[(1, &model("a 1")), (2, &b2)]), Err(old.into()));
+    }
+
+    #[test]
     fn what_any_manifest_takes_away_is_taken_away() {
         let a2 = model("a 2");
         let old = "it is version 2; expected version 3 or newer";
@@ -221,5 +233,18 @@ mod tests {
         let fault = find(&[(1, &a2), (3, ""), (2, "forbidden a")]).unwrap_err();
         assert!(fault.starts_with("line 2 of the manifest"), "{fault}");
         assert!(find(&[(1, &a2), (3, "forbidden a")]).is_ok());
+    }
+
+    #[test]
+    fn a_manifest_that_is_too_long_could_be_a_restriction() {
+        let a2 = model("a 2");
+        let other_bytes = format!("{FIRST_LINE}\n#\n").len() + key(2).sign(b"", "").len();
+        let longest = format!("#{}", "x".repeat(MAX_BYTES - other_bytes));
+        assert_eq!(find(&[(1, &a2), (2, &longest)]), Ok(("a".into(), 2, 1)));
+        let longer = format!("{longest}x");
+        // Of one that is not read to its end nobody knows who has signed it.
+        for number in [1, 2, 3] {
+            assert_eq!(find(&[(1, &a2), (number, &longer)]), Err(ManifestFault::TooLong.to_string()));
+        }
     }
 }

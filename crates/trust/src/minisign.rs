@@ -59,6 +59,8 @@ pub enum SignatureError {
     Changed(KeyId),
     /// The trusted comment is not the one that was signed.
     Comment(KeyId),
+    /// The heap has no room to check the trusted comment.
+    NoMemory,
 }
 
 impl fmt::Display for SignatureError {
@@ -68,6 +70,7 @@ impl fmt::Display for SignatureError {
             Self::Key(id) => write!(f, "it was signed with key {id}, which is not trusted"),
             Self::Changed(id) => write!(f, "it is not what key {id} has signed"),
             Self::Comment(id) => write!(f, "the signature's comment is not what key {id} has signed"),
+            Self::NoMemory => f.write_str("the heap has no room to check the signature's comment"),
         }
     }
 }
@@ -165,7 +168,7 @@ pub struct Signed<'s> {
 /// Checks the signature of a file by whichever of the keys it is of.
 ///
 /// # Errors
-/// If the signature is none, of another key, or not of this file.
+/// If the signature is none, of another key, or not of this file, or there is no memory to check its comment.
 #[inline(never)]
 pub fn verify<'s>(
     keys: &[PublicKey],
@@ -196,7 +199,10 @@ pub fn verify<'s>(
     if !signature::verify(&key.key, signed, signature) {
         return Err(SignatureError::Changed(id));
     }
-    let both: Vec<u8> = [&signature[..], comment.as_bytes()].concat();
+    let mut both = Vec::new();
+    both.try_reserve_exact(signature.len() + comment.len()).map_err(|_| SignatureError::NoMemory)?;
+    both.extend_from_slice(signature);
+    both.extend_from_slice(comment.as_bytes());
     match signature::verify(&key.key, &both, &global) {
         true => Ok(Signed { key: id, comment }),
         false => Err(SignatureError::Comment(id)),

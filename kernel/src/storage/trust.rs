@@ -8,7 +8,7 @@ use super::{Disk, Disks, ReadError, Seal, Verified};
 use ::llm::parallel::Workers;
 use ::trust::{
     Manifests, Root,
-    manifest::{FIRST_LINE, ManifestFault, Refusal},
+    manifest::{FIRST_LINE, MAX_BYTES, ManifestFault, Refusal},
     minisign::PublicKey,
     sha256::Compress,
     verity::{Mismatch, SUPERBLOCK_BYTES, Superblock, Tree, VerityError},
@@ -139,9 +139,6 @@ pub enum Standing {
 /// For how long a disk may be silent when it is looked at.
 const PATIENCE_US: u64 = 1_000_000;
 
-/// The longest manifest, its signature included.
-const MAX_MANIFEST_BYTES: u64 = 256 << 10;
-
 impl Disks {
     /// Has the disks checked from now on.
     pub fn set_trust(&mut self, trust: Trust) {
@@ -158,7 +155,7 @@ impl Disks {
         }
         let (trees, manifests) = self.find_proofs(&trust);
         if let Some(fault) = manifests.fault()
-            && trust.settings.roots.is_empty()
+            && (trust.settings.roots.is_empty() || fault.may_hide_restriction())
         {
             warn!("{fault}");
         }
@@ -203,8 +200,8 @@ impl Disks {
                 disk.standing = Standing::Proof;
                 match read_manifest(disk) {
                     // What is wrong with it is noted there.
-                    Some(bytes) => drop(manifests.add(&bytes, &trust.settings.keys)),
-                    None => manifests.note(ManifestFault::Unread),
+                    Ok(bytes) => drop(manifests.add(&bytes, &trust.settings.keys)),
+                    Err(fault) => manifests.note(fault),
                 }
             } else {
                 disk.standing = Standing::Proof;
@@ -276,11 +273,12 @@ fn verified(
     Verified::new(seal, tree, *identity, expected).map(Box::new).ok_or(Distrust::NoMemory)
 }
 
-/// The manifest on a disk, and what is behind it.
-fn read_manifest(disk: &mut Disk) -> Option<Vec<u8>> {
-    let length = disk.capacity_bytes().min(MAX_MANIFEST_BYTES) as usize;
+/// The manifest on a disk, and what is behind it: one byte more than may be there, so that one that is too long is told.
+fn read_manifest(disk: &mut Disk) -> Result<Vec<u8>, ManifestFault> {
+    let length = disk.capacity_bytes().min(MAX_BYTES as u64 + 1) as usize;
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(length).ok()?;
+    bytes.try_reserve_exact(length).map_err(|_| ManifestFault::NoMemory)?;
     bytes.resize(length, 0);
-    disk.read_raw_at(0, &mut bytes).is_ok().then_some(bytes)
+    disk.read_raw_at(0, &mut bytes).map_err(|_| ManifestFault::Unread)?;
+    Ok(bytes)
 }

@@ -373,6 +373,28 @@ fn all_manifests_count_wherever_they_are() {
     }
 }
 
+#[test]
+fn beside_a_manifest_that_is_too_long_none_makes_a_file_trusted() {
+    let image = Image::new("");
+    let short: &str = &(image.manifest.clone() + &"\0".repeat(512 << 10));
+    let long: &str = &manifest(1, &format!("#{}\nrevoked-root {}", "x".repeat(256 << 10), image.root));
+    for (manifests, expected) in [
+        (vec![short], None),
+        (vec![long, short], Some(ManifestFault::TooLong)),
+        (vec![short, long], Some(ManifestFault::TooLong)),
+    ] {
+        let mut disks = image.disks_with(&manifests, settings(Mode::Require));
+        let is_read = read(&mut disks).map(|bytes| bytes == image.file);
+        match expected {
+            None => assert_eq!(is_read, Ok(true)),
+            manifest => {
+                let unknown = Distrust::Unknown { root: image.root, manifest };
+                assert_eq!(distrust(&disks, is_read), unknown);
+            }
+        }
+    }
+}
+
 /// Whoever attaches the disks makes the superblock, too.
 #[test]
 fn a_root_of_the_boot_arguments_is_that_of_a_file_of_one_length() {

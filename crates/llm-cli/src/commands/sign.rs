@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use trust::Root;
-use trust::manifest::{Entry, FIRST_LINE, Manifest, is_name};
+use trust::manifest::{Entry, FIRST_LINE, MAX_BYTES, Manifest, is_name};
 use trust::minisign::{KeyId, SecretKey};
 
 use crate::receipts::now_unix_s;
@@ -147,6 +147,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let comment = format!("timestamp:{}\tfile:models", now_unix_s().unwrap_or_default());
     let signature = key.sign(text.as_bytes(), &comment);
+    // What the kernel would not read, and trust nothing beside.
+    Manifest::parse(&text).with_context(shown)?;
+    let n_bytes = text.len() + signature.len();
+    ensure!(
+        n_bytes <= MAX_BYTES,
+        "{}: it would have {n_bytes} bytes with its signature; expected at most {MAX_BYTES}",
+        path.display()
+    );
     // What is there stays as it is unless both can be written.
     let files = [(path, text), (&signature_path, signature)];
     for (path, text) in &files {

@@ -96,3 +96,19 @@ fn only_a_manifest_of_the_same_key_is_changed_and_no_line_but_the_one_that_is_me
     refuse("0123456789ABCDEF", &signature);
     assert!(!std::fs::exists(format!("{manifest}.part")).unwrap());
 }
+
+#[test]
+fn a_manifest_that_the_kernel_would_not_read_is_not_written() {
+    let manifest = scratch_file("long.manifest");
+    let _ = std::fs::remove_file(&manifest);
+    let refuse = |names: Vec<String>, said: &str| {
+        let minimums = names.iter().flat_map(|name| ["--minimum-version", name]);
+        let words = ["sign", "--secret-key", KEY, "--manifest", &manifest].into_iter().chain(minimums);
+        fail_saying(&words.collect::<Vec<_>>(), &[&manifest, said]);
+        assert!(
+            !std::fs::exists(&manifest).unwrap() && !std::fs::exists(format!("{manifest}.part")).unwrap()
+        );
+    };
+    refuse(["a", "b", "c"].map(|letter| letter.repeat(90_000) + ":1").into(), "expected at most 262144");
+    refuse((0..4096).map(|number| format!("n{number}:1")).collect(), "line 4097 of the manifest");
+}
