@@ -376,8 +376,10 @@ impl Catalog {
     }
 
     /// The place in [`files`](Self::files) of the file that was read from the disk, or the disks, of this
-    /// [identity](ModelFile::disk_identity), whatever it is called now. `None` if something else is there, or nothing.
+    /// [identity](ModelFile::disk_identity), whatever it is called now. `None` if something else is there, or nothing, or the disk does
+    /// not answer when it is asked again.
     pub fn of_identity(&mut self, disk_identity: u64) -> Option<usize> {
+        self.ask_silent_disks(Patience::WithNews);
         // A later part of a model has no header of its own.
         let is_it = |file: &ModelFile| file.disk_identity == disk_identity && file.header.is_ok();
         self.files().iter().position(is_it)

@@ -191,6 +191,9 @@ fn a_silent_disk_keeps_its_name_and_leaves_the_others_theirs() {
         assert!(catalog.files()[0].is_unread() && catalog.files()[1].header.is_ok(), "{silence:?}");
     }
     *mood.lock().unwrap() = None;
+    // Whoever looks for what was read from it asks it again.
+    let identity = catalog.disks()[0].identity();
+    assert_eq!(catalog.of_identity(identity), Some(0));
     assert_eq!(catalog.find("moody-model").unwrap(), 0);
     *mood.lock().unwrap() = Some(ReadError::Interrupted);
     catalog.scan();
