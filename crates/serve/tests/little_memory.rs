@@ -620,32 +620,34 @@ fn each_block_of_a_request_may_be_refused() {
     assert!(counts[Outcome::Refused as usize] > 100);
 }
 
-/// Tables of a grammar, of which there are not enough for two answers at a time: the second one has its turn when the first is over.
+/// Tables of a grammar, of which there are not enough for two answers at a time: the second one has its turn when the first is over, and
+/// one that needs none goes before it.
 #[test]
 fn an_answer_that_is_being_streamed_waits_for_the_memory_of_others() {
     let _turn = failing::turn();
     let (mut harness, mut answers) = (tiny(), buffers());
     let find = |name| lives().into_iter().find(|life| life.name == name).unwrap();
     let (first, second) = (find("schema"), find("tools of a stream"));
-    let [first_right, second_right] = [&first, &second].map(|life| {
+    let third = life("third", "/v1/completions", json!({ "prompt": "Once", "max_tokens": 2, "seed": 1 }));
+    let [first_right, second_right, third_right] = [&first, &second, &third].map(|life| {
         live(&mut harness, life, &mut answers);
         right_answers(&mut harness, life, &mut answers).0[0].clone()
     });
-    let mut n_waited = 0;
+    let (mut n_waited, mut n_overtaken) = (0, 0);
     for n in 0.. {
-        let [first_id, second_id] = [&first, &second].map(|life| {
+        let mut begin = |life: &Life, n_steps| {
             let id = harness.connect();
             assert_eq!(harness.server.receive(id, &life.request, 1), life.request.len());
-            if life.name == first.name {
-                (0..2).for_each(|_| assert!(harness.step()));
-            } else {
-                failing::begin(Refused::From(n));
-                // The first one is not over by then.
-                (0..4).for_each(|_| assert!(counted(|| harness.step())));
-            }
+            (0..n_steps).for_each(|_| assert!(counted(|| harness.step())));
             id
-        });
+        };
+        let first_id = begin(&first, 2);
+        failing::begin(Refused::From(n));
+        // The first one is not over by then.
+        let second_id = begin(&second, 2);
         let seen = failing::end();
+        let third_id = begin(&third, 4);
+        let got_third = harness.take(third_id);
         while harness.step() {}
         let [got_first, got] = [first_id, second_id].map(|id| harness.take(id));
         assert_eq!(said(&got_first), first_right);
@@ -653,13 +655,17 @@ fn an_answer_that_is_being_streamed_waits_for_the_memory_of_others() {
         assert!(matches!(outcome, Outcome::Right | Outcome::Refused), "{n}: {outcome:?}");
         harness.server.remove(first_id);
         harness.server.remove(second_id);
+        harness.server.remove(third_id);
         if seen.n_refused == 0 {
             assert_eq!(outcome, Outcome::Right);
             break;
         }
-        n_waited += usize::from(outcome == Outcome::Right);
+        if outcome == Outcome::Right {
+            n_waited += 1;
+            n_overtaken += usize::from(said(&got_third) == third_right);
+        }
     }
-    assert!(n_waited > 0);
+    assert!(n_waited > 0 && n_overtaken == n_waited, "{n_overtaken} of {n_waited}");
 }
 
 /// What a model needs once, such as its vocabulary as a grammar sees it, is made for the first request that needs it.

@@ -121,6 +121,16 @@ impl Guide {
         Ok(())
     }
 
+    /// Whether there are tables of a grammar.
+    pub(super) fn has_tables(&self) -> bool {
+        self.constraint.is_some()
+    }
+
+    /// Whether there is a grammar without tables.
+    pub(super) fn lacks_tables(&self) -> bool {
+        self.rules.has_grammar() && self.constraint.is_none()
+    }
+
     /// Goes back to the beginning of an answer.
     pub(super) fn reset(&mut self) {
         if let Some(constraint) = &mut self.constraint {

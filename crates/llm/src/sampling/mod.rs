@@ -246,6 +246,16 @@ impl Chain {
         self.guide.as_mut().map_or(Ok(()), |guide| guide.prepare())
     }
 
+    /// Whether the tables of a grammar are made.
+    pub(crate) fn has_tables(&self) -> bool {
+        self.guide.as_ref().is_some_and(|guide| guide.has_tables())
+    }
+
+    /// Whether there is a grammar, and its tables are not made.
+    pub(crate) fn lacks_tables(&self) -> bool {
+        self.guide.as_ref().is_some_and(|guide| guide.lacks_tables())
+    }
+
     /// See [`Sampler::accept`].
     pub(crate) fn accept(&mut self, id: u32) {
         self.recent.push(id);

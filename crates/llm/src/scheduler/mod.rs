@@ -228,9 +228,22 @@ pub struct Scheduler<'m> {
     counts: Counts,
     /// Whether others may have used the runner since a text last got a slot.
     is_lent: bool,
-    /// The first one waiting, if there was no memory for what it needs beside so many that run: until one of them is over there is none.
-    lacking: Option<(SequenceId, usize)>,
+    /// What the first one waiting lacks, if that is memory.
+    lacking: Option<Lacking>,
 }
+
+/// A waiting text for whose tables there was no memory beside those of running texts: until one of these is over there is none.
+#[derive(Debug, Clone, Copy)]
+struct Lacking {
+    id: SequenceId,
+    /// How many running texts had tables.
+    n_holding: usize,
+    /// How many texts have overtaken it since.
+    n_overtaken: usize,
+}
+
+/// The most texts that overtake one that lacks memory.
+const MAX_OVERTAKEN: usize = 64;
 
 impl<'m> Scheduler<'m> {
     /// A scheduler without texts, of which up to `max_waiting` may wait for a slot.
@@ -502,29 +515,30 @@ impl<'m> Scheduler<'m> {
             self.free_slots.iter().for_each(|&slot| _ = self.runner.truncate(slot, 0));
         }
         self.begin_awaiting(on_output);
-        while let (Some(&slot), Some(next)) = (self.free_slots.last(), self.waiting.front_mut()) {
+        while let (Some(&slot), Some(index)) = (self.free_slots.last(), self.next_waiting()) {
+            let next = &mut self.waiting[index];
             next.slot = slot;
             self.runner.adapt(slot, &next.adapters);
-            let Some(next) = self.waiting.front() else { break };
+            let next = &self.waiting[index];
             let n_awaited = self.awaited(next, &self.running);
             let n_needed = self.pages_lacking(next, n_awaited) + self.pages_promised();
             if !self.running.is_empty() && n_needed > self.runner.n_free_pages() {
                 break;
             }
-            let beside = (next.id, self.running.len());
-            if self.lacking == Some(beside) {
-                break;
-            }
-            let prepared = self.waiting.front_mut().map_or(Ok(()), |next| next.prepare(on_output));
+            let (id, n_holding) = (next.id, self.n_holding());
+            let prepared = self.waiting[index].prepare(on_output);
+            let n_overtaken = self.lacking.map_or(0, |lacking| lacking.n_overtaken);
             if let Err(SamplingError::OutOfMemory { .. }) = prepared
-                && !self.running.is_empty()
+                && (index, n_holding > 0) == (0, true)
             {
-                // What runs has memory, and gives it back when it is over.
-                self.lacking = Some(beside);
-                break;
+                let is_known = self.lacking.is_some_and(|lacking| lacking.id == id);
+                let n_overtaken = if is_known { n_overtaken } else { 0 };
+                self.lacking = Some(Lacking { id, n_holding, n_overtaken });
+                continue;
             }
-            self.lacking = None;
-            let Some(mut sequence) = self.waiting.pop_front() else { break };
+            self.lacking = self.lacking.filter(|_| index > 0);
+            self.lacking.iter_mut().for_each(|lacking| lacking.n_overtaken += 1);
+            let Some(mut sequence) = self.waiting.remove(index) else { break };
             self.free_slots.pop();
             (sequence.slot, sequence.n_awaited) = (slot, n_awaited);
             if let Err(error) = prepared {
@@ -544,6 +558,24 @@ impl<'m> Scheduler<'m> {
             // Younger than all that run: the oldest waits in front, and only the youngest gives up its slot.
             self.running.push(sequence);
         }
+    }
+
+    /// Which of the waiting texts is next: the one that has waited longest. While the texts that run have the memory for its tables, those
+    /// that need none overtake it, up to [`MAX_OVERTAKEN`] of them.
+    fn next_waiting(&self) -> Option<usize> {
+        let first = self.waiting.front()?;
+        match &self.lacking {
+            Some(lacking) if (lacking.id, lacking.n_holding) == (first.id, self.n_holding()) => {
+                let needs_none = |text: &Sequence| !text.lacks_tables();
+                self.waiting.iter().position(needs_none).filter(|_| lacking.n_overtaken < MAX_OVERTAKEN)
+            }
+            _ => Some(0),
+        }
+    }
+
+    /// How many of the running texts have tables of a grammar.
+    fn n_holding(&self) -> usize {
+        self.running.iter().filter(|text| text.has_tables()).count()
     }
 
     /// Pages that running texts still lack for the tokens that they have.

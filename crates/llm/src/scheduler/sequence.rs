@@ -107,6 +107,16 @@ impl Sequence {
         }
     }
 
+    /// Whether it has the tables of a grammar.
+    pub fn has_tables(&self) -> bool {
+        self.sampling.has_tables()
+    }
+
+    /// Whether it still needs them.
+    pub fn lacks_tables(&self) -> bool {
+        self.sampling.lacks_tables()
+    }
+
     /// States that it is computed from now on, after `n_known` tokens that the slot holds.
     pub fn begin(
         &mut self,

@@ -82,11 +82,29 @@ struct Extent {
 
 /// Bytes of a text as an error quotes it, at most: what is not seen stands there as an escape.
 fn quoted_bytes(text: &[u8]) -> usize {
-    match str::from_utf8(text) {
+    let unescaped = match str::from_utf8(text) {
         Ok(text) if !text.is_ascii() => text.chars().flat_map(char::escape_debug).map(char::len_utf8).sum(),
         // Of what no escape stands for there, DEL alone becomes one, of six bytes. What is no text is not quoted.
         _ => text.len() + 5 * text.iter().filter(|byte| **byte == 0x7f).count(),
+    };
+    unescaped + growth_of_escapes(text)
+}
+
+/// By how many bytes JSON's escapes in a text are shorter than what an error has for them: `\u{8}` for `\b`, `\u{c}` for `\f`, and `\u{e000}`
+/// for `\ue000`.
+fn growth_of_escapes(text: &[u8]) -> usize {
+    let mut bytes = text.iter();
+    let mut growth = 0;
+    while let Some(byte) = bytes.next() {
+        if *byte == b'\\' {
+            growth += match bytes.next() {
+                Some(b'b' | b'f') => 3,
+                Some(b'u') => 2,
+                _ => 0,
+            };
+        }
     }
+    growth
 }
 
 impl Extent {
@@ -306,6 +324,15 @@ mod tests {
                 format!("{error}").split(", expected").next().unwrap().len() - "invalid type: string ".len();
             let expected = 5 * quoted;
             assert!(of(&json).1.abs_diff(expected) <= 12, "{text}: {error}");
+        }
+        for escape in [r"\b", r"\f", r"\n", r"\u0001", r"\u200b", r"\ue000", r"\udb40\udc01", "\\b\u{e9}"] {
+            let json = format!("\"{}\"", escape.repeat(100));
+            let error = serde_json::from_str::<u8>(&json).unwrap_err();
+            let quoted =
+                format!("{error}").split(", expected").next().unwrap().len() - "invalid type: string ".len();
+            // It is gathered, too.
+            let room = of(&json).1 - 4 * (json.len() - 2);
+            assert!(room + 12 >= 5 * quoted, "{escape}: {room} for {error}");
         }
         for size in [size_of::<Message<'_>>(), size_of::<Part<'_>>(), size_of::<Call<'_>>()] {
             assert!(size <= OBJECT_BYTES, "{size}");
