@@ -1,8 +1,8 @@
 //! LLM inference without an operating system: GGUF bytes in, text out.
 //!
-//! The crate does no I/O, reads no clock and starts no threads. Its caller hands over the bytes of a
-//! model file, a buffer for scratch and cache, and, where it has several cores, something that runs
-//! a closure on each of them.
+//! The crate does no I/O, reads no clock and starts no threads. Its caller provides the bytes of a model file and a
+//! buffer for scratch and cache. A caller with several cores also provides something that runs a closure on each of
+//! them.
 //!
 //! # Layers
 //!
@@ -19,8 +19,7 @@
 //! | [`state`] | the sequences computed so far, and the pages that they share |
 //! | [`quoted`] | texts in messages of errors |
 //!
-//! Below them is the crate [`tensor`]: files, weights as matrices, and all that is computed with them. Its modules are this
-//! crate's too.
+//! The crate [`tensor`] lies below them: files, weights as matrices, and all computations on them. This crate re-exports its modules.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -45,12 +44,12 @@ pub mod session;
 pub mod state;
 pub mod tokenizer;
 
-/// What bits the engine computes: engines of the same version give the same logits and draw the same tokens, on every CPU.
-/// A receipt names it, and can be verified by an engine of the same version alone. `tests/engine_version.rs` makes sure that it
-/// changes if and only if bits of golden logits do, or what is drawn from them.
+/// Identifies the exact results of the engine: engines of the same version give bit-identical logits and draw the same tokens, on every
+/// CPU. A receipt names the version, and only an engine of that version can verify it. `tests/engine_version.rs` makes sure that the
+/// version changes if and only if the bits of golden logits, or the tokens drawn from them, change.
 pub const ENGINE_VERSION: u32 = 1;
 
-/// Blocks of more bytes are only asked of an allocator that may refuse them, or once one as large has just been given back: code that is
-/// asked for more than there is gives an error. Smaller ones, such as a message of an error or an entry of a list, are taken for granted;
-/// an allocator needs a reserve for them.
+/// Blocks larger than this are requested only in ways that can fail, or right after a block of the same size has been freed: where memory
+/// is short, the code returns an error. Smaller blocks, such as an error message or a list entry, are allocated without a check, so an
+/// allocator needs a reserve for them.
 pub const SMALL_BLOCK_BYTES: usize = 4096;

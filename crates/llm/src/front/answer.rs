@@ -1,4 +1,4 @@
-//! [`Answer`]: a request under way, from its tokens to text and a report.
+//! [`Answer`]: a request in progress; turns its tokens into text and a report.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -15,18 +15,18 @@ use crate::scheduler::Finish;
 use crate::session::{FinishReason, SessionError, Speculation, TextStream};
 use crate::tokenizer::Tokenizer;
 
-/// Bytes of output that are reserved per token, so that a usual text never makes the output grow.
+/// Bytes of output reserved per token. Ordinary text needs fewer, so the output buffer does not grow.
 const OUTPUT_BYTES_PER_TOKEN: usize = 16;
 
-/// The output's first reservation goes no further than this many tokens.
+/// The initial reservation for the output covers at most this many tokens.
 const OUTPUT_TOKENS_RESERVED: usize = 4096;
 
-/// A request whose text is scheduled, and what came so far.
+/// A request whose text is scheduled, and its results so far.
 pub(super) struct Answer {
     pub id: RequestId,
     pub report: Report,
     text: TextStream,
-    /// What tells the text apart, if that is wanted.
+    /// Separates the answer into its parts, if the request asks for that.
     parser: Option<Parser>,
     logprobs: Option<LogprobTable>,
     trace: bool,
@@ -35,17 +35,17 @@ pub(super) struct Answer {
     token_us: u64,
     /// Whether a token has been drawn.
     pub has_begun: bool,
-    /// Why no more tokens are wanted.
+    /// Why the answer ended, once no more tokens are needed.
     end: Option<Result<FinishReason, FrontError>>,
-    /// Whether no more will come.
+    /// Whether no more tokens will come.
     pub is_over: bool,
-    /// How many of the output's last bytes came with the end.
+    /// How many of the output's last bytes were held back until the end.
     n_held_back: usize,
-    /// What of a dialogue had no room, until that is told.
+    /// The turns of a dialogue that did not fit, until they have been reported.
     untold: Option<Forgotten>,
 }
 
-/// What is known of a request before it is scheduled.
+/// The parts of an answer that exist before the request is scheduled.
 pub(super) struct Draft {
     pub text: TextStream,
     pub parser: Option<Parser>,
@@ -57,13 +57,13 @@ pub(super) struct Draft {
 
 /// Why there is no answer, or no more of one.
 pub(super) struct Failure {
-    /// The text that had come by then.
+    /// The text generated before the failure.
     pub output: String,
     pub error: FrontError,
 }
 
 impl Draft {
-    /// The answer to the request of this name.
+    /// Makes the answer to the request with this id.
     pub fn named(self, id: RequestId) -> Answer {
         let Self { text, parser, report, logprobs, trace, start_us } = self;
         let untold = report.forgotten;
@@ -86,7 +86,7 @@ impl Draft {
 }
 
 impl Answer {
-    /// Tells what of a dialogue had no room, once; whether there is to be an answer.
+    /// Reports once which turns of a dialogue did not fit. Breaks if the caller does not want the answer.
     pub fn tell_forgotten(
         &mut self,
         clock_us: fn() -> u64,
@@ -100,7 +100,7 @@ impl Answer {
         told
     }
 
-    /// Takes that it has a slot, for the first time, and tells of it.
+    /// Notes that the text got its first slot, and reports that.
     pub fn start(
         &mut self,
         n_reused: usize,
@@ -115,7 +115,7 @@ impl Answer {
         )
     }
 
-    /// Takes the next token; breaks if that was the last one wanted.
+    /// Takes the next token. Breaks if no more are needed.
     pub fn take_token(
         &mut self,
         tokenizer: &Tokenizer<'_>,
@@ -182,7 +182,7 @@ impl Answer {
         wants_more
     }
 
-    /// Takes the end of the tokens.
+    /// Notes that the tokens have ended.
     pub fn finish(&mut self, finish: Finish, speculation: Speculation, clock_us: fn() -> u64) {
         self.is_over = true;
         self.report.speculation = speculation;
@@ -217,7 +217,7 @@ impl Answer {
         append(&mut self.report.output, text)
     }
 
-    /// Tells of the end, unless that is an error.
+    /// Reports the end, unless that is an error.
     pub fn tell_end(
         mut self,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
@@ -227,7 +227,7 @@ impl Answer {
         let report = self.into_end()?;
         let text = &report.output[report.output.len() - n_held_back..];
         if let Some(mut parser) = parser {
-            // It is over either way.
+            // The request is over whether or not the caller breaks off.
             let mut tell = |part: Part<'_>| {
                 let _ = on_event(Event::Part(part));
             };
@@ -238,12 +238,12 @@ impl Answer {
                 return Err(Failure { output: report.output, error });
             }
         }
-        // It is over either way.
+        // The request is over whether or not the caller breaks off.
         let _ = on_event(Event::Finished { text, report: &report });
         Ok(report)
     }
 
-    /// What came of it.
+    /// The report or the failure.
     fn into_end(self) -> Result<Report, Failure> {
         let mut report = self.report;
         match self.end.unwrap_or(Ok(FinishReason::Cancelled)) {
@@ -255,15 +255,14 @@ impl Answer {
         }
     }
 
-    /// What has come of it until now, as the report of a request that was cancelled.
+    /// The report so far, as that of a cancelled request.
     pub fn cancelled(mut self, clock_us: fn() -> u64) -> Report {
         self.report.latency_us = clock_us().saturating_sub(self.start_us);
         self.report
     }
 }
 
-/// A report of nothing yet, with room for what is to be generated: up to `max_tokens` behind the prompt in a context of
-/// `n_ctx`.
+/// An empty report with room for the answer: up to `max_tokens` after the prompt in a context of `n_ctx`.
 pub(super) fn new_report(
     prompt_tokens: usize,
     max_tokens: usize,

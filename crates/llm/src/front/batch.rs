@@ -1,7 +1,8 @@
-//! Many prompts, answered together and told in their order: [`Batch`], [`run`], [`BatchReport`]. [`Answers`] is what answers them.
+//! Many prompts, answered together and reported in order: [`Batch`], [`run`], [`BatchReport`]. [`Answers`] is the interface to what answers
+//! them.
 //!
-//! What is told does not depend on which answer is ready first: the first one's text comes as it becomes certain, that of the
-//! others once those before them are over.
+//! The order of events does not depend on which answer is ready first: the first answer's text comes as soon as it is certain, the text of
+//! each other answer after all earlier answers have ended.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -17,7 +18,7 @@ use crate::chat::Dialogue;
 use crate::scheduler::Counts;
 use crate::session::SessionError;
 
-/// Answers that are kept, at most, because one before them is not over.
+/// Most finished answers that are kept because an earlier one is not over.
 const MOST_KEPT: usize = 256;
 
 /// Prompts, each of which is answered as if it were alone.
@@ -27,23 +28,23 @@ pub struct Batch<'b> {
     pub prompts: &'b [&'b str],
     /// What is done with each.
     pub task: Task<'b>,
-    /// What is asked of each: a request whose own prompt counts for nothing.
+    /// The request for each of them; its own prompt is ignored.
     pub request: Request<'b>,
 }
 
-/// What happens while prompts are answered.
+/// An event while prompts are answered.
 #[derive(Debug)]
 pub enum BatchEvent<'e> {
-    /// A batch is being computed; comes twice in each layer, so that it can be broken off.
+    /// A batch is being computed. Comes twice in each layer, so that the caller can break off.
     Computing,
-    /// Text of an answer that is certain now.
+    /// Text of an answer that has become certain.
     Text {
         /// The prompt's place, from 0.
         index: usize,
         /// The text, never empty.
         text: &'e str,
     },
-    /// The end of an answer, or why there is none, or no more than the text that came before.
+    /// The end of an answer, or the error that prevented it or cut it short.
     End {
         /// The prompt's place, from 0.
         index: usize,
@@ -52,18 +53,18 @@ pub enum BatchEvent<'e> {
     },
 }
 
-/// What came of a batch. It shows itself as a line.
+/// The outcome of a batch. Its `Display` is one line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BatchReport {
     /// Prompts.
     pub n_prompts: usize,
-    /// Those that were not answered.
+    /// Prompts that were not answered.
     pub n_failed: usize,
-    /// Tokens of those that were, or whose answers had begun when the batch was broken off.
+    /// Tokens of the prompts that were answered, or whose answers had begun when the batch was broken off.
     pub prompt_tokens: usize,
     /// Tokens generated.
     pub tokens_emitted: usize,
-    /// From the first prompt's encoding to the last one's end.
+    /// Time from the encoding of the first prompt to the end of the last answer.
     pub elapsed_us: u64,
     /// How it was computed.
     pub counts: Counts,
@@ -72,7 +73,7 @@ pub struct BatchReport {
 }
 
 impl BatchReport {
-    /// Tokens of all answers per second; `None` without tokens or time.
+    /// Tokens of all answers per second; `None` if there were no tokens or no time passed.
     pub fn tokens_per_second(&self) -> Option<f64> {
         per_second(self.tokens_emitted as u64, self.elapsed_us)
     }
@@ -125,37 +126,37 @@ impl fmt::Display for Computation {
     }
 }
 
-/// What answers the prompts of a batch: a [`Responder`], or something that others ask as well.
+/// Answers the prompts of a batch: a [`Responder`], or something that serves other callers at the same time.
 pub trait Answers {
-    /// Names a request from its submission to its end.
+    /// Identifies a request from its submission to its end.
     type Id: Copy + PartialEq;
 
-    /// Texts that are computed together at most.
+    /// Most texts that are computed together.
     fn n_slots(&self) -> usize;
 
-    /// Whether another request would be taken now.
+    /// Whether another request would be accepted now.
     fn has_room(&self) -> bool;
 
     /// See [`Responder::submit`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of that function.
     fn submit(&mut self, request: Request<'_>) -> Result<Self::Id, FrontError>;
 
     /// See [`Responder::submit_embedding`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of that function.
     fn submit_embedding(&mut self, prompt: &Prompt<'_>, wish: EmbeddingWish) -> Result<Self::Id, FrontError>;
 
-    /// What a request that is not over has said so far.
+    /// The output so far of a request that is not over.
     fn output(&self, id: Self::Id) -> &str;
 
-    /// Computes a batch and tells what came of it, see [`Responder::step`]; `on_event` answers whether that was a request of the
+    /// Computes a batch and reports the results, see [`Responder::step`]; `on_event` returns whether the event's request is one of this
     /// batch of prompts.
     ///
     /// # Errors
-    /// As there.
+    /// Those of that function.
     fn step(
         &mut self,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
@@ -165,11 +166,11 @@ pub trait Answers {
     /// See [`Responder::cancel`].
     fn cancel(&mut self, id: Self::Id) -> Option<Report>;
 
-    /// What was computed so far, for these requests and others.
+    /// Counts of what has been computed so far, for these requests and others.
     fn counts(&self) -> Counts;
 }
 
-/// A responder that nobody else asks.
+/// A responder that serves no other caller.
 pub(super) struct Alone<'r, 'm> {
     pub responder: &'r mut Responder<'m>,
     pub clock_us: fn() -> u64,
@@ -223,7 +224,7 @@ impl Answers for Alone<'_, '_> {
     }
 }
 
-/// A prompt that was submitted, or what came of it.
+/// A prompt that was submitted, or its result.
 enum Entry<I> {
     UnderWay(I),
     Over(Result<Report, Failure>),
@@ -232,7 +233,7 @@ enum Entry<I> {
 /// Answers all prompts, as many at once as the responder has slots, see [`run_with`].
 ///
 /// # Errors
-/// [`FrontError::Busy`] if there are other requests, and as there.
+/// [`FrontError::Busy`] if there are other requests, and those of that function.
 pub fn run(
     responder: &mut Responder<'_>,
     batch: &Batch<'_>,
@@ -245,14 +246,14 @@ pub fn run(
     run_with(&mut Alone { responder, clock_us }, batch, clock_us, on_event)
 }
 
-/// Has all prompts answered, as many at once as there are slots. `on_event` learns of everything in the order of the prompts, and
-/// may end it.
+/// Answers all prompts, as many at once as there are slots. `on_event` receives all events in the order of the prompts, and may end the
+/// batch.
 ///
-/// A prompt that cannot be answered does not keep the others from being. One that the heap has no room for is tried again
-/// when others are over.
+/// A prompt that cannot be answered does not affect the others. A prompt for which the heap has no room is tried again when others have
+/// ended.
 ///
 /// # Errors
-/// [`FrontError::OutOfHeap`], or what keeps batches from being computed.
+/// [`FrontError::OutOfHeap`], or the error that keeps batches from being computed.
 pub fn run_with(
     answers: &mut impl Answers,
     batch: &Batch<'_>,
@@ -271,7 +272,7 @@ pub fn run_with(
     let most_kept = MOST_KEPT.min(batch.prompts.len());
     run.reserve(most_kept)?;
     let ended = run.answer_all(answers, batch, on_event);
-    // What is not over now is wanted no more.
+    // Requests that are not over now are no longer wanted.
     for entry in run.entries.drain(..) {
         match entry {
             Entry::UnderWay(id) => {
@@ -290,15 +291,15 @@ pub fn run_with(
     Ok(run.report)
 }
 
-/// A batch under way.
+/// A batch in progress.
 struct Run<I> {
-    /// Prompts from the first one that was not told on, as far as they were submitted.
+    /// The submitted prompts, from the first one that has not been fully reported.
     entries: VecDeque<Entry<I>>,
-    /// Prompts of which all was told.
+    /// Number of prompts that have been fully reported.
     n_told: usize,
-    /// Bytes of the next one's answer that were told.
+    /// Bytes of the next prompt's answer that have been reported.
     n_told_bytes: usize,
-    /// Whether the heap had no room for the next prompt since an answer was over or told.
+    /// Whether the heap had no room for the next prompt, and no answer has ended or been reported since.
     waits_for_heap: bool,
     report: BatchReport,
 }
@@ -344,7 +345,7 @@ impl<I: Copy + PartialEq> Run<I> {
             }
             let entry = match submit(answers, batch.task, &batch.request, prompt) {
                 Ok(id) => Entry::UnderWay(id),
-                // What the others take comes free.
+                // The other requests free their memory when they end.
                 Err(FrontError::OutOfHeap { .. }) if !self.entries.is_empty() => {
                     self.waits_for_heap = true;
                     break;
@@ -356,7 +357,7 @@ impl<I: Copy + PartialEq> Run<I> {
         }
     }
 
-    /// Takes the end of a request, if it is one of these; whether it is.
+    /// Stores the result of a request that ended. Returns whether the request belongs to this batch.
     fn take(&mut self, id: I, event: &Event<'_>) -> bool {
         let of_it = |entry: &&mut Entry<I>| matches!(entry, Entry::UnderWay(other) if *other == id);
         let Some(entry) = self.entries.iter_mut().find(of_it) else { return false };
@@ -375,7 +376,7 @@ impl<I: Copy + PartialEq> Run<I> {
         true
     }
 
-    /// Tells what is next in the order of the prompts, as far as it is there.
+    /// Reports what is next in the order of the prompts, as far as it is available.
     fn tell(
         &mut self,
         answers: &impl Answers<Id = I>,
@@ -406,7 +407,7 @@ impl<I: Copy + PartialEq> Run<I> {
     }
 }
 
-/// What is told of a result.
+/// A result as it is reported.
 fn of_result(result: &Result<Report, Failure>) -> Result<&Report, &FrontError> {
     result.as_ref().map_err(|failure| &failure.error)
 }
@@ -457,7 +458,7 @@ impl NumberedLines {
         }
     }
 
-    /// Ends an answer that breaks off: the line that has begun, if one has.
+    /// Ends an answer that was broken off: ends its line, if one has begun.
     pub fn break_off(&mut self, show: &mut dyn FnMut(fmt::Arguments<'_>)) {
         if self.in_line {
             show(format_args!("\n"));
@@ -465,7 +466,7 @@ impl NumberedLines {
         *self = Self::default();
     }
 
-    /// Ends an answer: each has a line at least, also one without text.
+    /// Ends an answer. Each answer has at least one line, even without text.
     pub fn end(&mut self, index: usize, show: &mut dyn FnMut(fmt::Arguments<'_>)) {
         if !self.has_begun {
             show(format_args!("[{}] ", index + 1));
@@ -477,7 +478,7 @@ impl NumberedLines {
     }
 }
 
-/// The prompts in a text: one in each line. Lines of nothing but blanks are none.
+/// The prompts in a text, one in each line. Blank lines are skipped.
 pub fn prompts(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| !line.trim().is_empty())
 }

@@ -1,11 +1,11 @@
 //! The front: what can be asked of a model, and what comes back.
 //!
-//! The kernel's shell and the host program make the same [`Request`]s, and a [`Responder`] answers them, one or many at
-//! once, with [`Event`]s and a [`Report`] each; [`batch`] has many answered in their order. What their options ask for is a
-//! [`Task`] and what is [`Wanted`], what both can measure is in [`bench`](mod@self::bench), what both show of a computation in
-//! [`trace`].
+//! The kernel's shell and the host program make the same [`Request`]s. A [`Responder`] answers one or many at once; each answer consists of
+//! [`Event`]s and a [`Report`]. [`batch`] answers many prompts in order. Command-line options become a [`Task`] and a [`Wanted`].
+//! [`bench`](mod@self::bench) holds the measurements that both programs offer, [`trace`] what both show of a computation.
 //!
-//! Neighbours: the [`scheduler`](crate::scheduler) has the tokens computed, [`chat`](crate::chat) makes prompts of conversations.
+//! Neighbours: the [`scheduler`](crate::scheduler) decides which tokens are computed, [`chat`](crate::chat) turns conversations into
+//! prompts.
 
 mod answer;
 mod apart;

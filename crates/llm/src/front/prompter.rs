@@ -1,4 +1,4 @@
-//! [`Prompter`]: what makes prompts of texts and dialogues.
+//! [`Prompter`] turns texts and dialogues into prompts.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -15,28 +15,29 @@ use crate::tokenizer::{EncodeOptions, Tokenizer, TokenizerError};
 /// The chat format that was used last, and its name if it is not the file's own.
 type NamedFormat = (Option<String>, ChatTemplate);
 
-/// What is known of a prompt that was encoded.
+/// Facts about a prompt that was encoded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Encoded {
-    /// What of a dialogue had no room.
+    /// The turns of a dialogue that did not fit.
     pub forgotten: Option<Forgotten>,
-    /// How the answer is to be read, if a chat format made the prompt.
+    /// How to parse the answer, if a chat format made the prompt.
     pub format: Option<Format>,
 }
 
-/// The vocabulary and the chat format of a model. Of one without a vocabulary that can be used, prompts are made of token ids.
+/// The vocabulary and the chat format of a model. If the vocabulary cannot be used, prompts must be given as token ids.
 pub struct Prompter<'m> {
     gguf: Gguf<'m>,
     pub(super) tokenizer: Result<Tokenizer<'m>, TokenizerError>,
     chat: Option<NamedFormat>,
-    /// The tree of the tokens, once a grammar has needed it.
+    /// The tree of the tokens, made when a grammar first needs it.
     tree: Option<Arc<Vocabulary>>,
-    /// What answers kept to that were asked for lately.
+    /// The grammar rules that recent requests used.
     pub(super) kept: Kept,
 }
 
 impl<'m> Prompter<'m> {
-    /// That of a file. If the file's vocabulary cannot be used, only what needs it is refused, when it is needed.
+    /// The prompter for a file. If the file's vocabulary cannot be used, only requests that need it fail, at the time
+    /// they need it.
     ///
     /// # Errors
     /// [`FrontError::Tokenizer`] if there is no memory for the vocabulary's tables.
@@ -60,7 +61,7 @@ impl<'m> Prompter<'m> {
         usable(&self.tokenizer)
     }
 
-    /// What grammars need of the vocabulary, for a model with logits of `n_vocab` tokens. It is made when it is needed first.
+    /// The vocabulary in the form that grammars need, for a model with logits for `n_vocab` tokens. Made at the first call.
     ///
     /// # Errors
     /// Why the vocabulary cannot be used, or that the heap has no room.
@@ -72,18 +73,18 @@ impl<'m> Prompter<'m> {
         Ok(self.tree.insert(tree).clone())
     }
 
-    /// Makes the chat format of this name, or else the file's, ready, unless it is the one that was used last; so one
-    /// that cannot be used is refused before anything is said.
+    /// Prepares the chat format of this name, or the file's own without a name, unless it is the one used last. Thus an
+    /// unusable format is refused before a conversation begins.
     ///
     /// # Errors
-    /// [`FrontError::FileTemplate`] if the file brings none or a broken one, [`FrontError::Chat`] if there is none of
+    /// [`FrontError::FileTemplate`] if the file has no format or a broken one, [`FrontError::Chat`] if there is none of
     /// this name.
     pub fn prepare_chat(&mut self, name: Option<&str>) -> Result<(), FrontError> {
         ready(&mut self.chat, &self.gguf, usable(&self.tokenizer)?, name).map(drop)
     }
 
-    /// Appends the ids of a prompt to `out`, and says how the answer is to be read. The turns of a dialogue that have no room are left out, and counted; who uses the
-    /// prompt has the dialogue [forget](crate::chat::Dialogue::forget) them.
+    /// Appends the ids of a prompt to `out`, and returns how to parse the answer. Turns of a dialogue that do not fit are left out and
+    /// counted; a caller that uses the prompt must have the dialogue [forget](crate::chat::Dialogue::forget) them.
     ///
     /// # Errors
     /// [`FrontError::Tokenizer`], [`FrontError::Chat`] and [`FrontError::FileTemplate`].
@@ -125,9 +126,9 @@ impl<'m> Prompter<'m> {
         Ok(Encoded::default())
     }
 
-    /// Appends the ids of a query and a document that is to be ranked by it, as the file's model was trained to read them: by its
-    /// format `tokenizer.chat_template.rerank`, or else one behind the other, with the tokens between and around them that
-    /// the file asks for.
+    /// Appends the ids of a query and of a document to be ranked by it, in the form that the model was trained on: by the file's format
+    /// `tokenizer.chat_template.rerank` if there is one; otherwise one after the other, with the tokens between and around them that the
+    /// file asks for.
     ///
     /// # Errors
     /// [`FrontError::Tokenizer`]; [`FrontError::Gguf`] if a key has another type; [`FrontError::OutOfHeap`].
@@ -159,7 +160,7 @@ impl<'m> Prompter<'m> {
         Ok(())
     }
 
-    /// A conversation as the text that [`Prompt::Messages`] makes a prompt of.
+    /// The text of the prompt that [`Prompt::Messages`] makes from a conversation.
     ///
     /// # Errors
     /// [`FrontError::Chat`] and [`FrontError::FileTemplate`].
@@ -173,7 +174,7 @@ impl<'m> Prompter<'m> {
     }
 }
 
-/// A text with `new` in the place of each `old`.
+/// The text with each `old` replaced by `new`.
 fn replaced(text: &str, old: &str, new: &str) -> Result<String, FrontError> {
     let n = text.matches(old).count();
     let needed_bytes = n.saturating_mul(new.len()).saturating_add(text.len() - n * old.len());
@@ -192,7 +193,7 @@ fn usable<'t, 'm>(
     tokenizer.as_ref().map_err(|error| *error)
 }
 
-/// A conversation that the model is to answer.
+/// A conversation that ends where the model answers.
 fn conversation<'c>(messages: &'c [Message<'c>], format: &ChatFormat<'c>) -> Conversation<'c> {
     let &ChatFormat { template: _, enable_thinking, reasoning_effort, tools, now_seconds } = format;
     Conversation {
@@ -205,14 +206,15 @@ fn conversation<'c>(messages: &'c [Message<'c>], format: &ChatFormat<'c>) -> Con
     }
 }
 
-/// The chat format of this name, or else the file's: that in `kept`, or a new one, which takes its place.
+/// The chat format of this name, or the file's own without a name: the one in `kept` if it matches, else a new one that
+/// replaces it.
 fn ready<'c>(
     kept: &'c mut Option<NamedFormat>,
     gguf: &Gguf<'_>,
     tokenizer: &Tokenizer<'_>,
     name: Option<&str>,
 ) -> Result<&'c ChatTemplate, FrontError> {
-    // Another one makes room before the new one is read.
+    // A format with another name is dropped before the new one is parsed, to free its memory.
     let known = kept.take().filter(|(known, _)| known.as_deref() == name);
     let format = match (known, name) {
         (Some(format), _) => format,
@@ -222,7 +224,7 @@ fn ready<'c>(
     Ok(&kept.insert(format).1)
 }
 
-/// What went wrong with the chat format of this name, or else the file's.
+/// The error about the chat format of this name, or about the file's own without a name.
 fn of_format(name: Option<&str>) -> impl FnOnce(ChatError) -> FrontError {
     let may_name_another = name.is_none();
     move |error| match may_name_another && error.is_about_the_template() {

@@ -1,4 +1,4 @@
-//! [`Request`]: what is asked; [`Event`] and [`Report`]: what comes back.
+//! [`Request`]: what a caller asks for; [`Event`] and [`Report`]: what comes back.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -17,52 +17,52 @@ use crate::sampling::{DRY_BREAKERS, SamplingConfig};
 use crate::session::{FinishReason, Speculation};
 use crate::tokenizer::{EncodeOptions, Tokenizer};
 
-/// How a text is encoded as a prompt: the start token in front where the model asks for one, and names of special
-/// tokens as plain text.
+/// How a text is encoded as a prompt: it starts with the start token if the model asks for one, and names of special
+/// tokens count as plain text.
 pub const PROMPT_ENCODING: EncodeOptions = EncodeOptions { add_special: true, parse_special: false };
 
-/// What is asked of a model: to continue a prompt.
+/// Asks a model to continue a prompt.
 #[derive(Debug)]
 pub struct Request<'r> {
-    /// What is to be continued.
+    /// The text to continue.
     pub prompt: Prompt<'r>,
-    /// Tokens to generate at most.
+    /// Most tokens to generate.
     pub max_tokens: usize,
-    /// How they are chosen.
+    /// How tokens are chosen.
     pub sampling: SamplingConfig,
-    /// Tokens, and what is added to their logits before anything else; negative infinity bans a token.
+    /// Pairs of a token and a bias that is added to its logit before anything else; negative infinity bans the token.
     pub logit_bias: &'r [(u32, f32)],
-    /// What is said has to keep to, behind what may be thought.
+    /// The grammar that the answer must follow; thoughts before the answer are exempt.
     pub grammar: Option<AnswerGrammar<'r>>,
-    /// Whether the tools of [`Prompt::Chat`] or [`Prompt::Messages`] may be called. Beside a grammar in GBNF they may not; beside a
-    /// schema, who need not call says what is valid, or calls.
+    /// Whether the model may call the tools of [`Prompt::Chat`] or [`Prompt::Messages`]. With a grammar in GBNF it may not. With a schema,
+    /// a model that need not call a tool either gives a valid answer or calls one.
     pub tool_choice: ToolChoice<'r>,
-    /// Whether an answer may call several.
+    /// Whether one answer may call several tools.
     pub parallel_tool_calls: bool,
-    /// Most tokens of the model's thoughts in the answer to [`Prompt::Chat`] or [`Prompt::Messages`], counted behind the mark
-    /// that begins a thought; 0 closes it at once. Where they have come, the mark follows by which models of the family end a
-    /// thought. `None` is no limit.
+    /// Most tokens of the model's thoughts in the answer to [`Prompt::Chat`] or [`Prompt::Messages`], counted after the mark that begins a
+    /// thought; 0 closes the thought at once. At the limit, the engine inserts the mark with which models of this family end a thought.
+    /// `None` means no limit.
     pub thinking_budget: Option<usize>,
-    /// Whether tokens that end a text are never chosen.
+    /// If true, tokens that end a text are never chosen.
     pub ignore_eos: bool,
     /// Texts across which DRY finds no repetitions.
     pub breakers: &'r [&'r str],
     /// Texts that end the generation, as [`Session::generate`](crate::session::Session::generate) takes them.
     pub stop: &'r [&'r str],
-    /// Tokens that are guessed at a time, see [`Submission::speculate`](crate::scheduler::Submission).
+    /// Number of tokens guessed at a time, see [`Submission::speculate`](crate::scheduler::Submission).
     pub speculate: usize,
-    /// What [`Logprobs`] come with each token, if any.
+    /// Which [`Logprobs`] come with each token, if any.
     pub logprobs: Option<LogprobWish>,
     /// Whether an [`Event::Trace`] comes with each token.
     pub trace: bool,
-    /// Whether what is said, thought and called is to be told apart, by [`Event::Part`]s. For [`Prompt::Chat`] and
-    /// [`Prompt::Messages`]; the text then has the names of tokens that are marks.
+    /// Whether [`Event::Part`]s separate the answer into content, thoughts and tool calls. Applies to [`Prompt::Chat`]
+    /// and [`Prompt::Messages`]; the text then includes the names of tokens that are marks.
     pub tell_apart: bool,
-    /// What each adapter adds is multiplied by, see [`Submission::adapters`](crate::scheduler::Submission).
+    /// The scale of each adapter's contribution, see [`Submission::adapters`](crate::scheduler::Submission).
     pub adapters: Option<&'r [f32]>,
-    /// Whether the [report](Report::work) has what a receipt says of the answer; by which compression function of SHA-256, if so.
+    /// If given, the [report](Report::work) contains the data for a receipt, hashed with this compression function of SHA-256.
     pub receipt: Option<Compress>,
-    /// How long prompt and answer may be, for who may not have a whole context.
+    /// How long prompt and answer may be, for a caller that may not use a whole context.
     pub context: Option<ContextLimit>,
 }
 
@@ -71,12 +71,12 @@ pub struct Request<'r> {
 pub struct ContextLimit {
     /// Most tokens of both.
     pub n_tokens: usize,
-    /// Whether there must be room for as many tokens of the answer as are wanted: else it gets what is left, one at least.
+    /// If true, there must be room for all `max_tokens` of the answer. Otherwise the answer may use what is left, at least one token.
     pub is_whole: bool,
 }
 
 impl ContextLimit {
-    /// Most tokens of the answer to a prompt of `n_prompt` tokens, if `max_tokens` are wanted.
+    /// Most tokens of the answer to a prompt of `n_prompt` tokens when the caller asks for `max_tokens`.
     ///
     /// # Errors
     /// [`FrontError::ContextLimit`] if there is no room.
@@ -91,7 +91,7 @@ impl ContextLimit {
 }
 
 impl<'r> Request<'r> {
-    /// Up to `max_tokens` of the likeliest tokens after `prompt`, and nothing else.
+    /// Asks for up to `max_tokens` of the likeliest tokens after `prompt`; everything else is off.
     pub fn new(prompt: Prompt<'r>, max_tokens: usize) -> Self {
         let sampling = SamplingConfig::greedy();
         Self {
@@ -117,27 +117,28 @@ impl<'r> Request<'r> {
     }
 }
 
-/// What is to be continued. Of its tokens those at the beginning that are there still from earlier texts are not computed
-/// again, which changes no bit of the answer.
+/// The text to continue. Tokens at its beginning that are still cached from earlier texts are not computed again; this changes no bit of
+/// the answer.
 #[derive(Debug)]
 pub enum Prompt<'r> {
     /// A text.
     Text(&'r str, EncodeOptions),
-    /// A dialogue, in a chat format; turns that have no room any more are removed from it.
+    /// A dialogue in a chat format. Turns that no longer fit are removed from it.
     Chat(&'r mut Dialogue, ChatFormat<'r>),
-    /// A whole conversation, in a chat format, up to where the model answers. Nothing is removed from it: one that has no room
-    /// is refused.
+    /// A whole conversation in a chat format, up to the point where the model answers. Nothing is removed from it: a conversation that does
+    /// not fit is refused.
     Messages(&'r [Message<'r>], ChatFormat<'r>),
     /// These tokens.
     Ids(&'r [u32]),
-    /// A query, and a document that is to be ranked by it.
+    /// A query, and a document whose relevance to it is to be scored.
     Pair(&'r str, &'r str),
-    /// The tokens that one of the above became, the format that its answer has, and the tools that it may call.
+    /// One of the prompts above, already encoded: its tokens, the format of its answer, and the tools that the answer
+    /// may call.
     Encoded(&'r [u32], Option<Format>, &'r [Tool<'r>]),
 }
 
 impl<'r> Prompt<'r> {
-    /// What the model may call.
+    /// The tools that the model may call.
     pub fn tools(&self) -> &'r [Tool<'r>] {
         match self {
             Self::Chat(_, format) | Self::Messages(_, format) => format.tools,
@@ -147,7 +148,7 @@ impl<'r> Prompt<'r> {
     }
 }
 
-/// A copy of a text, which takes no more than it needs.
+/// A copy of a text without spare capacity.
 ///
 /// # Errors
 /// [`FrontError::OutOfHeap`].
@@ -158,16 +159,16 @@ pub(super) fn text_of(text: &str) -> Result<String, FrontError> {
     Ok(copy)
 }
 
-/// How a conversation becomes a prompt.
+/// How to turn a conversation into a prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChatFormat<'f> {
-    /// A format by name, instead of the one that the model's file brings.
+    /// The name of a format to use instead of the one in the model's file.
     pub template: Option<&'f str>,
-    /// Whether the model is to think first, see [`Conversation::enable_thinking`](crate::chat::Conversation).
+    /// Whether the model should think first, see [`Conversation::enable_thinking`](crate::chat::Conversation).
     pub enable_thinking: Option<bool>,
-    /// How much, see [`Conversation::reasoning_effort`](crate::chat::Conversation).
+    /// How much it should think, see [`Conversation::reasoning_effort`](crate::chat::Conversation).
     pub reasoning_effort: Option<&'f str>,
-    /// What the model may call.
+    /// The tools that the model may call.
     pub tools: &'f [Tool<'f>],
     /// The local time in seconds, see [`Conversation::now_seconds`](crate::chat::Conversation).
     pub now_seconds: Option<u64>,
@@ -176,62 +177,62 @@ pub struct ChatFormat<'f> {
 /// What happens while a request is answered.
 #[derive(Debug)]
 pub enum Event<'e> {
-    /// A dialogue had no room: these of its turns are no part of the prompt. Comes first, if at all.
+    /// The dialogue did not fit: these turns are not part of the prompt. If this event comes, it comes first.
     Forgotten(Forgotten),
-    /// The text has a slot. Comes once, before the tokens.
+    /// The text got a slot. Comes once, before the tokens.
     Started {
         /// Tokens of the prompt.
         prompt_tokens: usize,
-        /// How many of them are known from earlier texts.
+        /// How many of them are cached from earlier texts.
         cached_tokens: usize,
     },
-    /// The prompt is being computed; comes twice in each layer of each batch, so that it can be broken off. Only
-    /// [`Responder::generate`](super::Responder::generate) tells of it.
+    /// The prompt is being computed. Comes twice in each layer of each batch, so that the caller can break off. Only
+    /// [`Responder::generate`](super::Responder::generate) sends it.
     Prompt,
     /// A token.
     Token {
         /// Its id.
         id: u32,
-        /// Text that is certain now: see [`Step::Token`](crate::session::Step::Token).
+        /// Text that has become certain, see [`Step::Token`](crate::session::Step::Token).
         text: &'e str,
         /// How likely it was, if the request has [`logprobs`](Request::logprobs).
         logprobs: Option<Logprobs<'e>>,
-        /// The time since the text's token before it, in microseconds; `None` for the first one.
+        /// The time since the previous token of this text, in microseconds; `None` for the first one.
         gap_us: Option<u64>,
-        /// What has the texts of its tokens.
+        /// The tokenizer that knows the tokens' texts.
         tokenizer: &'e Tokenizer<'e>,
     },
-    /// A part of the text that came, if the request is to be told [apart](Request::tell_apart). Comes after the token that
-    /// made it certain, or before the end.
+    /// A part of the text so far, if the request asks to have the answer told [apart](Request::tell_apart). Comes after the token that made
+    /// it certain, or before the end.
     Part(Part<'e>),
-    /// What the last token was chosen from, if the request has [`trace`](Request::trace).
+    /// The logits that the last token was chosen from, if the request sets [`trace`](Request::trace).
     Trace {
         /// Number of the token, from 1.
         step: usize,
         /// The range of its logits.
         logits: LogitsRange,
     },
-    /// What the text became that was to be a vector; nothing comes after it.
+    /// The vector of a text that was submitted to become one; nothing comes after it.
     Embedding(&'e Embedding),
-    /// The end; nothing comes after it, and it cannot be broken off.
+    /// The end of the answer. Nothing comes after it, and breaking off here has no effect.
     Finished {
-        /// Text that was held back.
+        /// The rest of the text, which was held back until now.
         text: &'e str,
         /// How it went.
         report: &'e Report,
     },
-    /// There is no answer, or no more of it; nothing comes after it. [`Responder::generate`](super::Responder::generate)
-    /// returns the error instead.
+    /// There is no answer, or no more of it; nothing comes after this event.
+    /// [`Responder::generate`](super::Responder::generate) returns the error instead.
     Failed {
         /// Why.
         error: &'e FrontError,
-        /// The text that had come by then.
+        /// The text generated before the error.
         output: &'e str,
     },
 }
 
 impl Event<'_> {
-    /// The text that is to be shown, often empty.
+    /// The text of this event to show, often empty.
     pub fn text(&self) -> &str {
         match self {
             Self::Token { text, .. } | Self::Finished { text, .. } => text,
@@ -246,7 +247,7 @@ impl Event<'_> {
     }
 }
 
-/// What came of a request. It shows itself as a line about the counts, times and the end.
+/// The outcome of a request. Its `Display` is one line with the counts, the times and the reason why it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The text after the prompt.
@@ -255,34 +256,34 @@ pub struct Report {
     pub ids: Vec<u32>,
     /// Tokens of the prompt, the start token included.
     pub prompt_tokens: usize,
-    /// How many of them were known from earlier texts and not computed again. What is computed anew because the text gave up
-    /// its slot in between changes nothing of it.
+    /// How many of them were known from earlier texts and not computed again. Tokens that are recomputed because the text gave up its slot
+    /// in between do not change this number.
     pub cached_tokens: usize,
-    /// Tokens generated, one that ended the text not counted.
+    /// Tokens generated, not counting one that ended the text.
     pub tokens_emitted: usize,
-    /// From when the prompt's ids were known to the end, by the caller's clock: what the request waited for others counts,
-    /// its encoding does not.
+    /// Time from when the prompt was encoded to the end, by the caller's clock. Includes the time spent waiting for other requests, but not
+    /// the encoding.
     pub latency_us: u64,
-    /// From the same moment to when the text got a slot; 0 if it never did.
+    /// Time from the same moment until the text got a slot; 0 if it never did.
     pub queued_us: u64,
-    /// From the same moment to the first token; 0 if there was none.
+    /// Time from the same moment to the first token; 0 if there was none.
     pub first_token_us: u64,
     /// Why it ended.
     pub finish_reason: FinishReason,
-    /// Which of the stop strings ended it; empty if none did.
+    /// The stop string that ended it; empty if none did.
     pub stop: String,
-    /// How tokens that were guessed have done.
+    /// How many tokens were guessed, and how many guesses were right.
     pub speculation: Speculation,
-    /// What of a dialogue had no room any more.
+    /// The turns of a dialogue that did not fit.
     pub forgotten: Option<Forgotten>,
-    /// How the answer is to be read, if a chat format made the prompt.
+    /// How to parse the answer, if a chat format made the prompt.
     pub format: Option<Format>,
-    /// What a receipt says of it, if the request [wants](Request::receipt) one.
+    /// The data for a receipt, if the request [wants](Request::receipt) one.
     pub work: Option<Box<Work>>,
 }
 
 impl Report {
-    /// A copy, which takes no more than it needs.
+    /// A copy without spare capacity.
     ///
     /// # Errors
     /// [`FrontError::OutOfHeap`].
@@ -299,7 +300,7 @@ impl Report {
         Ok(Self { output, ids, stop, work: self.work.clone(), ..*self })
     }
 
-    /// Tokens per second after the first one; `None` with fewer than two tokens or without time.
+    /// Tokens per second after the first one; `None` with fewer than two tokens or if no time passed.
     pub fn tokens_per_second(&self) -> Option<f64> {
         let after_first_us = self.latency_us.saturating_sub(self.first_token_us);
         per_second(self.tokens_emitted.saturating_sub(1) as u64, after_first_us)

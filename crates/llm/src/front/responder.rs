@@ -1,4 +1,4 @@
-//! [`Responder`]: a model that answers requests, many at once.
+//! [`Responder`]: a model that answers many requests at once.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -21,29 +21,30 @@ use crate::sampling::{Sampler, Stage};
 use crate::scheduler::{Counts, Output, Scheduler, Submission};
 use crate::session::{Runner, SessionError, TextStream};
 
-/// Requests that may wait for a slot, for who has no reason to let more.
+/// The usual limit on the number of requests that wait for a slot.
 pub const MAX_WAITING: usize = 64;
 
-/// A model with its vocabulary and room for some texts, ready to answer.
+/// A model that is ready to answer, with its vocabulary and memory for several texts.
 ///
-/// Requests are [submitted](Self::submit) and answered together, a batch at each [step](Self::step); each answer is the
-/// one that the request has alone. [`generate`](Self::generate) is for who has one request and wants to wait for it.
+/// Requests are [submitted](Self::submit) and answered together, one batch at each [step](Self::step). Each answer is
+/// the same as if the request were alone. [`generate`](Self::generate) answers a single request and returns when it is
+/// done.
 pub struct Responder<'m> {
     prompter: Prompter<'m>,
     scheduler: Scheduler<'m>,
-    /// Requests that are not over, and those that are and of which that was not told yet.
+    /// Requests that are not over, and those that are over but whose end has not been reported yet.
     answers: Vec<Answer>,
-    /// The same of texts that become vectors.
+    /// The same for texts that become vectors.
     vectors: Vec<Vectors>,
-    /// Requests that can be waiting or running.
+    /// Most requests that can wait or run at a time.
     most_answers: usize,
-    /// The prompt's ids; kept to be used again.
+    /// Buffer for the prompt's ids, kept for reuse.
     prompt_ids: Vec<u32>,
 }
 
 impl<'m> Responder<'m> {
-    /// A responder of the model that `runner` was made for, the file of which `prompter` has. Up to `max_waiting` requests may
-    /// wait for a slot.
+    /// A responder for the model that `runner` was made for; `prompter` must hold the file of the same model. Up to `max_waiting` requests
+    /// may wait for a slot.
     ///
     /// # Errors
     /// If texts cannot be scheduled on the runner, or the heap has no room.
@@ -58,17 +59,17 @@ impl<'m> Responder<'m> {
         Ok(Self { prompter, scheduler, answers, vectors, most_answers, prompt_ids: Vec::new() })
     }
 
-    /// What makes prompts.
+    /// The part that makes prompts.
     pub fn prompter(&self) -> &Prompter<'m> {
         &self.prompter
     }
 
-    /// What computes the batches.
+    /// The part that computes the batches.
     pub fn runner(&self) -> &Runner<'m> {
         self.scheduler.runner()
     }
 
-    /// What decides about batches.
+    /// The part that decides what goes into each batch.
     pub fn scheduler(&self) -> &Scheduler<'m> {
         &self.scheduler
     }
@@ -76,7 +77,7 @@ impl<'m> Responder<'m> {
     /// See [`Prompter::prepare_chat`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of that function.
     pub fn prepare_chat(&mut self, template: Option<&str>) -> Result<(), FrontError> {
         self.prompter.prepare_chat(template)
     }
@@ -84,7 +85,7 @@ impl<'m> Responder<'m> {
     /// See [`Prompter::render`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of that function.
     pub fn render(
         &mut self,
         messages: &[Message<'_>],
@@ -93,7 +94,7 @@ impl<'m> Responder<'m> {
         self.prompter.render(messages, format)
     }
 
-    /// What was computed so far.
+    /// Counts of what has been computed so far.
     pub fn counts(&self) -> Counts {
         self.scheduler.counts()
     }
@@ -103,23 +104,25 @@ impl<'m> Responder<'m> {
         self.answers.is_empty() && self.vectors.is_empty()
     }
 
-    /// Requests of which the end was not told yet.
+    /// Number of requests whose end has not been reported yet.
     pub fn n_requests(&self) -> usize {
         self.answers.len() + self.vectors.len()
     }
 
-    /// Whether another request would be taken now, as far as the queue goes.
+    /// Whether the queue has room for another request.
     pub fn has_room(&self) -> bool {
         let n_answers = self.answers.iter().filter(|answer| !answer.is_over).count();
         let n_vectors = self.vectors.iter().filter(|vectors| vectors.result.is_none()).count();
         n_answers + n_vectors < self.most_answers
     }
 
-    /// Takes a request, which waits until there is a slot for it. Times are by `clock_us`, in microseconds.
+    /// Takes a request, which waits until there is a slot for it. `clock_us` is the clock for all times, in
+    /// microseconds.
     ///
     /// # Errors
-    /// If the model's vocabulary cannot be used, so that its tokens are no text, the prompt cannot be encoded, is empty or does not fit the context, the sampling settings, a grammar, a schema or the choice of a tool make no sense, more
-    /// log-probabilities are wanted than there can be, the heap has no room, as many requests are waiting as can, or the model is an encoder. A dialogue is then as it was.
+    /// If the model's vocabulary cannot be used, so that its tokens have no text; if the prompt cannot be encoded, is empty or does not fit
+    /// the context; if the sampling settings, a grammar, a schema or the tool choice are invalid; if more log-probabilities are requested
+    /// than allowed; if the heap has no room; if the queue is full; or if the model is an encoder. After an error a dialogue is unchanged.
     pub fn submit(
         &mut self,
         mut request: Request<'_>,
@@ -128,7 +131,7 @@ impl<'m> Responder<'m> {
         if self.scheduler.runner().model().config().is_encoder() {
             return Err(FrontError::Encoder);
         }
-        // Before anything is made that costs.
+        // Checked first, before any costly work.
         if !self.has_room() {
             return Err(FrontError::QueueFull { n_waiting: self.scheduler.n_waiting() });
         }
@@ -195,13 +198,13 @@ impl<'m> Responder<'m> {
         Ok(id)
     }
 
-    /// Takes a text that is to become a vector, which [`Event::Embedding`] brings. It waits until there is a slot for it, and is
-    /// computed together with other texts. Models of all kinds can do that; turns of a dialogue that have no room are not part
-    /// of the text.
+    /// Takes a text that is to become a vector, which arrives as an [`Event::Embedding`]. The text waits until there is a slot for it, and
+    /// is computed together with other texts. All kinds of models can do this. Turns of a dialogue that do not fit are not part of the
+    /// text.
     ///
     /// # Errors
-    /// As [`submit`](Self::submit), and as [`Pooling::of`](super::embedding::Pooling::of) if pooling is left to the file. A text
-    /// of an encoder must fit a batch.
+    /// Those of [`submit`](Self::submit), and those of [`Pooling::of`](super::embedding::Pooling::of) if the file decides the pooling. A
+    /// text for an encoder must fit one batch.
     pub fn submit_embedding(
         &mut self,
         prompt: &Prompt<'_>,
@@ -222,8 +225,8 @@ impl<'m> Responder<'m> {
         Ok(id)
     }
 
-    /// Ends a request of which the end was not told yet; what came of it, with [`FinishReason::Cancelled`](crate::session::FinishReason),
-    /// unless it asked for a vector. Nothing more is told of it.
+    /// Ends a request whose end has not been reported yet. Returns its report, with
+    /// [`FinishReason::Cancelled`](crate::session::FinishReason), unless it asked for a vector. No more events of this request follow.
     pub fn cancel(&mut self, id: RequestId, clock_us: fn() -> u64) -> Option<Report> {
         self.scheduler.cancel(id);
         self.vectors.retain(|vectors| vectors.id != id);
@@ -231,10 +234,11 @@ impl<'m> Responder<'m> {
         Some(self.answers.remove(index).cancelled(clock_us))
     }
 
-    /// Computes one batch and tells what came of it; returns how many tokens it had, 0 if there is no request left.
+    /// Computes one batch and reports the results. Returns the number of tokens in the batch, 0 if there is no request
+    /// left.
     ///
-    /// `go_on` is asked twice in each layer, and can break off the batch; no request is lost, the next step computes it.
-    /// `on_event` learns of everything but [`Event::Prompt`], and can end the request that an event is of; its report then says
+    /// `go_on` is called twice in each layer and can break off the batch. No request is lost: the next step computes the batch again.
+    /// `on_event` receives every event but [`Event::Prompt`], and can end the request that the event belongs to; its report then says
     /// [`FinishReason::Cancelled`](crate::session::FinishReason).
     ///
     /// # Errors
@@ -253,7 +257,7 @@ impl<'m> Responder<'m> {
             }
         }
         while let Some((id, result)) = self.take_vectors() {
-            // It is over either way.
+            // The request is over whether or not the caller breaks off.
             let _ = match &result {
                 Ok(embedding) => on_event(id, Event::Embedding(embedding)),
                 Err(error) => on_event(id, Event::Failed { error, output: "" }),
@@ -262,7 +266,7 @@ impl<'m> Responder<'m> {
         Ok(stepped?)
     }
 
-    /// As [`step`](Self::step), without telling of the ends.
+    /// Like [`step`](Self::step), but does not report the ends of requests.
     fn compute(
         &mut self,
         clock_us: fn() -> u64,
@@ -281,7 +285,7 @@ impl<'m> Responder<'m> {
                     Output::Embedding { values } => vectors.take(values),
                     Output::Started { n_reused } => {
                         let (prompt_tokens, cached_tokens) = (vectors.n_tokens, n_reused);
-                        // Whoever wants it no more cancels it.
+                        // A break is ignored here: a caller that no longer wants the request cancels it.
                         let _ = on_event(id, Event::Started { prompt_tokens, cached_tokens });
                     }
                     _ => {}
@@ -291,7 +295,7 @@ impl<'m> Responder<'m> {
             if matches!(output, Output::Wanting) {
                 return prompter.give_back();
             }
-            // An answer was begun with a vocabulary.
+            // An answer exists only if the vocabulary could be used.
             let answer = answers.iter_mut().find(|answer| answer.id == id);
             let (Some(answer), Ok(tokenizer)) = (answer, prompter.tokenizer()) else {
                 return ControlFlow::Break(());
@@ -310,30 +314,32 @@ impl<'m> Responder<'m> {
         })
     }
 
-    /// A request that is over, of which that was not told yet.
+    /// Removes a request that is over but whose end has not been reported yet.
     fn take_finished(&mut self) -> Option<Answer> {
         let index = self.answers.iter().position(|answer| answer.is_over)?;
         Some(self.answers.remove(index))
     }
 
-    /// What came of a text that is a vector by now, of which that was not told yet.
+    /// Removes the result of a text that was to become a vector, if it is done and not reported yet.
     fn take_vectors(&mut self) -> Option<(RequestId, Result<Embedding, FrontError>)> {
         let index = self.vectors.iter().position(|vectors| vectors.result.is_some())?;
         let Vectors { id, result, .. } = self.vectors.remove(index);
         Some((id, result?))
     }
 
-    /// What a request that is not over has said so far.
+    /// The output so far of a request that is not over.
     pub fn output(&self, id: RequestId) -> Option<&str> {
         let answer = self.answers.iter().find(|answer| answer.id == id)?;
         Some(&answer.report.output)
     }
 
-    /// Answers a request, while there is no other. `on_event` learns of everything, and may end it; the report then says
-    /// [`FinishReason::Cancelled`](crate::session::FinishReason). Times are by `clock_us`, in microseconds.
+    /// Answers a request while there is no other. `on_event` receives every event and may end the request; the report
+    /// then says [`FinishReason::Cancelled`](crate::session::FinishReason). `clock_us` is the clock for all times, in
+    /// microseconds.
     ///
     /// # Errors
-    /// As [`submit`](Self::submit), and if the logits are not numbers. [`FrontError::Busy`] if there are other requests.
+    /// Those of [`submit`](Self::submit), and an error if the logits are not numbers. [`FrontError::Busy`] if there are
+    /// other requests.
     pub fn generate(
         &mut self,
         request: Request<'_>,
@@ -367,7 +373,7 @@ impl<'m> Responder<'m> {
     /// See [`logits::run`].
     ///
     /// # Errors
-    /// As there, and [`FrontError::Busy`] if there are requests.
+    /// Those of that function, and [`FrontError::Busy`] if there are requests.
     pub fn logits(
         &mut self,
         tokens: &[u32],
@@ -376,11 +382,11 @@ impl<'m> Responder<'m> {
         Ok(logits::run(self.idle_runner()?, tokens, on_row)?)
     }
 
-    /// Makes a prompt a vector, while there is no other request; see [`submit_embedding`](Self::submit_embedding). `go_on` is
-    /// asked twice in each layer and may end it.
+    /// Turns a prompt into a vector while there is no other request; see [`submit_embedding`](Self::submit_embedding). `go_on` is called
+    /// twice in each layer and may break off.
     ///
     /// # Errors
-    /// As there, and if `go_on` breaks off ([`SessionError::Stopped`]); [`FrontError::Busy`] if there are other requests.
+    /// Those of that function, [`SessionError::Stopped`] if `go_on` breaks off, and [`FrontError::Busy`] if there are other requests.
     pub fn embed(
         &mut self,
         prompt: &Prompt<'_>,
@@ -406,7 +412,7 @@ impl<'m> Responder<'m> {
     /// See [`bench::run`].
     ///
     /// # Errors
-    /// As there, and [`FrontError::Busy`] if there are requests.
+    /// Those of that function, and [`FrontError::Busy`] if there are requests.
     pub fn bench(
         &mut self,
         plan: BenchPlan,
@@ -416,14 +422,13 @@ impl<'m> Responder<'m> {
         bench::run(self.idle_runner()?, plan, meter, go_on)
     }
 
-    /// Gives adapters of the model to the runner, and what each adds is multiplied by in requests that do not say that; see
-    /// [`Runner::set_adapters`].
+    /// Gives the model's adapters to the runner, and the scale of each for requests that state none; see [`Runner::set_adapters`].
     ///
     /// # Errors
-    /// As there, and [`FrontError::Busy`] if there are requests.
+    /// Those of that function, and [`FrontError::Busy`] if there are requests.
     ///
     /// # Panics
-    /// As there.
+    /// Those of that function.
     pub fn set_adapters(&mut self, adapters: Vec<LowRanks>, usual: Vec<f32>) -> Result<(), FrontError> {
         Ok(self.idle_runner()?.set_adapters(adapters, usual)?)
     }
@@ -439,15 +444,15 @@ impl<'m> Responder<'m> {
     /// See [`Scheduler::set_usual_scales`].
     ///
     /// # Panics
-    /// As there.
+    /// Those of that function.
     pub fn set_usual_scales(&mut self, usual: &[f32]) {
         self.scheduler.set_usual_scales(usual);
     }
 
-    /// The runner, adapted as is usual.
+    /// The runner, with all slots set to the usual adapter scales.
     fn idle_runner(&mut self) -> Result<&mut Runner<'m>, FrontError> {
         let runner = self.scheduler.idle_runner().ok_or(FrontError::Busy)?;
-        // The last request may have been adapted otherwise.
+        // The last request may have used other scales.
         runner.adapt_as_usual();
         Ok(runner)
     }
