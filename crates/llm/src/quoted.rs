@@ -1,17 +1,17 @@
-//! Texts in messages of errors, which stay small whatever they are about: [`Quoted`], [`beginning`].
+//! Texts in error messages, cut so that messages stay short: [`Quoted`], [`beginning`].
 
 use core::fmt;
 
 /// Most bytes of a text that are shown.
 const MOST_BYTES: usize = 256;
 
-/// A text, or of one of more than 256 bytes the beginning: for errors that keep what they are about.
+/// A text, or its beginning if it is longer than 256 bytes; for errors that store the text they are about.
 pub fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(MOST_BYTES)]
 }
 
-/// Shows the [`beginning`] of a text in quotes, with escapes, and an ellipsis if that is not all. An escape takes up to six times as many
-/// bytes as what it stands for.
+/// Shows the [`beginning`] of a text in quotes, with escapes, and an ellipsis if the text is longer. An escape takes up to six times as
+/// many bytes as the characters that it stands for.
 #[derive(Debug, Clone, Copy)]
 pub struct Quoted<'t>(pub &'t str);
 

@@ -1,9 +1,10 @@
-//! [`Apart`]: what is shown of an answer that is told apart.
+//! [`Apart`] shows an answer whose parts are told apart.
 
 use super::Event;
 use crate::chat::Part;
 
-/// Shows what is said and, to who sits at a terminal, what is thought, under a line that says so.
+/// Shows the content of an answer. On a terminal it also shows the thoughts, under a line that says that they are
+/// thoughts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Apart {
     /// Whether thoughts are shown.
@@ -13,12 +14,12 @@ pub struct Apart {
 }
 
 impl Apart {
-    /// With or without thoughts.
+    /// Shows answers with or without thoughts.
     pub fn new(shows_thoughts: bool) -> Self {
         Self { shows_thoughts, ..Self::default() }
     }
 
-    /// Shows what an event brings, in pieces.
+    /// Shows the text of an event, in pieces.
     pub fn show(&mut self, event: &Event<'_>, out: &mut dyn FnMut(&str)) {
         let Event::Part(part) = event else { return };
         match *part {
@@ -35,7 +36,7 @@ impl Apart {
                 }
                 out(text);
             }
-            // Some models call tools that they were not given.
+            // Some models call tools even though the request names none.
             Part::ToolCallBegin { name, .. } => {
                 self.in_call = true;
                 self.in_thought = false;

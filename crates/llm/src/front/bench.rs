@@ -1,6 +1,6 @@
-//! How fast prompts are read and tokens generated: [`BenchPlan`], [`run`], [`BenchReport`].
+//! Measures how fast prompts are read and tokens are generated: [`BenchPlan`], [`run`], [`BenchReport`].
 //!
-//! Which tokens they are does not matter to the time that they take.
+//! The time does not depend on which tokens are computed.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -13,35 +13,35 @@ use crate::scheduler::MAX_RUNNING;
 use crate::session::{Logits, Runner, SessionError, Span};
 use crate::state::{OutOfPages, StateOptions};
 
-/// Tokens of the prompt by which the time to the first token is measured.
+/// Tokens of the prompt with which the time to the first token is measured.
 pub const FIRST_TOKEN_PROMPT: usize = 5;
 
-/// What is measured. Each thing is measured a number of times, of which the median counts. Before it comes a short
-/// prompt, and, if there are several runs, a whole run that does not count: it warms caches and clocks.
+/// What to measure. Each measurement is repeated `n_runs` times, and the median counts. A short prompt comes first and,
+/// if there are several runs, a whole run that does not count; they warm up caches and clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BenchPlan {
     /// Tokens of the prompt.
     pub n_prompt: usize,
     /// Tokens evaluated one at a time; by an encoder, each as a text of its own.
     pub n_generate: usize,
-    /// Tokens that these come after; 0 with an encoder.
+    /// Tokens already computed before these; 0 for an encoder.
     pub depth: usize,
-    /// How often.
+    /// Number of runs.
     pub n_runs: usize,
-    /// Texts that are also generated together, if any are; none with an encoder.
+    /// Number of texts to generate together in an additional measurement; `None` for an encoder.
     pub n_parallel: Option<usize>,
 }
 
 impl BenchPlan {
-    /// What is measured unless told.
+    /// The default plan.
     pub const DEFAULT: Self = Self { n_prompt: 128, n_generate: 32, depth: 0, n_runs: 3, n_parallel: None };
 
-    /// Positions that the context must have.
+    /// The number of positions that the context must have.
     pub fn needed_positions(&self) -> usize {
         self.n_prompt.max(self.depth.saturating_add(self.n_generate)).max(FIRST_TOKEN_PROMPT)
     }
 
-    /// Whether a runner has room for all of it: said before minutes of work.
+    /// Checks beforehand that a runner has room for the whole plan, because the measurement takes minutes.
     fn check(&self, runner: &Runner<'_>) -> Result<(), FrontError> {
         if runner.model().config().is_encoder() {
             let given = [("--depth", self.depth > 0), ("--parallel", self.n_parallel.is_some())];
@@ -69,7 +69,7 @@ impl BenchPlan {
     }
 }
 
-/// What measures.
+/// The counters to measure with.
 #[derive(Debug, Clone, Copy)]
 pub struct Meter {
     /// Microseconds since some moment in the past; never goes back.
@@ -78,7 +78,7 @@ pub struct Meter {
     pub instructions_retired: fn() -> Option<u64>,
 }
 
-/// Tokens, and what they took.
+/// A number of tokens, and the time and instructions that they took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measurement {
     /// Tokens evaluated.
@@ -94,11 +94,11 @@ pub struct Measurement {
 pub struct BenchResult {
     /// The prompt in an empty cache.
     pub prefill: Measurement,
-    /// Tokens one at a time, after as many as the plan says.
+    /// Tokens one at a time, at the depth that the plan states.
     pub decode: Measurement,
     /// The first token after a prompt of [`FIRST_TOKEN_PROMPT`].
     pub first_token_us: u64,
-    /// Several texts, a token of each at a time.
+    /// Several texts together, one token of each at a time.
     pub batch: Option<BatchMeasurement>,
 }
 
@@ -111,11 +111,12 @@ pub struct BatchMeasurement {
     pub decode: Measurement,
 }
 
-/// Measures a model on a runner whose slots are empty, as they are again afterwards. `go_on` is asked while tokens are computed, and may end it.
+/// Measures a model on a runner whose slots are empty; they are empty again afterwards. `go_on` is called while tokens are computed, and
+/// may break off.
 ///
 /// # Errors
-/// If the tokens do not fit the context or the pages, or so many texts the slots; if the model is an encoder and the plan has a depth or several texts; if the heap has no room for so many
-/// runs, or `go_on` breaks off ([`SessionError::Stopped`]).
+/// If the tokens do not fit the context or the pages, or the texts do not fit the slots; if the model is an encoder and the plan has a
+/// depth or several texts; if the heap has no room for that many runs, or `go_on` breaks off ([`SessionError::Stopped`]).
 pub fn run(
     runner: &mut Runner<'_>,
     plan: BenchPlan,
@@ -143,7 +144,7 @@ fn measure_all(
     let len = plan.needed_positions();
     let ids = synthetic_ids(n_texts.saturating_mul(len), runner.model().config().n_vocab)?;
     let text = |slot: usize| &ids[slot * len..][..len];
-    // A counter that wraps is looked at once a layer, also where no interrupt tells of it.
+    // Reads the counter at least once per layer, so that no wrap is missed where no interrupt signals one.
     let go_on = &mut || {
         (meter.instructions_retired)();
         go_on()
@@ -157,7 +158,7 @@ fn measure_all(
         let measured_decode = measure(n_generate, meter, || {
             for position in depth..depth + n_generate {
                 let span = next_token(0, position, text(0));
-                // An encoder takes whole texts.
+                // An encoder computes whole texts, so each token is a text of its own.
                 let first_position = if is_encoder { 0 } else { position };
                 runner.run(&[Span { first_position, ..span }], go_on)?;
             }
@@ -183,7 +184,7 @@ fn measure_all(
     })
 }
 
-/// The next tokens of several texts, `text` of each slot, one of each at a time.
+/// Computes the next tokens of several texts, one of each at a time; `text` gives the text of each slot.
 fn decode_together<'t>(
     runner: &mut Runner<'_>,
     plan: BenchPlan,
@@ -199,7 +200,7 @@ fn decode_together<'t>(
     let first_counted = usize::from(n_runs > 1);
     for run in 0..first_counted + n_runs {
         for slot in 0..n_texts {
-            // What recurrent layers keep cannot always be cut back.
+            // The state of recurrent layers cannot always be truncated.
             if runner.truncate(slot, depth) < depth {
                 compute(runner, slot, &text(slot)[..depth], go_on)?;
             }
@@ -236,7 +237,7 @@ fn synthetic_ids(len: usize, n_vocab: usize) -> Result<Vec<u32>, FrontError> {
     Ok(ids)
 }
 
-/// Makes a slot these tokens, with the logits after the last.
+/// Fills a slot with these tokens, and computes the logits after the last one.
 fn compute(
     runner: &mut Runner<'_>,
     slot: usize,
@@ -280,7 +281,7 @@ fn measure(
     })
 }
 
-/// Times, and counts of instructions as far as there are any, of several runs.
+/// The times of several runs, and their instruction counts where the CPU counts them.
 struct Runs {
     elapsed_us: Vec<u64>,
     instructions: Vec<u64>,
@@ -311,7 +312,8 @@ impl Runs {
     }
 }
 
-/// The value in the middle; of an even number, the mean of the middle two, rounded down. `None` of none.
+/// The median. For an even number of values it is the mean of the middle two, rounded down; `None` if there are no
+/// values.
 pub fn median(values: &mut [u64]) -> Option<u64> {
     sort::sort(values);
     let middle = values.len() / 2;
@@ -323,24 +325,24 @@ pub fn median(values: &mut [u64]) -> Option<u64> {
 }
 
 impl Measurement {
-    /// Tokens per second; `None` without tokens or time.
+    /// Tokens per second; `None` if there are no tokens or no time passed.
     pub fn tokens_per_second(&self) -> Option<f64> {
         per_second(self.tokens as u64, self.elapsed_us)
     }
 
-    /// Instructions per token, where they are counted.
+    /// Instructions per token, where the CPU counts them.
     pub fn instructions_per_token(&self) -> Option<u64> {
         self.instructions?.checked_div(self.tokens as u64)
     }
 }
 
-/// The result of a benchmark with what it was measured on. It shows itself as a table for people;
+/// The result of a benchmark, and the configuration it was measured on. Its `Display` is a table for people;
 /// [`json`](Self::json) is for programs.
 #[derive(Debug, Clone, Copy)]
 pub struct BenchReport<'r> {
     /// The model's name.
     pub model: &'r str,
-    /// The inner loops that the CPU's instructions allow, by name.
+    /// The name of the set of inner loops in use.
     pub kernel_set: &'static str,
     /// Cores, or threads, that computed.
     pub cores: usize,
@@ -392,7 +394,7 @@ impl fmt::Display for Json<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let BenchReport { model, kernel_set, cores, load_bytes_per_s, first_token_us, result } = *self.0;
         let BenchResult { prefill, decode, batch, .. } = result;
-        // Other cores' instructions are not counted.
+        // The instructions of other cores are not counted, so the number would be misleading.
         let count = |measured: Measurement| OrNull(measured.instructions_per_token().filter(|_| cores == 1));
         write!(f, "{{\"model\":\"")?;
         for c in model.chars() {

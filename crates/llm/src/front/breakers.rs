@@ -1,4 +1,4 @@
-//! The texts across which DRY finds no repetitions, as the sequences of tokens that spell them.
+//! The texts across which DRY finds no repetitions, as sequences of the tokens that spell them.
 
 use alloc::vec::Vec;
 
@@ -6,26 +6,27 @@ use super::FrontError;
 use crate::sampling::Breakers;
 use crate::tokenizer::{EncodeOptions, TokenKind, Tokenizer, TokenizerError};
 
-/// Most bytes of a text; what is behind them does not count, as in llama.cpp.
+/// Most bytes of a text; the rest is ignored, as in llama.cpp.
 const MAX_BYTES: usize = 40;
 
-/// Most tokens behind the first one of a sequence; of longer ones these count.
+/// Most tokens after the first one of a sequence; longer sequences are cut to this length.
 const MAX_REST: usize = 20;
 
-/// The sequences of `tokenizer`'s tokens that a text contains one of these in, from the token in which it begins. A token that
-/// holds a whole one is a sequence by itself; behind one that holds a beginning comes the rest as it is encoded by itself.
+/// All sequences of `tokenizer`'s tokens in which one of these texts appears, from the token in which the text begins. A token that
+/// contains a whole text is a sequence by itself. A token that ends with the beginning of a text is followed by the tokens of the rest,
+/// encoded by itself.
 ///
 /// # Errors
 /// If the heap has no room.
 pub fn breakers(tokenizer: &Tokenizer<'_>, texts: &[&str]) -> Result<Breakers, FrontError> {
-    // Of each text each beginning, and what then follows.
+    // For each way to cut a text in two: its beginning, and the tokens of the rest.
     let mut rests = Vec::new();
     for text in texts.iter().map(|text| &text.as_bytes()[..text.len().min(MAX_BYTES)]) {
         for n_begun in 1..text.len() {
             let mut rest = Vec::new();
             match tokenizer.encode_bytes(&text[n_begun..], EncodeOptions::default(), &mut rest) {
                 Ok(()) => rest.truncate(MAX_REST),
-                // What cannot be spelled never comes.
+                // A rest that the vocabulary cannot spell never appears.
                 Err(TokenizerError::UnknownByte { .. }) => continue,
                 Err(error) => return Err(error.into()),
             }

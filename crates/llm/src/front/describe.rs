@@ -1,22 +1,22 @@
-//! What a model's file holds, as text: [`metadata`] and [`tensors`], an entry a line.
+//! The contents of a model's file as text: [`metadata`] and [`tensors`], one entry per line.
 
 use core::fmt;
 use core::ops::ControlFlow;
 
 use crate::gguf::{Gguf, Value};
 
-/// What shows a line, and may end it there.
+/// A callback that shows a line, and may end the list.
 pub type Show<'s> = dyn FnMut(fmt::Arguments<'_>) -> ControlFlow<()> + 's;
 
-/// A function that shows the entries of a file, each by a call, until one of them breaks off.
+/// A function that shows the entries of a file with one call each, until a call breaks off.
 pub type List = fn(&Gguf<'_>, &mut Show<'_>) -> ControlFlow<()>;
 
-/// Shows all metadata keys with their values; long ones are cut.
+/// Shows all metadata keys with their values; long values are cut.
 pub fn metadata(gguf: &Gguf<'_>, show: &mut Show<'_>) -> ControlFlow<()> {
     gguf.metadata().try_for_each(|(key, value)| show(format_args!("{key} = {}", Shown(&value))))
 }
 
-/// Shows all tensors with type, shape, place and size.
+/// Shows all tensors with their type, shape, offset and size.
 pub fn tensors(gguf: &Gguf<'_>, show: &mut Show<'_>) -> ControlFlow<()> {
     gguf.tensors().iter().try_for_each(|tensor| {
         show(format_args!(
@@ -51,7 +51,8 @@ impl fmt::Display for Shown<'_, '_> {
         match self.0 {
             Value::String(text) => {
                 f.write_str("\"")?;
-                // Bytes that are no text show as U+FFFD. So many bytes are more than MAX_CHARS characters.
+                // Invalid UTF-8 is shown as U+FFFD. The bytes taken here always suffice for more than MAX_CHARS
+                // characters.
                 let bytes = text.as_bytes();
                 let n_bytes = bytes.len().min(4 * (MAX_CHARS + 1));
                 let mut n_left = MAX_CHARS;

@@ -1,4 +1,4 @@
-//! A text as one vector: what the last layer gives for its tokens, pooled.
+//! A text as one vector: the last layer's outputs for its tokens, pooled.
 
 use alloc::vec::Vec;
 use core::str::FromStr;
@@ -8,23 +8,23 @@ use crate::gguf::Gguf;
 
 pub use crate::scheduler::{EmbeddingOptions, Pooling};
 
-/// A text as one vector, or as one of each token.
+/// A text as one vector, or as one vector per token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding {
-    /// `[n_embd]`; without pooling `[n_tokens][n_embd]`; of a classifier `[n_labels]`.
+    /// `[n_embd]`; without pooling `[n_tokens][n_embd]`; from a classifier `[n_labels]`.
     pub values: Vec<f32>,
     /// Tokens of the text, special ones included.
     pub n_tokens: usize,
 }
 
-/// What is asked for of a vector, or left to the model's file.
+/// What a caller asks of a vector. What it does not state, the model's file decides.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EmbeddingWish {
-    /// How the tokens' vectors become one; as the file says, unless it is stated.
+    /// How the tokens' vectors become one; if `None`, as the file says.
     pub pooling: Option<Pooling>,
-    /// Whether vectors have length 1; those that are pooled do, unless it is stated.
+    /// Whether vectors are scaled to length 1; if `None`, pooled vectors are.
     pub normalise: Option<bool>,
-    /// Most tokens of a text, for who may not have a whole context.
+    /// Most tokens of a text, for a caller that may not use a whole context.
     pub max_tokens: Option<usize>,
 }
 
@@ -47,10 +47,11 @@ impl Embedding {
 }
 
 impl Pooling {
-    /// As a file of this architecture says; the mean if it says nothing, or that there is none.
+    /// The pooling that a file of this architecture states; the mean if it states nothing or "none".
     ///
     /// # Errors
-    /// [`FrontError::Pooling`] if it says anything else, [`FrontError::Gguf`] if that is no number.
+    /// [`FrontError::Pooling`] if it states a pooling that does not exist here, [`FrontError::Gguf`] if the value is
+    /// not a number.
     pub fn of(gguf: &Gguf<'_>, architecture: &str) -> Result<Self, FrontError> {
         match gguf.u32_value((architecture, "pooling_type"))? {
             None | Some(0 | 1) => Ok(Self::Mean),
@@ -65,7 +66,7 @@ impl Pooling {
 impl FromStr for Pooling {
     type Err = ();
 
-    /// By its name in llama.cpp.
+    /// The pooling with this name in llama.cpp.
     fn from_str(name: &str) -> Result<Self, ()> {
         Ok(match name {
             "none" => Self::None,
@@ -79,15 +80,15 @@ impl FromStr for Pooling {
 }
 
 impl Pooling {
-    /// What [`FromStr`] expects.
+    /// The values that [`FromStr`] accepts.
     pub const EXPECTED: &'static str = "none, mean, cls, last or rank";
 }
 
 impl EmbeddingWish {
-    /// What is wanted of a model whose file has this architecture.
+    /// The options for a model whose file has this architecture.
     ///
     /// # Errors
-    /// As [`Pooling::of`], unless a pooling is stated.
+    /// Those of [`Pooling::of`], unless a pooling is stated.
     pub fn options(self, gguf: &Gguf<'_>, architecture: &str) -> Result<EmbeddingOptions, FrontError> {
         let pooling = self.pooling.map_or_else(|| Pooling::of(gguf, architecture), Ok)?;
         Ok(EmbeddingOptions {
@@ -107,7 +108,7 @@ pub(super) struct Vectors {
 }
 
 impl Vectors {
-    /// That of the request of this name, a text of `n_tokens`.
+    /// The entry for the request with this id, a text of `n_tokens`.
     pub fn new(id: RequestId, n_tokens: usize) -> Self {
         Self { id, n_tokens, result: None }
     }

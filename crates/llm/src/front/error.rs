@@ -19,38 +19,38 @@ use crate::tokenizer::TokenizerError;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrontError {
-    /// The conversation cannot be made a prompt.
+    /// The conversation cannot be turned into a prompt.
     #[error("{0}")]
     Chat(ChatError),
-    /// The file brings no chat format, or one that cannot be used; one by name may do.
+    /// The file has no chat format, or one that cannot be used. A format chosen by name may work.
     #[error("{0}; --template NAME uses another: {FamilyNames}", FamilyNames = FamilyNames)]
     FileTemplate(ChatError),
     /// The vocabulary cannot be used, or cannot spell the prompt.
     #[error("{0}")]
     Tokenizer(TokenizerError),
-    /// The sampling settings make no sense.
+    /// The sampling settings are invalid.
     #[error("{0}")]
     Sampling(SamplingError),
-    /// The grammar that an answer has to keep to is none.
+    /// The grammar for the answer is invalid.
     #[error("{0}")]
     Grammar(GrammarError),
-    /// The JSON schema that an answer has to keep to is none, or cannot be kept to.
+    /// The JSON schema for the answer is invalid, or no answer can satisfy it.
     #[error("{0}")]
     Schema(SchemaError),
-    /// A tool has to be called, and there is none.
+    /// A tool must be called, but the request has no such tool.
     #[error(fmt = no_tool)]
     NoTool {
-        /// The name that it should have, empty if any would do.
+        /// The name of the tool, empty if any tool would do.
         name: String,
     },
-    /// There is no grammar of the calls of a tool.
+    /// The calls of a tool cannot be expressed as a grammar.
     #[error("the tool {name:?}: {error}")]
     Tool {
         /// The tool's number, from 0.
         tool: usize,
         /// Its name.
         name: String,
-        /// What is wrong with it.
+        /// What is wrong with the tool.
         error: CallsError,
     },
     /// The vocabulary cannot be used with a grammar.
@@ -62,13 +62,13 @@ pub enum FrontError {
     /// Texts cannot be scheduled on this runner.
     #[error("{0}")]
     Scheduler(SchedulerError),
-    /// The model generates nothing.
+    /// The model generates no text.
     #[error("the model is an encoder, which generates no text")]
     Encoder,
-    /// The model scores no texts.
+    /// The model cannot score texts.
     #[error("the model has no classifier (cls tensors), so that it scores no text: a reranker has one")]
     NoClassifier,
-    /// An option that an encoder has no use for.
+    /// An option that has no meaning for an encoder.
     #[error("the model is an encoder, which computes whole texts: {option} is of no use with it")]
     EncoderOption {
         /// Its name.
@@ -77,10 +77,10 @@ pub enum FrontError {
     /// More log-probabilities than [`MAX_LOGPROBS`] for each token.
     #[error("log-probabilities of {n_logprobs} tokens were asked for, there can be {MAX_LOGPROBS}", MAX_LOGPROBS = MAX_LOGPROBS)]
     TooManyLogprobs {
-        /// How many were asked for.
+        /// Number asked for.
         n_logprobs: usize,
     },
-    /// A way of pooling that is not computed.
+    /// A way of pooling that is not supported.
     #[error(
         "pooling_type {pooling_type} is not computed, expected 0 or 1 (mean), 2 (first token), 3 (last token) or 4 (rank)"
     )]
@@ -88,16 +88,16 @@ pub enum FrontError {
         /// Its number in the file.
         pooling_type: u32,
     },
-    /// What the file says of pooling is no number.
+    /// The file's value for pooling is not a number.
     #[error("{0}")]
     Gguf(GgufError),
-    /// As many requests wait as can.
+    /// The queue is full.
     #[error("{n_waiting} requests are waiting, which is as many as can; try again later")]
     QueueFull {
-        /// How many that is.
+        /// Number of requests that wait.
         n_waiting: usize,
     },
-    /// There are other requests, and there must be none.
+    /// The operation requires that there are no other requests.
     #[error("other requests are being answered; this can be done when they are over")]
     Busy,
     /// More texts at once than there are slots for.
@@ -116,19 +116,19 @@ pub enum FrontError {
         /// How many there are.
         n_adapters: usize,
     },
-    /// Prompt and answer are longer than they may be together.
+    /// Prompt and answer together are longer than allowed.
     #[error(
         "a prompt of {n_prompt} tokens and an answer of {n_answer} are more than the {n_tokens} that this request may have"
     )]
     ContextLimit {
         /// Tokens of the prompt.
         n_prompt: usize,
-        /// Tokens that the answer must have room for.
+        /// Tokens of the answer that need room.
         n_answer: usize,
         /// Most tokens of both.
         n_tokens: usize,
     },
-    /// The heap has no room for the output, or the numbers of so many runs.
+    /// The heap has no room for the output, or for the results of that many runs.
     #[error("the heap has no {needed_bytes} bytes for what was asked for; ask for fewer tokens or runs")]
     OutOfHeap {
         /// Bytes that were asked for.
@@ -144,7 +144,7 @@ fn no_tool(name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 impl FrontError {
-    /// Whether there is no memory for what was asked, and nothing else is wrong with it: the same request may be answered later.
+    /// Whether the only problem is a lack of memory, so that the same request may succeed later.
     pub fn is_out_of_memory(&self) -> bool {
         match self {
             Self::Chat(error) | Self::FileTemplate(error) => error.is_out_of_memory(),

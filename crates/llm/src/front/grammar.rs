@@ -1,4 +1,5 @@
-//! [`AnswerGrammar`]: what is said has to keep to; [`GrammarText`]: the options about it; the vocabulary as grammars have it.
+//! [`AnswerGrammar`]: the grammar that an answer must follow; [`GrammarText`]: the options that state it; and the vocabulary in the form
+//! that grammars need.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -11,18 +12,19 @@ use super::FrontError;
 use super::options::TWO_GRAMMARS;
 use crate::tokenizer::Tokenizer;
 
-/// What is said has to keep to this, behind what may be thought. The answer ends where the grammar has no more to say.
+/// The grammar that the answer must follow; thoughts before the answer are exempt. The answer ends where the grammar
+/// allows nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerGrammar<'g> {
-    /// A grammar in GBNF, as llama.cpp reads it: its rule `root`.
+    /// A grammar in GBNF, read as llama.cpp does: the answer follows its rule `root`.
     Gbnf(&'g str),
-    /// The text of a value that is valid against this JSON schema, itself a text.
+    /// The answer is the text of a value that is valid against this JSON schema, which is given as text.
     JsonSchema(&'g str, Options),
-    /// The text of a JSON object.
+    /// The answer is the text of a JSON object.
     JsonObject,
 }
 
-/// What `--grammar` or `--json-schema` stands for.
+/// The value of `--grammar` or `--json-schema`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GrammarText<'t> {
     /// A grammar in GBNF.
@@ -32,10 +34,10 @@ pub enum GrammarText<'t> {
 }
 
 impl<'t> GrammarText<'t> {
-    /// What the options ask for: the text itself, or the name of what `read` reads.
+    /// The grammar that the options ask for: the text itself, or the name of a file that `read` reads.
     ///
     /// # Errors
-    /// What `read` fails with; [`TWO_GRAMMARS`] as an error if both are given.
+    /// Those of `read`; [`TWO_GRAMMARS`] as an error if both options are given.
     pub fn asked<E>(
         grammar: Option<&'t str>,
         json_schema: Option<&'t str>,
@@ -58,7 +60,7 @@ impl<'t> GrammarText<'t> {
         }
     }
 
-    /// The same as a request has it. Members come in the order of a schema.
+    /// The same in the form that a request takes. Members come in the order of the schema.
     pub fn grammar(&self) -> AnswerGrammar<'_> {
         match self {
             Self::Gbnf(text) => AnswerGrammar::Gbnf(text),
@@ -68,10 +70,10 @@ impl<'t> GrammarText<'t> {
 }
 
 impl AnswerGrammar<'_> {
-    /// Its rules; tokens that they name are those of a vocabulary.
+    /// Its rules. Tokens that they name are those of a vocabulary.
     ///
     /// # Errors
-    /// [`FrontError::Grammar`] and [`FrontError::Schema`] say where it is wrong.
+    /// [`FrontError::Grammar`] and [`FrontError::Schema`] say where the text is wrong.
     #[inline(never)]
     pub(super) fn rules(self, tokenizer: &Tokenizer<'_>) -> Result<(Builder, Expression), FrontError> {
         let (schema, options) = match self {
@@ -89,12 +91,12 @@ impl AnswerGrammar<'_> {
     }
 }
 
-/// The tree of a vocabulary's tokens, of which a model has logits of `n_vocab`.
+/// The tree of a vocabulary's tokens, for a model with logits for `n_vocab` of them.
 ///
 /// # Errors
 /// [`FrontError::OutOfHeap`]; [`FrontError::GrammarVocabulary`] for a token that is too long.
 pub(super) fn vocabulary(tokenizer: &Tokenizer<'_>, n_vocab: usize) -> Result<Vocabulary, FrontError> {
-    // Where each token's bytes begin, and one more.
+    // `starts` holds where each token's bytes begin, and the end of the last.
     let (mut bytes, mut starts) = (Vec::new(), Vec::new());
     let needed_bytes = (n_vocab + 1).saturating_mul(size_of::<u32>());
     starts.try_reserve_exact(n_vocab + 1).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;

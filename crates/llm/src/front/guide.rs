@@ -1,4 +1,5 @@
-//! The [`Guide`] of an answer: what it has to keep to, by the request and by the format that its model answers in.
+//! Builds the [`Guide`] of an answer: the rules that the answer must follow, from the request and from the format in
+//! which the model answers.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -15,11 +16,12 @@ use crate::quoted::beginning;
 use crate::sampling::{BLANKS, Guide, MAX_BLANKS, Rules, SamplingError, THOUGHT_TOKEN, Thinking, Trigger};
 use crate::tokenizer::{EncodeOptions, Tokenizer};
 
-/// Whether a model may call the tools that it is told of. If it may not, it is told of none.
+/// Whether a model may call the tools of the request. If it may not, the prompt does not mention them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ToolChoice<'r> {
-    /// It may. Arguments are valid against the tool's schema; a tool whose schema no grammar expresses is called with any object, and
-    /// so are all where their grammar would be too large. Where that is too large, too, nothing is held.
+    /// It may. Arguments are valid against the tool's schema. A tool whose schema cannot be expressed as a grammar accepts any object as
+    /// arguments; if the grammar of all tools would be too large, every tool does. If even that grammar is too large, the answer is not
+    /// constrained.
     #[default]
     Auto,
     /// It must call some tool.
@@ -28,59 +30,60 @@ pub enum ToolChoice<'r> {
     Named(&'r str),
 }
 
-/// What has to keep to a grammar.
+/// Which part of an answer must follow a grammar.
 #[derive(Clone, Copy)]
 enum Held<'r> {
     /// Nothing.
     Nothing,
-    /// What is said.
+    /// The content, outside of thoughts.
     Content(AnswerGrammar<'r>),
-    /// The whole answer, calls.
+    /// The whole answer, which consists of calls.
     Calls,
-    /// The whole answer: what is said, or calls.
+    /// The whole answer, which is either content or calls.
     Either(AnswerGrammar<'r>),
-    /// What follows the beginning of a call.
+    /// Everything after the beginning of a call.
     Triggered,
 }
 
-/// Rules that were needed lately, and what they were made of.
+/// Rules that were used recently, and what they were made from.
 struct Known {
     key: Vec<u8>,
     options: Option<Options>,
     rules: Arc<Rules>,
 }
 
-/// Rules that were needed lately, the last ones last.
+/// Rules that were used recently, most recent last.
 #[derive(Default)]
 pub(super) struct Kept(Vec<Known>);
 
 /// Most rules that are kept.
 const MAX_KEPT: usize = 8;
-/// Most bytes of all that are kept, but for those that were needed last.
+/// Most bytes of all kept rules together; the most recent rules are kept whatever their size.
 const MAX_KEPT_BYTES: usize = 4 << 20;
 
-/// What rules are made of.
+/// Everything that rules are made from.
 struct Source<'s> {
     held: Held<'s>,
     format: Option<Format>,
-    /// Whether a thought may come, and what marks it.
+    /// The marks of thoughts, if a thought may come.
     reasoning: Option<&'static Reasoning>,
-    /// The tools that can be called, and the number of the first.
+    /// The tools that can be called. The next field is the number of the first one.
     tools: &'s [Tool<'s>],
     first_tool: usize,
     parallel: bool,
 }
 
 impl Prompter<'_> {
-    /// Drops what later requests could need but do not have to find, for want of memory; breaks if there is nothing.
+    /// Frees memory by dropping what later requests can make again. Breaks if there is nothing to drop.
     pub(super) fn give_back(&mut self) -> ControlFlow<()> {
         self.kept.give_back()
     }
 
-    /// What the answer to a request keeps to, if to anything, whose prompt made `format`; that becomes how the answer is read.
+    /// The guide for the answer to a request, `None` if nothing constrains it. `format` is the format that the prompt gave; it is updated
+    /// to say how to parse the answer.
     ///
     /// # Errors
-    /// What is wrong with the grammar, a schema or the choice of a tool, or that the heap has no room.
+    /// If the grammar, a schema or the tool choice is wrong, or the heap has no room.
     pub(super) fn guide(
         &mut self,
         request: &Request<'_>,
@@ -115,7 +118,7 @@ impl Prompter<'_> {
             }
         }
         let format = *format;
-        // Where a thought is over and a grammar holds, there is no other.
+        // If a thought is already over and a grammar applies, no second thought may come.
         let is_whole = !matches!(held, Held::Nothing | Held::Triggered);
         reasoning = reasoning.filter(|_| !(is_whole && format.is_some_and(|format| format.has_thought)));
         let has_budget = reasoning.is_some() && request.thinking_budget.is_some();
@@ -127,7 +130,7 @@ impl Prompter<'_> {
         let vocabulary = self.grammar_vocabulary(n_vocab)?;
         let tokenizer = self.tokenizer.as_ref().map_err(|error| *error)?;
         let rules = match self.kept.rules(&source, tokenizer, &vocabulary) {
-            // Others may have it.
+            // Rules kept for other requests may occupy the memory.
             Err(error) if error.is_out_of_memory() && self.kept.give_back().is_continue() => {
                 self.kept.rules(&source, tokenizer, &vocabulary)
             }
@@ -138,7 +141,7 @@ impl Prompter<'_> {
 }
 
 impl Kept {
-    /// The rules of this source: those that are kept, if they were made of the same.
+    /// The rules of this source: the kept ones if they were made from an equal source, else new ones.
     fn rules(
         &mut self,
         source: &Source<'_>,
@@ -157,14 +160,14 @@ impl Kept {
         };
         let rules = last.rules.clone();
         self.drop_beyond(MAX_KEPT - 1, MAX_KEPT_BYTES.saturating_sub(last.bytes()));
-        // Who is not kept is made again.
+        // If there is no room to keep the rules, they are made again when needed.
         if self.0.try_reserve(1).is_ok() {
             self.0.push(last);
         }
         Ok(rules)
     }
 
-    /// Drops all of them, for want of memory; breaks if there are none.
+    /// Drops all of them to free memory. Breaks if there are none.
     fn give_back(&mut self) -> ControlFlow<()> {
         match core::mem::take(&mut self.0).is_empty() {
             true => ControlFlow::Break(()),
@@ -172,7 +175,7 @@ impl Kept {
         }
     }
 
-    /// Drops those that were needed least lately, up to so many of so many bytes.
+    /// Drops the least recently used until at most `most` rules of at most `most_bytes` bytes together are left.
     fn drop_beyond(&mut self, most: usize, most_bytes: usize) {
         let mut n_bytes = 0;
         let fits = |known: &&Known| {
@@ -190,7 +193,7 @@ impl Known {
     }
 }
 
-/// Whether a grammar is too large, or takes too much at its beginning.
+/// Whether the error says that a grammar is too large, or needs too much memory at its start.
 fn is_too_large(error: &FrontError) -> bool {
     let is_of_grammar = match error {
         FrontError::Schema(_)
@@ -202,7 +205,7 @@ fn is_too_large(error: &FrontError) -> bool {
     is_of_grammar && !error.is_out_of_memory()
 }
 
-/// The tokens without a text that are part of marks of answers in this format.
+/// The tokens without text that occur in the marks of this format.
 fn marks<'t>(
     tokenizer: &Tokenizer<'t>,
     n_vocab: usize,
@@ -221,7 +224,8 @@ fn marks<'t>(
     Ok(marks)
 }
 
-/// The tokens that end a thought which has become too long; only those of the mark, if a grammar says what follows.
+/// The tokens that end a thought which has become too long. If a grammar determines what follows, these are only the
+/// tokens of the mark.
 fn closing(
     tokenizer: &Tokenizer<'_>,
     reasoning: &Reasoning,
@@ -235,18 +239,18 @@ fn closing(
     Ok(ids)
 }
 
-/// What stands between the end of a thought and what is said.
+/// The text between the end of a thought and the content.
 fn behind_thought(reasoning: &Reasoning) -> &'static str {
     reasoning.forced_close.split_once(reasoning.close).map_or("", |(_, rest)| rest.trim())
 }
 
 impl Source<'_> {
-    /// The rules. Who need not call a tool is not to lose an answer for what its schema demands: if the grammar becomes too large,
-    /// tools are called with any object, and if it still is, freely.
+    /// The rules. A request that need not call a tool must not fail because of a tool's schema: if the grammar becomes too large, tools
+    /// accept any object; if it is still too large, calls are not constrained.
     fn rules(&self, tokenizer: &Tokenizer<'_>, vocabulary: &Arc<Vocabulary>) -> Result<Rules, FrontError> {
         let marks = marks(tokenizer, vocabulary.n_vocab() as usize, self.format)?;
         let mut made = self.rules_of(tokenizer, vocabulary, &marks, self.strictness());
-        // What all of them together may cost has been kept by now, so that each alone keeps it, too.
+        // If all tools together stayed within the limits, each tool alone does too.
         let is_in_question = match &made {
             Ok(_) => self.tools.len() > 1,
             Err(error) => matches!(error, FrontError::Grammar(GrammarError::TooNested { .. })),
@@ -267,11 +271,11 @@ impl Source<'_> {
         }
     }
 
-    /// Checks that each tool can be called. Among others, one whose arguments never end within the bound could not, and nobody would
-    /// be told.
+    /// Checks each tool alone. Next to other tools, one whose arguments cannot end within the bound could never be called, and no error
+    /// would say so.
     ///
     /// # Errors
-    /// Which one cannot.
+    /// Names the tool that cannot be called.
     fn check_each(&self, tokenizer: &Tokenizer<'_>, marks: &[(&str, u32)]) -> Result<(), FrontError> {
         for (index, tool) in self.tools.iter().enumerate() {
             let first_tool = self.first_tool + index;
@@ -286,7 +290,7 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// How far arguments keep to their schemas; `None` if nothing is held.
+    /// How strictly arguments must follow their schemas; `None` if nothing is constrained.
     fn strictness(&self) -> Option<Strictness> {
         match self.held {
             Held::Nothing => None,
@@ -303,7 +307,7 @@ impl Source<'_> {
         strictness: Option<Strictness>,
     ) -> Result<Rules, FrontError> {
         let defaults = Limits::default();
-        // Every chat with tools needs one.
+        // Every chat with tools needs such a grammar, so it gets half of the usual memory.
         let memory_bytes = defaults.memory_bytes >> u32::from(matches!(self.held, Held::Triggered));
         let limits = Limits { memory_bytes, ..defaults };
         let grammar = match strictness {
@@ -331,7 +335,7 @@ impl Source<'_> {
         Ok(Rules::new(vocabulary.clone(), grammar, thinking, &triggers, names)?)
     }
 
-    /// All that the rules depend on.
+    /// A key made of everything that the rules depend on.
     fn key(&self) -> Result<(Vec<u8>, Option<Options>), FrontError> {
         let mut key = Vec::new();
         let mut add = |text: &str| {
@@ -408,7 +412,7 @@ impl Source<'_> {
             let grammar = builder.finish(root)?;
             match self.held {
                 Held::Content(_) => Ok(grammar),
-                // The object of all arguments is around the others.
+                // The object of all arguments encloses the others, so one level is used up.
                 _ => grammar.nested(toolcalls::MAX_DEPTH - 1),
             }
         })();
@@ -448,7 +452,7 @@ impl Source<'_> {
         })
     }
 
-    /// The whole answer, in which `body` is what is said, or calls; as [`Rules::new`] takes it.
+    /// The whole answer in the form that [`Rules::new`] takes. `body` is the content or the calls.
     #[inline(never)]
     fn answer(
         &self,
@@ -461,7 +465,7 @@ impl Source<'_> {
             return Ok(body);
         };
         let has_channels = format.form.arguments == Arguments::Channels;
-        // Marks that may stand before what is said, and must where there are channels.
+        // Marks that may precede the content, and must precede it in a format with channels.
         let marks = format.reasoning.map_or("", behind_thought);
         let head = match is_said {
             true if !format.is_held => "",
@@ -489,7 +493,7 @@ impl Source<'_> {
     }
 }
 
-/// How gpt-oss begins a message after the first, which the prompt begins.
+/// How gpt-oss begins a message. The prompt already contains this for the first message.
 const START: &str = "<|start|>assistant";
 
 #[cfg(test)]
@@ -531,7 +535,7 @@ mod tests {
         for (index, one) in made.iter().enumerate() {
             assert!(made[..index].iter().all(|other| !Arc::ptr_eq(one, other)), "{index}");
         }
-        // The last eight are there, and the one that was needed last stays longest.
+        // The last eight are kept, and the most recently used one stays longest.
         for index in [2, 3, 4, 5, 6, 7, 8, 9, 2] {
             let (held, starts_open, tools) = sources[index];
             assert!(Arc::ptr_eq(&made[index], &rules(held, starts_open, tools)), "{index}");
@@ -542,7 +546,7 @@ mod tests {
         }
     }
 
-    /// Calls of these tools that have to be made.
+    /// A source whose answer must call one of these tools.
     fn forced<'a>(tools: &'a [Tool<'a>]) -> Source<'a> {
         let format = Some(Format::default());
         Source { held: Held::Calls, format, reasoning: None, tools, first_tool: 0, parallel: true }
@@ -573,7 +577,7 @@ mod tests {
         let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
         let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
         let vocabulary = Arc::new(grammar::vocabulary(&tokenizer, tokenizer.n_vocab()).unwrap());
-        // Objects in objects, each of which must be there.
+        // Nested objects, all of them required.
         let schema = |n: usize| {
             let inner = |i| {
                 alloc::format!(
@@ -595,7 +599,7 @@ mod tests {
                 let is_named = |error| matches!(error, FrontError::Tool { tool, name, .. } if name == "f" && tool == number);
                 assert!(if ends { rules.is_ok() } else { rules.is_err_and(is_named) }, "{n}, {number}");
             }
-            // Who need not call it may call it with any object.
+            // If the call is optional, the tool accepts any object.
             let source = Source { held: Held::Triggered, ..forced(&tools) };
             assert!(source.rules(&tokenizer, &vocabulary).unwrap().has_grammar());
         }
@@ -608,7 +612,7 @@ mod tests {
         let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
         let vocabulary = Arc::new(grammar::vocabulary(&tokenizer, tokenizer.n_vocab()).unwrap());
         let mut kept = Kept::default();
-        // A third of what is kept each, by their texts.
+        // The text of each takes a third of the bytes that are kept.
         for (index, n_kept) in [1, 2, 3, 3, 3].into_iter().enumerate() {
             let text = alloc::format!("root ::= \"a\" # {index} {}", " ".repeat(MAX_KEPT_BYTES / 3 - 10_000));
             let held = Held::Content(AnswerGrammar::Gbnf(&text));

@@ -1,20 +1,20 @@
-//! [`Histogram`]: how long something took, counted in buckets, for quantiles in fixed memory.
+//! [`Histogram`] counts durations in buckets, to give quantiles in fixed memory.
 //!
-//! Times up to 127 µs have a bucket each. Above, each doubling of the time has 64 buckets of the same width, so that a bucket is at most
-//! 1/64 (1.6 %) of its times wide; the last one ends at 2³² µs (71 minutes) and has all longer times too. The layout is that of
-//! HdrHistogram (<https://hdrhistogram.github.io/HdrHistogram/>), with two significant figures.
+//! Times up to 127 µs have a bucket each. Above, each doubling of the time has 64 buckets of the same width, so that the width of a bucket
+//! is at most 1/64 (1.6 %) of the times in it. The last one ends at 2³² µs (71 minutes) and also counts all longer times. The layout is
+//! that of HdrHistogram (<https://hdrhistogram.github.io/HdrHistogram/>), with two significant figures.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Two to this power are the buckets of a doubling.
+/// A doubling of the time has two to this power buckets.
 const SUB_BITS: u32 = 6;
-/// Bits of the longest time that has a bucket of its own.
+/// Bits of the longest time that is not merely counted in the last bucket.
 const MAX_BITS: u32 = 32;
 /// Buckets.
 const N_BUCKETS: usize = ((MAX_BITS - SUB_BITS + 1) as usize) << SUB_BITS;
 
-/// How often times were measured, by buckets.
+/// The number of times measured in each bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
     counts: Vec<u64>,
@@ -36,7 +36,7 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(us);
         self.max_us = self.max_us.max(us);
         let us = us.min((1 << MAX_BITS) - 1);
-        // By how many bits the time is longer than those that have a bucket each.
+        // The number of low bits that are dropped; 0 for times that have a bucket each.
         let shift = (us | 1 << SUB_BITS).ilog2() - SUB_BITS;
         self.counts[((shift as usize) << SUB_BITS) + (us >> shift) as usize] += 1;
     }
@@ -56,8 +56,8 @@ impl Histogram {
         self.max_us
     }
 
-    /// A time that `percent` of a hundred times do not exceed, in microseconds: the longest one that the bucket of the exact quantile has, but
-    /// no longer than the longest measured. 0 if there is none.
+    /// A time in microseconds that `percent` % of all times do not exceed: the longest time in the bucket of the exact quantile, but no
+    /// longer than the longest one measured. 0 if no time was counted.
     pub fn percentile_us(&self, percent: u64) -> u64 {
         let rank = (u128::from(self.n) * u128::from(percent)).div_ceil(100) as u64;
         let mut n_before = 0;

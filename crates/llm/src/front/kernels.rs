@@ -6,10 +6,10 @@ use core::fmt;
 
 use crate::simd::Kernels;
 
-/// The set of this name among those that the CPU has.
+/// The set with this name among those that the CPU supports.
 ///
 /// # Errors
-/// [`UnknownKernels`] if there is none.
+/// [`UnknownKernels`] if there is no such set.
 pub fn kernels_called(
     name: &str,
     available: impl IntoIterator<Item = &'static Kernels>,
@@ -29,7 +29,7 @@ pub fn kernels_called(
 pub struct UnknownKernels {
     /// The name that was given.
     pub name: String,
-    /// The names that there are.
+    /// The names of the sets that the CPU supports.
     pub available: Vec<&'static str>,
 }
 

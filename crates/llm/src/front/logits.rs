@@ -6,8 +6,8 @@ use core::ops::ControlFlow;
 use crate::model::Input;
 use crate::session::{Logits, Runner, RunnerOptions, SessionError, Span};
 
-/// Runs exactly these tokens on a runner whose first slot is empty, as it is again afterwards, and gives `on_row` the
-/// logits of each, in order; an encoder's are the last layer's values. `on_row` may end it.
+/// Runs exactly these tokens on a runner whose first slot is empty, and passes the logits of each token to `on_row`, in
+/// order; for an encoder these are the last layer's values. `on_row` may break off. The slot is empty again afterwards.
 ///
 /// # Errors
 /// If there are no tokens, an id is not in the vocabulary, the tokens do not fit the context, or `on_row` breaks off
@@ -24,7 +24,7 @@ pub fn run(
     shown
 }
 
-/// Whether there are tokens, and no more than fit the context.
+/// Checks that there are tokens, and no more than fit the context.
 pub(super) fn check(runner: &Runner<'_>, tokens: &[u32]) -> Result<(), SessionError> {
     let n_ctx = runner.options().state.n_ctx;
     match tokens.len() {

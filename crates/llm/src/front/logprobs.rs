@@ -11,20 +11,21 @@ use crate::tokenizer::Tokenizer;
 /// Most of the likeliest tokens that a request can ask for.
 pub const MAX_LOGPROBS: usize = 20;
 
-/// What is to be told of the likelihood of tokens.
+/// Which log-probabilities a request asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogprobWish {
     /// How many of the likeliest tokens: 0 to [`MAX_LOGPROBS`].
     pub n_top: usize,
-    /// Whether by what was left of the tokens when one of them was drawn, instead of by the model alone: the softmax of its logits.
+    /// If true, probabilities are those among the candidates that one token was drawn from. If false, they are the model's own: the softmax
+    /// of its logits.
     pub after_sampling: bool,
 }
 
 impl LogprobWish {
-    /// What `--logprobs` and `--post-sampling-probs` ask for.
+    /// The wish that `--logprobs` and `--post-sampling-probs` state.
     ///
     /// # Errors
-    /// What is wrong, if only the second was given.
+    /// If only the second option is given.
     pub fn asked(n_top: Option<usize>, after_sampling: bool) -> Result<Option<Self>, &'static str> {
         match n_top {
             None if after_sampling => Err("--post-sampling-probs is about --logprobs: give that too"),
@@ -33,13 +34,12 @@ impl LogprobWish {
     }
 }
 
-/// How likely a token was, as a [`LogprobWish`] says.
+/// How likely a token was, in the form that a [`LogprobWish`] asks for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Logprobs<'l> {
     /// The natural logarithm of the chosen token's probability. Finite.
     pub chosen: f32,
-    /// The likeliest tokens, likeliest first, of equal ones the lowest id first. Tokens without any probability are not among
-    /// them.
+    /// The likeliest tokens, likeliest first; among equal ones the lowest id comes first. Tokens with probability 0 are not included.
     pub top: &'l [TokenLogprob],
 }
 
@@ -59,7 +59,7 @@ impl TokenLogprob {
     }
 }
 
-/// Where the likeliest tokens are gathered; allocates when it is made and never again.
+/// A buffer in which the likeliest tokens are gathered. It allocates only when it is made.
 pub(super) struct LogprobTable {
     wish: LogprobWish,
     top: Vec<TokenLogprob>,
@@ -78,8 +78,8 @@ impl LogprobTable {
         Ok(Self { wish, top })
     }
 
-    /// How likely the token `id` was, and which were the likeliest. Logits are finite or negative infinity, that of `id` is finite;
-    /// it is among the candidates, with a probability.
+    /// How likely the token `id` was, and which tokens were the likeliest. Logits must be finite or negative infinity, and the logit of
+    /// `id` finite; `id` must be among the candidates, with a probability above 0.
     pub fn of(&mut self, id: u32, logits: &[f32], candidates: &[Candidate]) -> Logprobs<'_> {
         if self.wish.after_sampling {
             let probabilities = || candidates.iter().map(|entry| (entry.id, entry.probability));
@@ -100,8 +100,8 @@ impl LogprobTable {
         Logprobs { chosen: logprob(logits[id as usize]), top: &self.top }
     }
 
-    /// Gathers the tokens with the highest numbers, which stand in for the logarithms, of equal ones those with the lowest ids;
-    /// returns the highest number.
+    /// Gathers the tokens with the highest numbers (which are in the same order as the log-probabilities), among equal ones those with the
+    /// lowest ids. Returns the highest number.
     fn gather(&mut self, numbers: impl Iterator<Item = (u32, f32)>) -> f32 {
         let Self { wish: LogprobWish { n_top, .. }, ref mut top } = *self;
         top.clear();
@@ -126,14 +126,14 @@ impl LogprobTable {
     }
 }
 
-/// Shows how likely a token was as a line: its text in quotes and the logarithm, then those of the likeliest. Without a tokenizer
-/// ids stand for texts.
+/// Shows how likely a token was, as one line: its text in quotes and its log-probability, then the same for the likeliest tokens. Without a
+/// tokenizer the line has ids instead of texts.
 pub struct LogprobLine<'l> {
     /// The token.
     pub id: u32,
     /// How likely it was.
     pub logprobs: Logprobs<'l>,
-    /// What has the texts.
+    /// The tokenizer that knows the texts.
     pub tokenizer: Option<&'l Tokenizer<'l>>,
 }
 
@@ -144,7 +144,7 @@ impl fmt::Display for LogprobLine<'_> {
                 None => write!(f, "{}", token.id)?,
                 Some(tokenizer) => {
                     let mut bytes = Vec::new();
-                    // Ids come from the model, whose vocabulary this is.
+                    // Cannot fail: the ids come from the model, and this is its vocabulary.
                     let _ = tokenizer.token_bytes(token.id, &mut bytes);
                     write!(f, "{:?}", String::from_utf8_lossy(&bytes))?;
                 }
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(ids(&logits, 2), [1, 3]);
         assert_eq!(ids(&logits, 6), [1, 3, 5, 0, 6, 7]);
         assert_eq!(ids(&logits, 20), [1, 3, 5, 0, 6, 7, 4]);
-        // From any place, whatever was gathered before.
+        // The result does not depend on where the token stands or on what was gathered before.
         let mut table = table(3);
         for shift in 0..50 {
             let logits: Vec<f32> = (0..50).map(|i| ((i * 37 + shift) % 50) as f32).collect();

@@ -1,7 +1,7 @@
-//! [`Work`]: what a receipt says of an answer, made while it is generated; [`verify`] finds out whether it is so.
+//! [`Work`]: the data of a receipt for an answer, collected while the answer is generated; [`verify`] checks it.
 //!
-//! The record's form is [`trust::receipt`]'s, where its members are explained. What knows the model's files, the time and a key
-//! completes it.
+//! [`trust::receipt`] defines the form of the record and explains its members. The caller, who knows the model's files, the time and a key,
+//! completes the record.
 
 use alloc::borrow::Cow;
 use alloc::string::ToString;
@@ -31,14 +31,14 @@ mod replay;
 
 pub use replay::{ReplayError, Verdict, facts, verify};
 
-/// Tokens for which there is room from the beginning.
+/// Most tokens for which room is reserved at the start.
 const TOKENS_RESERVED: usize = 4096;
 
-/// What was computed for a request that wants a receipt.
+/// A record of what was computed for a request that asks for a receipt.
 #[derive(Clone)]
 pub struct Work {
     compress: Compress,
-    /// The request, as a receipt has it.
+    /// The request in the form of the receipt.
     request: Vec<u8>,
     prompt: Vec<u32>,
     facts: Facts,
@@ -51,7 +51,7 @@ pub struct Work {
 
 impl PartialEq for Work {
     fn eq(&self, other: &Self) -> bool {
-        // By which function the same digests were computed does not matter.
+        // The compression function is not compared: each one gives the same digests.
         let parts = |work: &Self| (work.facts, work.chain.clone());
         parts(self) == parts(other)
             && self.request == other.request
@@ -69,23 +69,23 @@ impl fmt::Debug for Work {
     }
 }
 
-/// What bits depend on beside model and request.
+/// The settings that the bits of an answer depend on, beside model and request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
     /// Length of the context.
     pub n_ctx: usize,
-    /// Positions that the text can have.
+    /// Most positions that the text can have.
     pub n_positions: usize,
     /// The formats of keys and values.
     pub kv_type: KvType,
     /// How activations enter matrix products.
     pub precision: Precision,
-    /// The set of instructions, if its bits are its own.
+    /// The name of the instruction set, if its bits differ from those of the others.
     pub kernels: Option<&'static str>,
 }
 
 impl Facts {
-    /// Those of a runner for texts of up to `n_positions`.
+    /// The settings of a runner, for texts of up to `n_positions`.
     pub fn of(runner: &Runner<'_>, n_positions: usize) -> Self {
         let options = runner.options();
         let name = runner.kernels().name();
@@ -114,7 +114,7 @@ impl Facts {
 }
 
 impl Work {
-    /// Bytes that a copy takes at most.
+    /// Most bytes that a copy takes.
     pub(super) fn size_bytes(&self) -> usize {
         let Self { request, prompt, tokens, links, .. } = self;
         size_of::<Self>()
@@ -124,8 +124,8 @@ impl Work {
             + size_of_val(&**links)
     }
 
-    /// That of a request whose prompt has these tokens and is answered in this format, with these adapters and chosen so, before
-    /// its first token.
+    /// The record of a request before its first token: the prompt's tokens, the format of the answer, the scales of the adapters and the
+    /// way tokens are chosen.
     pub(super) fn new(
         compress: Compress,
         request: &Request<'_>,
@@ -134,7 +134,7 @@ impl Work {
         (prompt, format): (&[u32], Option<Format>),
         facts: Facts,
     ) -> Result<Self, FrontError> {
-        // Adapters that are multiplied by 0 are as if they were not there.
+        // Adapters whose scale is 0 have no effect, so they are left out.
         let adapters = if adapters.iter().all(|&scale| scale == 0.0) { &[] } else { adapters };
         let out_of_heap = |OutOfMemory { needed_bytes }| FrontError::OutOfHeap { needed_bytes };
         let mut writer = Writer::new();
@@ -173,7 +173,7 @@ impl Work {
         self.has_adapters
     }
 
-    /// The compression function of SHA-256 that it was made with.
+    /// The compression function of SHA-256 that the record was made with.
     pub fn compress(&self) -> Compress {
         self.compress
     }
@@ -188,7 +188,7 @@ impl Work {
         &self.tokens
     }
 
-    /// The running hash after each token, its first bytes.
+    /// The first bytes of the running hash after each token.
     pub fn links(&self) -> &[[u8; LINK_BYTES]] {
         &self.links
     }
@@ -198,7 +198,7 @@ impl Work {
         Fixed(*self.chain.value())
     }
 
-    /// Writes it as the member `work` of a record; `report` is the answer's.
+    /// Writes the member `work` of a record; `report` is the report of the answer.
     pub fn write(&self, w: &mut Writer, report: &Report) {
         let mut links = Writer::new();
         links.hex(self.links.as_flattened());
@@ -206,7 +206,7 @@ impl Work {
             w.fail(failure);
             Vec::new()
         });
-        // Between the quotes.
+        // The text without its quotes.
         let links = links.get(1..links.len().saturating_sub(1)).unwrap_or_default();
         let answer = Answer {
             finish: finish_name(report.finish_reason).into(),
@@ -228,7 +228,7 @@ impl Work {
     }
 }
 
-/// What a receipt calls the end of an answer.
+/// The name that a receipt gives to the reason why an answer ended.
 pub fn finish_name(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::MaxTokens => "token_limit",
@@ -239,7 +239,7 @@ pub fn finish_name(reason: FinishReason) -> &'static str {
     }
 }
 
-/// A request as a receipt has it.
+/// A request in the form of the receipt.
 fn asked<'r>(
     request: &Request<'r>,
     sampling: &SamplingConfig,
@@ -280,7 +280,7 @@ fn asked<'r>(
     })
 }
 
-/// The values in a vector, for which there may be no memory.
+/// Collects the values in a vector; fails if there is no memory.
 fn copy<T>(values: impl ExactSizeIterator<Item = T>) -> Result<Vec<T>, FrontError> {
     let needed_bytes = values.len().saturating_mul(size_of::<T>());
     let mut copy = Vec::new();

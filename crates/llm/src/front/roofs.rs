@@ -1,5 +1,5 @@
-//! What a machine can do at most, as lines for people: how fast memory is read, with one core, with two and so on, and
-//! how fast Q4_0 weights that stay in the caches of one core are multiplied.
+//! Upper bounds of a machine's speed, as lines for people: how fast one, two and more cores read memory, and how fast
+//! one core multiplies Q4_0 weights that stay in its caches.
 
 use core::fmt;
 use core::ops::ControlFlow;
@@ -13,24 +13,24 @@ use crate::simd::Kernels;
 /// How often each thing is measured; the median is shown.
 const RUNS: usize = 5;
 
-/// Tokens of a batch for which weights are read once.
+/// Tokens of a batch that shares each reading of the weights.
 const MANY_TOKENS: usize = 64;
 
 /// What is measured.
 pub struct RoofPlan<'p> {
-    /// The cores that read.
+    /// The cores that read the memory.
     pub workers: &'p dyn Workers,
     /// The inner loops that multiply.
     pub kernels: &'p Kernels,
-    /// What is read: whole words of eight bytes, many times what the caches hold, and written to before.
+    /// The memory to read: whole words of eight bytes, many times the size of the caches, and already written to.
     pub memory: &'p [u8],
-    /// How often the weights are multiplied with one token between two looks at the clock.
+    /// How often the weights are multiplied with one token between two readings of the clock.
     pub n_times: usize,
     /// Microseconds since some moment in the past.
     pub clock_us: fn() -> u64,
 }
 
-/// Measures, and gives `on_line` each line as it is known, and `None` after each run; it may end it.
+/// Measures. `on_line` receives each line as soon as it is known, and `None` after each run; it may break off.
 pub fn run(
     plan: &RoofPlan<'_>,
     on_line: &mut dyn FnMut(Option<fmt::Arguments<'_>>) -> ControlFlow<()>,
@@ -58,7 +58,7 @@ pub fn run(
     ControlFlow::Continue(())
 }
 
-/// Billions a second of what `work` does each time, as it says.
+/// Billions of operations per second; `work` returns how many it did.
 fn median_rate(
     clock_us: fn() -> u64,
     work: impl Fn() -> u64,
@@ -85,7 +85,7 @@ mod tests {
     use core::sync::atomic::{AtomicU64, Ordering};
     use zerocopy::IntoBytes;
 
-    /// A millisecond passes with each look at it.
+    /// A clock that advances by a millisecond at each reading.
     fn clock_us() -> u64 {
         static NOW: AtomicU64 = AtomicU64::new(0);
         NOW.fetch_add(1000, Ordering::Relaxed)

@@ -1,4 +1,5 @@
-//! What a command is asked for: [`Task`], what becomes of a text; [`Wanted`], all of a request but its prompt.
+//! What a command asks for: [`Task`] says what to do with a text; [`Wanted`] is everything in a request except its
+//! prompt.
 
 use alloc::vec::Vec;
 
@@ -8,25 +9,26 @@ use crate::chat::Dialogue;
 use crate::sampling::SamplingConfig;
 use crate::tokenizer::EncodeOptions;
 
-/// What is done with a text.
+/// What to do with a text.
 #[derive(Debug, Clone, Copy)]
 pub enum Task<'t> {
-    /// It is continued.
+    /// Continue it.
     Continue(EncodeOptions),
-    /// It is answered, as the first message of a conversation.
+    /// Answer it as the first message of a conversation.
     Answer {
-        /// What the model is told beforehand.
+        /// The system message, if any.
         system: Option<&'t str>,
-        /// How the conversation becomes a prompt.
+        /// How to turn the conversation into a prompt.
         format: ChatFormat<'t>,
     },
 }
 
 impl<'t> Task<'t> {
-    /// What the options ask for: `is_chat` is `--chat`, `parse_special` is `--special`; the others are those of a chat.
+    /// The task that the options ask for: `is_chat` is `--chat`, `parse_special` is `--special`; the others are the
+    /// options of a chat.
     ///
     /// # Errors
-    /// The options that contradict each other.
+    /// If options contradict each other; the error names them.
     pub fn new(
         is_chat: bool,
         parse_special: bool,
@@ -47,7 +49,7 @@ impl<'t> Task<'t> {
         }
     }
 
-    /// The prompt that this makes of `text`; `dialogue` is made to hold it, if it is a message.
+    /// The prompt that this task makes from `text`. If the text is a message, it is stored in `dialogue`.
     ///
     /// # Errors
     /// If the heap has no room for the messages.
@@ -66,28 +68,28 @@ impl<'t> Task<'t> {
     }
 }
 
-/// All of a [`Request`] but its prompt.
+/// Everything in a [`Request`] except its prompt.
 #[derive(Debug)]
 pub struct Wanted<'w> {
-    /// Tokens to generate at most.
+    /// Most tokens to generate.
     pub max_tokens: usize,
-    /// How they are chosen.
+    /// How tokens are chosen.
     pub sampling: SamplingConfig,
     /// Texts across which DRY finds no repetitions.
     pub breakers: Vec<&'w str>,
-    /// What answers have to keep to.
+    /// The grammar that answers must follow.
     pub grammar: Option<GrammarText<'w>>,
     /// Most tokens of thoughts.
     pub thinking_budget: Option<usize>,
-    /// Whether tokens that end a text are never chosen.
+    /// If true, tokens that end a text are never chosen.
     pub ignore_eos: bool,
     /// Texts that end the generation.
     pub stop: Vec<&'w str>,
-    /// Tokens that are guessed at a time.
+    /// Number of tokens guessed at a time.
     pub speculate: usize,
-    /// What is told of each token's likelihood, if anything.
+    /// Which log-probabilities are reported for each token, if any.
     pub logprobs: Option<LogprobWish>,
-    /// Whether how it goes is to be told, `--verbose`.
+    /// Whether to report details of each step, `--verbose`.
     pub trace: bool,
 }
 
@@ -122,7 +124,7 @@ impl Wanted<'_> {
         }
     }
 
-    /// What is asked of each prompt of a batch, without one: what its tokens are chosen from is not told.
+    /// The request for each prompt of a batch, without a prompt. It has no trace.
     pub fn of_each(&self) -> Request<'_> {
         Request { trace: false, ..self.request(Prompt::Ids(&[])) }
     }

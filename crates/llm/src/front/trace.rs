@@ -1,4 +1,4 @@
-//! What shows whether a computation is in order: the range of logits, the magnitude of weights.
+//! Values that show whether a computation is sound: the range of logits, the magnitudes of weights.
 
 use alloc::vec;
 use core::fmt;
@@ -8,7 +8,7 @@ use super::describe::Show;
 use crate::gguf::{Gguf, TensorInfo};
 use crate::quant::{Matrix, ModelBytes};
 
-/// The least and the largest of some logits: they should neither be equal nor be anything but numbers.
+/// The least and the largest of some logits. In a sound computation both are numbers, and they differ.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LogitsRange {
     /// The least.
@@ -18,7 +18,7 @@ pub struct LogitsRange {
 }
 
 impl LogitsRange {
-    /// That of these.
+    /// The range of these logits.
     pub fn of(logits: &[f32]) -> Self {
         let min = logits.iter().copied().fold(f32::INFINITY, f32::min);
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -32,8 +32,8 @@ impl fmt::Display for LogitsRange {
     }
 }
 
-/// Shows the mean and the largest magnitude of each tensor in `file`, of which `gguf` is the header, a line each: weights
-/// that are all zero, or not numbers, were read wrongly. Ends where `show` breaks off.
+/// Shows the mean and the largest magnitude of each tensor in `file`, one line each; `gguf` is the header of the file. Weights that are all
+/// zero, or not numbers, were read wrongly. Stops where `show` breaks off.
 pub fn weight_magnitudes(gguf: &Gguf<'_>, file: ModelBytes<&[u8]>, show: &mut Show<'_>) -> ControlFlow<()> {
     for tensor in gguf.tensors() {
         let TensorInfo { name, ty, .. } = tensor;

@@ -42,7 +42,7 @@ impl fmt::Display for Duration {
     }
 }
 
-/// A rate per second, `-` where there is none to speak of.
+/// A rate per second, shown as `-` if there is none.
 pub struct Rate(pub Option<f64>);
 
 impl fmt::Display for Rate {
@@ -54,7 +54,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// `count` things in `elapsed_us`, as a rate per second; `None` if there were none or no time has passed.
+/// The rate per second of `count` things in `elapsed_us` microseconds; `None` if `count` is 0 or no time has passed.
 pub fn per_second(count: u64, elapsed_us: u64) -> Option<f64> {
     (count > 0 && elapsed_us > 0).then(|| count as f64 * 1e6 / elapsed_us as f64)
 }

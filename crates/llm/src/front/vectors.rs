@@ -1,4 +1,4 @@
-//! Many texts, made vectors together and told in their order: [`run`], [`run_with`].
+//! Turns many texts into vectors together and reports them in order: [`run`], [`run_with`].
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -11,14 +11,14 @@ use super::{Event, FrontError, Prompt, Responder};
 use crate::session::SessionError;
 use crate::sort;
 
-/// How many texts, and what gives each by its place.
+/// The number of texts, and a function that gives each text by its index.
 pub type Texts<'a, 't> = (usize, &'a dyn Fn(usize) -> Prompt<'t>);
 
-/// Makes texts vectors, as many at once as there are slots, each given when it is its turn; `on_vector` learns of the vectors in the order of
-/// the texts and may end it. `go_on` is asked twice in each layer, and may too.
+/// Turns texts into vectors, as many at once as there are slots. `on_vector` receives the vectors in the order of the texts. `go_on` is
+/// called twice in each layer. Both may break off.
 ///
 /// # Errors
-/// As [`run_with`], and [`FrontError::Busy`] if there are other requests.
+/// Those of [`run_with`], and [`FrontError::Busy`] if there are other requests.
 pub fn run(
     responder: &mut Responder<'_>,
     texts: Texts<'_, '_>,
@@ -33,11 +33,11 @@ pub fn run(
     run_with(&mut Alone { responder, clock_us }, texts, wish, go_on, on_vector)
 }
 
-/// As [`run`], by something that others may ask as well.
+/// Like [`run`], with a responder that may serve other callers as well.
 ///
 /// # Errors
-/// What is wrong with a text, after the vectors of those before it; what keeps batches from being computed;
-/// [`SessionError::Stopped`] if it was ended.
+/// The error of the first text that fails, after the vectors of the texts before it; the error that keeps batches from
+/// being computed; [`SessionError::Stopped`] if a callback broke off.
 pub fn run_with<A: Answers>(
     answers: &mut A,
     texts: Texts<'_, '_>,
@@ -45,20 +45,20 @@ pub fn run_with<A: Answers>(
     go_on: &mut dyn FnMut() -> ControlFlow<()>,
     on_vector: &mut dyn FnMut(usize, &Embedding) -> ControlFlow<()>,
 ) -> Result<(), FrontError> {
-    // Of the texts after those that were told: each a name, and what came of it.
+    // The texts that have been submitted but not reported: the id of each, and its result.
     let mut asked: VecDeque<Asked<A::Id>> = VecDeque::new();
     let n_kept = texts.0.min(2 * answers.n_slots());
     let needed_bytes = n_kept * size_of::<Asked<A::Id>>();
     asked.try_reserve_exact(n_kept).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
     let ended = compute(answers, (texts, wish, n_kept), &mut asked, go_on, on_vector);
-    // What is not over now is wanted no more.
+    // Requests that are not over now are no longer wanted.
     for (id, _) in asked.into_iter().filter(|(_, result)| result.is_none()) {
         answers.cancel(id);
     }
     ended
 }
 
-/// The name of a request, and what came of it, if it is over.
+/// The id of a request, and its result, if it is over.
 type Asked<I> = (I, Option<Result<Embedding, FrontError>>);
 
 fn compute<A: Answers>(
@@ -105,7 +105,7 @@ fn compute<A: Answers>(
     Ok(())
 }
 
-/// The places of scores, best first; equal ones in their order, and what is no number last.
+/// The indices of the scores, best first. Equal scores keep their order, and NaN comes last.
 ///
 /// # Errors
 /// [`FrontError::OutOfHeap`].

@@ -1,7 +1,7 @@
 //! The options of commands: one table for the kernel's shell and the host program.
 //!
-//! Both have a command of each name, and take the options of [`INFER`], [`CHAT`] and so on under the same names, with
-//! the same meaning and defaults. What means something on one side only says why ([`OptionSpec::host_only`]).
+//! Both have the same commands, and take the options of [`INFER`], [`CHAT`] and so on under the same names, with the
+//! same meaning and defaults. An option that exists in the host program only says why ([`OptionSpec::host_only`]).
 
 mod numbers;
 mod sampling;
@@ -12,24 +12,24 @@ pub use sampling::*;
 /// An option of a command.
 #[derive(Debug)]
 pub struct OptionSpec {
-    /// Without the hyphens.
+    /// Its name without the hyphens.
     pub name: &'static str,
-    /// Other names, those of one letter with one hyphen.
+    /// Other names. Those of one letter are written with one hyphen.
     pub aliases: &'static [&'static str],
-    /// What stands behind it, `None` if it stands alone.
+    /// The placeholder for its value in the help, `None` if it takes no value.
     pub value: Option<&'static str>,
-    /// One line.
+    /// Its help, one line.
     pub help: &'static str,
-    /// The line of the host program, where it differs.
+    /// The help in the host program, where it differs.
     pub host_help: Option<&'static str>,
-    /// What stands behind it in the host program, where it is called otherwise.
+    /// The placeholder in the host program, where it differs.
     pub host_value: Option<&'static str>,
-    /// Why the kernel does not have it, if it does not.
+    /// If the kernel does not have the option, the reason.
     pub host_only: Option<&'static str>,
 }
 
 impl OptionSpec {
-    /// An option with a value that is called `value`.
+    /// An option with a value, for which `value` is the placeholder.
     pub const fn new(name: &'static str, value: &'static str, help: &'static str) -> Self {
         Self {
             name,
@@ -42,7 +42,7 @@ impl OptionSpec {
         }
     }
 
-    /// An option that stands alone.
+    /// An option without a value.
     pub const fn flag(name: &'static str, help: &'static str) -> Self {
         Self { value: None, ..Self::new(name, "", help) }
     }
@@ -52,12 +52,12 @@ impl OptionSpec {
         Self { aliases, ..self }
     }
 
-    /// The same with another line on the host.
+    /// The same with a different help on the host.
     pub const fn on_host(self, help: &'static str) -> Self {
         Self { host_help: Some(help), ..self }
     }
 
-    /// The same with a value that is called otherwise on the host.
+    /// The same with a different placeholder on the host.
     pub const fn with_host_value(self, value: &'static str) -> Self {
         Self { host_value: Some(value), ..self }
     }
@@ -67,7 +67,7 @@ impl OptionSpec {
         Self { host_only: Some(reason), ..self }
     }
 
-    /// Whether this is a name of it, given without hyphens.
+    /// Whether `name`, given without hyphens, is one of its names.
     pub fn is_called(&self, name: &[u8]) -> bool {
         self.name.as_bytes() == name || self.aliases.iter().any(|alias| alias.as_bytes() == name)
     }
@@ -82,13 +82,13 @@ impl core::fmt::Display for OptionSpec {
     }
 }
 
-/// Tokens that `infer` generates at most unless told.
+/// Most tokens that `infer` generates by default.
 pub const INFER_MAX_TOKENS: usize = 128;
 
-/// Tokens that `chat` generates for an answer at most unless told: as many as there is room for.
+/// Most tokens of an answer of `chat` by default: as many as there is room for.
 pub const CHAT_MAX_TOKENS: usize = usize::MAX;
 
-/// Answers that `batch` computes together unless told, if there are as many prompts.
+/// Number of answers that `batch` computes together by default, if there are as many prompts.
 pub const BATCH_N_PARALLEL: usize = 8;
 
 /// Most tokens that are guessed at a time.
@@ -294,7 +294,7 @@ pub const EXACT: OptionSpec = OptionSpec::flag(
     "multiply f32 activations with dequantised weights: slow, tells a model's error from the arithmetic's",
 );
 
-/// What `--lora` names, and what it is multiplied by: 1, unless a finite number stands behind a colon.
+/// The file that `--lora` names, and its scale: the finite number after a colon, or 1 without one.
 pub fn scaled(text: &str) -> (&str, f32) {
     let scaled = text.rsplit_once(':').and_then(|(name, scale)| Some((name, scale.parse().ok()?)));
     scaled.filter(|(_, scale): &(_, f32)| scale.is_finite()).unwrap_or((text, 1.0))
@@ -303,7 +303,7 @@ pub fn scaled(text: &str) -> (&str, f32) {
 /// The options of a command, in groups that several may share.
 pub type Options = &'static [&'static [OptionSpec]];
 
-/// How what is asked for is computed.
+/// Options that say how requests are computed.
 const ENGINE: &[OptionSpec] = &[CTX, LORA, KV_TYPE, TYPE_K, TYPE_V, THREADS, KERNELS, EXACT];
 
 /// `infer`.
@@ -473,7 +473,7 @@ pub const INFO: Options = &[
 /// `verify`.
 pub const VERIFY: Options = &[&[MODEL, PUBLIC_KEY, MANIFEST, ROOT]];
 
-/// Why the kernel's `verify` takes nothing that vouches for models.
+/// Why the kernel's `verify` takes no key, manifest or root hash.
 const AT_BOOT: &str = "the kernel is told at boot: ferrite.verity";
 /// `--public-key` of `verify`.
 const PUBLIC_KEY: OptionSpec = OptionSpec::new(
@@ -493,7 +493,7 @@ const MANIFEST: OptionSpec = OptionSpec::new(
 const ROOT: OptionSpec =
     OptionSpec::new("root", "ROOT", "the root of its tree vouches for the file").host_only(AT_BOOT);
 
-/// All commands that both have, by their names in the host program; the kernel's begin with `llm `.
+/// All commands that both programs have, by their names in the host program. In the kernel the names begin with `llm `.
 pub const COMMANDS: &[(&str, Options)] = &[
     ("infer", INFER),
     ("batch", BATCH),
@@ -507,19 +507,19 @@ pub const COMMANDS: &[(&str, Options)] = &[
     ("verify", VERIFY),
 ];
 
-/// What is said to who gives options of a chat without one.
+/// The error if options of a chat are given without a chat.
 pub const CHAT_IS_MISSING: &str = "--system, --template, --thinking, --no-thinking, --reasoning-effort and --reasoning-budget are about a chat: give --chat too";
 
-/// What is said to who gives an answer two forms.
+/// The error if both a grammar and a schema are given.
 pub const TWO_GRAMMARS: &str = "--grammar and --json-schema contradict each other: give one of them";
 
-/// What is said to who gives a file without texts.
+/// The error if a file has no texts.
 pub const NO_TEXTS: &str = "there are no texts in the file, expected one in each line";
 
-/// What is said to who gives a text without prompts.
+/// The error if a file has no prompts.
 pub const NO_PROMPTS: &str = "there are no prompts in the file, expected one in each line";
 
-/// What is said to who gives `--special` in a chat.
+/// The error if `--special` is given in a chat.
 pub const SPECIAL_IN_CHAT: &str = "--special cannot be given with --chat: in a chat, names of special tokens always stand \
                                    for those tokens";
 

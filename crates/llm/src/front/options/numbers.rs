@@ -1,4 +1,4 @@
-//! Numbers behind options.
+//! Numbers that options take as values.
 
 use core::num::ParseIntError;
 use core::ops::RangeInclusive;
@@ -7,15 +7,15 @@ use core::str::FromStr;
 use crate::front::MAX_LOGPROBS;
 use crate::scheduler::MAX_RUNNING;
 
-/// A number of tokens; -1, or -2, is as many as there is room for, as in llama.cpp.
+/// A number of tokens. As in llama.cpp, -1 or -2 means as many as there is room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxTokens(pub usize);
 
 impl MaxTokens {
-    /// What [`FromStr`] expects.
+    /// The values that [`FromStr`] accepts.
     pub const EXPECTED: &'static str = "a number of tokens, or -1";
 
-    /// The same as a limit, if it is one.
+    /// The number as a limit, `None` if there is no limit.
     pub fn limit(self) -> Option<usize> {
         Some(self.0).filter(|n| *n < usize::MAX)
     }
@@ -32,12 +32,12 @@ impl FromStr for MaxTokens {
     }
 }
 
-/// A number of the likeliest tokens whose log-probabilities are told.
+/// A number of likeliest tokens whose log-probabilities are reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NLogprobs(pub usize);
 
 impl NLogprobs {
-    /// What [`FromStr`] expects.
+    /// The values that [`FromStr`] accepts.
     pub const EXPECTED: &'static str = "a number of tokens, 0 to 20";
 }
 
@@ -54,7 +54,7 @@ impl FromStr for NLogprobs {
 pub struct NParallel(pub usize);
 
 impl NParallel {
-    /// What [`FromStr`] expects.
+    /// The values that [`FromStr`] accepts.
     pub const EXPECTED: &'static str = "a number of texts, 1 to 64";
 }
 

@@ -122,7 +122,8 @@ pub const SAMPLERS: OptionSpec = OptionSpec::new(
 );
 /// `--ignore-eos`.
 pub const IGNORE_EOS: OptionSpec = OptionSpec::flag("ignore-eos", "never choose a token that ends the text");
-/// How tokens are chosen: what [`SamplingRequest::set`](crate::sampling::SamplingRequest::set) takes.
+/// The options that say how tokens are chosen; [`SamplingRequest::set`](crate::sampling::SamplingRequest::set) takes
+/// them.
 pub const SAMPLING: &[OptionSpec] = &[
     TEMP,
     TOP_K,

@@ -1,4 +1,4 @@
-//! [`verify`]: a recorded request is made again, and what comes of it compared with the record.
+//! [`verify`] runs a recorded request again and compares the result with the record.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -27,9 +27,9 @@ use crate::session::FinishReason;
 pub enum Verdict {
     /// The same request gives the same answer by the same bits.
     Accept,
-    /// It does not.
+    /// The record is wrong.
     Reject {
-        /// The first token that is wrong, counted from 1; `None` if what is wrong is no token.
+        /// The first wrong token, counted from 1; `None` if something other than a token is wrong.
         token: Option<usize>,
         /// What is wrong.
         reason: &'static str,
@@ -52,11 +52,11 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Makes the recorded request again, with this prompt, and compares. `responder` is of the recorded model, with its adapters, has
-/// the [facts] of the record, room for the text, and no other request. `on_token` is told how many tokens have come.
+/// Runs the recorded request again with this prompt, and compares the results. `responder` must have the recorded model with its adapters,
+/// the [facts] of the record, room for the text, and no other request. `on_token` receives the number of tokens so far.
 ///
 /// # Errors
-/// Why the request cannot be made again.
+/// If the request cannot be run again; the error says why.
 pub fn verify(
     responder: &mut Responder<'_>,
     record: &WorkRecord<'_>,
@@ -77,7 +77,7 @@ pub fn verify(
         return Ok(Verdict::reject("answer.links has not eight hexadecimal digits for each token"));
     };
     let runner = responder.runner();
-    // Without any, those of the model are multiplied by 0.
+    // A record without scales means that all adapters of the model have the scale 0.
     if !replay.scales.is_empty() && replay.scales.len() != runner.usual_scales().len() {
         return Err(ReplayError::Adapters { recorded: replay.scales.len() });
     }
@@ -107,7 +107,7 @@ pub fn verify(
     Ok(compare(record, &links, &report))
 }
 
-/// What came of a request that was made again, beside what is recorded of it.
+/// Compares the result of the repeated request with the record.
 fn compare(record: &WorkRecord<'_>, links: &[[u8; LINK_BYTES]], report: &Report) -> Verdict {
     let answer = &record.answer;
     let Some(work) = &report.work else { return Verdict::reject("there is nothing to compare with") };
@@ -127,7 +127,7 @@ fn compare(record: &WorkRecord<'_>, links: &[[u8; LINK_BYTES]], report: &Report)
     }
     let n_tokens = answer.tokens.len();
     let is_at_end = match &*answer.finish {
-        // Whoever ended it did so here.
+        // A cancelled answer may end after any token, so there is nothing to check.
         "cancelled" => true,
         "token_limit" => record.request.max_tokens == n_tokens as u64 && is_limit(report),
         "context_full" => {
@@ -149,12 +149,12 @@ fn compare(record: &WorkRecord<'_>, links: &[[u8; LINK_BYTES]], report: &Report)
     Verdict::Accept
 }
 
-/// Whether an answer that may have no more tokens than it has ended for that reason.
+/// Whether an answer ended because of a limit on its length.
 fn is_limit(report: &Report) -> bool {
     report.finish_reason == FinishReason::MaxTokens
 }
 
-/// The first bytes of the running hash after each token, from their digits.
+/// Parses the first bytes of the running hash after each token from their hexadecimal digits.
 fn links(digits: &str) -> Option<Vec<[u8; LINK_BYTES]>> {
     let (links, rest) = digits.as_bytes().as_chunks::<{ 2 * LINK_BYTES }>();
     let read = |link: &[u8; 2 * LINK_BYTES]| {
@@ -166,7 +166,7 @@ fn links(digits: &str) -> Option<Vec<[u8; LINK_BYTES]>> {
 /// The formats and the precision that the answer was computed with.
 ///
 /// # Errors
-/// If one is not known.
+/// If this engine does not know one of them.
 pub fn facts(state: &State<'_>) -> Result<Facts, ReplayError> {
     let cache_type =
         |field, name: &str| CacheType::from_name(name).ok_or(ReplayError::Field(field, CacheType::EXPECTED));
@@ -186,7 +186,7 @@ pub fn facts(state: &State<'_>) -> Result<Facts, ReplayError> {
     })
 }
 
-/// How tokens are to be chosen by a record.
+/// The sampling settings of a record.
 fn sampling_config(record: &Sampling<'_>) -> Result<SamplingConfig, ReplayError> {
     let stages: Stages =
         record.samplers.parse().map_err(|()| ReplayError::Field("sampling.samplers", Stages::EXPECTED))?;
@@ -222,25 +222,25 @@ fn sampling_config(record: &Sampling<'_>) -> Result<SamplingConfig, ReplayError>
     })
 }
 
-/// Why a record cannot be computed again.
+/// Why a recorded request cannot be run again.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ReplayError {
     /// The engine has another version.
     #[error("engine version {recorded} made the answer, this is version {ENGINE_VERSION}, whose bits can differ", ENGINE_VERSION = ENGINE_VERSION)]
     Engine {
-        /// That of the record.
+        /// The version in the record.
         recorded: u32,
     },
-    /// A member is none that this engine knows; what is expected.
+    /// This engine does not know the value of a member. The second field says what it expects.
     #[error("{0}: expected {1}")]
     Field(&'static str, &'static str),
-    /// The model has another number of adapters here.
+    /// The model has a different number of adapters here.
     #[error("the answer was computed with {recorded} adapters; expected as many, in their order")]
     Adapters {
         /// How many the record names.
         recorded: usize,
     },
-    /// It is refused.
+    /// The request was refused.
     #[error("{0}")]
     Front(FrontError),
 }
@@ -251,7 +251,7 @@ impl From<FrontError> for ReplayError {
     }
 }
 
-/// A recorded request, to be made again.
+/// A recorded request that is to be run again.
 struct Replay<'a> {
     asked: &'a Asked<'a>,
     sampling: SamplingConfig,
@@ -264,10 +264,10 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    /// That of a record's work.
+    /// Reads the request from the record's member `work`.
     ///
     /// # Errors
-    /// If this engine cannot make the request: its version or a name in it is another.
+    /// If this engine cannot run the request, because its version differs or it does not know a name.
     fn new(work: &'a WorkRecord<'a>) -> Result<Self, ReplayError> {
         if work.engine != ENGINE_VERSION {
             return Err(ReplayError::Engine { recorded: work.engine });
@@ -293,10 +293,10 @@ impl<'a> Replay<'a> {
         })
     }
 
-    /// The request, for this prompt and up to `max_tokens`, with a receipt.
+    /// The request for this prompt and up to `max_tokens`, with a receipt.
     ///
     /// # Errors
-    /// If a name in it is not known.
+    /// If this engine does not know a name in it.
     fn request<'r>(
         &'r self,
         prompt: &'r [u32],
