@@ -1,17 +1,18 @@
-//! Which tokens of which texts are computed next.
+//! Decides which tokens of which texts are computed next.
 //!
-//! A [`Scheduler`] has a [`Runner`], the texts in its slots and a queue of those that wait for one. Each
-//! [`step`](Scheduler::step) computes one batch: the next token of every answer that is running, and as much of the
-//! prompts as there is room for besides, each of them its share, so that a long prompt stalls nobody. What is left of the
-//! batch goes to guesses at what follows in the answers (see [`Speculation`]). What texts begin with that come at once is
-//! computed once. A text gets a slot when there are pages for its prompt. When answers have grown beyond the pages there are, the youngest text gives up its slot, waits, and is computed
-//! again later: the same bits, so nobody notices but the clock.
+//! A [`Scheduler`] has a [`Runner`], the texts in its slots, and a queue of texts that wait for a slot. Each [`step`](Scheduler::step)
+//! computes one batch: the next token of every running answer, and parts of the prompts in the remaining room. Prompts share that room
+//! equally, so that a long prompt does not stall the others. Room that is still left is used for guesses at the next tokens of the answers
+//! (see [`Speculation`]). If several texts with the same beginning arrive at the same time, the beginning is computed once. A text gets a
+//! slot when there are pages for its prompt. When answers need more pages than there are, the youngest text gives up its slot, waits, and
+//! is computed again later with the same bits, so that only the time changes.
 //!
 //! There is no clock here, no input or output, and no text: tokens come in and tokens go out. Nothing is allocated per
-//! step, but for the tables of a text that keeps to a grammar: it has them from its first slot to its end.
+//! step, except for the tables of a text that follows a grammar: they exist from its first slot to its end.
 //!
-//! Files: `sequence` (a text and how far it is), `pool` (one that becomes a vector), `plan` (what goes into a batch), `sharing` (who waits for what another one
-//! computes). Neighbours: [`session`](crate::session) computes batches, [`sampling`](crate::sampling) chooses tokens.
+//! Files: `sequence` (a text and its progress), `pool` (a text that becomes a vector), `plan` (the contents of a batch), `sharing` (texts
+//! that wait for a beginning that another text computes). Neighbours: [`session`](crate::session) computes batches,
+//! [`sampling`](crate::sampling) chooses tokens.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -38,7 +39,7 @@ pub use pool::{EmbeddingOptions, Pooling};
 /// Most texts that can be computed at the same time.
 pub const MAX_RUNNING: usize = 64;
 
-/// Names a text from its submission to its end.
+/// Identifies a text from its submission to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SequenceId(u64);
 
@@ -50,61 +51,62 @@ pub struct Submission<'t> {
     pub max_tokens: usize,
     /// Chooses the answer's tokens.
     pub sampler: Sampler,
-    /// Most tokens that may be guessed at a time and verified in one batch; 0 for none. Guesses change how many batches are
-    /// computed and no token, and are made as far as a batch has room for them and for their logits; with recurrent layers
-    /// only if there is a checkpoint to go back to, and where guesses before have held.
+    /// Most tokens that may be guessed at a time and verified in one batch; 0 for none. Guesses change the number of batches but no token.
+    /// They are made as far as a batch has room for them and for their logits; with recurrent layers only if there is a checkpoint to
+    /// return to, and if previous guesses were right.
     pub speculate: usize,
-    /// What each adapter adds is multiplied by, none of those after the last; the [usual scales](Runner::usual_scales)
-    /// unless told.
+    /// The scale of each adapter; adapters after the last scale are off. `None` means the [usual
+    /// scales](Runner::usual_scales).
     pub adapters: Option<&'t [f32]>,
 }
 
-/// A text with a slot, and how far it is.
+/// The progress of a text with a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Running {
     /// The slot.
     pub slot: usize,
     /// Tokens of the prompt.
     pub n_prompt: usize,
-    /// Tokens of prompt and answer that have been computed, or found.
+    /// Tokens of prompt and answer that have been computed, or found in the cache.
     pub n_computed: usize,
     /// Tokens of the answer so far.
     pub n_generated: usize,
-    /// Tokens that the answer may still have.
+    /// Tokens that may still be added to the answer.
     pub n_left: usize,
 }
 
-/// What a step brings.
+/// An event of a step.
 #[derive(Debug, PartialEq)]
 pub enum Output<'l> {
-    /// A text is computed from now on; comes once, before its tokens.
+    /// The computation of a text starts. Comes once, before its tokens.
     Started {
-        /// How many tokens of its prompt were found and are not computed: all of them, if another text with the same prompt
-        /// came to its first token just now.
+        /// How many tokens of its prompt were found in the cache and are not computed. These are all of them if another text with the same
+        /// prompt has just reached its first token.
         n_reused: usize,
     },
-    /// The heap has no room for the tables of an answer. Who can give back memory does, and does not break: then it is tried
-    /// once more.
+    /// The heap has no room for the tables of an answer. A receiver that can free memory does so and continues; the allocation is then
+    /// tried once more.
     Wanting,
-    /// The next token of an answer, and what it was drawn from.
+    /// The next token of an answer, and the logits and candidates that it was drawn from.
     Token {
         /// Its id.
         token: u32,
         /// The logits of all tokens, `[n_vocab]`.
         logits: &'l [f32],
-        /// The tokens that the sampler kept, with their probabilities; where the likeliest one is all that was asked for, it alone.
+        /// The tokens that the sampler kept, with their probabilities. Greedy sampling keeps only the likeliest token.
         candidates: &'l [Candidate],
     },
-    /// What became of a text that is to be a vector; its end comes after it.
+    /// The result of a text that was to become a vector. Its end comes afterwards.
     Embedding {
-        /// The vector, `[n_embd]`; without pooling one of each token, `[n_tokens][n_embd]`; or scores, `[n_labels]`.
+        /// The vector, `[n_embd]`; without pooling one vector per token, `[n_tokens][n_embd]`; from a classifier the
+        /// scores, `[n_labels]`.
         values: &'l [f32],
     },
     /// The end of an answer, after its last token.
     Finished {
         /// Why it ended.
         finish: Finish,
-        /// How guesses at its tokens have done.
+        /// How many tokens were guessed, and how many guesses were right.
         speculation: Speculation,
     },
 }
@@ -112,22 +114,22 @@ pub enum Output<'l> {
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Finish {
-    /// As many tokens as were asked for: none, if the text became a vector.
+    /// As many tokens as requested were generated. Also the end of a text that became a vector, which has no answer.
     MaxTokens,
-    /// Who was given the last token wanted no more.
+    /// The receiver of the last token wanted no more.
     Stopped,
-    /// The text has all that its constraint wants.
+    /// The constraint on the text is satisfied and allows nothing more.
     Complete,
-    /// There are no more positions.
+    /// There are no more positions for the text.
     ContextFull,
     /// No token could be chosen.
     Sampling(SamplingError),
 }
 
-/// Why a text is not taken.
+/// Why a text was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SubmitError {
-    /// A prompt of no tokens.
+    /// An empty prompt.
     #[error("the prompt is empty, expected at least one token")]
     NoTokens,
     /// A token that is not in the vocabulary.
@@ -138,7 +140,7 @@ pub enum SubmitError {
         /// Tokens in the vocabulary.
         n_vocab: usize,
     },
-    /// A prompt longer than a text can be.
+    /// A prompt that is longer than a text can be.
     #[error("the prompt has {n_tokens} tokens, a text can have {n_positions}")]
     PromptTooLong {
         /// Tokens of the prompt.
@@ -146,22 +148,22 @@ pub enum SubmitError {
         /// Positions of a text.
         n_positions: usize,
     },
-    /// A text to be continued, by an encoder.
+    /// An encoder cannot continue a text.
     #[error("an encoder continues no text")]
     Encoder,
-    /// A text to be scored, by a model without a classifier.
+    /// A model without a classifier cannot score a text.
     #[error("the model has no classifier (cls tensors), so that it scores no text")]
     NoClassifier,
-    /// As many texts wait as can.
+    /// The queue is full.
     #[error("{n_waiting} texts are waiting, which is as many as can; try again later")]
     QueueFull {
-        /// How many that is.
+        /// Number of texts that wait.
         n_waiting: usize,
     },
     /// The heap has no room for the text.
     #[error("the heap has no {needed_bytes} bytes left")]
     OutOfHeap {
-        /// Bytes that were asked for.
+        /// Bytes requested.
         needed_bytes: usize,
     },
 }
@@ -169,27 +171,27 @@ pub enum SubmitError {
 /// Why there can be no scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SchedulerError {
-    /// A runner whose batches have no room for a token of each slot, or for its logits; or with more slots than
-    /// [`MAX_RUNNING`], or none; or without pages.
+    /// The runner's batches do not have room for a token of each slot and its logits, or the runner has no slots, more
+    /// slots than [`MAX_RUNNING`], or no pages.
     #[error("texts can be scheduled on a runner with 1 to {MAX_RUNNING} slots and at least one page, whose batches \
                  have room for a token and its logits of each", MAX_RUNNING = MAX_RUNNING)]
     Runner,
     /// The heap is too small.
     #[error("the heap has no {needed_bytes} bytes left")]
     OutOfHeap {
-        /// Bytes that were asked for.
+        /// Bytes requested.
         needed_bytes: usize,
     },
 }
 
-/// What was done so far.
+/// Counts of the work done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Batches.
     pub n_steps: usize,
     /// Tokens computed, guesses among them.
     pub n_computed: usize,
-    /// Texts whose beginning was found when they got a slot.
+    /// Texts whose beginning was found in the cache when they got a slot.
     pub n_prefix_hits: usize,
     /// Tokens of these beginnings, which were not computed.
     pub n_reused: usize,
@@ -198,7 +200,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What was done after `before`.
+    /// The work done since `before`.
     pub fn since(self, before: Self) -> Self {
         Counts {
             n_steps: self.n_steps - before.n_steps,
@@ -213,36 +215,36 @@ impl Counts {
 /// Many texts on one runner.
 pub struct Scheduler<'m> {
     runner: Runner<'m>,
-    /// Those with a slot, oldest first.
+    /// Texts with a slot, oldest first.
     running: Vec<Sequence>,
-    /// Those without one, first the ones that had one.
+    /// Texts without a slot. Those that gave up a slot come first.
     waiting: VecDeque<Sequence>,
     max_waiting: usize,
-    /// Slots that no text has.
+    /// Slots without a text.
     free_slots: Vec<usize>,
-    /// What the next batch computes.
+    /// The contents of the next batch.
     parts: Vec<Part>,
-    /// Where tokens are drawn from: the largest of the samplers' tables, for all texts.
+    /// The table of candidates to draw from, shared by all texts: the largest that any sampler needs.
     candidates: Candidates,
     last_id: u64,
     counts: Counts,
-    /// Whether others may have used the runner since a text last got a slot.
+    /// Whether the runner may have been used for other work since a text last got a slot.
     is_lent: bool,
-    /// What the first one waiting lacks, if that is memory.
+    /// Set if the first waiting text lacks memory.
     lacking: Option<Lacking>,
 }
 
-/// A waiting text for whose tables there was no memory beside those of running texts: until one of these is over there is none.
+/// A waiting text whose tables do not fit into memory beside those of the running texts. It is tried again when one of these has ended.
 #[derive(Debug, Clone, Copy)]
 struct Lacking {
     id: SequenceId,
     /// How many running texts had tables.
     n_holding: usize,
-    /// How many texts have overtaken it since.
+    /// How many texts have overtaken it since then.
     n_overtaken: usize,
 }
 
-/// The most texts that overtake one that lacks memory.
+/// Most texts that may overtake a text that lacks memory.
 const MAX_OVERTAKEN: usize = 64;
 
 impl<'m> Scheduler<'m> {
@@ -269,11 +271,11 @@ impl<'m> Scheduler<'m> {
             candidates: Candidates::default(),
             last_id: 0,
             counts: Counts::default(),
-            // What the runner was used for before is forgotten.
+            // The slots may hold texts from before, which must be forgotten.
             is_lent: true,
             lacking: None,
         };
-        // Those that give up their slots wait beside those that have had none.
+        // The queue needs extra room for texts that give up their slots.
         let n_waiting = max_waiting.saturating_add(n_slots);
         let needed_bytes = n_waiting.saturating_add(n_slots).saturating_mul(size_of::<Sequence>());
         let out_of_heap = |_| SchedulerError::OutOfHeap { needed_bytes };
@@ -290,16 +292,16 @@ impl<'m> Scheduler<'m> {
         &self.runner
     }
 
-    /// See [`Runner::set_usual_scales`]; texts that were submitted before are adapted as they were to be.
+    /// See [`Runner::set_usual_scales`]. Texts that were already submitted keep their scales.
     ///
     /// # Panics
     ///
-    /// As there.
+    /// Those of that function.
     pub fn set_usual_scales(&mut self, usual: &[f32]) {
         self.runner.set_usual_scales(usual);
     }
 
-    /// Texts with a slot.
+    /// Number of texts with a slot.
     pub fn n_running(&self) -> usize {
         self.running.len()
     }
@@ -309,12 +311,12 @@ impl<'m> Scheduler<'m> {
         self.running.iter().map(Sequence::progress)
     }
 
-    /// Texts without one.
+    /// Number of texts without a slot.
     pub fn n_waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Pages of positions in all.
+    /// Total number of pages.
     pub fn n_pages(&self) -> usize {
         self.runner.options().state.n_pages
     }
@@ -324,8 +326,8 @@ impl<'m> Scheduler<'m> {
         self.n_pages() - self.runner.n_free_pages()
     }
 
-    /// The runner, for other work (a benchmark, the logits of certain tokens), while no text is running or waiting. What is
-    /// in its slots afterwards is forgotten before the next text gets one.
+    /// The runner, for other work (a benchmark, the logits of certain tokens), if no text is running or waiting. The contents of its slots
+    /// are forgotten before the next text gets one.
     pub fn idle_runner(&mut self) -> Option<&mut Runner<'m>> {
         if !self.running.is_empty() || !self.waiting.is_empty() {
             return None;
@@ -334,12 +336,13 @@ impl<'m> Scheduler<'m> {
         Some(&mut self.runner)
     }
 
-    /// What was done so far.
+    /// Counts of the work done so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Most positions of a text: those of a context, if there are pages for them, and in an encoder those of a batch.
+    /// Most positions of a text: those of a context, limited by the number of pages and, in an encoder, by the size of
+    /// a batch.
     pub fn n_positions(&self) -> usize {
         let RunnerOptions { state, n_batch, .. } = self.runner.options();
         let n_of_text = if self.runner.model().config().is_encoder() { *n_batch } else { usize::MAX };
@@ -350,7 +353,7 @@ impl<'m> Scheduler<'m> {
     ///
     /// # Errors
     ///
-    /// [`SubmitError`] says what is wrong with the text, or what it would have to wait for.
+    /// [`SubmitError`] says what is wrong with the text, or what there is no room for.
     pub fn submit(&mut self, submission: Submission<'_>) -> Result<SequenceId, SubmitError> {
         let Submission { prompt, max_tokens, sampler, speculate, adapters } = submission;
         if self.runner.model().config().is_encoder() {
@@ -371,12 +374,12 @@ impl<'m> Scheduler<'m> {
         Ok(id)
     }
 
-    /// Takes a text that is to become a vector: all its tokens are computed, whatever is known of its beginning. It waits and
-    /// has its turn as others do. What the last layer gives is normalised as before an output matrix.
+    /// Takes a text that is to become a vector. All its tokens are computed, even if its beginning is cached. It waits for its turn like
+    /// other texts. The last layer's output is normalised as it would be before an output matrix.
     ///
     /// # Errors
     ///
-    /// As [`submit`](Self::submit), of models of all kinds.
+    /// Those of [`submit`](Self::submit), except that every kind of model is accepted.
     pub fn submit_embedding(
         &mut self,
         tokens: &[u32],
@@ -399,7 +402,7 @@ impl<'m> Scheduler<'m> {
         SequenceId(self.last_id)
     }
 
-    /// Whether a text of these tokens can be taken; the most positions that it can have.
+    /// Checks that a text of these tokens can be taken. Returns the most positions that it can have.
     fn check(&self, prompt: &[u32]) -> Result<usize, SubmitError> {
         let (n_vocab, n_positions) = (self.runner.model().config().n_vocab, self.n_positions());
         if prompt.is_empty() {
@@ -411,14 +414,14 @@ impl<'m> Scheduler<'m> {
         if prompt.len() > n_positions {
             return Err(SubmitError::PromptTooLong { n_tokens: prompt.len(), n_positions });
         }
-        // Those for which there is a slot wait for the next step only.
+        // Texts for which there is a free slot do not count, because they wait only for the next step.
         if self.waiting.len() >= self.max_waiting.saturating_add(self.free_slots.len()) {
             return Err(SubmitError::QueueFull { n_waiting: self.waiting.len() });
         }
         Ok(n_positions)
     }
 
-    /// Ends a text, of which nothing more is told; whether there was one of this name.
+    /// Ends a text without any further event. Returns whether there was a text with this id.
     pub fn cancel(&mut self, id: SequenceId) -> bool {
         if let Some(index) = self.running.iter().position(|sequence| sequence.id == id) {
             let sequence = self.running.remove(index);
@@ -431,15 +434,16 @@ impl<'m> Scheduler<'m> {
         }
     }
 
-    /// Computes one batch and tells what came out for whom; returns how many tokens it had, 0 if there is no text left. Texts
-    /// of which no token is wanted end without waiting for a slot.
+    /// Computes one batch and reports the results of each text. Returns the number of tokens in the batch, 0 if there is no text left.
+    /// Texts that ask for no tokens end without waiting for a slot.
     ///
-    /// `on_output` ends an answer by breaking. `go_on` is asked twice in each layer, and can break off.
+    /// `on_output` ends an answer by returning a break. `go_on` is called twice in each layer and can break off the
+    /// batch.
     ///
     /// # Errors
     ///
-    /// [`SessionError::Stopped`] if `go_on` breaks off. No text is lost: the next step computes the same, and where layers are
-    /// recurrent those before it again.
+    /// [`SessionError::Stopped`] if `go_on` breaks off. No text is lost: the next step computes the same tokens and, with recurrent layers,
+    /// possibly some before them again.
     pub fn step(
         &mut self,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
@@ -463,7 +467,7 @@ impl<'m> Scheduler<'m> {
             Err(error) => {
                 for sequence in &mut self.running {
                     sequence.drop_guesses();
-                    // Recurrent layers may have gone back further than to where the batch began.
+                    // Recurrent layers may have returned to a point before the beginning of the batch.
                     sequence.n_computed = self.runner.len(sequence.slot);
                 }
                 return Err(error);
@@ -498,7 +502,7 @@ impl<'m> Scheduler<'m> {
             }
         }
         for part in &self.parts {
-            // What was guessed wrong.
+            // Remove the wrong guesses.
             let sequence = &mut self.running[part.index];
             sequence.return_to(self.runner.truncate(sequence.slot, sequence.n_computed));
         }
@@ -508,8 +512,8 @@ impl<'m> Scheduler<'m> {
         Ok(n_tokens)
     }
 
-    /// Gives free slots to those that have waited longest, as far as there are pages for them beside what running prompts
-    /// still need; those begin that need not wait for what another one computes.
+    /// Gives free slots to the texts that have waited longest, as far as there are pages for them beside those that running prompts still
+    /// need. Those that need not wait for another text's results begin.
     fn admit(&mut self, on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>) {
         if core::mem::take(&mut self.is_lent) {
             self.free_slots.iter().for_each(|&slot| _ = self.runner.truncate(slot, 0));
@@ -551,17 +555,18 @@ impl<'m> Scheduler<'m> {
             }
             if let Some(finish) = sequence.finish {
                 self.give_back(slot);
-                // The answer is over either way.
+                // The answer is over whether or not the receiver breaks.
                 let _ = on_output(sequence.id, sequence.finished(finish));
                 continue;
             }
-            // Younger than all that run: the oldest waits in front, and only the youngest gives up its slot.
+            // This text is younger than all running ones, because the oldest waits at the front and only the youngest
+            // gives up its slot.
             self.running.push(sequence);
         }
     }
 
-    /// Which of the waiting texts is next: the one that has waited longest. While the texts that run have the memory for its tables, those
-    /// that need none overtake it, up to [`MAX_OVERTAKEN`] of them.
+    /// The index of the waiting text whose turn it is: the one that has waited longest. While running texts occupy the memory for its
+    /// tables, texts that need no tables overtake it, up to [`MAX_OVERTAKEN`] of them.
     fn next_waiting(&self) -> Option<usize> {
         let first = self.waiting.front()?;
         match &self.lacking {
@@ -578,7 +583,7 @@ impl<'m> Scheduler<'m> {
         self.running.iter().filter(|text| text.has_tables()).count()
     }
 
-    /// Pages that running texts still lack for the tokens that they have.
+    /// Pages that running texts still need for the tokens that they already have.
     fn pages_promised(&self) -> usize {
         let lacking = |sequence: &Sequence| match sequence.n_awaited {
             0 => {
@@ -590,7 +595,7 @@ impl<'m> Scheduler<'m> {
         self.running.iter().map(lacking).sum()
     }
 
-    /// Makes the youngest text wait.
+    /// Takes the slot from the youngest text and makes it wait.
     fn preempt_youngest(&mut self) {
         let Some(mut sequence) = self.running.pop() else { return };
         self.give_back(sequence.slot);
@@ -599,11 +604,11 @@ impl<'m> Scheduler<'m> {
         self.counts.n_preempted += 1;
     }
 
-    /// Ends those that wait though no token is wanted of them.
+    /// Ends waiting texts that ask for no tokens.
     fn finish_waiting(&mut self, on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>) {
         self.waiting.retain(|sequence| {
             if let Some(finish) = sequence.finish {
-                // The answer is over either way.
+                // The answer is over whether or not the receiver breaks.
                 let _ = on_output(sequence.id, sequence.finished(finish));
             }
             sequence.finish.is_none()
@@ -618,14 +623,14 @@ impl<'m> Scheduler<'m> {
                 Some(finish) => {
                     let sequence = self.running.remove(index);
                     self.give_back(sequence.slot);
-                    // The answer is over either way.
+                    // The answer is over whether or not the receiver breaks.
                     let _ = on_output(sequence.id, sequence.finished(finish));
                 }
             }
         }
     }
 
-    /// Forgets what a slot holds; its pages can be found again until they are needed.
+    /// Empties a slot. Its pages can be found again until they are needed.
     fn give_back(&mut self, slot: usize) {
         self.runner.truncate(slot, 0);
         self.free_slots.push(slot);

@@ -1,4 +1,4 @@
-//! What goes into a batch.
+//! Decides what goes into a batch.
 
 use super::Scheduler;
 use super::sequence::Sequence;
@@ -9,16 +9,17 @@ use crate::state::StateOptions;
 /// Some tokens of a text in a batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
-    /// The text's place among those that run.
+    /// The text's index among the running ones.
     pub index: usize,
-    /// The next of its tokens.
+    /// The number of its next tokens.
     pub n_tokens: usize,
-    /// Guesses that follow them.
+    /// The number of guesses that follow them.
     pub n_guessed: usize,
 }
 
 impl Part {
-    /// The span of these tokens; with the logits after the last, if the text ends there, and after each guess.
+    /// The span of these tokens. If they reach the end of the text, it asks for the logits after the last one and after
+    /// each guess.
     pub fn span<'t>(&self, sequence: &'t Sequence) -> Span<'t> {
         Span {
             slot: sequence.slot,
@@ -31,7 +32,7 @@ impl Part {
         }
     }
 
-    /// How many rows of logits that gives.
+    /// The number of rows of logits of the span.
     pub fn n_rows(&self, sequence: &Sequence) -> usize {
         let ends_there = sequence.pool.is_none() && self.n_tokens == sequence.n_pending();
         if ends_there { 1 + self.n_guessed } else { 0 }
@@ -39,9 +40,9 @@ impl Part {
 }
 
 impl Scheduler<'_> {
-    /// Fills `parts`: first the next token of each answer, then parts of prompts, then guesses at what follows in the
-    /// answers; each from the oldest text on, without those that wait for another one. An encoder's texts are not parted: those
-    /// that have no room wait for the next batch.
+    /// Fills `parts`: first the next token of each answer, then parts of prompts, then guesses at the next tokens of answers. Each group
+    /// starts with the oldest text and skips texts that wait for another one. Texts of an encoder are not divided: those that do not fit
+    /// wait for the next batch.
     pub(super) fn plan(&mut self) {
         self.parts.clear();
         let is_encoder = self.runner.model().config().is_encoder();
@@ -53,7 +54,8 @@ impl Scheduler<'_> {
                 let is_next =
                     |sequence: &Sequence| sequence.n_awaited == 0 && sequence.is_behind() == is_prompt;
                 if is_next(sequence) {
-                    // Of what room there is, prompts get equal shares; answers get theirs, but leave a token for each other.
+                    // Prompts get equal shares of the room. An answer gets what it needs, but must leave one token for each answer after
+                    // it.
                     let n_others = self.running[index + 1..].iter().filter(|other| is_next(other)).count();
                     let share = match is_prompt {
                         _ if is_encoder => room.n_tokens,
@@ -71,8 +73,8 @@ impl Scheduler<'_> {
         self.guess(room);
     }
 
-    /// Adds guesses to the answers that go on, each its share of what room there is. Where layers are recurrent, there must be
-    /// a checkpoint to go back to.
+    /// Adds guesses to the answers that continue; each gets its share of the room. With recurrent layers there must be a checkpoint to
+    /// return to.
     fn guess(&mut self, mut room: Room) {
         let is_recurrent = self.runner.model().config().is_recurrent();
         let n_rows: usize = self.parts.iter().map(|part| part.n_rows(&self.running[part.index])).sum();
@@ -100,7 +102,7 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Adds up to `most` tokens of a text. If there is no page for one of them, younger texts make room.
+    /// Adds up to `most` tokens of a text. If there is no page for even one of them, younger texts give up their slots.
     fn add(&mut self, index: usize, most: usize, room: &mut Room) {
         let n_tokens = loop {
             let sequence = &self.running[index];
@@ -111,7 +113,7 @@ impl Scheduler<'_> {
             if n_tokens > 0 || most == 0 || youngest == index || is_in_batch(youngest) {
                 break n_tokens;
             }
-            // What else the batch takes is not taken from the free pages yet.
+            // Pages for the rest of the batch are not yet subtracted from the free pages.
             let n_taken = self.runner.n_free_pages() - room.n_pages;
             self.preempt_youngest();
             room.n_pages = self.runner.n_free_pages() - n_taken;
@@ -125,20 +127,21 @@ impl Scheduler<'_> {
 }
 
 impl Scheduler<'_> {
-    /// Pages that a text copies before it goes on, since others hold them.
+    /// Pages that a text must copy before it continues, because other texts hold them too.
     pub(super) fn pages_to_copy(&self, sequence: &Sequence) -> usize {
         usize::from(self.runner.is_last_page_shared(sequence.slot))
     }
 }
 
-/// What a batch has room for.
+/// The remaining room in a batch.
 struct Room {
     n_tokens: usize,
     n_pages: usize,
 }
 
 impl Room {
-    /// How many positions there are pages for, in a text of `n_computed` positions that copies `n_copied` pages first.
+    /// The number of further positions that there are pages for, in a text of `n_computed` positions that first copies
+    /// `n_copied` pages.
     fn positions_after(&self, n_computed: usize, n_copied: usize) -> usize {
         let in_last_page = n_computed.next_multiple_of(PAGE_LEN) - n_computed;
         match self.n_pages.checked_sub(n_copied) {

@@ -1,4 +1,4 @@
-//! [`Pool`]: what the last layer gives for a text's tokens, as it comes, made one vector.
+//! [`Pool`] turns the last layer's outputs for a text's tokens into one vector, as they come.
 
 use alloc::vec::Vec;
 
@@ -6,22 +6,22 @@ use super::SubmitError;
 use crate::model::{Classifier, ClassifierInput, ClassifierScratch, Config};
 use crate::session::Runner;
 
-/// What becomes of what the last layer gives for a text's tokens, `[n_tokens][n_embd]`: llama.cpp's `--pooling`.
+/// How the last layer's outputs for a text's tokens, `[n_tokens][n_embd]`, become the result: llama.cpp's `--pooling`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
-    /// It is the result: a vector of each token.
+    /// They are the result: one vector per token.
     None,
     /// The mean of the vectors.
     Mean,
     /// The vector of the first token, which stands for the whole text in BERT's family.
     Cls,
-    /// The vector of the last token, which has seen the whole text.
+    /// The vector of the last token, which depends on the whole text.
     Last,
     /// The scores that the model's classifier gives the text, `[n_labels]`.
     Rank,
 }
 
-/// What is wanted of a text that is not continued.
+/// What to compute for a text that is not continued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EmbeddingOptions {
     /// How the tokens' vectors become one.
@@ -30,7 +30,7 @@ pub struct EmbeddingOptions {
     pub normalise: bool,
 }
 
-/// The result for one text, of which each row is added once, in the order of the positions.
+/// The result for one text. Each row is added once, in the order of the positions.
 pub(super) struct Pool {
     options: EmbeddingOptions,
     n_embd: usize,
@@ -38,11 +38,11 @@ pub(super) struct Pool {
     n_added: usize,
     /// Rows that there will be.
     n_tokens: usize,
-    /// Of all rows that count, unless each is a result: `[n_embd]`.
+    /// The sums of all rows that count, `[n_embd]`; empty without pooling.
     sums: Vec<f64>,
     /// The result: `[n_embd]`, or `[n_tokens][n_embd]`.
     values: Vec<f32>,
-    /// What the classifier computes in, if the result is its scores.
+    /// Memory for the classifier, if the result is its scores.
     scores: Option<ClassifierScratch>,
 }
 
@@ -50,7 +50,7 @@ impl Pool {
     /// Room for the result for a text of `n_tokens`.
     ///
     /// # Errors
-    /// If there is none, or no classifier.
+    /// If there is no memory, or no classifier.
     pub fn of_text(
         options: EmbeddingOptions,
         n_tokens: usize,
@@ -72,7 +72,7 @@ impl Pool {
         Ok(Self { scores: Some(classifier.scratch(config.n_embd).map_err(out_of_heap)?), ..pool })
     }
 
-    /// Room for the rows of a text of `n_tokens`; if there is none, how many bytes it takes.
+    /// Room for the rows of a text of `n_tokens`. The error is the number of bytes needed.
     fn new(options: EmbeddingOptions, n_tokens: usize, n_embd: usize) -> Result<Self, usize> {
         let (n_sums, n_values) = match options.pooling {
             Pooling::None => (0, n_tokens.saturating_mul(n_embd)),
@@ -85,8 +85,8 @@ impl Pool {
         Ok(Pool { options, n_embd, n_added: 0, n_tokens, sums, values, scores: None })
     }
 
-    /// Takes the rows of the tokens from position `first` on. A text that was computed again brings some of them again, with
-    /// the same bits: those change nothing.
+    /// Takes the rows of the tokens from position `first` on. A text that is computed again gives some rows a second time with the same
+    /// bits; those are ignored.
     pub fn add(&mut self, first: usize, rows: &[f32]) {
         let rows = rows.chunks_exact(self.n_embd).enumerate().map(|(index, row)| (first + index, row));
         for (position, row) in rows {
@@ -105,7 +105,7 @@ impl Pool {
         }
     }
 
-    /// The result, once all rows were added.
+    /// The result, once all rows have been added.
     pub fn finish(&mut self, runner: &Runner<'_>) -> &[f32] {
         self.pooled();
         match &mut self.scores {
@@ -114,7 +114,7 @@ impl Pool {
         }
     }
 
-    /// The rows as one, or each as it is.
+    /// The pooled row, or all rows without pooling.
     fn pooled(&mut self) -> &[f32] {
         let Self { options: EmbeddingOptions { pooling, normalise }, n_embd, n_tokens, .. } = *self;
         if pooling == Pooling::None {
@@ -126,7 +126,7 @@ impl Pool {
             return &self.values;
         }
         let scale = match pooling {
-            // How many were added makes no difference to a vector of length 1.
+            // A vector that is scaled to length 1 need not be divided by the number of rows.
             _ if normalise => scale_to_one(self.sums.iter().map(|sum| sum * sum).sum()),
             Pooling::Mean => 1.0 / n_tokens as f64,
             Pooling::None | Pooling::Cls | Pooling::Last | Pooling::Rank => 1.0,
@@ -137,7 +137,7 @@ impl Pool {
     }
 }
 
-/// What a vector with this sum of squares is multiplied by to have length 1; 0 if it has none.
+/// The factor that scales a vector with this sum of squares to length 1; 0 for a vector of zeros.
 fn scale_to_one(squares: f64) -> f64 {
     let length = libm::sqrt(squares);
     if length > 0.0 { 1.0 / length } else { 0.0 }

@@ -1,4 +1,4 @@
-//! A text, and how far it is.
+//! A text and its progress.
 
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
@@ -11,37 +11,37 @@ use crate::session::{Runner, Speculation, Trust, continuation};
 /// A prompt and the answer so far.
 pub(super) struct Sequence {
     pub id: SequenceId,
-    /// Prompt and answer, with room for all that may come, and guesses at what follows.
+    /// Prompt and answer, then guesses at the next tokens. It has room for all tokens that may come.
     pub tokens: Vec<u32>,
-    /// How many of `tokens`, the last ones, are guesses.
+    /// How many tokens at the end of `tokens` are guesses.
     n_guessed: usize,
     /// Its slot, while it has one.
     pub slot: usize,
     /// How many of `tokens` the slot holds.
     pub n_computed: usize,
-    /// How many of `tokens`, the first ones, it waits for another text to compute; 0 if it does not wait.
+    /// How many tokens at the start of `tokens` another text is computing for it; 0 if it does not wait.
     pub n_awaited: usize,
-    /// Whether it has been told that it is computed.
+    /// Whether its start has been reported.
     has_started: bool,
-    /// How many of those that the answer has are computed again, since a guess after them was wrong.
+    /// How many tokens of the answer must be computed again because a guess after them was wrong.
     n_again: usize,
-    /// How many of `tokens`, the first ones, are the prompt.
+    /// How many tokens at the start of `tokens` are the prompt.
     n_prompt: usize,
-    /// Why it is over, once it is.
+    /// Why it ended, once it has.
     pub finish: Option<Finish>,
-    /// How many tokens the answer may still have.
+    /// How many tokens may still be added to the answer.
     n_left: usize,
     /// Most tokens that may be guessed at a time.
     max_guessed: usize,
     speculation: Speculation,
-    /// Which guesses are made, where wrong ones cost much.
+    /// Decides which guesses are made, if wrong ones are costly.
     trust: Option<Trust>,
     /// Most tokens of prompt and answer.
     n_positions: usize,
     sampling: Chain,
-    /// What adapters are multiplied by in it, none of them after the last.
+    /// The scale of each adapter; adapters after the last scale are off.
     pub adapters: Vec<f32>,
-    /// What its tokens give, if that is what is wanted, and no answer.
+    /// The result, if the text is to become a vector instead of being answered.
     pub pool: Option<Pool>,
 }
 
@@ -84,7 +84,7 @@ impl Sequence {
         })
     }
 
-    /// The same, by a network that adapters change so.
+    /// The same with these scales of the adapters.
     pub fn adapted(mut self, scales: &[f32]) -> Result<Self, SubmitError> {
         let needed_bytes = size_of_val(scales);
         self.adapters.try_reserve_exact(scales.len()).map_err(|_| SubmitError::OutOfHeap { needed_bytes })?;
@@ -92,10 +92,10 @@ impl Sequence {
         Ok(self)
     }
 
-    /// Makes what only a text with a slot has.
+    /// Allocates the tables that only a text with a slot needs.
     ///
     /// # Errors
-    /// If there is no memory for it; it can be tried again.
+    /// If there is no memory for them; the call can be repeated.
     pub fn prepare(
         &mut self,
         on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>,
@@ -112,12 +112,12 @@ impl Sequence {
         self.sampling.has_tables()
     }
 
-    /// Whether it still needs them.
+    /// Whether it still needs the tables of a grammar.
     pub fn lacks_tables(&self) -> bool {
         self.sampling.lacks_tables()
     }
 
-    /// States that it is computed from now on, after `n_known` tokens that the slot holds.
+    /// Notes that its computation starts, after `n_known` tokens that the slot already holds.
     pub fn begin(
         &mut self,
         n_known: usize,
@@ -133,14 +133,14 @@ impl Sequence {
         }
     }
 
-    /// How far it is.
+    /// Its progress.
     pub fn progress(&self) -> Running {
         let &Self { slot, n_prompt, n_computed, n_left, .. } = self;
         let n_generated = self.tokens.len() - self.n_guessed - n_prompt;
         Running { slot, n_prompt, n_computed, n_generated, n_left }
     }
 
-    /// Whether a beginning that is known need not be computed, as it must be where what each token gives is wanted.
+    /// Whether a cached beginning need not be computed. It must be computed if the output for each token is needed.
     pub fn can_reuse(&self) -> bool {
         self.pool.is_none()
     }
@@ -150,12 +150,12 @@ impl Sequence {
         self.tokens.len() - self.n_guessed - self.n_computed
     }
 
-    /// Whether more is to be computed than the last token, or those that a wrong guess made undone.
+    /// Whether more tokens are to be computed than the last one and those that a wrong guess undid.
     pub fn is_behind(&self) -> bool {
         self.n_pending() > 1 + self.n_again
     }
 
-    /// Whether something of what is known of the text beforehand is still to be computed.
+    /// Whether some tokens that were known before this batch are still to be computed.
     pub fn is_in_prompt(&self) -> bool {
         self.is_behind() || !self.is_answering()
     }
@@ -165,21 +165,22 @@ impl Sequence {
         self.tokens.len() - self.n_guessed > self.n_prompt
     }
 
-    /// States that after wrong guesses the slot holds `n_computed` tokens; the others of the answer are computed again.
+    /// Notes that after wrong guesses the slot holds `n_computed` tokens; the remaining tokens of the answer are
+    /// computed again.
     pub fn return_to(&mut self, n_computed: usize) {
         self.n_again = self.n_computed - n_computed;
         self.n_computed = n_computed;
     }
 
-    /// What is told of its end.
+    /// The event that reports its end.
     pub fn finished(&self, finish: Finish) -> Output<'static> {
         Output::Finished { finish, speculation: self.speculation }
     }
 
-    /// Guesses up to `limit` of the tokens after the one that is to be computed; how many it guessed.
+    /// Guesses up to `limit` tokens after the one that is to be computed. Returns how many it guessed.
     pub fn guess(&mut self, limit: usize) -> usize {
         let Some((&last, text)) = self.tokens.split_last() else { return 0 };
-        // One token is chosen anyway, and the last one needs no position.
+        // One token is chosen without a guess, and the last token needs no position.
         let limit =
             limit.min(self.max_guessed).min(self.n_left - 1).min(self.n_positions - self.tokens.len());
         if limit == 0 {
@@ -197,14 +198,14 @@ impl Sequence {
         n_guessed
     }
 
-    /// Forgets guesses that have not come.
+    /// Forgets guesses that have not proved right.
     pub fn drop_guesses(&mut self) {
         self.tokens.truncate(self.tokens.len() - self.n_guessed);
         self.n_guessed = 0;
     }
 
-    /// Chooses the tokens that follow the one that was pending, by the logits after it and after each guess: one, and one
-    /// more as long as the guess before it was right.
+    /// Chooses the next tokens from the logits after the pending token and after each guess: one token, and one more as long as the guess
+    /// before it was right.
     pub fn choose(
         &mut self,
         rows: &[f32],
@@ -222,7 +223,7 @@ impl Sequence {
         self.drop_guesses();
     }
 
-    /// If a vector is wanted and all tokens have been computed, tells it, and is over.
+    /// If the text is to become a vector and all its tokens have been computed, reports the vector and ends the text.
     pub fn end_embedding(
         &mut self,
         runner: &Runner<'_>,
@@ -231,7 +232,7 @@ impl Sequence {
         if self.n_pending() == 0
             && let Some(pool) = &mut self.pool
         {
-            // It is over either way.
+            // The text is over whether or not the receiver breaks.
             let _ = on_output(self.id, Output::Embedding { values: pool.finish(runner) });
             self.finish = Some(Finish::MaxTokens);
         }
@@ -265,7 +266,7 @@ impl Sequence {
         };
     }
 
-    /// Adds the next token, which is computed already if it was guessed.
+    /// Adds the next token. If it was guessed, it is already computed.
     fn push(&mut self, token: u32) {
         let guess = (self.n_guessed > 0).then(|| self.tokens[self.tokens.len() - self.n_guessed]);
         let is_right = guess == Some(token);

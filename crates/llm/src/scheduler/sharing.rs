@@ -1,8 +1,9 @@
-//! Which texts wait for a beginning that another one is computing, and when they go on.
+//! Decides which texts wait for a beginning that another text is computing, and when they continue.
 //!
-//! What was computed of one text is found by the next that begins alike. Texts that come at once would all compute it: of these
-//! the younger wait with a slot and nothing in it. One with the very same tokens becomes a fork of the older text as soon as
-//! that has its first logits, and draws its first token from them too; another one begins with what the older one has by then.
+//! A text reuses what was computed for earlier texts with the same beginning. Texts that arrive at the same time would all compute that
+//! beginning, so the younger ones wait with an empty slot. A text with exactly the same tokens becomes a fork of the older text as soon as
+//! that has its first logits, and draws its first token from the same logits. Any other text starts with the common beginning as far as the
+//! older text has computed it.
 
 use super::sequence::Sequence;
 use super::{Scheduler, SequenceId};
@@ -12,10 +13,10 @@ use crate::state::StateOptions;
 use core::ops::ControlFlow;
 
 impl Scheduler<'_> {
-    /// How many of the first tokens of a text it gets from one of the `older` texts if it waits for that, where these are at
-    /// least half of what is to be computed of it; 0 if it had better be computed itself.
+    /// How many tokens at the start of a text it can take over if it waits for one of the `older` texts. 0 if these are less than half of
+    /// the tokens still to be computed: then waiting is not worth it.
     ///
-    /// Where layers are recurrent, only equal texts are waited for: in the middle of another one there may be no checkpoint.
+    /// With recurrent layers a text waits only for an equal one: in the middle of another text there may be no checkpoint.
     pub(super) fn awaited(&self, text: &Sequence, older: &[Sequence]) -> usize {
         let tokens = &text.tokens;
         if !text.can_reuse() {
@@ -42,7 +43,7 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Lets those begin that need not wait for an older text any more.
+    /// Starts the texts that no longer need to wait for an older text.
     pub(super) fn begin_awaiting(
         &mut self,
         on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>,
@@ -61,7 +62,8 @@ impl Scheduler<'_> {
         self.remove_finished(on_output);
     }
 
-    /// Free pages that a waiting text takes, of which it gets the first `n_awaited` tokens from another one.
+    /// The number of free pages that a waiting text will take if it gets its first `n_awaited` tokens from another
+    /// text.
     pub(super) fn pages_lacking(&self, text: &Sequence, n_awaited: usize) -> usize {
         match n_awaited {
             0 if text.can_reuse() => self.runner.pages_lacking(text.slot, &text.tokens),

@@ -1,4 +1,4 @@
-//! Which adapters change which slots of a runner.
+//! Adapters of a runner, and how they change each of its slots.
 
 use alloc::vec::Vec;
 
@@ -7,20 +7,20 @@ use crate::arena::OutOfMemory;
 use crate::compute::{Adaptation, LowRanks, Rows};
 use crate::model::Span;
 
-/// Ways to adapt slots that are remembered, so that what was computed in each is found again.
+/// Number of different sets of scales that are remembered, so that results computed with each of them can be reused.
 const REMEMBERED: usize = 64;
 
-/// Adapters, and how much each changes which slot.
+/// Adapters, and the scale of each in every slot.
 #[derive(Debug, Default)]
 pub(super) struct Adapters {
     adapters: Vec<LowRanks>,
-    /// What slots are adapted by that are not adapted otherwise.
+    /// The scales of slots for which no others are set.
     usual: Vec<f32>,
-    /// The scales of group 0: what was usual at first.
+    /// The scales of group 0: the usual scales when the adapters were set.
     first: Vec<f32>,
     /// `[n_slots][n_adapters]`
     scales: Vec<f32>,
-    /// The scales of groups of texts that share what is computed, and the numbers of these groups; the oldest first.
+    /// Groups of texts that share computed results: the scales and the number of each group, oldest first.
     groups: Vec<(Vec<f32>, u64)>,
     last_group: u64,
     /// The slot of each token of a batch.
@@ -38,7 +38,7 @@ impl Adapters {
         &self.usual
     }
 
-    /// Replaces the adapters, and adapts all slots as is usual from now on.
+    /// Replaces the adapters, and sets all slots to the usual scales.
     pub fn set(
         &mut self,
         adapters: Vec<LowRanks>,
@@ -64,18 +64,18 @@ impl Adapters {
         Ok(())
     }
 
-    /// Changes what is usual.
+    /// Changes the usual scales.
     pub fn set_usual(&mut self, usual: &[f32]) {
         self.usual.copy_from_slice(usual);
     }
 
-    /// Takes the adapters away, with what was usual.
+    /// Removes and returns the adapters and the usual scales.
     pub fn take(&mut self) -> (Vec<LowRanks>, Vec<f32>) {
         let Adapters { adapters, usual, .. } = core::mem::take(self);
         (adapters, usual)
     }
 
-    /// Changes the scales of a slot; answers the group that its texts belong to, if that is another one now.
+    /// Changes the scales of a slot. Returns the group that its texts belong to, if the scales changed.
     pub fn adapt(&mut self, slot: usize, scales: &[f32]) -> Option<u64> {
         let n = self.adapters.len();
         assert!(scales.len() <= n, "{} scales, {n} adapters", scales.len());
@@ -92,7 +92,7 @@ impl Adapters {
             return Some(*group);
         }
         if self.groups.len() == REMEMBERED {
-            // What its texts have left is not found any more.
+            // Results that texts of this group left behind can no longer be found.
             self.groups.remove(0);
         }
         self.last_group += 1;
@@ -100,13 +100,13 @@ impl Adapters {
         Some(self.last_group)
     }
 
-    /// Adapts a slot as another one is.
+    /// Gives slot `to` the scales of slot `from`.
     pub fn copy(&mut self, from: usize, to: usize) {
         let n = self.adapters.len();
         self.scales.copy_within(from * n..(from + 1) * n, to * n);
     }
 
-    /// Notes whose the tokens and the rows of logits of a batch are.
+    /// Notes which slot each token and each row of logits of a batch belongs to.
     pub fn place(&mut self, spans: &[Span<'_>], n_embd: usize) {
         self.token_slots.clear();
         self.row_slots.clear();
@@ -121,7 +121,7 @@ impl Adapters {
         }
     }
 
-    /// What changes the tokens of the batch that was placed, and whose its rows of logits are.
+    /// The adaptation of the tokens of the last placed batch, and the slot of each of its rows of logits.
     pub fn of_batch(&self) -> (Adaptation<'_>, &[u32]) {
         let Adapters { adapters, scales, token_slots, row_slots, .. } = self;
         (Adaptation { adapters, scales, rows: Rows::OfSlots(token_slots) }, row_slots)

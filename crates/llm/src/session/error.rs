@@ -1,4 +1,4 @@
-//! What can be wrong with a session or a step of it.
+//! Errors of a session and of its steps.
 
 use crate::arena::OutOfMemory;
 use crate::model::ModelError;
@@ -6,45 +6,46 @@ use crate::sampling::SamplingError;
 use crate::state::{OutOfPages, StateOptions};
 use crate::tokenizer::TokenizerError;
 
-/// Why a session cannot be made, or a step of it not be taken.
+/// Why a session cannot be made, or a step of it cannot be computed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SessionError {
-    /// A context longer than the model's, or of no positions.
+    /// A context that is longer than the model's, or empty.
     #[error("context of {n_ctx} positions, expected 1 to {n_ctx_train}, which the model was trained for")]
     ContextLength {
-        /// Positions asked for.
+        /// Positions requested.
         n_ctx: usize,
         /// Positions that the model was trained for.
         n_ctx_train: usize,
     },
-    /// State of no sequence, or of more pages than can be numbered.
+    /// State for no sequence, or with more pages than can be numbered.
     #[error(
         "{n_slots} slots and {n_pages} pages, expected at least 1 slot and at most {} pages",
         StateOptions::MAX_PAGES
     )]
     StateLength {
-        /// Sequences asked for.
+        /// Sequences requested.
         n_slots: usize,
-        /// Pages asked for.
+        /// Pages requested.
         n_pages: usize,
     },
-    /// A batch longer than the context, or of no tokens.
+    /// A batch that is longer than the context, or empty.
     #[error("batch of {n_batch} tokens, expected 1 to {n_ctx}, the length of the context")]
     BatchLength {
-        /// Tokens asked for.
+        /// Tokens requested.
         n_batch: usize,
         /// Positions of the context.
         n_ctx: usize,
     },
-    /// An encoder, whose positions all see each other, with batches shorter than the context.
+    /// An encoder with batches shorter than the context. All positions of an encoder see each other, so a text must be
+    /// one batch.
     #[error("batch of {n_batch} tokens, expected {n_ctx}: an encoder reads its context at once")]
     EncoderBatch {
-        /// Tokens asked for.
+        /// Tokens requested.
         n_batch: usize,
         /// Positions of the context.
         n_ctx: usize,
     },
-    /// Keys or values that are no whole number of the cache's blocks.
+    /// Keys or values whose length is not a multiple of the block length of the cache.
     #[error(
         "keys or values of {head_len} elements cannot be cached in blocks of {block_len}: expected a \
                      multiple, or another type of cache"
@@ -63,22 +64,22 @@ pub enum SessionError {
     LongVectors {
         /// Elements of a key or value.
         head_len: usize,
-        /// The most that these types can have.
+        /// Most elements that these types allow.
         most: usize,
     },
     /// The model's small tables cannot be made.
     #[error("{0}")]
     Model(ModelError),
-    /// The memory that was lent is too small.
+    /// The memory that the caller lent is too small.
     #[error("cache and scratch: {0}")]
     OutOfMemory(OutOfMemory),
     /// The heap is too small.
     #[error("the heap has no {needed_bytes} bytes left")]
     OutOfHeap {
-        /// Bytes that were asked for.
+        /// Bytes requested.
         needed_bytes: usize,
     },
-    /// A batch or prompt of no tokens.
+    /// An empty batch or prompt.
     #[error("the prompt is empty, expected at least one token")]
     NoTokens,
     /// An id outside of the vocabulary.
@@ -97,7 +98,7 @@ pub enum SessionError {
         /// Positions of the context.
         n_ctx: usize,
     },
-    /// Tokens for which no positions are left.
+    /// More tokens than there are positions left.
     #[error("no room for {n_tokens} more tokens: {n_past} of {n_ctx} positions are taken")]
     ContextFull {
         /// Tokens that were to be computed.
@@ -110,9 +111,9 @@ pub enum SessionError {
     /// More rows of logits than the session was made for.
     #[error("logits of {n_rows} positions asked for, the session was made for {n_logits}")]
     LogitsRows {
-        /// Rows asked for.
+        /// Rows requested.
         n_rows: usize,
-        /// Rows that can be.
+        /// Most rows of logits.
         n_logits: usize,
     },
     /// A span that cannot be computed.
@@ -127,7 +128,7 @@ pub enum SessionError {
     /// No token can be chosen.
     #[error("{0}")]
     Sampling(SamplingError),
-    /// A token's text cannot be had.
+    /// A token's text cannot be determined.
     #[error("{0}")]
     Tokenizer(TokenizerError),
 }
@@ -149,7 +150,7 @@ pub enum SpanError {
         /// Its number.
         slot: usize,
     },
-    /// A span that begins past the end of its slot, or in an encoder not at the start.
+    /// A span that begins past the end of its slot or, in an encoder, not at the start.
     #[error("a span begins at position {first_position} of slot {slot}, which holds {len}")]
     Position {
         /// Where it begins.
@@ -159,7 +160,8 @@ pub enum SpanError {
         /// Positions that the slot holds.
         len: usize,
     },
-    /// A position in the middle of a slot, in a model whose recurrent layers are behind it.
+    /// A span that begins in the middle of a slot, in a model whose recurrent layers have already moved past that
+    /// position.
     #[error(
         "a span begins at position {first_position} of slot {slot}, whose recurrent layers are at {len}: it can begin there or at 0"
     )]
@@ -171,15 +173,15 @@ pub enum SpanError {
         /// Positions that the slot holds.
         len: usize,
     },
-    /// Embeddings that are no whole number of rows.
+    /// Embeddings whose length is not a multiple of the row length.
     #[error("embeddings of {len} numbers, which is no multiple of the model's width, {n_embd}")]
     Embeddings {
-        /// Their elements.
+        /// Elements given.
         len: usize,
         /// Elements of a row.
         n_embd: usize,
     },
-    /// Rows of logits that do not ascend, or go past the span.
+    /// Requested rows of logits that do not ascend, or lie outside of the span.
     #[error("the tokens whose logits are wanted must ascend and be among the span's {n_tokens}")]
     Rows {
         /// Tokens of the span.

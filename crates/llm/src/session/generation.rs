@@ -1,4 +1,4 @@
-//! A text under generation: one token per step, to a stated end.
+//! A text being generated: one token per step, to a stated end.
 
 use core::fmt;
 use core::ops::ControlFlow;
@@ -11,11 +11,11 @@ use crate::tokenizer::Tokenizer;
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// As many tokens as were asked for.
+    /// As many tokens as requested were generated.
     MaxTokens,
     /// The model chose a token that ends the text.
     EndOfText,
-    /// One of the stop strings came up.
+    /// One of the stop strings appeared.
     StopString,
     /// No position of the context is left.
     ContextFull,
@@ -42,28 +42,28 @@ pub enum Step<'t> {
     Token {
         /// Its id.
         id: u32,
-        /// The text that is certain now: whole characters, and nothing that may yet become part of a
-        /// stop string. Often empty, and not always this token's own.
+        /// The text that has become certain: whole characters, and nothing that may still become part of a stop string.
+        /// Often empty, and not always the text of this token.
         text: &'t str,
     },
     /// The end; every further step gives the same reason.
     Finished {
         /// Why.
         reason: FinishReason,
-        /// Text that was held back.
+        /// The rest of the text, which was held back until now.
         text: &'t str,
     },
 }
 
-/// A text under generation.
+/// A text being generated.
 pub struct Generation<'g, 'm> {
     session: &'g mut Session<'m>,
     tokenizer: &'g Tokenizer<'m>,
     sampler: &'g mut Sampler,
     text: TextStream,
-    /// The last token given, whose position is not computed yet.
+    /// The last token returned, whose position is not computed yet.
     pending: Option<u32>,
-    /// What was computed beyond it.
+    /// The tokens guessed and computed after it.
     draft: Draft,
     /// The row of logits that the last token was drawn from.
     row: usize,
@@ -72,7 +72,7 @@ pub struct Generation<'g, 'm> {
 }
 
 impl<'g, 'm> Generation<'g, 'm> {
-    /// A generation that goes on from a `prompt` whose positions `session` has computed.
+    /// A generation that continues a `prompt` whose positions `session` has computed.
     pub(super) fn new(
         session: &'g mut Session<'m>,
         tokenizer: &'g Tokenizer<'m>,
@@ -96,11 +96,12 @@ impl<'g, 'm> Generation<'g, 'm> {
         })
     }
 
-    /// Computes up to `n_draft` tokens beyond the last on the chance that they come, guessing them from
-    /// what followed the same words before; as many as the session has rows of logits for, less one.
+    /// Guesses up to `n_draft` next tokens from what followed the same words earlier in the text, and computes them
+    /// together with the last token. There can be at most one guess fewer than the session has rows of logits.
     ///
-    /// The same tokens come, with any sampling parameters: only the number of batches changes. With recurrent layers, which
-    /// keep a checkpoint before the guesses in the place of an earlier one, guesses are made only where others held.
+    /// Guesses do not change which tokens come, whatever the sampling parameters: they only change the number of batches. Recurrent layers
+    /// need a checkpoint before the guesses, which replaces an earlier one, so with such layers guesses are made only where previous ones
+    /// were right.
     ///
     /// # Errors
     ///
@@ -112,7 +113,7 @@ impl<'g, 'm> Generation<'g, 'm> {
         Ok(self)
     }
 
-    /// How many tokens were guessed so far, and how many of them came.
+    /// How many tokens have been guessed so far, and how many of the guesses were right.
     pub fn speculation(&self) -> Speculation {
         self.draft.counts()
     }
@@ -156,13 +157,13 @@ impl<'g, 'm> Generation<'g, 'm> {
         Ok(Step::Token { id, text: self.text.take() })
     }
 
-    /// The logits of all tokens at the last step: what its token was chosen from.
+    /// The logits of all tokens at the last step, from which its token was chosen.
     pub fn logits(&self) -> &[f32] {
         self.session.runner.logits_row(self.row)
     }
 
-    /// Computes the position of `id` and of what may follow it. The cache then holds both, but only `id`
-    /// counts as computed: what follows counts when it comes, and is written over when it does not.
+    /// Computes the position of `id` and those of the guesses after it. The cache then holds all of them, but only `id`
+    /// counts as computed: a guess counts once it proves right, and is overwritten otherwise.
     fn compute(&mut self, id: u32) -> Result<(), SessionError> {
         let session = &mut *self.session;
         let n_past = session.n_past;

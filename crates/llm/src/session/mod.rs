@@ -1,8 +1,8 @@
 //! A prompt in, one token per step.
 //!
-//! A [`Session`] is one text with a model; a [`Generation`] drives it from a prompt to a
-//! stated end. A [`Runner`] computes batches of several texts. Memory is lent by the caller, who learns
-//! beforehand how much it takes ([`Session::required_bytes`]); nothing is allocated per token.
+//! A [`Session`] is one text with a model; a [`Generation`] drives it from a prompt to a stated end. A [`Runner`]
+//! computes batches of several texts. The caller lends the memory, and can ask beforehand how much is needed
+//! ([`Session::required_bytes`]); nothing is allocated per token.
 
 use alloc::sync::Arc;
 use core::ops::ControlFlow;
@@ -33,15 +33,15 @@ pub use speculation::Speculation;
 pub(crate) use speculation::{Trust, continuation};
 pub(crate) use text_stream::TextStream;
 
-/// What a session is to be able to do; more takes more memory.
+/// The capabilities of a session. Larger values need more memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionOptions {
-    /// Positions of the context, up to those that the model was trained for.
+    /// Positions of the context, at most as many as the model was trained for.
     pub n_ctx: usize,
     /// Tokens computed at a time; a longer prompt takes several rounds.
     pub n_batch: usize,
-    /// Most positions of one batch whose logits can be asked for: 1 to generate, and one more for each
-    /// token that is to be [guessed](Generation::speculate).
+    /// Most positions of one batch whose logits can be requested: 1 to generate, and one more for each token to be
+    /// [guessed](Generation::speculate).
     pub n_logits: usize,
     /// The number format of the cache.
     pub kv_type: KvType,
@@ -50,7 +50,7 @@ pub struct SessionOptions {
 }
 
 impl SessionOptions {
-    /// Options to generate text with a context of `n_ctx`: batches of up to 512, an F16 cache.
+    /// Options to generate text with a context of `n_ctx`: batches of up to 512 tokens and an F16 cache.
     pub fn generate(n_ctx: usize) -> Self {
         SessionOptions {
             n_ctx,
@@ -61,7 +61,7 @@ impl SessionOptions {
         }
     }
 
-    /// Those of the runner of one slot that a session drives.
+    /// The options of the one-slot runner that the session drives.
     fn runner(&self) -> RunnerOptions {
         let SessionOptions { n_ctx, n_batch, n_logits, kv_type, precision } = *self;
         let n_pages = StateOptions::pages_of(n_ctx);
@@ -93,9 +93,9 @@ impl SessionOptions {
 pub struct Session<'m> {
     runner: Runner<'m>,
     options: SessionOptions,
-    /// What each position was computed for, `[n_ctx]`, of which the first `n_past` are filled.
+    /// The token that each position was computed for, `[n_ctx]`; the first `n_past` are filled.
     tokens: &'m mut [u32],
-    /// Positions computed, of those that the slot holds.
+    /// Positions computed. The slot may hold more, from guesses.
     n_past: usize,
 }
 
@@ -114,12 +114,12 @@ impl<'m> Session<'m> {
         Ok(arena.used_bytes())
     }
 
-    /// What of [`required_bytes`](Self::required_bytes) is neither keys and values nor what recurrent layers keep: buffers,
-    /// the tokens of the text, and the table of its pages.
+    /// The part of [`required_bytes`](Self::required_bytes) that is neither keys and values nor the state of recurrent layers: buffers, the
+    /// tokens of the text, and the table of its pages.
     ///
     /// # Errors
     ///
-    /// As [`required_bytes`](Self::required_bytes).
+    /// Those of [`required_bytes`](Self::required_bytes).
     pub fn scratch_bytes(config: &Config, options: &SessionOptions) -> Result<usize, SessionError> {
         Ok(Self::required_bytes(config, options)? - options.runner().state_bytes(config)?)
     }
@@ -151,7 +151,7 @@ impl<'m> Session<'m> {
         self.runner.model()
     }
 
-    /// What the session was made for.
+    /// The options that the session was made with.
     pub fn options(&self) -> &SessionOptions {
         &self.options
     }
@@ -171,45 +171,45 @@ impl<'m> Session<'m> {
         self.n_past = 0;
     }
 
-    /// Forgets all positions but those that were computed for the first tokens of `prompt`, so that
-    /// [`resume`](Self::resume) computes only the rest; the last token is always left to be computed.
+    /// Keeps the positions that were computed for the first tokens of `prompt` and forgets the others, so that
+    /// [`resume`](Self::resume) computes only the rest. The last token of the prompt is always left to be computed.
     ///
-    /// Of a conversation that goes on, the turns before need not be computed again.
+    /// Thus the earlier turns of a conversation need not be computed again.
     ///
-    /// What recurrent layers keep cannot be cut back to any position. If something computed is to be forgotten, they go
-    /// back to the checkpoint that [`forward`](Self::forward) made, where that is of the beginning of `prompt`, or else
-    /// to none: [`n_past`](Self::n_past) tells.
+    /// The state of recurrent layers cannot be truncated to an arbitrary position. If a computed position has to be
+    /// forgotten, they return to the checkpoint that [`forward`](Self::forward) made, provided that it belongs to the
+    /// beginning of `prompt`; otherwise to an empty state. [`n_past`](Self::n_past) tells how many positions are left.
     pub fn keep_beginning_of(&mut self, prompt: &[u32]) {
         let computed = &self.tokens[..self.n_past];
         let n_common = computed.iter().zip(prompt).take_while(|(computed, token)| computed == token).count();
         self.n_past = self.runner.truncate(0, n_common.min(prompt.len().saturating_sub(1)));
     }
 
-    /// Computes `tokens` at the positions that follow those computed so far, and returns the logits
-    /// asked for, `[rows][n_output]`: `n_vocab` numbers for each, or of an encoder its hidden state.
+    /// Computes `tokens` at the positions that follow those computed so far, and returns the logits requested,
+    /// `[rows][n_output]`: `n_vocab` numbers per row, or the hidden state in an encoder.
     ///
     /// An encoder has no memory: its tokens are a whole text each time.
     ///
-    /// Any number of tokens is taken in batches of `n_batch`; only the last batch gives logits, so
-    /// that for [`Logits::All`] there can be no more than one, and [`Logits::Rows`] count from its first token.
+    /// Any number of tokens is computed in batches of `n_batch`. Only the last batch gives logits, so [`Logits::All`]
+    /// allows only one batch, and [`Logits::Rows`] count from the first token of the last batch.
     ///
-    /// Of recurrent layers a checkpoint is made before the last of several tokens, in the place of an earlier one.
+    /// If there are several tokens, recurrent layers make a checkpoint before the last one, which replaces an earlier
+    /// checkpoint.
     ///
     /// # Errors
     ///
-    /// [`SessionError`] if there are no tokens, an id is not in the vocabulary, the context is too
-    /// short, or more rows of logits are asked for than the session was made for. The session is
-    /// then as it was before.
+    /// [`SessionError`] if there are no tokens, an id is not in the vocabulary, the context is too short, or more rows
+    /// of logits are requested than the session was made for. The session is then unchanged.
     pub fn forward(&mut self, tokens: &[u32], wanted: Logits<'_>) -> Result<&[f32], SessionError> {
         self.forward_while(tokens, wanted, &mut || ControlFlow::Continue(()))
     }
 
-    /// As [`forward`](Self::forward), but can be broken off: `go_on` is called twice in each layer of each batch.
+    /// Like [`forward`](Self::forward), but can be broken off: `go_on` is called twice in each layer of each batch.
     ///
     /// # Errors
     ///
-    /// As [`forward`](Self::forward), and [`SessionError::Stopped`] if `go_on` breaks off. The session is
-    /// then as it was before the batch, or with recurrent layers at an earlier checkpoint, or empty:
+    /// Those of [`forward`](Self::forward), and [`SessionError::Stopped`] if `go_on` breaks off. The session is then as
+    /// it was before the batch; with recurrent layers it is at an earlier checkpoint, or empty.
     /// [`n_past`](Self::n_past) tells which positions need not be computed again.
     pub fn forward_while(
         &mut self,
@@ -221,9 +221,9 @@ impl<'m> Session<'m> {
         Ok(self.runner.logits(n_rows))
     }
 
-    /// As [`forward_while`](Self::forward_while), with the checkpoint before the last `n_after` tokens; none is made where that
-    /// is none of them, or one alone, which is a step of a generation and no place to come back to. Answers how many rows of
-    /// logits there are.
+    /// Like [`forward_while`](Self::forward_while), with the checkpoint before the last `n_after` tokens. No checkpoint is made if
+    /// `n_after` is 0, or for a single token, which is a step of a generation and not a useful place to return to. Returns the number of
+    /// rows of logits.
     fn compute_after(
         &mut self,
         tokens: &[u32],
@@ -259,7 +259,7 @@ impl<'m> Session<'m> {
         let first_new = self.n_past;
         self.tokens[first_new..][..tokens.len()].copy_from_slice(tokens);
         if self.model().config().is_recurrent() && first_new > 0 {
-            // Of what was guessed wrong nothing is left, but what came before it may have to be computed again.
+            // Removes wrong guesses. With recurrent layers, positions before them may have to be computed again.
             self.n_past = self.runner.truncate(0, first_new);
         }
         let n_again = first_new - self.n_past;
@@ -284,13 +284,13 @@ impl<'m> Session<'m> {
 
     /// Starts to generate up to `max_tokens` tokens after `prompt`, from an empty cache.
     ///
-    /// The text ends before a token that the vocabulary marks as an end, and before the first of the
-    /// `stop` strings. One that is the name of a token without text, such as `<|im_end|>`, is found too.
+    /// The text ends before a token that the vocabulary marks as an end, and before the first of the `stop` strings. A
+    /// stop string that is the name of a token without text, such as `<|im_end|>`, is found too.
     ///
     /// # Errors
     ///
-    /// [`SessionError`] if the prompt is empty or does not fit the context, or the heap has no room
-    /// for the text that a stop string may hold back.
+    /// [`SessionError`] if the prompt is empty or does not fit the context, or the heap has no room for the text that
+    /// stop strings may hold back.
     pub fn generate<'g>(
         &'g mut self,
         tokenizer: &'g Tokenizer<'m>,
@@ -303,12 +303,12 @@ impl<'m> Session<'m> {
         self.resume(tokenizer, sampler, prompt, max_tokens, stop, &mut || ControlFlow::Continue(()))
     }
 
-    /// As [`generate`](Self::generate), from a cache that holds the first [`n_past`](Self::n_past)
-    /// tokens of `prompt`, but not the last; `go_on` can break off while the others are computed.
+    /// Like [`generate`](Self::generate), but starts from a cache that holds the first [`n_past`](Self::n_past) tokens
+    /// of `prompt`, without the last one. `go_on` can break off while the others are computed.
     ///
     /// # Errors
     ///
-    /// As [`generate`](Self::generate) and [`forward_while`](Self::forward_while).
+    /// Those of [`generate`](Self::generate) and [`forward_while`](Self::forward_while).
     pub fn resume<'g>(
         &'g mut self,
         tokenizer: &'g Tokenizer<'m>,
@@ -326,7 +326,8 @@ impl<'m> Session<'m> {
     }
 }
 
-/// Computes what follows the `n_past` positions of a session's only text; answers how many rows of logits there are.
+/// Computes the tokens after the first `n_past` positions of a session's only text. Returns the number of rows of
+/// logits.
 fn compute(
     runner: &mut Runner<'_>,
     n_past: &mut usize,

@@ -1,9 +1,9 @@
-//! Batches of spans over a model, several sequences and one scratch.
+//! Computes batches of spans with a model, several sequences and one scratch memory.
 //!
-//! A [`Runner`] has a number of *slots*, each with the state of one sequence, and computes [`Span`]s of any of
-//! them together: a sequence's logits are the same to the bit whatever else is in its batches.
+//! A [`Runner`] has a number of *slots*, each with the state of one sequence, and computes [`Span`]s of several slots
+//! together. A sequence's logits are the same to the bit whatever else is in the batch.
 //!
-//! Neighbours: [`Forward`] computes, [`StateStore`] has the slots, [`Session`](super::Session) drives a runner of one slot.
+//! Neighbours: [`Forward`] computes, [`StateStore`] holds the slots, [`Session`](super::Session) drives a runner of one slot.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -22,14 +22,14 @@ use crate::recurrent_state::{RecurrentShape, RecurrentState, SavedStates};
 use crate::simd::Kernels;
 use crate::state::{Room, StateOptions, StateStore};
 
-/// What a runner is to be able to do; more takes more memory.
+/// The capabilities of a runner. Larger values need more memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunnerOptions {
-    /// Sequences, of up to as many positions as the model was trained for, and the pages that they share.
+    /// The sequences, each with at most as many positions as the model was trained for, and the pages that they share.
     pub state: StateOptions,
     /// Most tokens of a batch.
     pub n_batch: usize,
-    /// Most tokens of a batch whose logits can be asked for.
+    /// Most tokens of a batch whose logits can be requested.
     pub n_logits: usize,
     /// How activations enter matrix products.
     pub precision: Precision,
@@ -46,18 +46,18 @@ pub struct Runner<'m> {
     adapters: Adapters,
 }
 
-/// Most tokens of a batch, unless it is told otherwise; a longer prompt takes several.
+/// Default for the most tokens of a batch; a longer prompt takes several batches.
 const N_BATCH: usize = 512;
 
-/// Checkpoints of recurrent layers for each text that can be computed together, if the memory has room for them: of a text's
-/// end, so that a conversation goes on from there, and of places before.
+/// Checkpoints of recurrent layers for each slot, if the memory has room for them: one at the end of a text, so that a conversation can
+/// continue from there, and some at earlier places.
 pub const CHECKPOINTS_PER_TEXT: usize = 4;
 
 impl RunnerOptions {
-    /// Options to generate `n_slots` texts together, each of up to `n_ctx` positions: batches of up to 512 tokens, an F16 cache,
-    /// and beginnings that texts have in common are computed once.
+    /// Options to generate `n_slots` texts together, each with up to `n_ctx` positions: batches of up to 512 tokens and an F16 cache.
+    /// Beginnings that texts have in common are computed once.
     pub fn new(config: &Config, n_ctx: usize, n_slots: usize) -> Self {
-        // An encoder's tokens see each other, so that a text cannot be cut into batches.
+        // All tokens of an encoder see each other, so a text cannot be divided into batches.
         let n_batch = match config.is_encoder() {
             true => N_BATCH.min(n_ctx.saturating_mul(n_slots)).max(n_ctx),
             false => N_BATCH.min(n_ctx).max(n_slots),
@@ -76,7 +76,7 @@ impl RunnerOptions {
         Self { state, n_batch, n_logits: n_slots.min(n_batch), precision: Precision::Quantized }
     }
 
-    /// Whether they suit a model.
+    /// Checks that the options suit a model.
     pub(super) fn check(&self, config: &Config) -> Result<(), SessionError> {
         let StateOptions { n_slots, n_ctx, n_pages, kv_type, .. } = self.state;
         if n_slots == 0 || n_pages > StateOptions::MAX_PAGES {
@@ -98,7 +98,7 @@ impl RunnerOptions {
         }
     }
 
-    /// Bytes of keys and values, and of what recurrent layers keep; who holds which page is not among them.
+    /// Bytes of keys and values and of the state of recurrent layers, without the tables of pages.
     pub(super) fn state_bytes(&self, config: &Config) -> Result<usize, OutOfMemory> {
         let mut arena = Arena::measuring();
         KvCache::carve(kv_shapes(config), self.state.n_pages, self.state.kv_type, &mut arena)?;
@@ -109,9 +109,9 @@ impl RunnerOptions {
         Ok(arena.used_bytes())
     }
 
-    /// What is kept of the sequences of a model.
+    /// The options of the sequence state, adjusted to the model.
     fn kept(&self, config: &Config) -> StateOptions {
-        // What an encoder computes for a beginning depends on what follows.
+        // In an encoder the results for a beginning depend on the tokens after it, so they cannot be shared.
         let finds_prefixes = self.state.finds_prefixes && !config.is_encoder();
         let n_checkpoints = if finds_prefixes { self.state.n_checkpoints } else { 0 };
         StateOptions { finds_prefixes, n_checkpoints, ..self.state }
@@ -123,7 +123,7 @@ impl RunnerOptions {
         config: &Config,
         arena: &mut Arena<'m>,
     ) -> Result<(StateStore<'m>, Scratch<'m>), OutOfMemory> {
-        // What the matrices of a layer come to, about, without experts that are left out.
+        // The approximate number of weights in the matrices of all layers, not counting experts that are skipped.
         let n_weights = config.n_embd.saturating_mul(config.n_embd).saturating_mul(8 * config.layers.len());
         let (kv_shapes, recurrent_shapes) = (kv_shapes(config), recurrent_shapes(config));
         let state = StateStore::carve(kv_shapes, recurrent_shapes, n_weights, self.kept(config), arena)?;
@@ -131,12 +131,12 @@ impl RunnerOptions {
     }
 }
 
-/// What each layer keeps of a text, however long that is.
+/// The shape of the state that each layer keeps for a text, whatever its length.
 fn recurrent_shapes(config: &Config) -> impl ExactSizeIterator<Item = RecurrentShape> + Clone {
     config.layers.iter().map(|layer| layer.state.recurrent_shape())
 }
 
-/// What each layer keeps of a position.
+/// The shape of the keys and values that each layer keeps for a position.
 fn kv_shapes(config: &Config) -> impl ExactSizeIterator<Item = KvShape> {
     config.layers.iter().map(|layer| layer.state.kv_shape())
 }
@@ -155,12 +155,12 @@ impl<'m> Runner<'m> {
         Ok(arena.used_bytes())
     }
 
-    /// What of [`required_bytes`](Self::required_bytes) is neither keys and values nor what recurrent layers keep: buffers,
-    /// and which text has which pages with which tokens.
+    /// The part of [`required_bytes`](Self::required_bytes) that is neither keys and values nor the state of recurrent layers: buffers, and
+    /// the tables of the texts' pages and tokens.
     ///
     /// # Errors
     ///
-    /// As [`required_bytes`](Self::required_bytes).
+    /// Those of [`required_bytes`](Self::required_bytes).
     pub fn scratch_bytes(config: &Config, options: &RunnerOptions) -> Result<usize, SessionError> {
         Ok(Self::required_bytes(config, options)? - options.state_bytes(config)?)
     }
@@ -173,7 +173,7 @@ impl<'m> Runner<'m> {
     ///
     /// # Panics
     ///
-    /// If the model's weights have been packed for another set than `kernels`.
+    /// If the model's weights were packed for a different set than `kernels`.
     pub fn new(
         model: impl Into<Arc<Model<'m>>>,
         options: RunnerOptions,
@@ -184,7 +184,7 @@ impl<'m> Runner<'m> {
         Self::in_arena(model.into(), options, kernels, workers, &mut Arena::new(memory))
     }
 
-    /// As [`new`](Self::new), in what `arena` has left.
+    /// Like [`new`](Self::new), in the memory that is left in `arena`.
     pub(super) fn in_arena(
         model: Arc<Model<'m>>,
         options: RunnerOptions,
@@ -207,13 +207,13 @@ impl<'m> Runner<'m> {
         &self.model
     }
 
-    /// What the runner was made for.
+    /// The options that the runner was made with.
     pub fn options(&self) -> &RunnerOptions {
         &self.options
     }
 
-    /// Lets slots be [adapted](Self::adapt) by these from now on, which must be adapters of this model. All slots are
-    /// emptied, and adapted with the `usual` scales, one of each adapter.
+    /// Sets the adapters by which slots can be [adapted](Self::adapt); they must be adapters of this model. All slots
+    /// are emptied and set to the `usual` scales, one for each adapter.
     ///
     /// # Errors
     ///
@@ -231,8 +231,8 @@ impl<'m> Runner<'m> {
         Ok(())
     }
 
-    /// Takes the adapters away, to be [set](Self::set_adapters) in another runner of the model, and their usual scales. This one
-    /// is to run nothing any more.
+    /// Removes the adapters and their usual scales, to be [set](Self::set_adapters) in another runner of the model. This runner must not
+    /// run anything afterwards.
     pub fn take_adapters(&mut self) -> (Vec<LowRanks>, Vec<f32>) {
         self.adapters.take()
     }
@@ -246,7 +246,7 @@ impl<'m> Runner<'m> {
         self.adapters.set_usual(usual);
     }
 
-    /// Adapts all slots as is usual.
+    /// Sets all slots to the usual scales.
     pub fn adapt_as_usual(&mut self) {
         let usual = self.usual_scales().to_vec();
         (0..self.options.state.n_slots).for_each(|slot| self.adapt(slot, &usual));
@@ -257,13 +257,13 @@ impl<'m> Runner<'m> {
         self.adapters.list()
     }
 
-    /// What slots are adapted with that are not adapted otherwise: one scale of each adapter.
+    /// The scales of slots for which no others are set, one for each adapter.
     pub fn usual_scales(&self) -> &[f32] {
         self.adapters.usual()
     }
 
-    /// Adapts a slot: what each adapter adds is multiplied by its scale there; 0 for those after the last scale. A slot that
-    /// was adapted otherwise is emptied. What is computed is shared between slots that are adapted alike.
+    /// Sets the scales of the adapters in a slot; adapters after the last scale get 0. If the scales change, the slot is emptied. Slots
+    /// with equal scales share computed results.
     ///
     /// # Panics
     ///
@@ -293,7 +293,7 @@ impl<'m> Runner<'m> {
         self.state.n_free_pages()
     }
 
-    /// Whether the next position of a slot is in a page that other slots hold, which it takes a copy of.
+    /// Whether the next position of a slot is in a page that other slots hold too, so that the page must be copied.
     ///
     /// # Panics
     ///
@@ -302,49 +302,50 @@ impl<'m> Runner<'m> {
         self.state.is_last_page_shared(slot)
     }
 
-    /// Checkpoints that are not being made: all, but while a batch is computed.
+    /// Checkpoints that are not being made at the moment. Outside of the computation of a batch these are all.
     pub fn n_free_checkpoints(&self) -> usize {
         self.state.n_free_checkpoints()
     }
 
-    /// How many of these tokens [`reuse`](Self::reuse) would find in a slot, if there are pages for it.
+    /// How many of these tokens [`reuse`](Self::reuse) would find for a slot, if there are enough pages.
     pub(crate) fn n_known(&self, slot: usize, tokens: &[u32]) -> usize {
         self.state.n_known(slot, tokens)
     }
 
-    /// Free pages that a text of these tokens would take in a slot, if [`reuse`](Self::reuse) found its beginning.
+    /// The number of free pages that a text of these tokens would take in a slot after [`reuse`](Self::reuse) found its
+    /// beginning.
     pub fn pages_lacking(&self, slot: usize, tokens: &[u32]) -> usize {
         self.state.pages_lacking(slot, tokens)
     }
 
-    /// Forgets the positions of a slot from `len` on, and returns how many it has then: what recurrent layers keep cannot
-    /// be cut back to any position, so that where they have gone on from there, they go back to a checkpoint, or
-    /// to the beginning. What an emptied slot held can be [found again](Self::reuse) until the memory is needed.
+    /// Forgets the positions of a slot from `len` on, and returns how many are left. The state of recurrent layers cannot be truncated to
+    /// an arbitrary position: if they have computed positions beyond `len`, they return to a checkpoint or to the beginning. The contents
+    /// of an emptied slot can be [found again](Self::reuse) until the memory is needed.
     ///
     /// # Panics
     ///
-    /// If there is no such slot; here and below.
+    /// If there is no such slot. The same holds for the functions below.
     pub fn truncate(&mut self, slot: usize, len: usize) -> usize {
         self.state.truncate(slot, len)
     }
 
-    /// Makes slot `to` the same sequence as slot `from`, and forgets what it was. They share their pages until one goes
-    /// on.
+    /// Makes slot `to` hold the same sequence as slot `from`; its previous contents are forgotten. The slots share
+    /// their pages until one of them continues.
     pub fn fork(&mut self, from: usize, to: usize) {
         self.adapters.copy(from, to);
         self.state.fork(from, to);
     }
 
-    /// Makes a slot the longest beginning of `tokens` that is still known, and returns its length: the others, the
-    /// last always among them, are left to be computed. The logits are the same to the bit as if all were. In models with
-    /// recurrent layers it ends where there is a checkpoint; in encoders, whose positions see those after them, it is 0.
+    /// Fills a slot with the longest beginning of `tokens` that is still known, and returns its length. The remaining tokens, always
+    /// including the last, are left to be computed. The logits are the same to the bit as if all tokens were computed. In models with
+    /// recurrent layers the beginning ends at a checkpoint. In encoders, whose positions see later ones, the length is 0.
     pub fn reuse(&mut self, slot: usize, tokens: &[u32]) -> usize {
         self.state.reuse(slot, tokens)
     }
 
-    /// Lets the slot's next span make a checkpoint of its own of what recurrent layers keep, before its last `n_after` tokens
-    /// and in the place of an earlier one, if the slots have [room](StateOptions::own_checkpoints) for one. A slot that is
-    /// emptied or made another text before forgets that.
+    /// Plans a checkpoint of the recurrent layers in the slot's next span, before its last `n_after` tokens, if the slots have
+    /// [room](StateOptions::own_checkpoints) for one. The checkpoint belongs to the slot and replaces an earlier one. The plan is dropped
+    /// if the slot is emptied or gets another text first.
     ///
     /// # Panics
     ///
@@ -353,10 +354,9 @@ impl<'m> Runner<'m> {
         self.state.plan_checkpoint(slot, n_after);
     }
 
-    /// Lets the slot's span in the next batch make a checkpoint after its first `after` tokens, to which
-    /// [`truncate`](Self::truncate) goes back if the tokens after them were guessed wrong. False if all checkpoints are
-    /// worth more than that, or there are none. A slot that is emptied or made another text before forgets that, and so it
-    /// does if the batch is not computed or the span has fewer tokens.
+    /// Plans a checkpoint in the slot's span of the next batch, after its first `after` tokens. [`truncate`](Self::truncate) returns to it
+    /// if the guessed tokens after them are wrong. False if all existing checkpoints are more valuable, or there are none. The plan is
+    /// dropped if the slot is emptied or gets another text first, if the batch is not computed, or if the span has fewer tokens.
     ///
     /// # Panics
     ///
@@ -365,21 +365,21 @@ impl<'m> Runner<'m> {
         self.state.plan_return(slot, after)
     }
 
-    /// Computes the tokens of all `spans` and returns the logits asked for, `[rows][n_output]`, in the order of the
-    /// spans: `n_vocab` numbers for each, or of an encoder its hidden state ([`Config::n_output`]).
+    /// Computes the tokens of all `spans` and returns the requested logits, `[rows][n_output]`, in the order of the
+    /// spans: `n_vocab` numbers per row, or the hidden state in an encoder ([`Config::n_output`]).
     ///
-    /// A span may begin before the end of its slot: what the slot held from there on is forgotten. In models with
-    /// recurrent layers it begins there or at 0. A span of an encoder is a whole text.
+    /// A span may begin before the end of its slot; the slot then forgets its positions from there on. In models with
+    /// recurrent layers a span must begin at the end of its slot or at 0. A span of an encoder is a whole text.
     ///
     /// `go_on` is called twice in each layer and can break off.
     ///
     /// # Errors
     ///
-    /// [`SessionError`] if there are no tokens, a span does not suit its slot or the model, or there are more tokens or
-    /// rows of logits than the runner was made for; nothing has changed then. [`SessionError::Pages`] if all spans together
-    /// need more pages than are free without what they forget: each slot then ends where its span was to begin, whatever
-    /// the order of the spans. [`SessionError::Stopped`] if `go_on` breaks off: each slot then ends where its span began, or
-    /// with recurrent layers is back at a checkpoint or at 0 ([`len`](Self::len) tells).
+    /// [`SessionError`] if there are no tokens, a span does not suit its slot or the model, or there are more tokens or rows of logits than
+    /// the runner was made for; nothing changes then. [`SessionError::Pages`] if all spans together need more pages than are free once the
+    /// forgotten positions are released: each slot then ends where its span was to begin, whatever the order of the spans.
+    /// [`SessionError::Stopped`] if `go_on` breaks off: each slot then ends where its span began; with recurrent layers it is back at a
+    /// checkpoint or at 0 ([`len`](Self::len) tells).
     pub fn run(
         &mut self,
         spans: &[Span<'_>],
@@ -389,15 +389,15 @@ impl<'m> Runner<'m> {
         Ok(self.logits(n_rows))
     }
 
-    /// What the last layer gave for these tokens of the last batch, counted from its first, `[tokens][n_embd]`: what an output
-    /// matrix is multiplied with, or the hidden states of an encoder. To be asked once for each token.
+    /// The last layer's output for these tokens of the last batch, counted from the batch's first token, `[tokens][n_embd]`: the input of
+    /// the output matrix, or the hidden states of an encoder. Call this only once for each token.
     pub(crate) fn hidden_states(&mut self, tokens: Range<usize>) -> &[f32] {
         let compute = self.compute;
         let forward = Forward { model: &self.model, ropes: &self.ropes, compute, row_slots: &[] };
         forward.hidden_states(tokens, &mut self.scratch)
     }
 
-    /// The scores that the model's classifier gives a text that `x`, `[n_embd]`, stands for; none if it has no classifier.
+    /// The scores that the model's classifier gives to a text represented by `x`, `[n_embd]`; empty if the model has no classifier.
     pub(crate) fn classify<'s>(&self, x: &[f32], scratch: &'s mut ClassifierScratch) -> &'s [f32] {
         match &self.model.weights().classifier {
             Some(classifier) => {
@@ -407,7 +407,7 @@ impl<'m> Runner<'m> {
         }
     }
 
-    /// As [`run`](Self::run); answers how many rows of [logits](Self::logits) there are.
+    /// Like [`run`](Self::run), but returns only the number of rows of [logits](Self::logits).
     pub(crate) fn compute(
         &mut self,
         spans: &[Span<'_>],
@@ -452,7 +452,7 @@ impl<'m> Runner<'m> {
         self.scratch.logits_row(row)
     }
 
-    /// Whether a batch can be; how many rows of logits it gives.
+    /// Checks that a batch can be computed. Returns how many rows of logits it gives.
     fn check(&self, spans: &[Span<'_>]) -> Result<usize, SessionError> {
         let RunnerOptions { n_batch, n_logits, .. } = self.options;
         let StateOptions { n_slots, n_ctx, .. } = self.options.state;

@@ -1,46 +1,46 @@
-//! Guesses at what comes next, to be verified in one batch (prompt look-up decoding, Saxena 2023).
+//! Guesses the next tokens and verifies them in one batch (prompt look-up decoding, Saxena 2023).
 //!
-//! Where the last few tokens occurred before, what followed them then is the [`Draft`]. All of it is
-//! computed in one batch with the token before it; the token drawn from each position's logits is
-//! compared with the draft, and as long as they agree, the next position is there already. Nothing but
-//! time depends on the draft: it is a distribution with all its mass on one token, for which the general
-//! rule (Leviathan et al. 2023: accept a drafted token with its probability, otherwise draw among the
-//! others) comes to drawing as ever and comparing.
+//! If the last few tokens occurred earlier in the text, the tokens that followed them there are the [`Draft`]. The
+//! whole draft is computed in one batch with the token before it. The token drawn from each position's logits is
+//! compared with the draft; as long as they agree, the next position is already computed. The draft affects only the
+//! time, not the result: it is a distribution with all its mass on one token, and for such a distribution the general
+//! rule (Leviathan et al. 2023: accept a drafted token with its probability, otherwise draw among the others) is
+//! equivalent to drawing as usual and comparing.
 //!
-//! What recurrent layers keep cannot be cut back to the guesses that came: it goes back to a checkpoint before them, and those
-//! that came are computed again. So with such layers guesses are made only where the last ones held ([`Trust`]).
+//! The state of recurrent layers cannot be truncated to the guesses that were right: it returns to a checkpoint before all guesses, and the
+//! right ones are computed again. With such layers guesses are therefore made only where the previous ones were right ([`Trust`]).
 
 use alloc::vec::Vec;
 
 use super::SessionError;
 
-/// The longest end of the text that is looked for in it.
+/// The longest suffix of the text that is searched for earlier in it.
 const LONGEST_MATCH: usize = 4;
-/// The shortest: a single token's company says too little.
+/// The shortest such suffix: a single token predicts too little.
 const SHORTEST_MATCH: usize = 2;
 
-/// How drafts have done.
+/// How successful drafts were.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Speculation {
-    /// Tokens that were drafted, and computed on the chance that they come.
+    /// Tokens that were drafted and computed.
     pub n_drafted: usize,
-    /// Those that came.
+    /// Drafted tokens that were right.
     pub n_accepted: usize,
 }
 
-/// How far guesses are trusted where a wrong one costs much: as far as those before held. What would have been guessed counts
+/// How many guesses are trusted where a wrong one is costly: as many as were right before. Guesses that were considered but not made count
 /// as well.
 #[derive(Debug)]
 pub(crate) struct Trust {
     /// Tokens in a row that were, or would have been, guessed right.
     n_held: usize,
-    /// How many there must be before any is guessed; more after each wrong guess.
+    /// How many right ones in a row are needed before any guess is made; more after each wrong guess.
     n_needed: usize,
-    /// What would have been guessed.
+    /// The next token that would have been guessed.
     expected: Option<u32>,
 }
 
-/// Tokens that must be guessed right before others are trusted: at first, and when most guesses were wrong.
+/// Tokens that must be guessed right before others are trusted: at least, and at most after many wrong guesses.
 const NEEDED: [usize; 2] = [2, 32];
 
 impl Default for Trust {
@@ -55,7 +55,7 @@ impl Trust {
         if self.n_held < self.n_needed { 0 } else { self.n_held }
     }
 
-    /// Notes what would be guessed, but is not, for the next token.
+    /// Notes a guess for the next token that is considered but not made.
     pub fn expect(&mut self, token: Option<u32>) {
         self.expected = token;
         if token.is_none() {
@@ -63,7 +63,7 @@ impl Trust {
         }
     }
 
-    /// Compares the next token, where nothing was guessed for it.
+    /// Compares the next token with the noted guess, where no guess was made for it.
     pub fn see(&mut self, token: u32) {
         match self.expected.take() {
             Some(expected) if expected == token => self.n_held += 1,
@@ -72,7 +72,7 @@ impl Trust {
         }
     }
 
-    /// States that a guess was right, and whether it was the last one of its batch.
+    /// Notes that a guess was right, and whether it was the last one of its batch.
     pub fn hold(&mut self, is_last: bool) {
         self.n_held += 1;
         if is_last {
@@ -80,7 +80,7 @@ impl Trust {
         }
     }
 
-    /// States that a guess was wrong.
+    /// Notes that a guess was wrong.
     pub fn fail(&mut self) {
         self.n_held = 0;
         self.n_needed = (self.n_needed * 2).min(NEEDED[1]);
@@ -90,19 +90,19 @@ impl Trust {
 /// The tokens that may come next.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
-    /// The token that they follow, then they themselves; empty before the first.
+    /// The token before the draft, then the draft; empty before the first draft.
     batch: Vec<u32>,
-    /// How many of them have come.
+    /// How many drafted tokens have proved right.
     n_accepted: usize,
     /// Most tokens of a draft.
     max_len: usize,
     counts: Speculation,
-    /// Where not all guesses are made.
+    /// Present if wrong guesses are costly, so that not all guesses are made.
     trust: Option<Trust>,
 }
 
 impl Draft {
-    /// Drafts of up to `max_len` tokens; only such as can be trusted, if wrong ones cost much.
+    /// Drafts of up to `max_len` tokens; only trusted ones if wrong guesses are costly (`is_costly`).
     pub fn new(max_len: usize, is_costly: bool) -> Result<Self, SessionError> {
         let mut batch = Vec::new();
         let needed_bytes = max_len.saturating_add(1).saturating_mul(size_of::<u32>());
@@ -159,12 +159,12 @@ impl Draft {
     }
 }
 
-/// What followed the last earlier occurrence of the longest end of `text` and `last`.
+/// The tokens after the last earlier occurrence of the longest matching suffix of `text` followed by `last`.
 pub(crate) fn continuation(text: &[u32], last: u32) -> Option<&[u32]> {
     (SHORTEST_MATCH..=LONGEST_MATCH).rev().find_map(|len| {
-        // The end is `before` and then `last`.
+        // The suffix is `before` followed by `last`.
         let before = &text[text.len().checked_sub(len - 1)?..];
-        // Something must follow.
+        // At least one token must follow the occurrence.
         let mut ends = (len..text.len()).rev();
         let end = ends.find(|&end| text[end - 1] == last && text[end - len..end - 1] == *before)?;
         Some(&text[end..])
@@ -203,7 +203,7 @@ mod tests {
     fn what_costs_much_is_guessed_when_guesses_before_held() {
         let text = [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 9];
         let mut draft = Draft::new(8, true).unwrap();
-        // The eighth and ninth token are a beginning that came before; two more must come as they did then.
+        // The eighth and ninth token repeat an earlier beginning; two more must repeat it before a guess is made.
         let mut n_drafted = [0; 6];
         let mut place = 9;
         for n_drafted in &mut n_drafted {
@@ -218,7 +218,7 @@ mod tests {
             }
         }
         assert_eq!(n_drafted, [0, 0, 2, 4, 0, 0]);
-        // The last one was wrong: four must hold now.
+        // The last guess was wrong: four must be right now.
         let mut trust = draft.trust.unwrap();
         assert_eq!((trust.n_held, trust.n_needed), (0, 4));
         for n_held in 1..5 {

@@ -1,36 +1,35 @@
-//! Generated text on its way out: whole up to where a stop string may begin.
+//! Generated text on its way out: released up to the point where a stop string may begin.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::SessionError;
 
-/// Generated text on its way out, with what may be the start of a stop string held back.
+/// Generated text on its way out. Text that may be the start of a stop string is held back.
 ///
-/// Tokens without a text of their own, such as `<|im_end|>`, count under their name: a stop string can be
-/// such a name, or have it within. One that goes on beyond them may also pass over them, for nobody sees
-/// them.
+/// Tokens without a text of their own, such as `<|im_end|>`, count as their name: a stop string can be such a name, or
+/// contain it. A stop string also matches if such tokens lie inside it, because nobody sees them.
 pub(super) struct StopText {
     stop: Vec<String>,
     text: String,
-    /// Bytes of `text` that have been given out, to be removed before the next are added.
+    /// Bytes of `text` that have been released, and are removed before the next ones are added.
     n_taken: usize,
-    /// Bytes of `text` that can be given out.
+    /// Bytes of `text` that can be released.
     n_certain: usize,
     is_stopped: bool,
-    /// For each stop string, and each of its lengths from nothing to the whole: how many bytes of the text's
-    /// end such a beginning of it takes, or [`NONE`] if the text does not end with it.
+    /// For each stop string, and for each length of its beginning from 0 to the whole: the number of bytes that this
+    /// beginning takes at the end of the text, or [`NONE`] if the text does not end with it.
     beginnings: Vec<usize>,
 }
 
 const NONE: usize = usize::MAX;
 
 impl StopText {
-    /// Room for the longest stop string and the longest token is taken at once, so that none is
-    /// taken per token.
+    /// Allocates room for the longest stop string and the longest token at once, so that nothing is allocated per
+    /// token.
     pub(super) fn new(stop: &[&str], longest_token_bytes: usize) -> Result<Self, SessionError> {
         let longest_stop_bytes = stop.iter().map(|stop| stop.len()).max().unwrap_or(0);
-        // A token may complete a character that others began.
+        // A token may complete a character that earlier tokens began.
         let needed_bytes = longest_stop_bytes.saturating_add(longest_token_bytes).saturating_add(4);
         let mut text = String::new();
         text.try_reserve(needed_bytes).map_err(|_| SessionError::OutOfHeap { needed_bytes })?;
@@ -53,14 +52,14 @@ impl StopText {
         Ok(StopText { stop: stops, text, n_taken: 0, n_certain: 0, is_stopped: false, beginnings })
     }
 
-    /// Adds text, and removes what was given out.
+    /// Adds text, and removes the text that was released.
     pub(super) fn push(&mut self, text: &str) {
         self.text.drain(..self.n_taken);
         self.n_taken = 0;
         self.push_more(text);
     }
 
-    /// Adds text to what was just pushed.
+    /// Adds text to the text that was just pushed.
     pub(super) fn push_more(&mut self, text: &str) {
         if self.is_stopped {
             return;
@@ -85,7 +84,7 @@ impl StopText {
         self.n_certain = self.text.len() - self.held_back_bytes();
     }
 
-    /// Adds a token that has a name, but no text, to what was just pushed.
+    /// Adds a token that has a name but no text after the text that was just pushed.
     pub(super) fn push_name(&mut self, name: &[u8]) {
         if self.stop.is_empty() || name.is_empty() || self.is_stopped {
             return;
@@ -95,7 +94,7 @@ impl StopText {
                 let bytes = beginnings[len];
                 if bytes != NONE && stop[len..].starts_with(name) {
                     let longer = &mut beginnings[len + name.len()];
-                    // Of two, the one that began earlier.
+                    // Of two matches, keep the one that began earlier.
                     *longer = if *longer == NONE { bytes } else { bytes.max(*longer) };
                 }
             }
@@ -105,7 +104,7 @@ impl StopText {
         }
     }
 
-    /// Lets `step` see each stop string with its beginnings.
+    /// Calls `step` with each stop string and its beginnings.
     fn lengthen(&mut self, step: impl Fn(&[u8], &mut [usize])) {
         let mut beginnings = &mut self.beginnings[..];
         for stop in &self.stop {
@@ -115,7 +114,7 @@ impl StopText {
         }
     }
 
-    /// Each stop string that is one, with its beginnings but the empty one.
+    /// The beginnings of each stop string that is not empty, without the empty beginning.
     fn stops(&self) -> impl Iterator<Item = &[usize]> {
         let mut rest = &self.beginnings[..];
         let own = self.stop.iter().map(move |stop| {
@@ -126,7 +125,8 @@ impl StopText {
         own.filter(|own| !own.is_empty())
     }
 
-    /// Stops if a stop string is complete where the first `end` bytes end; before the longest of them.
+    /// Stops if a stop string is complete at the end of the first `end` bytes. The text then ends before the longest
+    /// such stop string.
     fn stop_at(&mut self, end: usize) -> bool {
         let complete =
             self.stops().filter_map(|own| own.last().copied()).filter(|&bytes| bytes != NONE).max();
@@ -137,7 +137,7 @@ impl StopText {
         self.is_stopped
     }
 
-    /// The length of the longest end of the text that a stop string begins with.
+    /// The length of the longest suffix of the text that is the beginning of a stop string.
     fn held_back_bytes(&self) -> usize {
         self.stops().flatten().copied().filter(|&bytes| bytes != NONE).max().unwrap_or(0)
     }
@@ -174,8 +174,8 @@ mod tests {
 
     use super::*;
 
-    /// What comes out, in pieces separated by `|`, when `pieces` are pushed; `!` marks the stop. Pieces in
-    /// angle brackets are names of tokens without text.
+    /// The text released after each of `pieces` is pushed, separated by `|`; `!` marks the stop. Pieces in angle
+    /// brackets are names of tokens without text.
     fn stream(stop: &[&str], pieces: &[&str]) -> String {
         let mut text = StopText::new(stop, 8).unwrap();
         let capacity = text.text.capacity();
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(stream(&["<a>"], &["x", "<b>", "y", "<a>", "z"]), "x||y|!");
         assert_eq!(stream(&["<a>"], &["x", "<b>", "y"]), "x||y|");
         assert_eq!(stream(&["q", "", "<b><a>"], &["<b>", "<b>", "<a>"]), "||!");
-        // Written out, it is text like any other.
+        // The name spelled out as text counts as well.
         assert_eq!(stream(&["<a>"], &["x ", "y<", "a>"]), "x |y|!");
     }
 
@@ -244,14 +244,14 @@ mod tests {
         for stop in ["a", ">", "<", "a>", "x<"] {
             assert_eq!(stream(&[stop], &["-", "<a>", "-"]), "-||-|");
         }
-        // What is seen ends where it would without the token.
+        // The visible text ends where it would without the token.
         assert_eq!(stream(&["END"], &["xE", "<a>", "ND"]), "x||!");
         assert_eq!(stream(&["<a>b", "b"], &["x", "<a>", "b"]), "x||!");
         assert_eq!(stream(&["x<a>y", "xy"], &["-x", "<a>", "y"]), "-||!");
     }
 
-    /// What `stop` takes of the end of `pieces`, in bytes that are seen, if they end with it: each piece as
-    /// it is, or passed over if it has no text. The last piece is part of it.
+    /// The number of visible bytes that `stop` takes at the end of `pieces`, if they end with it. Each piece counts as
+    /// it is, or is skipped if it has no text. The last piece is part of the match.
     fn ends_with(stop: &str, pieces: &[&str]) -> Option<usize> {
         if stop.is_empty() {
             return Some(0);
@@ -262,7 +262,7 @@ mod tests {
         Some(ends_with_any(rest, before)? + seen_bytes)
     }
 
-    /// The same where the last pieces may be passed over too.
+    /// The same if the last pieces may be skipped too.
     fn ends_with_any(stop: &str, pieces: &[&str]) -> Option<usize> {
         let taken = ends_with(stop, pieces);
         let passed_over = match pieces.split_last() {

@@ -6,19 +6,19 @@ use super::SessionError;
 use super::stop_text::StopText;
 use crate::tokenizer::{StreamDecoder, Tokenizer};
 
-/// The text of an answer as its tokens come: whole characters, and nothing that may yet become part of a stop string.
+/// The text of an answer as its tokens come: whole characters, and nothing that may still become part of a stop string.
 ///
-/// The buffers are made at once and suffice for every token.
+/// All buffers are allocated at the start and suffice for every token.
 pub(crate) struct TextStream {
     decoder: StreamDecoder,
     text: StopText,
-    /// Whose marks come as text where tokens have none.
+    /// The format whose marks appear in the text even where their tokens have no text.
     marks: Option<Format>,
 }
 
 impl TextStream {
-    /// The beginning of a text that ends before the first of the `stop` strings. Tokens without a text of their own come
-    /// as their names if these are `marks` of an answer.
+    /// A new text, which will end before the first of the `stop` strings. Tokens without a text of their own appear as
+    /// their names if these are among the `marks` of the format.
     pub fn new(
         tokenizer: &Tokenizer<'_>,
         stop: &[&str],
@@ -28,7 +28,7 @@ impl TextStream {
         Ok(Self { decoder, text: StopText::new(stop, tokenizer.longest_piece_bytes())?, marks })
     }
 
-    /// Adds a token; whether a stop string is complete.
+    /// Adds a token. Returns whether a stop string is complete.
     pub fn push(&mut self, tokenizer: &Tokenizer<'_>, id: u32) -> Result<bool, SessionError> {
         self.text.push(self.decoder.push(tokenizer, id)?.unwrap_or(""));
         if !tokenizer.kind(id)?.has_text() {
@@ -44,7 +44,7 @@ impl TextStream {
         Ok(self.text.is_stopped())
     }
 
-    /// Ends the text: what was held back is certain.
+    /// Ends the text: the text held back becomes certain.
     pub fn finish(&mut self) {
         self.text.push(self.decoder.finish().unwrap_or(""));
         self.text.release();
@@ -55,7 +55,7 @@ impl TextStream {
         self.text.stopped_by()
     }
 
-    /// What has become certain since the last token was added.
+    /// The text that has become certain since the last token was added.
     pub fn take(&mut self) -> &str {
         self.text.take()
     }
