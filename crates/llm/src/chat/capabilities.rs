@@ -1,27 +1,27 @@
-//! What a template can read, found out by trying: [`Capabilities`].
+//! What a template supports, determined by trying it: [`Capabilities`].
 //!
-//! Most templates take the content of a message as a text. Some take a list of parts,
-//! `[{"type": "text", "text": "…"}]`, and of a text show nothing, or fail. Some know no system messages:
-//! they refuse them or leave them out. Some show tools, calls and results, some the arguments of a call only as a
-//! dict, some only as text. No template says so; but from one that is filled in with a conversation of markers, the
-//! markers that it can read come out.
+//! Most templates take the content of a message as a text. Some take a list of parts, `[{"type": "text", "text":
+//! "…"}]`, and show nothing of a text, or fail. Some do not support system messages: they refuse them or leave them
+//! out. Some show tools, calls and results; of these, some take the arguments of a call only as a dict, some only as
+//! text. No template states what it supports. But if a template is filled in with a conversation of markers, its output
+//! contains the markers that it can read.
 //!
-//! Source: llama.cpp tries templates out for the same properties (`common/jinja/caps.cpp`).
+//! Source: llama.cpp probes templates for the same properties (`common/jinja/caps.cpp`).
 
 use alloc::string::String;
 
 use super::{Message, Tool, ToolCall};
 
-/// How a template takes the content of a message.
+/// The form in which a template takes the content of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ContentForm {
     /// As a text.
     Text,
-    /// As a list of parts, one of which is the text.
+    /// As a list of parts; one of them is the text.
     Parts,
 }
 
-/// How a template takes the arguments of a call.
+/// The form in which a template takes the arguments of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ArgumentsForm {
     /// As a dict.
@@ -30,16 +30,16 @@ pub(super) enum ArgumentsForm {
     Text,
 }
 
-/// What a template can read.
+/// What a template supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Capabilities {
-    /// The form of what the user says.
+    /// The form of the user's messages.
     pub user: ContentForm,
-    /// The form of what the model says.
+    /// The form of the model's messages.
     pub assistant: ContentForm,
-    /// The form of system messages; `None` if there can be none.
+    /// The form of system messages; `None` if they are not supported.
     pub system: Option<ContentForm>,
-    /// Whether it goes through a list of tools without asking if there is one: it then gets an empty list.
+    /// Whether it iterates over the tools without checking that there are some. It then needs an empty list.
     pub needs_tools: bool,
     /// Whether it shows tools.
     pub tools: bool,
@@ -49,9 +49,9 @@ pub(super) struct Capabilities {
     pub parallel_calls: bool,
     /// The form of results.
     pub result: ContentForm,
-    /// Whether it tells a developer's message from a system's.
+    /// Whether it distinguishes a developer's message from a system message.
     pub developer: bool,
-    /// Whether it wants thoughts under gpt-oss's name for them, `thinking`.
+    /// Whether it reads thoughts under the key `thinking`, as gpt-oss calls them.
     pub thinking_key: bool,
 }
 
@@ -84,14 +84,14 @@ const RESULT: Message<'_> =
 const OTHER_RESULT: Message<'_> =
     Message { tool_call_id: CALLS[1].id, name: CALLS[1].name, ..Message::new("tool", "FerriteProbeOther") };
 
-/// What the last user message of a conversation is replaced by, to see whether that makes a difference.
+/// The text that replaces the last user message of a conversation, to see whether the output changes.
 pub(super) const OTHER_QUESTION: &str = QUESTION.content;
 
 /// Fills in a template as if it had some capabilities.
 type Render<'r> = &'r dyn Fn(&[Message<'_>], &[Tool<'_>], Capabilities) -> Option<String>;
 
 impl Capabilities {
-    /// Those of a template that takes every message as a text.
+    /// The capabilities of a template that takes every message as a text.
     pub const TEXT: Self = Self {
         user: ContentForm::Text,
         assistant: ContentForm::Text,
@@ -105,12 +105,12 @@ impl Capabilities {
         thinking_key: false,
     };
 
-    /// Finds out what a template with this source can read. `render` fills it in as if it had these capabilities;
-    /// `None` if it fails.
+    /// Determines what a template with this source supports. `render` fills it in as if it had the given capabilities;
+    /// it returns `None` if the template fails.
     pub fn probe(source: &str, render: Render<'_>) -> Self {
         let found = Self::probe_texts(render);
         let found = Self {
-            // Most that show it have never seen another role than they know.
+            // Most templates that show it treat all unknown roles alike.
             developer: source.contains("developer") && {
                 let tried = Self { developer: true, ..found };
                 let text = render(&[DEVELOPER, QUESTION], &[], tried);
@@ -122,16 +122,16 @@ impl Capabilities {
         found.probe_tools(render)
     }
 
-    /// What it makes of texts.
+    /// Probes messages of plain text.
     fn probe_texts(render: Render<'_>) -> Self {
         use ContentForm::{Parts, Text};
-        // Whether all messages are shown, or else how many.
+        // How many messages are shown, and whether these are all.
         let shown = |messages: &[Message<'_>], capabilities| match render(messages, &[], capabilities) {
             Some(text) => messages.iter().filter(|message| shows(&text, message.content)).count(),
             None => 0,
         };
 
-        // The others for a template that refuses the first for another reason than its form.
+        // The other conversations are for a template that refuses the first one for a reason other than its form.
         let conversations =
             [&[QUESTION, ANSWER, NEXT_QUESTION][..], &[QUESTION], &[SYSTEM, QUESTION, ANSWER, NEXT_QUESTION]];
         let mut found = Self::TEXT;
@@ -162,7 +162,7 @@ impl Capabilities {
         known.unwrap_or(Self { system: None, ..found })
     }
 
-    /// What it makes of tools, calls and results.
+    /// Probes tools, calls and results.
     fn probe_tools(self, render: Render<'_>) -> Self {
         let shows_tools = |conversation: &[Message<'_>]| {
             let text = render(conversation, &[TOOL], Self { tools: true, ..self });
@@ -190,7 +190,7 @@ impl Capabilities {
         found
     }
 
-    /// What `render` makes of a call of a tool.
+    /// Renders a conversation with a call of a tool.
     pub fn call_conversation(render: impl FnOnce(&[Message<'_>], &[Tool<'_>]) -> String) -> String {
         let call = Message { tool_calls: &CALLS[..1], ..Message::new("assistant", "") };
         render(&[QUESTION, call, RESULT], &[TOOL])
@@ -207,12 +207,13 @@ impl Capabilities {
     }
 }
 
-/// Whether a content is shown, and not as part of a list that was printed as Python writes it.
+/// Whether `content` is shown, but not as part of a list in Python's notation.
 fn shows(text: &str, content: &str) -> bool {
     text.match_indices(content).any(|(at, _)| !text[..at].ends_with(['\'', '"']))
 }
 
-/// Whether a call is shown with its argument: neither a text of JSON within JSON nor a dict as Python writes it.
+/// Whether a call is shown properly with its argument: neither as a JSON string inside JSON nor as a dict in Python's
+/// notation.
 fn shows_call(text: &str, name: &str, value: &str) -> bool {
     text.contains(name)
         && text.contains(value)

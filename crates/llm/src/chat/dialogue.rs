@@ -1,4 +1,4 @@
-//! A conversation that grows: what was said so far, owned.
+//! A growing conversation that owns its messages.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,12 +7,12 @@ use core::ops::Range;
 
 use super::{Answer, Call, ChatError, Format, Message, Tool, ToolCall, parser};
 
-/// Who says something.
+/// The speaker of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Whoever sets the model's task.
+    /// The one who sets the model's task.
     System,
-    /// Whoever asks.
+    /// The one who asks.
     User,
     /// The model.
     Assistant,
@@ -21,7 +21,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// What templates call it.
+    /// Its name in templates.
     pub fn name(self) -> &'static str {
         match self {
             Role::System => "system",
@@ -32,24 +32,24 @@ impl Role {
     }
 }
 
-/// What was said so far.
+/// A conversation so far.
 ///
-/// Each turn begins with [`ask`](Self::ask) and ends with [`answer`](Self::answer) or, if there was
-/// none, with [`take_back`](Self::take_back). Between them the model may have [called](Self::called) tools: each
-/// [call](Self::next_call) needs a [`result`](Self::result) before the model goes on.
+/// Each turn begins with [`ask`](Self::ask) and ends with [`answer`](Self::answer) or, if there was no answer, with
+/// [`take_back`](Self::take_back). In between, the model may [call](Self::called) tools: each [call](Self::next_call)
+/// needs a [`result`](Self::result) before the model continues.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dialogue {
     turns: Vec<Turn>,
-    /// Calls since the beginning, of which each has the number in its id.
+    /// Number of calls since the beginning. The id of each call contains its number.
     n_calls: u32,
 }
 
-/// What somebody said.
+/// A message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Turn {
     role: Role,
     content: String,
-    /// What the model thought before.
+    /// The thoughts of the model before it.
     reasoning: String,
     /// The tools that it called.
     calls: Vec<KeptCall>,
@@ -62,11 +62,11 @@ struct KeptCall {
     call: Call,
 }
 
-/// Length of ids: the templates of Mistral refuse others.
+/// Length of ids. Mistral's templates accept only this length.
 const ID_BYTES: usize = 9;
 
 impl Dialogue {
-    /// Begins anew, with a system message if there is one.
+    /// Starts a new conversation, with a system message if one is given.
     ///
     /// # Errors
     /// [`ChatError::OutOfMemory`].
@@ -76,7 +76,7 @@ impl Dialogue {
         system.map_or(Ok(()), |system| self.push(Role::System, system))
     }
 
-    /// Adds what the user says.
+    /// Adds a message of the user.
     ///
     /// # Errors
     /// [`ChatError::OutOfMemory`].
@@ -84,8 +84,8 @@ impl Dialogue {
         self.push(Role::User, message)
     }
 
-    /// Adds what the model said and thought, as it generated it in this format, but not what it called. The template
-    /// decides whether it is told again what it thought.
+    /// Adds the model's answer and thoughts, parsed from its output in this format, without any calls. The template
+    /// decides whether the model sees its thoughts again.
     ///
     /// # Errors
     /// [`ChatError::OutOfMemory`].
@@ -95,11 +95,11 @@ impl Dialogue {
         self.push_turn(Turn { role: Role::Assistant, content, reasoning, calls: Vec::new() })
     }
 
-    /// Adds what the model said and thought, and which of these tools, or others, it called, as it generated it in this
-    /// format. Results of the calls come next, in their order.
+    /// Adds the model's answer, thoughts and calls, parsed from its output in this format. It may have called these
+    /// tools, or unknown ones. The results of the calls come next, in order.
     ///
     /// # Errors
-    /// [`ChatError::OutOfMemory`]; [`ChatError::Parameters`] if a tool's are no JSON object.
+    /// [`ChatError::OutOfMemory`]; [`ChatError::Parameters`] if a tool's parameters are not a JSON object.
     pub fn called(&mut self, generated: &str, format: Format, tools: &[Tool<'_>]) -> Result<(), ChatError> {
         let answer = Answer::parsed(generated, parser(format, tools)?);
         let out_of_memory = |_| ChatError::OutOfMemory { needed_bytes: generated.len() };
@@ -112,7 +112,7 @@ impl Dialogue {
             let out_of_memory = ChatError::OutOfMemory { needed_bytes: ID_BYTES };
             id.try_reserve_exact(ID_BYTES).map_err(|_| out_of_memory)?;
             self.n_calls = self.n_calls % 99_999 + 1;
-            // Writing to a text that has the room does not fail.
+            // Cannot fail: the text has room.
             let _ = write!(id, "call{:05}", self.n_calls);
             kept.push(KeptCall { id, call });
         }
@@ -134,13 +134,13 @@ impl Dialogue {
         self.push(Role::Tool, content)
     }
 
-    /// Forgets what the user said last, and what came of it.
+    /// Forgets the last message of the user and everything after it.
     pub fn take_back(&mut self) {
         let last = self.turns.iter().rposition(|turn| turn.role == Role::User);
         self.turns.truncate(last.unwrap_or(self.turns.len()));
     }
 
-    /// The calls of all messages, which [`messages`](Self::messages) refers to.
+    /// The calls of all messages, to be passed to [`messages`](Self::messages).
     ///
     /// # Errors
     /// [`ChatError::OutOfMemory`].
@@ -158,7 +158,7 @@ impl Dialogue {
         Ok(calls)
     }
 
-    /// The messages, as a template takes them, with these [calls](Self::calls).
+    /// The messages in the form that a template takes, with these [calls](Self::calls).
     ///
     /// # Errors
     /// [`ChatError::OutOfMemory`].
@@ -166,13 +166,12 @@ impl Dialogue {
         self.messages_without(calls, 0)
     }
 
-    /// How many turns can be forgotten: all that the user began, but the last.
+    /// How many turns can be forgotten: all turns except the last.
     pub(super) fn n_forgettable(&self) -> usize {
         self.questions().count().saturating_sub(1)
     }
 
-    /// The messages without the `n_turns` oldest turns. What stands before the first turn, the system's
-    /// message, stays.
+    /// The messages without the `n_turns` oldest turns. The system message before the first turn stays.
     pub(super) fn messages_without<'m>(
         &'m self,
         calls: &'m [ToolCall<'m>],
@@ -199,19 +198,19 @@ impl Dialogue {
         Ok(messages)
     }
 
-    /// Forgets the `n_turns` oldest turns, as far as there are so many.
+    /// Forgets the `n_turns` oldest turns, or as many as there are.
     pub fn forget(&mut self, n_turns: usize) {
         let forgotten = self.oldest(n_turns);
         self.turns.drain(forgotten);
     }
 
-    /// The places of the `n_turns` oldest turns.
+    /// The indices of the messages in the `n_turns` oldest turns.
     fn oldest(&self, n_turns: usize) -> Range<usize> {
         let start = self.questions().next().unwrap_or(self.turns.len());
         start..self.questions().nth(n_turns).unwrap_or(self.turns.len())
     }
 
-    /// The places of what the user says, with which turns begin.
+    /// The indices of the user's messages, with which turns begin.
     fn questions(&self) -> impl Iterator<Item = usize> + '_ {
         self.turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::User).map(|(place, _)| place)
     }

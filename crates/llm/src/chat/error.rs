@@ -13,7 +13,7 @@ use crate::tokenizer::TokenizerError;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChatError {
-    /// The file brings no chat template.
+    /// The file has no chat template.
     #[error("the file has no tokenizer.chat_template")]
     NoTemplate,
     /// No format has this name.
@@ -25,16 +25,16 @@ pub enum ChatError {
     /// The template could not be parsed or filled in.
     #[error("chat template: {0}")]
     Template(jinja::Error),
-    /// The template shows nothing of what the user says.
+    /// The template leaves out the user's message.
     #[error("chat template: it leaves out what the user says, given as a text and as a list of parts")]
     MessageLost,
     /// The conversation cannot be given to a template.
     #[error("the conversation cannot be given to a template: {0}")]
     Context(ErrorKind),
-    /// The arguments of a call of this tool are no JSON object, or one too deep or large.
+    /// The arguments of a call of this tool are not a JSON object, or are nested too deeply or too large.
     #[error("the arguments of a call of {0:?} are no JSON object, or nest too deep")]
     Arguments(Box<str>),
-    /// The parameters of this tool are no JSON object, or one too deep or large.
+    /// The parameters of this tool are not a JSON object, or are nested too deeply or too large.
     #[error("the parameters of the tool {0:?} are no JSON object, or nest too deep")]
     Parameters(Box<str>),
     /// The text could not be encoded.
@@ -46,20 +46,20 @@ pub enum ChatError {
                  positions; say less, or make the context longer"
     )]
     MessageTooLong {
-        /// Tokens of the message with its format, and with the system's.
+        /// Tokens of the message and the system message, in their format.
         n_tokens: usize,
         /// Positions of the context.
         n_ctx: usize,
     },
-    /// The heap has no room for what was said.
+    /// The heap has no room for the messages.
     #[error("the heap has no {needed_bytes} bytes left for what was said")]
     OutOfMemory {
-        /// Bytes that were asked for.
+        /// Bytes requested.
         needed_bytes: usize,
     },
 }
 
-/// Shows the names of all formats, for a message.
+/// Shows the names of all formats, for an error message.
 pub struct FamilyNames;
 
 impl fmt::Display for FamilyNames {
@@ -71,7 +71,7 @@ impl fmt::Display for FamilyNames {
 }
 
 impl ChatError {
-    /// Whether there is no memory for what was asked, and nothing else is wrong with it.
+    /// Whether the only problem is a lack of memory.
     pub fn is_out_of_memory(&self) -> bool {
         match self {
             Self::OutOfMemory { .. } | Self::Context(ErrorKind::NoMemory) => true,
@@ -81,7 +81,7 @@ impl ChatError {
         }
     }
 
-    /// Whether a format by name would help where the file's own did not.
+    /// Whether choosing a format by name might help.
     pub fn is_about_the_template(&self) -> bool {
         matches!(self, Self::NoTemplate | Self::Gguf(_) | Self::Template(_) | Self::MessageLost)
     }

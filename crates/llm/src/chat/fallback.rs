@@ -1,8 +1,9 @@
-//! What takes the place of what a template cannot show: [`fallback`].
+//! Replaces messages that a template cannot show: [`fallback`].
 //!
-//! Some templates know no system message, many no tools. What such a template has no place for is said in messages
-//! that it knows: the system's in front of the user's next, the tools in the system's, calls in the assistant's own
-//! words, results as words of the user. Models that were never trained on tools can still call some this way.
+//! Some templates do not support system messages, many do not support tools. Such content moves into messages that the
+//! template supports: a system message into the user's next message, tools into the system message, calls into the
+//! assistant's text, results into messages of the user. This way even models that were never trained on tools can call
+//! them.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -13,17 +14,17 @@ use super::capabilities::Capabilities;
 use super::{ChatError, Conversation, Message, Tool};
 use toolcalls::Form;
 
-/// A message with what takes the place of its content.
+/// A message, and a replacement for its content.
 #[derive(Debug, Clone)]
 pub(super) struct Said<'m> {
-    /// The message, whose content does not count.
+    /// The message. Its own content is ignored.
     pub message: Message<'m>,
     /// Its content.
     pub content: Cow<'m, str>,
 }
 
-/// The messages of a conversation, of which a template with these capabilities can show all. Calls are written, and
-/// asked for, in `form`.
+/// The messages of a conversation, changed so that a template with these capabilities can show all of them. The model
+/// is asked to write calls in `form`, and earlier calls are shown in it.
 ///
 /// # Errors
 /// [`ChatError::OutOfMemory`].
@@ -33,7 +34,7 @@ pub(super) fn fallback<'m>(
     form: &Form,
 ) -> Result<Vec<Said<'m>>, ChatError> {
     let mut said: Vec<Said<'_>> = Vec::new();
-    // One more for tools, and one for a system message that nothing follows.
+    // One more message for tools, and one for a system message at the end.
     let n_most = conversation.messages.len().saturating_add(2);
     let needed_bytes = n_most.saturating_mul(size_of::<Said<'_>>());
     said.try_reserve(n_most).map_err(|_| ChatError::OutOfMemory { needed_bytes })?;
@@ -56,7 +57,7 @@ pub(super) fn fallback<'m>(
     Ok(said)
 }
 
-/// Adds what tools there are to the first system message, or as one.
+/// Adds a description of the tools to the first system message, or as a new one.
 fn describe_tools(said: &mut Vec<Said<'_>>, tools: &[Tool<'_>], form: &Form) -> Result<(), ChatError> {
     if said.first().is_none_or(|first| first.message.role != "system") {
         said.insert(0, Said { message: Message::new("system", ""), content: Cow::Borrowed("") });
@@ -77,8 +78,8 @@ fn describe_tools(said: &mut Vec<Said<'_>>, tools: &[Tool<'_>], form: &Form) -> 
     text.finish(described).map(|text| said[0].content = Cow::Owned(text))
 }
 
-/// Puts calls into the content of the messages that have some, and makes results messages of the user, those that
-/// follow each other one.
+/// Writes calls into the content of their messages, and turns results into messages of the user. Consecutive results
+/// become one message.
 fn write_out_calls(said: &mut Vec<Said<'_>>, form: &Form) -> Result<(), ChatError> {
     let mut last_was_result = false;
     let mut kept = 0;
@@ -123,7 +124,7 @@ fn write_out_calls(said: &mut Vec<Said<'_>>, form: &Form) -> Result<(), ChatErro
     Ok(())
 }
 
-/// Puts what the system says in front of what the user says next.
+/// Moves each system message to the front of the user's next message.
 fn without_system(said: &mut Vec<Said<'_>>) -> Result<(), ChatError> {
     let mut system: Option<Cow<'_, str>> = None;
     let mut kept = 0;
@@ -150,14 +151,14 @@ fn without_system(said: &mut Vec<Said<'_>>) -> Result<(), ChatError> {
         }
     }
     said.truncate(kept);
-    // Nothing that was said is lost.
+    // A system message at the end must not be lost.
     if let Some(content) = system {
         said.push(Said { message: Message::new("user", ""), content });
     }
     Ok(())
 }
 
-/// A text that asks for its memory.
+/// A text under construction that reports a lack of memory.
 #[derive(Default)]
 struct Bounded {
     text: String,
@@ -165,7 +166,7 @@ struct Bounded {
 }
 
 impl Bounded {
-    /// A text that goes on; one that is owned is not copied.
+    /// Continues `text`. An owned text is not copied.
     fn of(text: Cow<'_, str>) -> Result<Self, ChatError> {
         let mut new = Self::default();
         match text {
@@ -178,7 +179,7 @@ impl Bounded {
         Ok(new)
     }
 
-    /// The text, if it was `written`.
+    /// The finished text. `written` is the result of writing it.
     fn finish(self, written: fmt::Result) -> Result<String, ChatError> {
         let needed_bytes = self.needed_bytes;
         written.map(|()| self.text).map_err(|_| ChatError::OutOfMemory { needed_bytes })
@@ -194,7 +195,7 @@ impl Write for Bounded {
     }
 }
 
-/// A tool as OpenAI's API has it, in one line of JSON as Python writes it.
+/// A tool in the form of OpenAI's API, as one line of JSON in Python's style.
 struct ToolJson<'t>(&'t Tool<'t>);
 
 impl fmt::Display for ToolJson<'_> {
@@ -203,7 +204,7 @@ impl fmt::Display for ToolJson<'_> {
         let parameters = if parameters.trim().is_empty() { NO_PARAMETERS } else { parameters };
         let (name, description) = (JsonText(name), JsonText(description));
         write!(f, "{{\"name\": {name}, \"description\": {description}, \"parameters\": ")?;
-        // On one line: outside of texts, JSON has line ends only where there may be white space.
+        // Joins the lines: outside of strings, line ends in JSON are only white space.
         parameters.split(['\n', '\r']).try_for_each(|line| f.write_str(line.trim_ascii_start()))?;
         f.write_str("}")
     }
@@ -236,7 +237,7 @@ mod tests {
     use super::*;
     use crate::chat::ToolCall;
 
-    /// Roles and contents of what takes the place of `messages`.
+    /// The roles and contents of the messages that replace `messages`.
     fn replaced(
         messages: &[Message<'_>],
         tools: &[Tool<'_>],
@@ -313,7 +314,7 @@ mod tests {
                 said("user", "v"),
             ]
         );
-        // Behind what the system says anyway, and nothing of it where the template can do all that.
+        // The description follows the text of the system message; nothing is added if the template supports everything.
         let system = [Message::new("system", "Be brief."), Message::new("user", "u")];
         let found = replaced(&system, &tools, Capabilities::TEXT);
         assert!(found[0].1.starts_with("Be brief.\n\nYou can call"));

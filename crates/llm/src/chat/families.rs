@@ -1,9 +1,9 @@
-//! The formats that have a name: for files that bring no template, or one that does not work.
+//! Named formats, for files without a template or with one that does not work.
 
 /// A format that several models share.
 #[derive(Debug)]
 pub struct Family {
-    /// What it is called, such as `chatml`.
+    /// Its name, such as `chatml`.
     pub name: &'static str,
     /// Its template.
     pub template: &'static str,
@@ -44,7 +44,7 @@ families! {
     "zephyr"
 }
 
-/// The format of this name.
+/// The format with this name.
 pub fn find(name: &str) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| family.name == name)
 }

@@ -1,4 +1,4 @@
-//! A dialogue made to fit a context: the oldest turns are forgotten once there is no room left.
+//! Makes a dialogue fit a context: when there is no room left, the oldest turns are forgotten.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -6,21 +6,21 @@ use core::fmt;
 use super::{ChatError, ChatTemplate, Conversation, Dialogue, Format};
 use crate::tokenizer::Tokenizer;
 
-/// The room that a prompt and the answer to it have.
+/// The room for a prompt and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     /// Positions of the context.
     pub n_ctx: usize,
-    /// Tokens of the answer at most.
+    /// Most tokens of the answer.
     pub max_tokens: usize,
 }
 
-/// What had to be forgotten; shows itself as a message to the user.
+/// What was forgotten. Its `Display` is a message to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forgotten {
     /// Turns, each a message of the user with its answer.
     pub n_turns: usize,
-    /// Positions of the context that was full.
+    /// Positions of the full context.
     pub n_ctx: usize,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Forgotten {
 }
 
 impl Room {
-    /// What an answer is to have at least: what it may take, but no more than a quarter of the context.
+    /// The room to keep free for an answer: `max_tokens`, but no more than a quarter of the context.
     fn for_an_answer(self) -> usize {
         self.max_tokens.min(self.n_ctx / 4)
     }
@@ -45,12 +45,13 @@ impl Room {
 impl ChatTemplate {
     /// Appends the ids of a dialogue, up to where the model answers, to `out`.
     ///
-    /// Where they and an answer are more than the context, the dialogue's oldest turns are left out until
-    /// half of it is free, so that it is not full again at the next message; the system's message and the
-    /// user's last stay. Returns how the answer is to be read, and what was left out. The dialogue can [forget](Dialogue::forget) them when the prompt is used. Everything but the messages is taken from `settings`.
+    /// If the dialogue and an answer do not fit the context, the oldest turns are left out until half of the context is free, so that it is
+    /// not full again at the next message. The system message and the user's last message stay. Returns how to parse the answer, and what
+    /// was left out. The dialogue can [forget](Dialogue::forget) these turns when the prompt is used. Everything except the messages is
+    /// taken from `settings`.
     ///
     /// # Errors
-    /// [`ChatError::MessageTooLong`] if the last message alone is longer than the context, and as
+    /// [`ChatError::MessageTooLong`] if the last message alone is longer than the context, and those of
     /// [`encode`](Self::encode).
     pub fn encode_dialogue(
         &self,
@@ -80,7 +81,8 @@ impl ChatTemplate {
         if n_least > n_ctx {
             return Err(ChatError::MessageTooLong { n_tokens: n_least, n_ctx });
         }
-        // As many turns stay as fit into half of the context, or what is left beside an answer.
+        // Keep as many turns as fit into half of the context or, if an answer needs more than half, into what it
+        // leaves.
         let limit = if n_least <= n_ctx / 2 { n_ctx / 2 } else { most };
         let (mut too_few, mut enough) = (0, n_forgettable);
         while too_few + 1 < enough {

@@ -14,36 +14,35 @@ use super::{ChatError, Conversation, DEFAULT_NOW_SECONDS, Message, Tool, familie
 use crate::gguf::Gguf;
 use crate::tokenizer::{EncodeOptions, Tokenizer};
 
-/// The keys of a file's template: its own, or else the one for conversations with tools, which there can be
-/// beside it.
+/// The keys of a file's template: the general one or, if that is missing, the one for conversations with tools.
 const TEMPLATE_KEYS: [&str; 2] = ["tokenizer.chat_template", "tokenizer.chat_template.tool_use"];
 
-/// What finding out what a template reads may take, each time that it is tried.
+/// Limits for each trial run that determines what a template supports.
 const PROBE_LIMITS: Limits =
     Limits { steps: 500_000, bytes: 8 << 20, now_seconds: Some(DEFAULT_NOW_SECONDS) };
 
 /// The chat format of a model.
 ///
-/// A template is tried out once: messages are then given to it in the form that it reads, and a system
-/// message that it has no place for goes in front of what the user says next. Tools that it does not show are
-/// described in the system message, with a form to call them in; calls and results that it does not show become text
-/// of messages.
+/// A template is probed once. Afterwards it gets messages in the form that it reads. If it does not support system
+/// messages, a system message goes to the front of the user's next message. Tools that it does not show are described
+/// in the system message, together with a form for calls. Calls and results that it does not show become text of
+/// messages.
 #[derive(Debug)]
 pub struct ChatTemplate {
     template: Template,
     capabilities: Capabilities,
     /// How the model writes its answers.
     format: Format,
-    /// The texts of the tokens that begin and end a text; empty where there are none.
+    /// The texts of the tokens that begin and end a text; empty if there are no such tokens.
     bos: String,
     eos: String,
 }
 
 impl ChatTemplate {
-    /// The format that a file brings.
+    /// The format in a model's file.
     ///
     /// # Errors
-    /// [`ChatError::NoTemplate`] if it brings none, or an empty one; otherwise what is wrong with it.
+    /// [`ChatError::NoTemplate`] if the file has none or an empty one; otherwise the error in the template.
     pub fn from_gguf(gguf: &Gguf<'_>, tokenizer: &Tokenizer<'_>) -> Result<Self, ChatError> {
         for key in TEMPLATE_KEYS {
             match gguf.str_value(key)? {
@@ -54,7 +53,7 @@ impl ChatTemplate {
         Err(ChatError::NoTemplate)
     }
 
-    /// The format of this name, one of [`FAMILIES`](super::FAMILIES).
+    /// The format with this name, one of [`FAMILIES`](super::FAMILIES).
     ///
     /// # Errors
     /// [`ChatError::UnknownFamily`].
@@ -63,10 +62,10 @@ impl ChatTemplate {
         Self::new(family.template, tokenizer)
     }
 
-    /// The format of a template given by hand.
+    /// The format defined by this template.
     ///
     /// # Errors
-    /// What is wrong with the template.
+    /// The error in the template.
     pub fn new(source: &str, tokenizer: &Tokenizer<'_>) -> Result<Self, ChatError> {
         let piece = |id: Option<u32>| match id.map(|id| tokenizer.piece(id)) {
             Some(Ok(piece)) => String::from_utf8_lossy(piece).into_owned(),
@@ -79,7 +78,7 @@ impl ChatTemplate {
             bos: piece(tokenizer.bos_id()),
             eos: piece(tokenizer.eos_id()),
         };
-        // What a template can read is not known if there was no memory to try it.
+        // If memory ran out during the trial, the capabilities are unknown.
         let starved = Cell::new(false);
         let fill_in = |messages: &[Message<'_>], tools: &[Tool<'_>], capabilities| {
             let conversation = Conversation { tools, ..Conversation::new(messages) };
@@ -106,12 +105,13 @@ impl ChatTemplate {
         Ok(chat)
     }
 
-    /// How the model writes its answers, as far as no prompt is known.
+    /// How the model writes its answers, independent of any prompt.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Whether a message of an assistant can have several calls; otherwise the template refuses them, or shows one.
+    /// Whether a message of an assistant can have several calls. Otherwise the template refuses them, or shows only
+    /// one.
     pub fn takes_parallel_calls(&self) -> bool {
         self.capabilities.parallel_calls
     }
@@ -119,9 +119,9 @@ impl ChatTemplate {
     /// A conversation as text.
     ///
     /// # Errors
-    /// [`ChatError::Template`], for example if the template refuses an order of roles;
-    /// [`ChatError::MessageLost`] if it leaves out what the user says; [`ChatError::Arguments`] and
-    /// [`ChatError::Parameters`] if a call or a tool is no JSON.
+    /// [`ChatError::Template`], for example if the template refuses an order of roles; [`ChatError::MessageLost`] if it
+    /// leaves out the user's message; [`ChatError::Arguments`] and [`ChatError::Parameters`] if a call or a tool is not
+    /// valid JSON.
     pub fn render(&self, conversation: &Conversation<'_>) -> Result<String, ChatError> {
         let limits = Limits { now_seconds: Some(conversation.now()), ..Limits::default() };
         let text = self.fill_in(conversation, self.capabilities, limits)?;
@@ -131,13 +131,13 @@ impl ChatTemplate {
         Ok(text)
     }
 
-    /// A conversation as ids, ready for the model: the token that begins a text is there once, as
-    /// the file asks for it, whether the template writes it or not.
+    /// A conversation as ids, ready for the model. The token that begins a text appears once if the file asks for it,
+    /// whether or not the template writes it.
     ///
-    /// Control tokens are recognised wherever they stand, in messages too. Returns how the answer is to be read.
+    /// Control tokens are recognised everywhere, also inside messages. Returns how to parse the answer.
     ///
     /// # Errors
-    /// As [`ChatTemplate::render`] and [`Tokenizer::encode`].
+    /// Those of [`ChatTemplate::render`] and [`Tokenizer::encode`].
     pub fn encode(
         &self,
         tokenizer: &Tokenizer<'_>,
@@ -162,7 +162,7 @@ impl ChatTemplate {
         Ok(self.template.render(&context, limits)?)
     }
 
-    /// Whether what the user said last makes no difference to the `text` of a conversation.
+    /// Whether the `text` of a conversation does not depend on the user's last message.
     fn loses_a_message(
         &self,
         conversation: &Conversation<'_>,
@@ -177,7 +177,7 @@ impl ChatTemplate {
         if said.is_empty() || text.contains(said) {
             return Ok(false);
         }
-        // The template may have changed the letters.
+        // The template may have changed the letters of the message, so compare with another message.
         let mut others = Vec::new();
         let needed_bytes = size_of_val(messages);
         others.try_reserve(messages.len()).map_err(|_| ChatError::OutOfMemory { needed_bytes })?;
@@ -190,13 +190,13 @@ impl ChatTemplate {
         }
     }
 
-    /// The variables that a template sees: those of `apply_chat_template`, and llama.cpp's.
+    /// The variables that a template sees: those of `apply_chat_template` and those of llama.cpp.
     fn context(&self, conversation: &Conversation<'_>, capabilities: Capabilities) -> Result<Map, ChatError> {
         let said = fallback(conversation, &capabilities, self.format.form)?;
         ensure_room(&said, conversation.tools)?;
         let messages = said.iter().map(|said| message_value(said, &capabilities));
         let messages = messages.collect::<Result<Vec<_>, _>>()?;
-        // Each is looked at, whether the template shows tools or not.
+        // All tools are checked, even if the template does not show them.
         let tools = conversation.tools.iter().map(tool_value).collect::<Result<Vec<_>, _>>()?;
         let tools = match capabilities.tools && !tools.is_empty() {
             true => Value::list(tools),
@@ -214,24 +214,24 @@ impl ChatTemplate {
     ) -> Result<Map, ErrorKind> {
         let mut context = Map::new();
         context.insert("messages", Value::list(messages)?)?;
-        // SmolLM 3's name for them.
+        // SmolLM 3's name for tools.
         context.insert("xml_tools", tools.clone())?;
         context.insert("tools", tools)?;
         context.insert("documents", Value::None)?;
         context.insert("add_generation_prompt", conversation.add_generation_prompt)?;
         context.insert("bos_token", self.bos.as_str())?;
         context.insert("eos_token", self.eos.as_str())?;
-        // llama.cpp's alone: some templates name no date of their own.
+        // Only llama.cpp provides these: some templates have no default date.
         for (name, format) in [("date_string", "%d %b %Y"), ("datetime", "%b %d %Y")] {
             context.insert(name, jinja::format_time(conversation.now(), format)?)?;
         }
         context.insert("enable_thinking", conversation.enable_thinking.unwrap_or(true))?;
         if let Some(enable_thinking) = conversation.enable_thinking {
-            // Another name for it, of DeepSeek, Granite and Kimi.
+            // The name used by DeepSeek, Granite and Kimi.
             context.insert("thinking", enable_thinking)?;
         }
         if let Some(effort) = conversation.reasoning_effort {
-            // The other is Apriel's name for it.
+            // The second name is Apriel's.
             context.insert("reasoning_effort", effort)?;
             context.insert("reasoning_strength", effort)?;
         }

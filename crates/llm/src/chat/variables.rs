@@ -1,4 +1,4 @@
-//! What a template sees of messages and tools, values of Jinja; and what is known of tools when they are called.
+//! Messages and tools as Jinja values for templates, and the parser that reads calls of these tools.
 
 use alloc::vec::Vec;
 
@@ -10,13 +10,13 @@ use super::fallback::{NO_PARAMETERS, Said};
 use super::{ChatError, Format, Parser, Tool, ToolCall};
 use crate::quoted::beginning;
 
-/// Bytes that a message, a call or a tool takes at most beside its texts.
+/// Most bytes that a message, a call or a tool takes beside its texts.
 const VALUE_BYTES: usize = 1024;
 
-/// Bytes that a byte of JSON takes at most as values, while lists of them grow.
+/// Most bytes that a byte of JSON takes as Jinja values while lists grow.
 const JSON_BYTES: usize = 64;
 
-/// Makes sure that there is memory to make values of messages and tools, by asking for it and giving it back.
+/// Makes sure that there is memory to turn messages and tools into values: allocates it and frees it again.
 ///
 /// # Errors
 /// [`ChatError::OutOfMemory`].
@@ -37,10 +37,10 @@ pub(super) fn ensure_room(messages: &[Said<'_>], tools: &[Tool<'_>]) -> Result<(
     probe.try_reserve_exact(needed_bytes).map_err(|_| ChatError::OutOfMemory { needed_bytes })
 }
 
-/// A message as a template takes it.
+/// A message in the form that the template takes.
 ///
 /// # Errors
-/// [`ChatError::Arguments`] if arguments of a call are no JSON object.
+/// [`ChatError::Arguments`] if the arguments of a call are not a JSON object.
 pub(super) fn message_value(said: &Said<'_>, capabilities: &Capabilities) -> Result<Value, ChatError> {
     let Said { message, content } = said;
     let calls = message.tool_calls.iter().map(|call| call_value(call, capabilities));
@@ -50,7 +50,7 @@ pub(super) fn message_value(said: &Said<'_>, capabilities: &Capabilities) -> Res
         let mut value = Map::new();
         value.insert("role", message.role)?;
         let thought = message.reasoning_content;
-        // gpt-oss's template refuses both with a call.
+        // gpt-oss's template refuses a call that has both content and thoughts.
         let leaves_out = capabilities.thinking_key && has_calls && !thought.is_empty();
         match capabilities.form_of(message.role) {
             _ if leaves_out => {}
@@ -77,7 +77,7 @@ pub(super) fn message_value(said: &Said<'_>, capabilities: &Capabilities) -> Res
     value().map_err(ChatError::Context)
 }
 
-/// A call as a template takes it.
+/// A call in the form that the template takes.
 fn call_value(call: &ToolCall<'_>, capabilities: &Capabilities) -> Result<Value, ChatError> {
     let blank = call.arguments.trim_ascii().is_empty();
     let text = if blank { "{}" } else { call.arguments };
@@ -102,10 +102,10 @@ fn call_value(call: &ToolCall<'_>, capabilities: &Capabilities) -> Result<Value,
     value().map_err(ChatError::Context)
 }
 
-/// A tool as a template takes it: in the form of OpenAI's API.
+/// A tool in the form that templates take, which is that of OpenAI's API.
 ///
 /// # Errors
-/// [`ChatError::Parameters`] if its parameters are no JSON object.
+/// [`ChatError::Parameters`] if its parameters are not a JSON object.
 pub(super) fn tool_value(tool: &Tool<'_>) -> Result<Value, ChatError> {
     let blank = tool.parameters.trim_ascii().is_empty();
     let parameters = object(if blank { NO_PARAMETERS } else { tool.parameters });
@@ -123,15 +123,15 @@ pub(super) fn tool_value(tool: &Tool<'_>) -> Result<Value, ChatError> {
     value().map_err(ChatError::Context)
 }
 
-/// The dict of a JSON object.
+/// A JSON object as a dict.
 fn object(json: &str) -> Option<Value> {
     Value::from_json(json).ok().filter(|value| value.as_map().is_some())
 }
 
-/// What tells an answer in this format apart that may call these tools.
+/// A parser for answers in this format that may call these tools.
 ///
 /// # Errors
-/// [`ChatError::OutOfMemory`]; [`ChatError::Parameters`] if a tool's are no JSON object.
+/// [`ChatError::OutOfMemory`]; [`ChatError::Parameters`] if a tool's parameters are not a JSON object.
 pub fn parser(format: Format, tools: &[Tool<'_>]) -> Result<Parser, ChatError> {
     let mut parser = Parser::new(format);
     if !matches!(format.form.arguments, Arguments::Keyed { .. }) {

@@ -155,7 +155,8 @@ impl Sequence {
         self.n_pending() > 1 + self.n_again
     }
 
-    /// Whether some tokens that were known before this batch are still to be computed.
+    /// Whether tokens known beforehand (the prompt, or an answer to be recomputed with a new slot) are still to be
+    /// computed.
     pub fn is_in_prompt(&self) -> bool {
         self.is_behind() || !self.is_answering()
     }
