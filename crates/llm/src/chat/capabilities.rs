@@ -110,7 +110,7 @@ impl Capabilities {
     pub fn probe(source: &str, render: Render<'_>) -> Self {
         let found = Self::probe_texts(render);
         let found = Self {
-            // Most templates that show it treat all unknown roles alike.
+            // Most templates that show this message would show any unknown role, so their source must name this one.
             developer: source.contains("developer") && {
                 let tried = Self { developer: true, ..found };
                 let text = render(&[DEVELOPER, QUESTION], &[], tried);
@@ -125,7 +125,7 @@ impl Capabilities {
     /// Probes messages of plain text.
     fn probe_texts(render: Render<'_>) -> Self {
         use ContentForm::{Parts, Text};
-        // How many messages are shown, and whether these are all.
+        // How many of the messages are shown.
         let shown = |messages: &[Message<'_>], capabilities| match render(messages, &[], capabilities) {
             Some(text) => messages.iter().filter(|message| shows(&text, message.content)).count(),
             None => 0,

@@ -1,4 +1,4 @@
-//! The tokens still in the draw: [`Candidates`], whose filters are in `filters` and `entropy`.
+//! The tokens that may still be drawn: [`Candidates`]. Its filters are in `filters` and `entropy`.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -19,7 +19,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Highest logit first; of equal ones, lowest id first.
+    /// Highest logit first; among equal ones, lowest id first.
     pub(super) fn cmp(&self, other: &Self) -> Ordering {
         let by_logit = other.logit.partial_cmp(&self.logit);
         by_logit.unwrap_or(Ordering::Equal).then(self.id.cmp(&other.id))
@@ -32,11 +32,11 @@ impl Candidate {
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
     pub(super) entries: Vec<Candidate>,
-    /// How many entries from the first are the highest ones, in order.
+    /// How many entries at the front are already the highest ones, in order.
     pub(super) n_sorted: usize,
-    /// Whether each token of the vocabulary is at the place of its id.
+    /// Whether each token of the vocabulary is at the index of its id.
     is_whole: bool,
-    /// What logits are divided by where probabilities are made of them. Above 0.
+    /// Logits are divided by this when probabilities are computed. Above 0.
     pub(super) temperature: f32,
 }
 
@@ -47,17 +47,17 @@ impl Candidates {
         Ok(Self { entries, n_sorted: 0, is_whole: false, temperature: 1.0 })
     }
 
-    /// How many there can be.
+    /// Most candidates that there can be.
     pub(crate) fn capacity(&self) -> usize {
         self.entries.capacity()
     }
 
-    /// The candidates, in no order that means anything.
+    /// The candidates, in no particular order.
     pub(crate) fn entries(&self) -> &[Candidate] {
         &self.entries
     }
 
-    /// Starts over with the most likely token alone.
+    /// Starts over with only the most likely token.
     pub(super) fn set_most_likely(&mut self, logits: &[f32], allowed: Option<Mask<'_>>) {
         let mut best = Candidate { id: 0, logit: f32::NEG_INFINITY, probability: 1.0 };
         for (id, &logit) in (0..).zip(logits) {
@@ -71,7 +71,7 @@ impl Candidates {
         self.is_whole = false;
     }
 
-    /// Starts over with one token alone, whatever the logits say.
+    /// Starts over with only this token, whatever the logits say.
     pub(super) fn set_only(&mut self, id: u32, logits: &[f32]) {
         let logit = logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
         self.entries.clear();
@@ -90,15 +90,15 @@ impl Candidates {
         self.temperature = 1.0;
     }
 
-    /// Whether one of them may be drawn.
+    /// Whether at least one of them may be drawn.
     pub(super) fn has_any(&self) -> bool {
         self.entries.iter().any(|entry| entry.logit.is_finite())
     }
 
-    /// Leaves the tokens of a mask alone. To be called on all tokens, before any filter.
+    /// Excludes all tokens that are not in the mask. Must be called on all tokens, before any filter.
     ///
     /// # Errors
-    /// [`SamplingError::NoCandidate`] if no token is left that may be drawn.
+    /// [`SamplingError::NoCandidate`] if no token that may be drawn is left.
     pub(super) fn exclude_others(&mut self, allowed: Mask<'_>) -> Result<(), SamplingError> {
         for entry in &mut self.entries {
             if !allowed.allows(entry.id) {
@@ -108,10 +108,10 @@ impl Candidates {
         if self.has_any() { Ok(()) } else { Err(SamplingError::NoCandidate) }
     }
 
-    /// Adds to the logits of some tokens. To be called on all tokens, before any filter.
+    /// Adds biases to the logits of some tokens. Must be called on all tokens, before any filter.
     ///
     /// # Errors
-    /// [`SamplingError::NoCandidate`] if no token is left that may be drawn.
+    /// [`SamplingError::NoCandidate`] if no token that may be drawn is left.
     pub(super) fn bias(&mut self, biases: &[(u32, f32)]) -> Result<(), SamplingError> {
         for &(id, bias) in biases {
             if let Some(entry) = self.entries.get_mut(id as usize) {
@@ -122,8 +122,8 @@ impl Candidates {
         if self.has_any() { Ok(()) } else { Err(SamplingError::NoCandidate) }
     }
 
-    /// Changes the logits of the tokens in `pairs`, as [`pair`](super::penalties::pair) makes them, in order and none twice:
-    /// `change` is given the logit and the number of the pair. What is excluded stays so.
+    /// Changes the logits of the tokens in `pairs`, which [`pair`](super::penalties::pair) made; they must be in order, without duplicates.
+    /// `change` gets the logit and the number of the pair. Excluded tokens stay excluded.
     pub(super) fn change(&mut self, pairs: &[u64], change: &mut dyn FnMut(f32, u32) -> f32) {
         let mut change_one = |entry: &mut Candidate, pair: u64| {
             if entry.logit.is_finite() {
@@ -146,8 +146,8 @@ impl Candidates {
         self.n_sorted = 0;
     }
 
-    /// Has logits divided by `temperature` > 0: where probabilities are made of them, which loses least, if nothing else looks at
-    /// them any more (`is_last`).
+    /// Divides logits by `temperature` > 0. If no later stage reads the logits (`is_last`), the division happens when probabilities are
+    /// computed, which is the most precise way.
     pub(super) fn set_temperature(&mut self, temperature: f32, is_last: bool) {
         if is_last {
             self.temperature = temperature;
@@ -173,7 +173,7 @@ impl Candidates {
     /// The candidate at `place` (0 ≤ `place` < 1) of the distribution. The probabilities must be set.
     pub(super) fn draw(&self, place: f64) -> Candidate {
         let probabilities = || self.entries.iter().map(|entry| f64::from(entry.probability));
-        // Each probability was rounded, so that they need not sum up to 1.
+        // Each probability is rounded, so their sum may differ from 1.
         let target = place * probabilities().sum::<f64>();
         let mut sum = 0.0;
         let mut drawn = self.entries[0];
@@ -202,19 +202,19 @@ impl Candidates {
         self.entries.iter().map(|entry| weight(entry.logit, max, temperature)).sum()
     }
 
-    /// The weight of a logit beside the highest one, `max`.
+    /// The weight of a logit relative to the highest one, `max`.
     pub(super) fn weight(&self, logit: f32, max: f32) -> f64 {
         weight(logit, max, self.temperature)
     }
 
-    /// Drops the candidates behind the first `n`, which are the highest.
+    /// Drops all candidates after the first `n`, which must be the highest.
     pub(super) fn truncate(&mut self, n: usize) {
         self.entries.truncate(n);
         self.n_sorted = self.n_sorted.min(n);
         self.is_whole = false;
     }
 
-    /// Keeps some candidates; whatever is dropped leaves the order of the others.
+    /// Keeps some candidates, in their order.
     pub(super) fn retain(&mut self, keep: &mut dyn FnMut(&Candidate) -> bool) {
         let mut place = 0;
         let n_sorted = self.n_sorted;
@@ -247,7 +247,7 @@ impl Candidates {
     }
 }
 
-/// What extreme biases and penalties make of a logit: no infinities.
+/// Limits a logit after extreme biases and penalties, so that it does not become infinite.
 pub(super) fn finite(logit: f32) -> f32 {
     logit.clamp(f32::MIN, f32::MAX)
 }

@@ -1,4 +1,4 @@
-//! The parameters of sampling: [`SamplingConfig`], and the table of what each of them can be.
+//! The parameters of sampling: [`SamplingConfig`], and the table of their allowed values.
 
 use super::{SamplingError, Stage, Stages};
 
@@ -6,69 +6,65 @@ use super::{SamplingError, Stage, Stages};
 /// starting points.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SamplingConfig {
-    /// Divides the logits before the draw: below 1 the likely tokens gain, above 1 the unlikely.
-    /// 0 always takes the most likely token, without `dynatemp_range`. Finite and not negative.
+    /// Divides the logits before the draw: values below 1 favour likely tokens, values above 1 unlikely ones. 0 always
+    /// takes the most likely token, unless `dynatemp_range` is set. Finite and not negative.
     pub temperature: f32,
-    /// How far the temperature goes below and above `temperature`, with the entropy of the candidates; 0 leaves it. Finite and
-    /// not negative.
-    /// Source: kalomaze, "Dynamic temperature sampling", in llama.cpp's form.
+    /// How far the temperature varies below and above `temperature`, depending on the entropy of the candidates; 0 keeps it constant.
+    /// Finite and not negative. Source: kalomaze, "Dynamic temperature sampling", in llama.cpp's form.
     pub dynatemp_range: f32,
-    /// The power of the entropy, of what it can be at most, that the temperature goes with. Finite and not negative.
+    /// The temperature varies with this power of the entropy, relative to its maximum. Finite and not negative.
     pub dynatemp_exponent: f32,
-    /// The number of most likely tokens that stay; 0 keeps all.
-    /// Source: Fan, Lewis, Dauphin, "Hierarchical Neural Story Generation", 2018.
+    /// The number of most likely tokens to keep; 0 keeps all. Source: Fan, Lewis, Dauphin, "Hierarchical Neural Story
+    /// Generation", 2018.
     pub top_k: u32,
-    /// The most likely tokens stay, as many as it takes for their probabilities to reach this sum;
-    /// 1 keeps all, 0 only the first. 0 to 1.
+    /// Keeps the most likely tokens until their probabilities reach this sum; 1 keeps all, 0 only the first. 0 to 1.
     /// Source: Holtzman et al., "The Curious Case of Neural Text Degeneration", 2019.
     pub top_p: f32,
-    /// The tokens stay whose surprise is nearest to the entropy, as many as it takes for their probabilities to exceed this
-    /// sum; 1 keeps all. 0 to 1.
-    /// Source: Meister et al., "Locally Typical Sampling", 2022.
+    /// Keeps the tokens whose surprise is nearest to the entropy, until their probabilities exceed this sum; 1 keeps all. 0 to 1. Source:
+    /// Meister et al., "Locally Typical Sampling", 2022.
     pub typical_p: f32,
-    /// Tokens are excluded whose logits are more than so many standard deviations below the highest; 0 or less excludes none.
-    /// Finite.
-    /// Source: Tang et al., "Top-nσ: Not All Logits Are You Need", 2024.
+    /// Excludes tokens whose logits are more than this many standard deviations below the highest; 0 or less excludes none. Finite. Source:
+    /// Tang et al., "Top-nσ: Not All Logits Are You Need", 2024.
     pub top_n_sigma: f32,
-    /// The chance that of several likely tokens all but the least likely one are left out; 0 never. 0 to 1.
-    /// Source: p-e-w, "Exclude Top Choices", text-generation-webui pull request 6335.
+    /// If several tokens are likely, the chance that all but the least likely of them are removed; 0 means never. 0 to
+    /// 1. Source: p-e-w, "Exclude Top Choices", text-generation-webui pull request 6335.
     pub xtc_probability: f32,
-    /// The probability from which a token is a likely one for `xtc_probability`; above 0.5 there is never more than one. 0 to 1.
+    /// The least probability of a token that counts as likely for `xtc_probability`; above 0.5 there is never more than one. 0 to 1.
     pub xtc_threshold: f32,
-    /// Tokens stay whose probability is at least this fraction of the highest; 0 keeps all. 0 to 1.
-    /// Source: Nguyen et al., "Turning Up the Heat: Min-p Sampling", 2024.
+    /// Keeps tokens whose probability is at least this fraction of the highest one; 0 keeps all. 0 to 1. Source: Nguyen
+    /// et al., "Turning Up the Heat: Min-p Sampling", 2024.
     pub min_p: f32,
     /// Divides the positive logits of tokens in the repetition window and multiplies the negative
     /// ones; 1 changes nothing. Finite and above 0.
     /// Source: Keskar et al., "CTRL", 2019, in llama.cpp's form.
     pub repeat_penalty: f32,
-    /// Taken from the logit of a token for each time that it is in the repetition window; 0 changes nothing. Finite.
+    /// Subtracted from a token's logit for each of its occurrences in the repetition window; 0 changes nothing. Finite.
     /// Source: OpenAI's API, in llama.cpp's form.
     pub frequency_penalty: f32,
-    /// Taken once from the logits of tokens in the repetition window; 0 changes nothing. Finite.
-    /// Source: as above.
+    /// Subtracted once from the logits of tokens in the repetition window; 0 changes nothing. Finite. Source: OpenAI's
+    /// API, in llama.cpp's form.
     pub presence_penalty: f32,
     /// Length of the window of the three penalties in tokens; 0 turns the penalties off. [`SamplingConfig::WHOLE_CONTEXT`] must be
     /// made a number by [`SamplingConfig::within_context`].
     pub repeat_last_n: u32,
-    /// What a token that would continue a repetition loses: `dry_multiplier` × `dry_base` to the power of the repetition's length
-    /// beyond `dry_allowed_length`; 0 turns that off. Finite and not negative.
-    /// Source: p-e-w, "DRY: a modern repetition penalty", text-generation-webui pull request 5677.
+    /// A token that would continue a repetition loses `dry_multiplier` × `dry_base` to the power of the repetition's length beyond
+    /// `dry_allowed_length`; 0 turns this off. Finite and not negative. Source: p-e-w, "DRY: a modern repetition penalty",
+    /// text-generation-webui pull request 5677.
     pub dry_multiplier: f32,
     /// See `dry_multiplier`. Finite and at least 1.
     pub dry_base: f32,
-    /// Tokens that may be repeated in a row without a loss for the next one.
+    /// Number of tokens in a row that may repeat without a penalty for the next one.
     pub dry_allowed_length: u32,
-    /// Length in tokens of the window in which repetitions are looked for; 0 turns that off. Also [`SamplingConfig::WHOLE_CONTEXT`].
+    /// Length in tokens of the window in which repetitions are searched; 0 turns this off. May be [`SamplingConfig::WHOLE_CONTEXT`].
     pub dry_penalty_last_n: u32,
-    /// 1 or 2 has tokens chosen by that version of mirostat, which replaces all stages but the temperature; 0 does not.
-    /// Source: Basu et al., "Mirostat: A Neural Text Decoding Algorithm that Directly Controls Perplexity", 2021.
+    /// 1 or 2 chooses tokens by that version of mirostat, which replaces all stages except the temperature; 0 turns it
+    /// off. Source: Basu et al., "Mirostat: A Neural Text Decoding Algorithm that Directly Controls Perplexity", 2021.
     pub mirostat: u32,
     /// The surprise in bits that mirostat aims at, τ. Finite and not negative.
     pub mirostat_tau: f32,
     /// How fast mirostat learns, η. Finite and not negative.
     pub mirostat_eta: f32,
-    /// Candidates that typical-p, top-p, min-p and XTC leave at least.
+    /// The least number of candidates that typical-p, top-p, min-p and XTC leave.
     pub min_keep: u32,
     /// The stages, in their order.
     pub stages: Stages,
@@ -80,7 +76,7 @@ impl SamplingConfig {
     /// A repetition window as long as the context.
     pub const WHOLE_CONTEXT: u32 = u32::MAX;
 
-    /// The same with windows that are no longer than a context of `n_ctx` tokens.
+    /// The same with windows limited to a context of `n_ctx` tokens.
     pub fn within_context(self, n_ctx: usize) -> Self {
         let n_ctx = u32::try_from(n_ctx).unwrap_or(u32::MAX);
         let (repeat_last_n, dry_penalty_last_n) =
@@ -126,7 +122,7 @@ impl SamplingConfig {
     /// Checks that every parameter is in its range.
     ///
     /// # Errors
-    /// [`SamplingError::Parameter`] for the first that is not.
+    /// [`SamplingError::Parameter`] for the first one that is not.
     pub fn validate(&self) -> Result<(), SamplingError> {
         let mut config = *self;
         PARAMETERS.iter().try_for_each(|parameter| {
@@ -141,7 +137,7 @@ impl SamplingConfig {
         })
     }
 
-    /// Whether the temperature leaves the most likely token alone.
+    /// Whether the temperature is such that only the most likely token remains.
     pub(super) fn is_greedy(&self) -> bool {
         self.temperature == 0.0 && (self.dynatemp_range == 0.0 || self.mirostat != 0)
     }
@@ -166,13 +162,13 @@ impl SamplingConfig {
         }
     }
 
-    /// The stages that are to be run: none that changes nothing.
+    /// The stages to run, without those that change nothing.
     pub(super) fn plan(&self) -> Stages {
         let usual = [Stage::Temperature];
         let asked = if self.mirostat == 0 { self.stages.as_slice() } else { &usual };
         let end = asked.iter().position(|&stage| stage == Stage::Temperature).filter(|_| self.is_greedy());
-        // A temperature of 0 leaves one token. What is before it and after the last stage by which another token can become the
-        // most likely one makes no difference to it, nor does what comes behind.
+        // A temperature of 0 leaves one token. Stages before it matter only up to the last one that can change which token is the most
+        // likely; stages after it do not matter.
         let before = end.map_or(asked, |end| {
             let can_change = |stage: &Stage| {
                 matches!(stage, Stage::Penalties | Stage::Dry | Stage::TypicalP | Stage::Xtc)
@@ -183,7 +179,7 @@ impl SamplingConfig {
         let mut plan = Stages::NONE;
         for &stage in before.iter().chain(end.map(|_| &Stage::Temperature)) {
             if self.has(stage) {
-                // There are no more than were asked for.
+                // Cannot fail: there are no more stages than in the configuration.
                 let _ = plan.push(stage);
             }
         }
@@ -191,7 +187,7 @@ impl SamplingConfig {
     }
 }
 
-/// What a number can be.
+/// The allowed range of a number.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Range {
     Finite,
@@ -202,7 +198,7 @@ pub(super) enum Range {
 }
 
 impl Range {
-    /// What is allowed, if the value is not.
+    /// A description of the range, if the value is outside of it.
     fn expected(self, value: f32) -> Option<&'static str> {
         let (is_good, expected) = match self {
             Self::Finite => (true, "a finite number"),
@@ -215,15 +211,15 @@ impl Range {
     }
 }
 
-/// What [`SamplingConfig::mirostat`] can be.
+/// The allowed values of [`SamplingConfig::mirostat`].
 pub(super) const MIROSTAT: &str = "0, 1 or 2";
 
-/// A parameter: its field here and in requests, its option, where it is.
+/// A parameter: its field here and in requests, its option, and how to access it.
 pub(super) struct Parameter {
     pub field: &'static str,
     pub option: &'static str,
     pub kind: Kind,
-    /// Whether who gives the option, and no temperature, wants tokens to vary.
+    /// Whether giving this option without a temperature means that tokens should vary.
     pub varies: bool,
 }
 
@@ -236,7 +232,7 @@ impl Parameter {
 pub(super) enum Kind {
     /// A number in a range.
     Number(fn(&mut SamplingConfig) -> &mut f32, Range),
-    /// A whole number, what a negative one means, and the largest.
+    /// A whole number, the meaning of a negative one, and the largest.
     Whole(fn(&mut SamplingConfig) -> &mut u32, Negative, u32),
 }
 
@@ -270,8 +266,7 @@ const fn whole(
     Parameter { field, option, kind: Kind::Whole(at, negative, most), varies: false }
 }
 
-/// All parameters that are numbers, but for the seed. Fields are those of llama.cpp's server, options those of its programs;
-/// `min_keep` has none.
+/// All numeric parameters except the seed. Fields are named as in llama.cpp's server, options as in its programs; `min_keep` has no option.
 pub(super) const PARAMETERS: &[Parameter] = &[
     number("temperature", "--temp", Range::AtLeast0, |config| &mut config.temperature),
     number("dynatemp_range", "--dynatemp-range", Range::AtLeast0, |config| &mut config.dynatemp_range)
@@ -305,7 +300,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
 ];
 
 impl Default for SamplingConfig {
-    /// [`SamplingConfig::greedy`], so that text can be reproduced unless variety is asked for.
+    /// [`SamplingConfig::greedy`], so that text is reproducible unless variety is requested.
     fn default() -> Self {
         Self::greedy()
     }

@@ -1,14 +1,14 @@
-//! [`ChainLines`]: the chain, as people are shown it.
+//! [`ChainLines`] shows the chain to people.
 
 use core::fmt;
 
 use super::{SamplingConfig, SamplingRequest, Stage};
 
-/// Shows the stages that a configuration has, a line for each, in their order; a stage that changes nothing is `off`.
+/// Shows the stages of a configuration in order, one line for each; a stage that changes nothing is `off`.
 pub struct ChainLines<'c> {
     /// The configuration.
     pub config: &'c SamplingConfig,
-    /// What it was made from, for what is no number.
+    /// The request that it was made from, which has the settings that are not numbers.
     pub request: &'c SamplingRequest<'c>,
 }
 
@@ -33,7 +33,7 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, text: fmt::Arguments<'_>) -> fmt
     writeln!(f, "{name:<12} {text}")
 }
 
-/// The last tokens of a window.
+/// Shows the length of a window.
 struct Last(u32);
 
 impl fmt::Display for Last {

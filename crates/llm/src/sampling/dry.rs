@@ -12,7 +12,7 @@ use super::{SamplingConfig, SamplingError, reserve};
 /// Sequences of tokens across which nothing counts as repeated.
 #[derive(Debug, Default)]
 pub struct Breakers {
-    /// A first token, and where in `rest` the tokens after it are. Ordered by [`Breakers::sort`].
+    /// A first token, and the range in `rest` of the tokens after it. Ordered by [`Breakers::sort`].
     heads: Vec<(u32, u32, u32)>,
     rest: Vec<u32>,
 }
@@ -27,23 +27,23 @@ impl Breakers {
         self.heads.try_reserve(1).map_err(|_| SamplingError::OutOfMemory { needed_bytes })?;
         let needed_bytes = size_of_val(&self.rest[..]).saturating_add(size_of_val(rest));
         self.rest.try_reserve(rest.len()).map_err(|_| SamplingError::OutOfMemory { needed_bytes })?;
-        // Vocabularies have fewer tokens than 2^32, and few of them begin a text that breaks.
+        // Fits 32 bits: vocabularies have fewer than 2^32 tokens, and few of them begin a breaker.
         let (start, end) = (self.rest.len() as u32, (self.rest.len() + rest.len()) as u32);
-        // In order, so that they are found; most callers add them so.
+        // Kept in order for the search; most callers add them in order.
         let place = self.heads.partition_point(|&(other, ..)| other <= head);
         self.heads.insert(place, (head, start, end));
         self.rest.extend_from_slice(rest);
         Ok(())
     }
 
-    /// What follows in the sequences that begin with `head`.
+    /// The remaining tokens of the sequences that begin with `head`.
     fn after(&self, head: u32) -> impl Iterator<Item = &[u32]> {
         let first = self.heads.partition_point(|&(other, ..)| other < head);
         let same = self.heads[first..].iter().take_while(move |&&(other, ..)| other == head);
         same.map(|&(_, start, end)| &self.rest[start as usize..end as usize])
     }
 
-    /// Of a text, newest token first: how many tokens came after the last sequence of these, `text.len()` if there is none.
+    /// How many tokens of `text` (newest first) came after the last of these sequences; `text.len()` if none occurs.
     fn n_after_last(&self, text: &[u32]) -> usize {
         for (n_after, &head) in text.iter().enumerate() {
             let came = |rest: &&[u32]| {
@@ -57,13 +57,13 @@ impl Breakers {
     }
 }
 
-/// What DRY needs beside the last tokens.
+/// The buffers of DRY.
 #[derive(Debug, Default)]
 pub(super) struct Dry {
     pub breakers: Breakers,
     /// The window, newest first.
     text: Vec<u32>,
-    /// At each place of it, how many of the tokens from there on are those from the first place on.
+    /// For each place in the window, how many tokens from there on equal those from the first place on.
     lengths: Vec<u32>,
 }
 
@@ -75,8 +75,8 @@ impl Dry {
         Ok(dry)
     }
 
-    /// Makes tokens less likely by the longest repetition that each would continue. `continued` has room for as many as the
-    /// window has.
+    /// Makes tokens less likely by the longest repetition that each would continue. `continued` must have room for as many entries as the
+    /// window.
     pub fn apply(
         &mut self,
         candidates: &mut Candidates,
@@ -103,7 +103,7 @@ impl Dry {
             }
         }
         continued.sort_unstable();
-        // Neighbours are the same token: the last of them is the longest.
+        // Adjacent entries of the same token: the last one has the longest repetition.
         continued.dedup_by(|next, first| {
             let is_same = *next >> 32 == *first >> 32;
             if is_same {
@@ -120,13 +120,13 @@ impl Dry {
         });
     }
 
-    /// Fills in `lengths`, in a time that grows with the window: the Z algorithm.
-    /// Source: Gusfield, "Algorithms on Strings, Trees, and Sequences", 1997, section 1.4.
+    /// Fills in `lengths` in linear time, with the Z algorithm. Source: Gusfield, "Algorithms on Strings, Trees, and
+    /// Sequences", 1997, section 1.4.
     fn compare(&mut self) {
         let Self { text, lengths, .. } = self;
         lengths.clear();
         lengths.resize(text.len(), 0);
-        // Of all that was compared, what reaches furthest: text[start..end] is text[..end - start].
+        // The match found so far that reaches furthest: text[start..end] equals text[..end - start].
         let (mut start, mut end) = (0, 0);
         for place in 1..text.len() {
             let known = if place < end { (lengths[place - start] as usize).min(end - place) } else { 0 };
@@ -160,7 +160,7 @@ mod tests {
             dry.text.clear();
             dry.text.extend((0..n).map(|_| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                // Two letters, and long runs of one of them.
+                // Texts of two letters, with long runs of one of them.
                 u32::from(state >> 30 == 0)
             }));
             dry.compare();

@@ -1,4 +1,4 @@
-//! What looks at the entropy of the candidates: typical-p, dynamic temperature, mirostat.
+//! The stages that use the entropy of the candidates: typical-p, dynamic temperature, mirostat.
 
 use super::SamplingConfig;
 use super::candidates::{Candidate, Candidates, finite};
@@ -7,14 +7,14 @@ use super::candidates::{Candidate, Candidates, finite};
 const N_ESTIMATED: usize = 100;
 
 impl Candidates {
-    /// Keeps those whose surprise is nearest to the expected one, until their probabilities exceed `p`, at least one and
-    /// `min_keep`.
+    /// Keeps the candidates whose surprise is nearest to the expected one, until their probabilities exceed `p`; at
+    /// least one, and at least `min_keep`.
     pub(super) fn keep_typical(&mut self, p: f32, min_keep: usize) {
         let max = self.max_logit();
         let total = self.sum_of_weights(max);
         let entropy = self.entropy(max, total);
         let (temperature, ln_total) = (f64::from(self.temperature), libm::log(total));
-        // The least distance stands where the highest logit does, so that one order serves both.
+        // The distance is stored negated as a logit, so that one order serves both.
         for entry in &mut self.entries {
             let surprise = ln_total - (f64::from(entry.logit) - f64::from(max)) / temperature;
             let distance = if surprise < entropy { entropy - surprise } else { surprise - entropy };
@@ -33,7 +33,7 @@ impl Candidates {
         }
     }
 
-    /// The entropy of the candidates in nats, of which `total` is the sum of weights.
+    /// The entropy of the candidates in nats; `total` is the sum of their weights.
     fn entropy(&self, max: f32, total: f64) -> f64 {
         let of_one = |entry: &Candidate| {
             let probability = self.weight(entry.logit, max) / total;
@@ -42,8 +42,8 @@ impl Candidates {
         self.entries.iter().map(of_one).sum()
     }
 
-    /// The temperature that the entropy asks for: from `dynatemp_range` below `temperature` where it is least to as far
-    /// above where it is greatest.
+    /// The temperature for the current entropy: from `dynatemp_range` below `temperature` at the least entropy to
+    /// `dynatemp_range` above it at the greatest.
     pub(super) fn dynamic_temperature(&self, config: &SamplingConfig) -> f32 {
         let &SamplingConfig { temperature, dynatemp_range, dynatemp_exponent, .. } = config;
         if self.entries.len() < 2 {
@@ -56,8 +56,8 @@ impl Candidates {
         (f64::from(least) + f64::from(most - least) * place) as f32
     }
 
-    /// Keeps as many of the most likely as mirostat 1 finds that a surprise of `mu` bits takes, of a vocabulary of `n_vocab`.
-    /// Source: Basu et al., "Mirostat: A Neural Text Decoding Algorithm that Directly Controls Perplexity", 2021.
+    /// Keeps the most likely candidates, as many as mirostat 1 computes for a surprise of `mu` bits and a vocabulary of `n_vocab`. Source:
+    /// Basu et al., "Mirostat: A Neural Text Decoding Algorithm that Directly Controls Perplexity", 2021.
     pub(super) fn keep_mirostat_1(&mut self, mu: f32, n_vocab: usize) {
         self.sort_first(N_ESTIMATED);
         let (mut numerator, mut denominator) = (0.0, 0.0);
@@ -74,12 +74,12 @@ impl Candidates {
         let epsilon = s - 1.0;
         let of_all = 1.0 - libm::pow(n_vocab as f64, -epsilon);
         let k = libm::pow(epsilon * libm::pow(2.0, mu.into()) / of_all, 1.0 / s);
-        // What is no number keeps one.
+        // NaN becomes 0, which keeps one candidate.
         self.keep_top_k((k as usize).max(1));
     }
 
-    /// Keeps those whose surprise is at most `mu` bits, at least one.
-    /// Source: the same, algorithm 2.
+    /// Keeps the candidates whose surprise is at most `mu` bits, at least one. Source: Basu et al., "Mirostat: A Neural
+    /// Text Decoding Algorithm that Directly Controls Perplexity", 2021, algorithm 2.
     pub(super) fn keep_mirostat_2(&mut self, mu: f32) {
         self.set_probabilities();
         let is_kept = |entry: &Candidate| entry.probability > 0.0 && surprise(entry.probability) <= mu;
@@ -90,12 +90,12 @@ impl Candidates {
     }
 }
 
-/// The surprise in bits at what had this probability, above 0.
+/// The surprise in bits of an event with this probability, which must be above 0.
 fn surprise(probability: f32) -> f32 {
     -libm::log2f(probability)
 }
 
-/// What mirostat aims at after a token that had this `probability` among those kept.
+/// Mirostat's next target after a token that had this `probability` among the kept candidates.
 pub(super) fn next_mu(mu: f32, probability: f32, config: &SamplingConfig) -> f32 {
     let error = surprise(probability.max(f32::MIN_POSITIVE)) - config.mirostat_tau;
     finite(mu - finite(config.mirostat_eta * error))
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
-    /// A sequence of steps, of which llama.cpp's tokens are those that were drawn: so that its `mu` is the same.
+    /// A sequence of steps that draws the same tokens as llama.cpp, so that `mu` is the same too.
     #[test]
     fn mirostat_keeps_what_llama_cpp_keeps_step_after_step() {
         let mut logits: Vec<f32> = Vec::new();

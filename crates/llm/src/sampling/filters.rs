@@ -3,10 +3,10 @@
 use super::candidates::{Candidate, Candidates};
 
 impl Candidates {
-    /// How many candidates are put in order first, before it is asked whether they suffice.
+    /// How many candidates are sorted first, before checking whether they suffice.
     const STEP: usize = 64;
 
-    /// Keeps the `k` most likely, `k` ≥ 1.
+    /// Keeps the `k` most likely candidates, `k` ≥ 1.
     pub(super) fn keep_top_k(&mut self, k: usize) {
         if k < self.entries.len() {
             self.sort_first(k);
@@ -14,7 +14,7 @@ impl Candidates {
         }
     }
 
-    /// Keeps the most likely until their probabilities reach `p`, at least one and `min_keep`.
+    /// Keeps the most likely candidates until their probabilities reach `p`; at least one, and at least `min_keep`.
     pub(super) fn keep_top_p(&mut self, p: f32, min_keep: usize) {
         let max = self.max_logit();
         let target = f64::from(p) * self.sum_of_weights(max);
@@ -24,7 +24,8 @@ impl Candidates {
         });
     }
 
-    /// Keeps the highest up to the first after which `is_enough`, at least one and `min_keep`; all if there is none.
+    /// Keeps the highest candidates up to the first for which `is_enough` returns true; at least one, and at least
+    /// `min_keep`. Keeps all if it never does.
     pub(super) fn keep_until(
         &mut self,
         min_keep: usize,
@@ -42,7 +43,7 @@ impl Candidates {
         }
     }
 
-    /// Keeps those at least `min_p` times as likely as the first, at least one and `min_keep`.
+    /// Keeps candidates at least `min_p` times as likely as the first; at least one, and at least `min_keep`.
     pub(super) fn keep_min_p(&mut self, min_p: f32, min_keep: usize) {
         let threshold = self.max_logit() + libm::logf(min_p);
         let n = self.entries.iter().filter(|entry| entry.logit >= threshold).count();
@@ -52,8 +53,8 @@ impl Candidates {
         }
     }
 
-    /// Excludes those whose logits are more than `n` standard deviations below the highest; `n` > 0. They stay in the list:
-    /// stages that ask how many there are count them, as in llama.cpp.
+    /// Excludes candidates whose logits are more than `n` standard deviations below the highest; `n` > 0. They stay in the list: as in
+    /// llama.cpp, stages that use the number of candidates count them.
     pub(super) fn exclude_below_sigma(&mut self, n: f32) {
         let finite = || self.entries.iter().map(|entry| f64::from(entry.logit)).filter(|x| x.is_finite());
         let count = finite().count() as f64;
@@ -67,11 +68,11 @@ impl Candidates {
         }
     }
 
-    /// Of those whose probability is at least `threshold`, drops all but the least likely one, unless fewer than `min_keep`
-    /// would be left.
+    /// Drops all but the least likely of the candidates whose probability is at least `threshold`, unless fewer than `min_keep` would be
+    /// left.
     pub(super) fn drop_top_choices(&mut self, threshold: f32, min_keep: usize) {
         self.set_probabilities();
-        // What is excluded is no choice, also where any probability is enough.
+        // An excluded candidate never counts, even if the threshold is 0.
         let is_choice = |entry: &&Candidate| entry.probability >= threshold && entry.logit.is_finite();
         let choices = || self.entries.iter().filter(is_choice);
         let n_dropped = choices().count().saturating_sub(1);

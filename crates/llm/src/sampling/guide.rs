@@ -1,15 +1,16 @@
-//! [`Guide`]: what an answer has to keep to, part by part.
+//! [`Guide`]: the rules that each part of an answer must follow.
 //!
 //! ```text
 //! (open) thought (close)   said ... trigger   calls
 //! free, or so many tokens  free, or a grammar a grammar
 //! ```
 //!
-//! An answer may begin with a thought, which is free up to the mark that ends it, or for so many tokens. What follows keeps to a
-//! grammar, or is free; if it is free, it may keep to a grammar from a text on that begins a call. Marks are found in the text
-//! of tokens, wherever tokens divide it.
+//! An answer may begin with a thought, which is unconstrained up to the mark that ends it, or up to a number of tokens. The rest follows a
+//! grammar or is free. If it is free, a trigger text that begins a call may start a grammar. Marks are searched for in the text of the
+//! tokens, however the tokens divide it.
 //!
-//! Files: `rules` (what answers of a kind keep to), `place` (where an answer is, and the texts that are looked for).
+//! Files: `rules` (the rules for answers of a kind), `place` (the current position in an answer, and the search for
+//! marks).
 
 mod place;
 mod rules;
@@ -26,68 +27,70 @@ pub use rules::Rules;
 
 /// Most triggers of a guide.
 pub const MAX_TRIGGERS: usize = 4;
-/// The white space that may stand between a thought and what has to keep to a grammar.
+/// The white space characters that may stand between a thought and the part that follows a grammar.
 pub const BLANKS: [u8; 4] = *b"\t\n\r ";
-/// Characters of white space that may stand between a thought and what has to keep to a grammar.
+/// Most white space characters between a thought and the part that follows a grammar.
 pub const MAX_BLANKS: u32 = 4;
-/// The token that a grammar has between the mark that begins a thought and what follows the thought. No text has it there: the
-/// guide reads it where the thought ends.
+/// The token that stands for the thought in a grammar, between the mark that begins a thought and the text after it. It never appears in
+/// the answer: the guide feeds it to the grammar where the thought ends.
 pub const THOUGHT_TOKEN: u32 = 0;
 
-/// Memory that is left for others when tables were made.
+/// Memory that must be left for others after the tables have been made.
 const LEFT_BYTES: usize = 1 << 20;
-/// How many tokens can be taken back where nothing else limits it.
+/// How many tokens can be taken back if nothing else limits the number.
 const N_ROLLBACK: usize = 64;
-/// Further states that a token may lead to, beside one for each.
+/// Spare states of the constraint, because a token may take more than one.
 const N_SPARE: usize = 3;
 
-/// A text from which on an answer keeps to its grammar. The grammar's texts begin with it.
+/// A text that starts the grammar: from this text on the answer must follow it. The texts of the grammar begin with the
+/// trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trigger {
     /// The text, at most 200 bytes of it.
     pub text: &'static str,
-    /// Whether it counts at the beginning of the answer only, behind white space.
+    /// Whether it counts only at the beginning of the answer, possibly after white space.
     pub is_first: bool,
 }
 
-/// What is known of thoughts.
+/// The marks of thoughts.
 #[derive(Debug)]
 pub struct Thinking {
-    /// What begins one.
+    /// The mark that begins a thought.
     pub open: &'static str,
-    /// What ends one.
+    /// The mark that ends a thought.
     pub close: &'static str,
-    /// What ends one too, as it begins something else that is told: nothing of it comes in a thought that something held follows.
+    /// Other texts that end a thought, because they begin another visible part. If a constrained part must follow the thought, these texts
+    /// are forbidden inside it.
     pub also_close: &'static [&'static str],
-    /// Whether the answer begins within one.
+    /// Whether the answer begins inside a thought.
     pub starts_open: bool,
-    /// The tokens that end one whose budget is used up.
+    /// The tokens that end a thought whose budget is used up.
     pub closing: Vec<u32>,
 }
 
-/// What an answer has to keep to, at some point of it. Nothing is allocated once it is prepared.
+/// The rules of an answer and the current position in it. Nothing is allocated after it is prepared.
 #[derive(Debug)]
 pub struct Guide {
     rules: Arc<Rules>,
-    /// There is one once it is prepared, if anything holds.
+    /// Present after preparation, if there is a grammar.
     constraint: Option<Constraint>,
-    /// Most tokens of all thoughts.
+    /// Most tokens of all thoughts together.
     budget: Option<usize>,
     /// Room for a mask.
     words: Vec<u64>,
     first: At,
     at: At,
-    /// Where it was before each of the last tokens, and how many states of the constraint the token took.
+    /// The position before each of the last tokens, and how many states of the constraint that token took.
     past: Vec<(At, u8)>,
     n_rollback: usize,
 }
 
 impl Guide {
-    /// A guide to an answer that keeps to these rules, and whose thoughts have up to `budget` tokens, if there are some that end
-    /// one. It takes little memory until it is prepared.
+    /// A guide for an answer that follows these rules. Its thoughts have up to `budget` tokens, if the rules have tokens to end a thought.
+    /// It takes little memory until it is prepared.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is no memory.
     pub fn new(rules: Arc<Rules>, budget: Option<usize>) -> Result<Self, SamplingError> {
         let n_rollback = rules.n_rollback().unwrap_or(N_ROLLBACK).saturating_sub(N_SPARE);
         let mut past = Vec::new();
@@ -101,7 +104,8 @@ impl Guide {
         Ok(guide)
     }
 
-    /// Makes the tables, unless they are made: what [`Limits`](grammar::Limits) say, and a bit for each token.
+    /// Makes the tables unless they exist. They take as much memory as [`Limits`](grammar::Limits) allow, and one bit
+    /// per token.
     ///
     /// # Errors
     /// If there is no memory for them, or less than a mebibyte would be left beside those of a grammar.
@@ -109,13 +113,13 @@ impl Guide {
         if self.words.capacity() > 0 {
             return Ok(());
         }
-        // What is left is for all else that the machine does meanwhile. Without a grammar hardly any is taken.
+        // Checks that this much memory is left for everything else. Without a grammar the guide takes hardly any.
         let mut left = Vec::<u8>::new();
         reserve(&mut left, if self.rules.has_grammar() { LEFT_BYTES } else { 0 })?;
-        // Room that is not used would not be asked for.
+        // Keeps the compiler from removing the unused allocation.
         core::hint::black_box(&mut left);
         let constraint = self.rules.constraint()?;
-        // A vocabulary of no tokens has a word, too.
+        // At least one word, even for an empty vocabulary.
         reserve(&mut self.words, self.rules.vocabulary.n_vocab() as usize / 64 + 1)?;
         self.constraint = constraint;
         Ok(())
@@ -131,7 +135,7 @@ impl Guide {
         self.rules.has_grammar() && self.constraint.is_none()
     }
 
-    /// Goes back to the beginning of an answer.
+    /// Returns to the beginning of an answer.
     pub(super) fn reset(&mut self) {
         if let Some(constraint) = &mut self.constraint {
             constraint.reset();
@@ -140,12 +144,12 @@ impl Guide {
         self.past.clear();
     }
 
-    /// How many tokens can be taken back, if as many came.
+    /// How many tokens can be taken back, if that many came.
     pub(super) fn n_rollback(&self) -> usize {
         self.n_rollback
     }
 
-    /// The token that has to come, whatever the model would have.
+    /// The token that must come next, whatever the model prefers.
     pub(super) fn forced(&self) -> Option<u32> {
         match self.at.part {
             Part::Closing(n) => self.rules.closing.get(n).copied(),
@@ -153,7 +157,7 @@ impl Guide {
         }
     }
 
-    /// Whether the answer has all that its grammar wants, and may have no more.
+    /// Whether the answer is complete by its grammar and may have nothing more.
     pub(super) fn must_end(&self) -> bool {
         let is_held = matches!(self.at.part, Part::Held | Part::Begin);
         is_held && self.constraint.as_ref().is_some_and(Constraint::must_end)
@@ -162,10 +166,11 @@ impl Guide {
     /// The tokens that may come next; `None` if all may.
     ///
     /// # Errors
-    /// As [`Constraint::allowed`].
+    /// Those of [`Constraint::allowed`].
     pub(super) fn allowed(&mut self) -> Result<Option<Mask<'_>>, ConstraintError> {
         if let (Part::Held | Part::Begin, Some(constraint)) = (self.at.part, &mut self.constraint) {
-            // Who need not call is not to lose an answer for it. A mask that is there is found again.
+            // An optional call must not make the answer fail. The second call of `allowed` finds the mask that is
+            // already computed.
             if !self.rules.is_held && constraint.allowed().is_err_and(is_too_much) {
                 self.at.part = Part::Released;
                 return Ok(None);
@@ -186,7 +191,7 @@ impl Guide {
             }
             words[token as usize / 64] &= !(1 << (token % 64));
         };
-        // An answer that has to keep to a grammar does not end within a thought.
+        // An answer that must follow a grammar must not end inside a thought.
         if *is_held {
             vocabulary.ends().iter().for_each(|&token| forbid(token));
         }
@@ -199,10 +204,10 @@ impl Guide {
         Ok(is_some.then(|| Mask::of(words)))
     }
 
-    /// Goes on after a token.
+    /// Advances by a token.
     ///
     /// # Errors
-    /// As [`Constraint::accept`]; the answer stays where it is.
+    /// Those of [`Constraint::accept`]; the position is then unchanged.
     pub(super) fn accept(&mut self, token: u32) -> Result<(), ConstraintError> {
         let (before, mut n_states) = (self.at, 0);
         if let Err(error) = self.go_on(token, &mut n_states) {
@@ -220,7 +225,7 @@ impl Guide {
         Ok(())
     }
 
-    /// Takes back the last `n` tokens, of which there were so many.
+    /// Takes back the last `n` tokens. At least `n` tokens must have come.
     pub(super) fn rollback(&mut self, n: usize) {
         for _ in 0..n {
             if let Some((before, n_states)) = self.past.pop() {
@@ -293,7 +298,7 @@ impl Guide {
         Ok(())
     }
 
-    /// Goes on behind a thought, of which the last token has this text behind it.
+    /// Leaves a thought. `rest` is the text in the last token after the mark.
     fn leave_thought(&mut self, rest: &[u8], n_states: &mut u8) -> Result<(), ConstraintError> {
         let is_held = self.rules.is_held;
         self.at.matched = [0; N_NEEDLES];
@@ -321,7 +326,7 @@ impl Guide {
         Ok(())
     }
 
-    /// Begins to end a thought whose budget is used up.
+    /// Starts to close a thought if its budget is used up.
     fn close_if_over(&mut self) {
         if self.at.part == Part::Thought && self.budget.is_some_and(|budget| self.at.n_thought >= budget) {
             self.at.part = Part::Closing(0);
@@ -329,7 +334,7 @@ impl Guide {
     }
 }
 
-/// Whether a grammar takes more to be read than it may, or leads nowhere.
+/// Whether the error means that a grammar exceeds its limits, or allows no token.
 fn is_too_much(error: ConstraintError) -> bool {
     matches!(
         error,

@@ -1,29 +1,31 @@
 //! From logits to the next token.
 //!
-//! [`SamplingConfig`] says how to choose, made from what a person asks for by [`SamplingRequest`]; [`Sampler`] chooses. The stages, their
-//! order and their meaning are those of llama.cpp's chain:
+//! [`SamplingRequest`] turns the options that a person gives into a [`SamplingConfig`], which says how to choose; [`Sampler`] chooses. The
+//! stages, their order and their meaning are those of llama.cpp's chain:
 //!
-//! 0. a guide: tokens that may not come by it, as by a grammar, are out before everything else,
-//! 1. biases: what the caller wants added to the logits of some tokens is added,
-//! 2. penalties: tokens seen lately become less likely, for being there and for how often they are,
+//! 0. a guide: tokens that it forbids, for example by a grammar, are excluded before everything else,
+//! 1. biases: the caller's biases are added to the logits of some tokens,
+//! 2. penalties: recent tokens become less likely, depending on whether and how often they occurred,
 //! 3. DRY: tokens that would continue a repetition become less likely,
 //! 4. top-n-sigma: tokens with logits within n standard deviations of the highest stay,
 //! 5. top-k: the k most likely tokens stay,
-//! 6. typical-p: the tokens with the most expectable surprise stay, as many as it takes for p of the probability,
-//! 7. top-p: the most likely tokens stay, as many as it takes for p of the probability,
-//! 8. min-p: tokens at least min-p times as likely as the first stay,
-//! 9. XTC: of several likely tokens the likeliest go, by chance,
-//! 10. temperature: the differences between those left are divided by it, or by one that goes with their entropy,
-//! 11. one of them is drawn by a seeded generator.
+//! 6. typical-p: the tokens whose surprise is closest to the expected surprise stay, until their probabilities sum up
+//!    to p,
+//! 7. top-p: the most likely tokens stay, until their probabilities sum up to p,
+//! 8. min-p: tokens at least min-p times as likely as the likeliest stay,
+//! 9. XTC: if several tokens are likely, all but the least likely of them are removed, at random,
+//! 10. temperature: the logits of the remaining tokens are divided by it, or by one that depends on their entropy,
+//! 11. one of them is drawn with a seeded random number generator.
 //!
 //! The order of 2 to 10 can be chosen ([`Stages`]). Mirostat replaces all but 0, 1, 10 and 11.
 //!
-//! Everything is computed by software routines (`libm`) in an order that does not depend on the
-//! machine, so that equal logits and an equal seed give equal tokens everywhere. Numbers are drawn from the generator in the order of
-//! the stages: one each time that XTC has more than one candidate, then one for the token if it has.
+//! Everything is computed by software routines (`libm`) in an order that does not depend on the machine, so that equal logits and an equal
+//! seed give equal tokens everywhere. Numbers are drawn from the generator in the order of the stages: one whenever XTC has more than one
+//! candidate, then one for the token if there is more than one candidate.
 //!
-//! Files: `guide` (what an answer keeps to), `config` (parameters), `stage` (names and order), `request` (options), `describe` (the chain as text); `candidates` (the tokens in the draw),
-//! `filters`, `entropy` (stages that thin them out), `penalties`, `dry`, `recent` (stages that look back).
+//! Files: `guide` (the rules that an answer follows), `config` (parameters), `stage` (names and order), `request` (options), `describe`
+//! (the chain as text); `candidates` (the tokens in the draw), `filters`, `entropy` (stages that remove candidates), `penalties`, `dry`,
+//! `recent` (stages that look back).
 
 mod candidates;
 mod config;
@@ -55,33 +57,32 @@ pub(crate) use candidates::Candidates;
 use dry::Dry;
 use recent::Recent;
 
-/// Chooses tokens as a [`SamplingConfig`] says. Allocates when it is made, and [when it is prepared](Self::prepare) for what a guide needs; never
-/// again.
+/// Chooses tokens as a [`SamplingConfig`] says. It allocates only when it is made, and [when it is prepared](Self::prepare) for a guide.
 #[derive(Debug)]
 pub struct Sampler {
     chain: Chain,
     candidates: Candidates,
 }
 
-/// The steps of a sampler, and what they remember. The table that they gather candidates in is not among it, so that texts that
-/// are answered at the same time share one.
+/// The steps of a sampler and their state. The table of candidates is separate, so that texts that are answered at the same time can share
+/// one.
 #[derive(Debug)]
 pub(crate) struct Chain {
     config: SamplingConfig,
     /// The stages that change something.
     plan: Stages,
-    /// Whether the most likely token is all that is asked for.
+    /// Whether only the most likely token is needed.
     is_plain_greedy: bool,
-    /// Tokens, and what is added to their logits.
+    /// Tokens and the biases added to their logits.
     biases: Vec<(u32, f32)>,
     n_vocab: usize,
     recent: Recent,
-    /// What penalties and DRY gather of the tokens in their windows.
+    /// A buffer in which penalties and DRY gather the tokens of their windows.
     pairs: Vec<u64>,
     dry: Dry,
-    /// What mirostat aims at, in bits.
+    /// Mirostat's current target for the surprise, in bits.
     mu: f32,
-    /// What the text has to keep to.
+    /// The rules that the text must follow.
     guide: Option<Box<Guide>>,
     generator: oorandom::Rand64,
 }
@@ -90,18 +91,17 @@ impl Sampler {
     /// A sampler for a vocabulary of `n_vocab` tokens, with nothing in its repetition window.
     ///
     /// # Errors
-    /// If a parameter is out of its range, or if there is no memory for the tables:
-    /// 12 bytes for each token of the vocabulary (none for plain greedy sampling), 12 for each of the longer window, and 8 for
-    /// each of DRY's.
+    /// If a parameter is out of its range, or if there is no memory for the tables: 12 bytes for each token of the vocabulary (none for
+    /// plain greedy sampling), 12 for each token of the longer window, and 8 for each token of DRY's window.
     pub fn new(config: SamplingConfig, n_vocab: usize) -> Result<Self, SamplingError> {
         Self::with_biases(config, n_vocab, &[])
     }
 
-    /// The same with biases: tokens, and what is added to their logits. Negative infinity bans a token.
+    /// The same with biases: pairs of a token and the number added to its logit. Negative infinity bans a token.
     ///
     /// # Errors
-    /// As [`Sampler::new`], which then has tables for the whole vocabulary and of 8 bytes for each bias; and if a token is not in
-    /// the vocabulary, or a bias is NaN or positive infinity.
+    /// Those of [`Sampler::new`], where the tables always cover the whole vocabulary and take 8 more bytes for each bias; and if a token is
+    /// not in the vocabulary, or a bias is NaN or positive infinity.
     pub fn with_biases(
         config: SamplingConfig,
         n_vocab: usize,
@@ -127,22 +127,22 @@ impl Sampler {
         Ok(Self { chain, candidates: Candidates::with_capacity(n_candidates)? })
     }
 
-    /// The same with sequences of tokens across which DRY finds no repetitions; there are none unless told.
+    /// The same with sequences of tokens across which DRY finds no repetitions. By default there are none.
     #[must_use]
     pub fn with_breakers(mut self, breakers: Breakers) -> Self {
         self.chain.dry.breakers = breakers;
         self
     }
 
-    /// The same for a text that has to keep to something: each token that is drawn is one that may come, and the text goes on
-    /// after it.
+    /// The same for a text that must follow a guide: only tokens that the guide allows are drawn.
     #[must_use]
     pub fn with_guide(mut self, guide: Guide) -> Self {
         self.chain.guide = Some(Box::new(guide));
         self
     }
 
-    /// Makes the tables that a guide needs, unless they are made: before the first token, if not before.
+    /// Makes the tables that a guide needs, unless they exist. If this is not called, they are made before the first
+    /// token.
     ///
     /// # Errors
     /// If there is no memory for them.
@@ -150,27 +150,28 @@ impl Sampler {
         self.chain.prepare()
     }
 
-    /// Whether it has this stage, and the stage changes something.
+    /// Whether it has this stage and the stage changes anything.
     pub fn has(&self, stage: Stage) -> bool {
         self.chain.plan.as_slice().contains(&stage)
     }
 
-    /// The parameters it was made with.
+    /// The parameters that it was made with.
     pub fn config(&self) -> &SamplingConfig {
         &self.chain.config
     }
 
-    /// Goes back to the beginning: empty windows and the generator as seeded.
+    /// Returns to the beginning: empty windows, and the generator seeded again.
     pub fn reset(&mut self) {
         self.chain.reset();
     }
 
-    /// Notes a token of the prompt or of the answer for penalties and DRY.
+    /// Adds a token of the prompt or of the answer to the windows of penalties and DRY.
     pub fn accept(&mut self, id: u32) {
         self.chain.accept(id);
     }
 
-    /// The next token, given the logits of all tokens. It is not noted: call [`Sampler::accept`].
+    /// Chooses the next token from the logits of all tokens. It does not add the token to the windows: call
+    /// [`Sampler::accept`].
     ///
     /// # Errors
     /// If `logits` is not as long as the vocabulary or holds NaN or positive infinity, or if no
@@ -179,10 +180,10 @@ impl Sampler {
         self.chain.sample(&mut self.candidates, logits)
     }
 
-    /// The tokens that [`Sampler::sample`] would draw from, with their probabilities, in no order that means anything.
+    /// The tokens that [`Sampler::sample`] would draw from, with their probabilities, in no particular order.
     ///
     /// # Errors
-    /// As [`Sampler::sample`].
+    /// Those of [`Sampler::sample`].
     pub fn distribution(&mut self, logits: &[f32]) -> Result<&[Candidate], SamplingError> {
         let generator = self.chain.generator;
         let kept = self.chain.keep_candidates(&mut self.candidates, logits);
@@ -198,7 +199,7 @@ impl Sampler {
 }
 
 impl Chain {
-    /// That of a text of which no token is wanted.
+    /// The chain of a text that asks for no tokens.
     pub(crate) fn nothing(n_vocab: usize) -> Self {
         let config = SamplingConfig::greedy();
         Self {
@@ -251,7 +252,7 @@ impl Chain {
         self.guide.as_ref().is_some_and(|guide| guide.has_tables())
     }
 
-    /// Whether there is a grammar, and its tables are not made.
+    /// Whether there is a grammar whose tables are not made yet.
     pub(crate) fn lacks_tables(&self) -> bool {
         self.guide.as_ref().is_some_and(|guide| guide.lacks_tables())
     }
@@ -261,7 +262,7 @@ impl Chain {
         self.recent.push(id);
     }
 
-    /// See [`Sampler::sample`]. What it was drawn from is left in `candidates`, but nothing that the next draw needs.
+    /// See [`Sampler::sample`]. The candidates of the draw are left in `candidates`; the next draw does not need them.
     pub(crate) fn sample(
         &mut self,
         candidates: &mut Candidates,
@@ -282,12 +283,12 @@ impl Chain {
         Ok(drawn.id)
     }
 
-    /// Whether the text has all that its grammar wants, and may have no more.
+    /// Whether the text is complete by its grammar and may have nothing more.
     pub(crate) fn must_end(&self) -> bool {
         self.guide.as_ref().is_some_and(|guide| guide.must_end())
     }
 
-    /// How many of these tokens, the first ones, may come next.
+    /// How many of these tokens, counted from the first, may come next.
     pub(crate) fn n_possible(&mut self, tokens: &[u32]) -> usize {
         let Some(guide) = &mut self.guide else { return tokens.len() };
         let most = tokens.len().min(guide.n_rollback());
@@ -388,14 +389,14 @@ fn reserve<T>(table: &mut Vec<T>, len: usize) -> Result<(), SamplingError> {
         .map_err(|_| SamplingError::OutOfMemory { needed_bytes: len.saturating_mul(size_of::<T>()) })
 }
 
-/// Why no token could be chosen, or a configuration was refused.
+/// Why no token could be chosen, or why a configuration was refused.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SamplingError {
     /// A parameter out of its range.
     #[error("{name} is {value}, but must be {expected}")]
     Parameter {
-        /// The field of [`SamplingConfig`], or the option that it came from.
+        /// The field of [`SamplingConfig`], or the option that set it.
         name: &'static str,
         /// Its value.
         value: f32,
@@ -410,7 +411,7 @@ pub enum SamplingError {
         /// Size of the vocabulary.
         n_vocab: usize,
     },
-    /// Not one logit for each token of the vocabulary.
+    /// The number of logits differs from the size of the vocabulary.
     #[error("{found} logits were given for a vocabulary of {expected} tokens")]
     LogitCount {
         /// Number of logits given.
@@ -426,10 +427,10 @@ pub enum SamplingError {
         /// Its logit.
         value: f32,
     },
-    /// All logits are negative infinity, with the biases.
+    /// All logits are negative infinity after the biases were added.
     #[error("the logits of all tokens are -inf, with their biases")]
     NoCandidate,
-    /// The text cannot go on as it has to.
+    /// The text cannot continue as its guide requires.
     #[error("{0}")]
     Constraint(ConstraintError),
     /// No memory for the tables.
@@ -470,7 +471,7 @@ mod tests {
         assert_eq!(biased(&[(1, -0.5)]), Ok(1));
         assert_eq!(biased(&[(1, -0.75), (1, -0.75)]), Ok(2));
         assert_eq!(biased(&[(1, f32::NEG_INFINITY), (1, 100.0), (0, 1.5)]), Ok(0));
-        // What the model rules out no bias brings back.
+        // A bias cannot bring back a token that the model rules out.
         assert_eq!(biased(&[(3, 100.0)]), Ok(1));
         let all_banned = [0, 1, 2].map(|id| (id, f32::NEG_INFINITY));
         assert_eq!(biased(&all_banned), Err(SamplingError::NoCandidate));
@@ -489,7 +490,7 @@ mod tests {
             assert_eq!(sampler.sample(&logits), Ok(1));
             sampler.accept(1);
             assert_eq!(sampler.sample(&logits), Ok(of_two));
-            // Looking twice counts once.
+            // Calling it twice has no further effect.
             assert_eq!(sampler.sample(&logits), Ok(of_two));
         }
     }

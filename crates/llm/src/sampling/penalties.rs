@@ -1,4 +1,4 @@
-//! Penalties for tokens that came lately: repeat, frequency, presence.
+//! Penalties for recent tokens: repeat, frequency, presence.
 
 use alloc::vec::Vec;
 
@@ -6,12 +6,12 @@ use super::SamplingConfig;
 use super::candidates::{Candidates, finite};
 use super::recent::Recent;
 
-/// A token and a number, the token first, so that they sort by it.
+/// A token and a number in one integer; the token is in the high bits, so that pairs sort by it.
 pub(super) fn pair(id: u32, number: u32) -> u64 {
     u64::from(id) << 32 | u64::from(number)
 }
 
-/// Makes the tokens of the window less likely, each once. `counts` has room for as many as the window has.
+/// Makes the tokens of the window less likely, each once. `counts` must have room for as many entries as the window.
 pub(super) fn apply(
     candidates: &mut Candidates,
     recent: &Recent,
@@ -22,7 +22,7 @@ pub(super) fn apply(
     counts.clear();
     counts.extend(recent.newest_first().take(repeat_last_n as usize).map(|id| pair(id, 1)));
     counts.sort_unstable();
-    // Neighbours are the same token: the first of them gets how many there are.
+    // Adjacent entries of the same token: the first one gets their number.
     counts.dedup_by(|next, first| {
         let is_same = *next >> 32 == *first >> 32;
         *first += u64::from(is_same);

@@ -1,15 +1,15 @@
-//! The last tokens, a ring.
+//! The last tokens, in a ring buffer.
 
 use alloc::vec::Vec;
 
 use super::{SamplingError, reserve};
 
-/// The last tokens, newest first by their number.
+/// The last tokens; the number of a token counts from the newest.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     ids: Vec<u32>,
     capacity: usize,
-    /// Place of the oldest once the ring is full.
+    /// Index of the oldest token once the ring is full.
     oldest: usize,
 }
 

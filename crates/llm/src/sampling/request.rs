@@ -1,6 +1,6 @@
-//! [`SamplingRequest`]: what a person asks of sampling, in the words of command lines.
+//! [`SamplingRequest`]: the sampling options that a person gives on a command line.
 //!
-//! Every program that lets people choose makes its [`SamplingConfig`] here, so that the same options mean the same
+//! Every program with such options makes its [`SamplingConfig`] here, so that the same options mean the same
 //! everywhere.
 
 use alloc::vec::Vec;
@@ -10,27 +10,27 @@ use core::str::FromStr;
 use super::config::{Kind, MIROSTAT, Negative, PARAMETERS, Parameter};
 use super::{SamplingConfig, SamplingError, Stages};
 
-/// The options that somebody gave.
+/// The options that were given.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SamplingRequest<'t> {
     config: SamplingConfig,
-    /// The options of the table that were given, a bit for each.
+    /// The options of the table that were given, one bit for each.
     given: u32,
     seed: Option<Seed>,
-    /// `--dry-sequence-breaker`, each time; none if one of them was `none`.
+    /// All values of `--dry-sequence-breaker`; empty if one of them was `none`.
     breakers: Option<Vec<&'t str>>,
     ignore_eos: bool,
 }
 
-/// Texts across which DRY finds no repetitions, unless told.
+/// The default texts across which DRY finds no repetitions.
 pub const DRY_BREAKERS: &[&str] = &["\n", ":", "\"", "*"];
 
 /// A seed, or -1 for a random one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seed {
-    /// This one.
+    /// This seed.
     Fixed(u64),
-    /// One that is not known beforehand.
+    /// A random seed.
     Random,
 }
 
@@ -46,11 +46,11 @@ impl FromStr for Seed {
 }
 
 impl<'t> SamplingRequest<'t> {
-    /// Takes an option, by its name without hyphens. One that is given again counts the last time, but for
-    /// `dry-sequence-breaker`, of which there can be several.
+    /// Sets an option by its name without hyphens. If an option is given again, the last value counts, except that
+    /// `dry-sequence-breaker` collects all values.
     ///
     /// # Errors
-    /// What is expected, if the value is something else; its range is looked at by [`config`](Self::config).
+    /// If the value cannot be parsed; the error says what is expected. [`config`](Self::config) checks the range.
     pub fn set(&mut self, option: &str, value: &'t str) -> Result<(), &'static str> {
         match option {
             "seed" => self.seed = Some(value.parse().map_err(|_| "a whole number, or -1 for a random one")?),
@@ -89,13 +89,13 @@ impl<'t> SamplingRequest<'t> {
         Ok(())
     }
 
-    /// The configuration that the options ask for: the most likely token each time, unless one was given that lets tokens vary
-    /// (`--temp` and those of the filters, of mirostat and of the seed); the temperature is then that of
-    /// [`SamplingConfig::creative`] if it was not. `random_seed` is called if the seed is to be random, which the caller should
-    /// show, so that the text can be had again.
+    /// The configuration that the options ask for: the most likely token each time, unless an option was given that makes tokens vary
+    /// (`--temp` and the options of the filters, of mirostat and of the seed). In that case, without `--temp`, the temperature is that of
+    /// [`SamplingConfig::creative`]. `random_seed` is called if the seed should be random; the caller should show that seed, so that the
+    /// text can be reproduced.
     ///
     /// # Errors
-    /// [`SamplingError::Parameter`] for the first option that is out of its range, by its name on the command line.
+    /// [`SamplingError::Parameter`] for the first option that is out of its range, with its name on the command line.
     pub fn config(&self, random_seed: impl FnOnce() -> u64) -> Result<SamplingConfig, SamplingError> {
         let mut config = self.config;
         let is_given = |(index, _): &(usize, &Parameter)| self.given >> index & 1 == 1;
@@ -113,24 +113,24 @@ impl<'t> SamplingRequest<'t> {
         Ok(config)
     }
 
-    /// Whether the seed is to be a random one.
+    /// Whether the seed should be random.
     pub fn is_random(&self) -> bool {
         self.seed == Some(Seed::Random)
     }
 
-    /// Whether tokens that end a text are never to be chosen.
+    /// If true, tokens that end a text are never chosen.
     pub fn ignores_eos(&self) -> bool {
         self.ignore_eos
     }
 
-    /// Texts across which DRY finds no repetitions: [`DRY_BREAKERS`] unless told.
+    /// Texts across which DRY finds no repetitions; [`DRY_BREAKERS`] by default.
     pub fn breakers(&self) -> &[&'t str] {
         self.breakers.as_deref().unwrap_or(DRY_BREAKERS)
     }
 }
 
 impl Negative {
-    /// What a number stands for, if it can be one.
+    /// The value that a number stands for; `None` if the number is not allowed.
     pub fn meaning(self, number: i64) -> Option<u32> {
         match (self, number) {
             (Self::Zero, ..0) => Some(0),
@@ -141,7 +141,7 @@ impl Negative {
     }
 }
 
-/// The error with the name that the parameter has on command lines.
+/// The same error with the parameter's name on the command line.
 fn by_option(error: SamplingError) -> SamplingError {
     let SamplingError::Parameter { name, value, expected } = error else {
         return error;

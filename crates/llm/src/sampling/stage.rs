@@ -1,32 +1,32 @@
-//! [`Stages`]: which stages a chain has, and in which order.
+//! [`Stages`]: the stages of a chain, in order.
 
 use core::fmt;
 use core::str::FromStr;
 
-/// A stage of the chain whose place a caller may choose.
+/// A stage of the chain whose position a caller may choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// Repeat, frequency and presence penalties.
     Penalties,
     /// Penalties for tokens that would continue a repetition.
     Dry,
-    /// Logits within some standard deviations of the highest stay.
+    /// Keeps logits within a number of standard deviations of the highest.
     TopNSigma,
-    /// The most likely tokens stay, so many.
+    /// Keeps a number of the most likely tokens.
     TopK,
-    /// The tokens stay whose surprise is nearest to the expected one.
+    /// Keeps the tokens whose surprise is nearest to the expected one.
     TypicalP,
-    /// The most likely tokens stay, up to a sum of probabilities.
+    /// Keeps the most likely tokens up to a sum of probabilities.
     TopP,
-    /// The tokens stay that are likely enough beside the first.
+    /// Keeps tokens that are likely enough compared with the likeliest.
     MinP,
-    /// The likeliest of several likely tokens go, by chance.
+    /// If several tokens are likely, removes all but the least likely of them, at random.
     Xtc,
-    /// Logits are divided by the temperature.
+    /// Divides logits by the temperature.
     Temperature,
 }
 
-/// A stage, its name, the names beside it without hyphens and underscores, and its letter.
+/// A stage, its name, its other names without hyphens and underscores, and its letter.
 struct Name {
     stage: Stage,
     name: &'static str,
@@ -57,7 +57,7 @@ impl Stage {
         NAMES[self as usize].name
     }
 
-    /// The stage that is called so: hyphens, underscores and case make no difference.
+    /// The stage with this name; hyphens, underscores and case are ignored.
     fn called(word: &str) -> Option<Self> {
         let is_letter = |c: &char| !matches!(c, '-' | '_');
         let letters = || word.chars().filter(is_letter).map(|c| c.to_ascii_lowercase());
@@ -66,7 +66,7 @@ impl Stage {
     }
 }
 
-/// The stages of a chain, in their order. One may be there several times, or not at all.
+/// The stages of a chain, in order. A stage may occur several times, or not at all.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Stages {
     list: [Stage; Self::MOST],
@@ -90,7 +90,7 @@ impl Stages {
         usual
     };
 
-    /// What [`FromStr`] expects.
+    /// The values that [`FromStr`] accepts.
     pub const EXPECTED: &'static str =
         "up to 16 of penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature";
 
@@ -99,7 +99,7 @@ impl Stages {
         &self.list[..self.n.into()]
     }
 
-    /// Adds a stage behind the others; whether there was room.
+    /// Adds a stage at the end. Returns whether there was room.
     #[must_use]
     pub fn push(&mut self, stage: Stage) -> bool {
         let Some(place) = self.list.get_mut(usize::from(self.n)) else { return false };
@@ -108,13 +108,13 @@ impl Stages {
         true
     }
 
-    /// Adds the stage that is called so; whether there is one, and there was room.
+    /// Adds the stage with this name. Returns whether it exists and there was room.
     #[must_use]
     pub fn push_called(&mut self, name: &str) -> bool {
         Stage::called(name).is_some_and(|stage| self.push(stage))
     }
 
-    /// The stages that letters stand for, as llama.cpp's `--sampler-seq` has them: `edskypmxt` is [`Stages::USUAL`].
+    /// The stages for these letters, as in llama.cpp's `--sampler-seq`: `edskypmxt` is [`Stages::USUAL`].
     pub fn of_letters(letters: &str) -> Option<Self> {
         let mut stages = Self::NONE;
         for letter in letters.chars() {
@@ -134,7 +134,7 @@ impl fmt::Debug for Stages {
 }
 
 impl fmt::Display for Stages {
-    /// As [`FromStr`] reads it.
+    /// In the form that [`FromStr`] reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut stages = self.as_slice().iter().enumerate();
         stages.try_for_each(|(index, stage)| {
@@ -147,7 +147,7 @@ impl fmt::Display for Stages {
 impl FromStr for Stages {
     type Err = ();
 
-    /// Reads names between semicolons: `top_k;temperature`. An empty text is no stage at all.
+    /// Reads names separated by semicolons: `top_k;temperature`. An empty text means no stages.
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut stages = Self::NONE;
         let names = text.split(';').map(str::trim);

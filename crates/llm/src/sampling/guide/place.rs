@@ -1,45 +1,47 @@
-//! Where an answer is ([`At`]): its part, and how much has come of each text that begins another ([`Needles`]).
+//! The current position in an answer ([`At`]): its part, and how much of each text that begins another part has been
+//! matched ([`Needles`]).
 
 use alloc::vec::Vec;
 
 use super::super::{SamplingError, reserve};
 use super::{MAX_TRIGGERS, Thinking, Trigger};
 
-/// The places of needles: what begins a thought, what ends one, and from here on what ends one too, then triggers.
+/// The indices of needles: the mark that begins a thought, the mark that ends one, then other texts that end one, then
+/// triggers.
 pub(super) const OPEN: usize = 0;
 pub(super) const CLOSE: usize = 1;
 const ALSO_CLOSE: usize = 2;
 pub(super) const TRIGGERS: usize = ALSO_CLOSE + MAX_ALSO_CLOSE;
 pub(super) const N_NEEDLES: usize = TRIGGERS + MAX_TRIGGERS;
-/// Most texts that end a thought beside the one that should.
+/// Most texts that end a thought beside its proper mark.
 const MAX_ALSO_CLOSE: usize = 4;
-/// A needle that cannot be found any more.
+/// Marks a needle that can no longer be found.
 pub(super) const MISSED: u8 = u8::MAX;
 
-/// Where in an answer.
+/// A position in an answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At {
     pub part: Part,
-    /// Bytes of each needle that have come.
+    /// How many bytes of each needle have been matched.
     pub matched: [u8; N_NEEDLES],
     pub n_thought: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// The grammar holds, but a thought may begin.
+    /// The grammar applies, but a thought may still begin.
     Begin,
     Thought,
-    /// So many tokens have come that end the thought.
+    /// A thought is being closed; this many of its closing tokens have come.
     Closing(usize),
     Free,
     Held,
-    /// A call that a trigger began, whose grammar became too much to be read: it goes on freely.
+    /// A call that a trigger began, but whose grammar exceeded its limits: it continues freely.
     Released,
 }
 
 impl Part {
-    /// Whether a needle matters in it.
+    /// Whether this needle is searched for in this part.
     fn seeks(self, number: usize) -> bool {
         match self {
             Self::Begin => number == OPEN,
@@ -50,22 +52,23 @@ impl Part {
     }
 }
 
-/// A text that is looked for.
+/// A text that is searched for.
 #[derive(Debug, Default)]
 struct Needle {
     bytes: Vec<u8>,
-    /// For each number of bytes that have come, how many of them are the beginning of the needle, too.
+    /// For each number of matched bytes, the length of their longest proper suffix that is also a beginning of the
+    /// needle (as in the Knuth-Morris-Pratt search).
     back: Vec<u8>,
     is_first: bool,
-    /// Whether white space may come before, if it counts at the beginning only.
+    /// For a needle that counts only at the beginning: whether white space may come before it.
     skips_blanks: bool,
 }
 
-/// All that are looked for.
+/// All texts that are searched for.
 #[derive(Debug, Default)]
 pub(super) struct Needles([Needle; N_NEEDLES]);
 
-/// Whether this needle is one that ends a thought beside the one that should.
+/// Whether this needle ends a thought but is not its proper mark.
 pub(super) fn is_also_close(number: usize) -> bool {
     (ALSO_CLOSE..TRIGGERS).contains(&number)
 }
@@ -84,7 +87,7 @@ impl Needle {
         Ok(Self { bytes, back, is_first, skips_blanks })
     }
 
-    /// How many bytes of it have come after one more.
+    /// How many bytes of the needle are matched after one more byte.
     fn step(&self, matched: u8, byte: u8) -> u8 {
         let mut matched = matched;
         loop {
@@ -108,7 +111,7 @@ impl Needles {
     /// If there is no memory for them.
     ///
     /// # Panics
-    /// With more triggers, or texts that end a thought, than there can be.
+    /// If there are more triggers, or more texts that end a thought, than allowed.
     #[inline(never)]
     pub fn new(
         thinking: Option<&Thinking>,
@@ -118,7 +121,7 @@ impl Needles {
         let mut needles = Self::default();
         if let Some(Thinking { open, close, also_close, .. }) = thinking {
             assert!(also_close.len() <= MAX_ALSO_CLOSE, "{} texts that end a thought", also_close.len());
-            // A grammar has no white space there.
+            // Under a grammar no white space may come before it.
             needles.0[OPEN] = Needle::new(open, is_held, false)?;
             needles.0[CLOSE] = Needle::new(close, false, true)?;
             for (needle, text) in needles.0[ALSO_CLOSE..].iter_mut().zip(*also_close) {
@@ -132,12 +135,12 @@ impl Needles {
         Ok(needles)
     }
 
-    /// The text of one; empty if there is none.
+    /// The text of a needle; empty if there is no such needle.
     pub fn bytes(&self, number: usize) -> &[u8] {
         &self.0[number].bytes
     }
 
-    /// Reads a text up to the end of the first needle that matters here; which one it is, and where its end is.
+    /// Reads a text up to the end of the first needle that is searched for here. Returns the needle, and where it ends.
     pub fn scan(&self, at: &mut At, text: &[u8]) -> Option<(usize, usize)> {
         for (index, &byte) in text.iter().enumerate() {
             for (number, needle) in self.0.iter().enumerate() {
@@ -154,7 +157,8 @@ impl Needles {
         None
     }
 
-    /// Goes on behind a needle that begins a thought, or ends one that nothing held follows; whether it is such a one.
+    /// Moves past a needle that begins a thought, or that ends one after which nothing is constrained. Returns whether
+    /// the needle is of this kind.
     pub fn pass(&self, at: &mut At, number: usize, is_held: bool) -> bool {
         let part = match number {
             OPEN => Part::Thought,
@@ -164,15 +168,15 @@ impl Needles {
         };
         (at.part, at.matched) = (part, [0; N_NEEDLES]);
         if is_also_close(number) {
-            // It begins what follows, of which there is more than it.
+            // The needle is also the beginning of the next part, which is longer.
             let _ = self.scan(at, self.bytes(number));
         }
         true
     }
 
-    /// Whether this needle ends there in a text, as a guide reads it.
+    /// Whether a guide that reads this text finds the end of this needle there.
     pub fn ends(&self, mut at: At, text: &[u8], number: usize, end: usize, is_held: bool) -> bool {
-        // Most cannot, however they are read.
+        // Quick check: too few bytes have been matched for most of them.
         if usize::from(at.matched[number]) + end < self.bytes(number).len() {
             return false;
         }

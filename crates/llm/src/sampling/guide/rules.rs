@@ -1,4 +1,4 @@
-//! [`Rules`]: what answers of a kind keep to, and all that is found out about it once for all of them.
+//! [`Rules`]: the rules for answers of a kind, with everything that is computed once for all of them.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,43 +9,45 @@ use super::super::SamplingError;
 use super::place::{At, CLOSE, N_NEEDLES, Needles, Part, TRIGGERS, is_also_close};
 use super::{BLANKS, MAX_BLANKS, Thinking, Trigger};
 
-/// What answers of a kind keep to, over a vocabulary. It is made once for all of them.
+/// The rules for answers of a kind, for one vocabulary. They are made once and shared by all such answers.
 #[derive(Debug)]
 pub struct Rules {
     pub(super) vocabulary: Arc<Vocabulary>,
     grammar: Option<(Arc<Grammar>, Limits)>,
-    /// Whether all but thoughts keeps to the grammar, not only what a trigger begins.
+    /// Whether everything except thoughts must follow the grammar, not only the text after a trigger.
     pub(super) is_held: bool,
     pub(super) needles: Needles,
     pub(super) closing: Vec<u32>,
-    /// Tokens without a text that are marks, by their ids, and their names.
+    /// Tokens without text that are marks: their ids, in order, and their names.
     marks: Vec<(u32, Vec<u8>)>,
     pub(super) spills: Vec<Spill>,
-    /// Where an answer begins.
+    /// The position at the beginning of an answer.
     pub(super) first: At,
 }
 
-/// A token that ends a needle and goes on in a way in which what follows cannot begin.
+/// A token that contains the end of a needle, followed by text with which the next part cannot begin.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spill {
     pub needle: u8,
     pub token: u32,
-    /// Where in its text the needle ends.
+    /// Where the needle ends in the token's text.
     pub end: u16,
 }
 
 impl Rules {
-    /// Answers that keep to `grammar` from the beginning, or behind a thought; with `triggers`, from one of them on. If there can
-    /// be thoughts, the grammar's texts are those that follow a thought behind [`THOUGHT_TOKEN`](super::THOUGHT_TOKEN), and where thoughts need not
-    /// come, the others, and before that token what begins a thought; up to [`MAX_BLANKS`](super::MAX_BLANKS) of white space are among what
-    /// follows it. `marks` are tokens without a text that are part of marks, and their names. Each answer may use what the limits
-    /// say.
+    /// Rules for answers that follow `grammar` from the beginning or after a thought; with `triggers`, from one of these on. If thoughts
+    /// are possible, the grammar must describe them: [`THOUGHT_TOKEN`](super::THOUGHT_TOKEN) stands for the thought, before it comes the
+    /// mark that begins the thought (unless answers begin inside one), and after it up to [`MAX_BLANKS`](super::MAX_BLANKS) white space
+    /// characters and the rest. If thoughts are optional, the grammar must also contain the texts without a thought. `marks` are tokens
+    /// without text that are part of marks, and their names. Each answer may use as much memory as the limits allow.
     ///
     /// # Errors
-    /// As [`Constraint::new`], with the memory that it wants if there is none; and if there is none for what is found out.
+    /// Those of [`Constraint::new`], with the memory that it needs if there is too little; and if there is no memory for the rules
+    /// themselves.
     ///
     /// # Panics
-    /// With more than [`MAX_TRIGGERS`](super::MAX_TRIGGERS) triggers, or more than four texts that end a thought too.
+    /// If there are more than [`MAX_TRIGGERS`](super::MAX_TRIGGERS) triggers, or more than four further texts that end
+    /// a thought.
     #[inline(never)]
     pub fn new(
         vocabulary: Arc<Vocabulary>,
@@ -66,7 +68,7 @@ impl Rules {
         let first = At { part, matched: [0; N_NEEDLES], n_thought: 0 };
         let spills = Vec::new();
         let mut rules = Self { vocabulary, grammar, is_held, needles, closing, marks, spills, first };
-        // Made for this alone, it also shows that each answer can have one.
+        // This constraint is used only here, but making it also shows that each answer can have one.
         let mut constraint = rules.constraint()?;
         for number in CLOSE..N_NEEDLES {
             if is_held || number >= TRIGGERS {
@@ -76,13 +78,13 @@ impl Rules {
         Ok(rules)
     }
 
-    /// Bytes that it takes, about.
+    /// The approximate number of bytes that it takes.
     pub fn bytes(&self) -> usize {
         let of_grammar = self.grammar.as_ref().map_or(0, |(grammar, _)| grammar.bytes());
         size_of::<Self>() + of_grammar + size_of_val(&*self.spills)
     }
 
-    /// What holds an answer at its beginning, if anything does.
+    /// The constraint of an answer at its beginning, if there is a grammar.
     pub(super) fn constraint(&self) -> Result<Option<Constraint>, SamplingError> {
         let Some((grammar, limits)) = &self.grammar else { return Ok(None) };
         let needed_bytes = Constraint::memory_bytes(grammar, &self.vocabulary, *limits);
@@ -93,17 +95,17 @@ impl Rules {
         })
     }
 
-    /// Whether answers keep to a grammar, somewhere.
+    /// Whether any part of an answer must follow a grammar.
     pub(crate) fn has_grammar(&self) -> bool {
         self.grammar.is_some()
     }
 
-    /// How many tokens can be taken back, unless nothing limits it.
+    /// How many tokens can be taken back; `None` if nothing limits the number.
     pub(super) fn n_rollback(&self) -> Option<usize> {
         self.grammar.as_ref().map(|(_, limits)| limits.n_rollback)
     }
 
-    /// The text of a token, or its name if that is a mark.
+    /// The text of a token, or its name if it is a mark.
     pub(super) fn text_of(&self, token: u32) -> &[u8] {
         match self.marks.iter().find(|(id, _)| *id == token) {
             Some((_, name)) => name,
@@ -111,8 +113,8 @@ impl Rules {
         }
     }
 
-    /// Finds the tokens that end a needle and go on in a way in which what follows cannot begin. Nothing follows what ends a held
-    /// thought otherwise than it should.
+    /// Finds the tokens that contain the end of a needle, followed by text with which the next part cannot begin. If a constrained part
+    /// must follow a thought, no text may follow a needle other than the proper mark.
     #[inline(never)]
     fn find_spills(
         &mut self,

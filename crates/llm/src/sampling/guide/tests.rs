@@ -1,4 +1,5 @@
-//! Guides over a vocabulary of a few tokens: what may come, wherever tokens divide marks, and as far back as one goes.
+//! Guides over a vocabulary of a few tokens: which tokens are allowed, however tokens divide the marks, and after any
+//! number of tokens is taken back.
 
 use super::*;
 use alloc::vec;
@@ -32,7 +33,7 @@ fn guide(grammar: Option<&str>, thinking: Option<(Thinking, Option<usize>)>, tri
     prepared(Rules::new(vocabulary(), grammar, thinking, triggers, marks).unwrap(), budget.flatten())
 }
 
-/// Those that may come; all, if all may.
+/// The tokens that may come next; all tokens if nothing is forbidden.
 fn allowed(guide: &mut Guide) -> Vec<u32> {
     match (guide.forced(), guide.allowed().unwrap()) {
         (Some(token), _) => vec![token],
@@ -41,7 +42,8 @@ fn allowed(guide: &mut Guide) -> Vec<u32> {
     }
 }
 
-/// Goes on by tokens that may come, now and then some steps back; what may come is the same each time.
+/// Advances by allowed tokens and sometimes goes back some steps. At the same position the same tokens must be allowed
+/// each time.
 fn walk(guide: &mut Guide, seed: u64) {
     let mut random = oorandom::Rand32::new(seed);
     guide.reset();
@@ -84,7 +86,7 @@ fn a_trigger_counts_wherever_tokens_divide_it() {
     for (before, after) in [(&[0, 1, 2][..], 3), (&[8], 3), (&[1, 8], 3), (&[8, 8], 3)] {
         guide.reset();
         before.iter().for_each(|&token| guide.accept(token).unwrap());
-        // What cannot follow the trigger cannot come with its end.
+        // Text that cannot follow the trigger is also forbidden in the token that ends it.
         assert_eq!(allowed(&mut guide).len(), all - 1, "{before:?}");
         assert!(guide.accept(11).is_err());
         guide.accept(after).unwrap();
@@ -100,7 +102,7 @@ fn a_trigger_counts_wherever_tokens_divide_it() {
     assert!(guide.must_end());
     guide.rollback(1);
     assert!(!guide.must_end());
-    // What only looks like it is free.
+    // Text that only resembles the trigger is free.
     guide.reset();
     [1, 1, 2, 2, 3, 11].into_iter().for_each(|token| guide.accept(token).unwrap());
     assert_eq!(allowed(&mut guide).len(), all);
@@ -125,7 +127,7 @@ fn what_follows_a_thought_is_held() {
     let open = "root ::= <[0]> [ \\n]{0,4} \"{\" \"}\"";
     let closed = "root ::= \"{a}\" | \"<c\" <[0]> [ \\n]{0,4} \"{}\"";
     let mut within = guide(Some(open), thinking(true, None), &[]);
-    // No end, and no white space that the grammar does not have; nothing else is held.
+    // The end of the text is forbidden, and white space that the grammar does not allow; nothing else.
     assert_eq!(allowed(&mut within).len(), TEXTS.len() - 2);
     [0, 11, MARK].into_iter().for_each(|token| within.accept(token).unwrap());
     assert_eq!(allowed(&mut within), [5]);
@@ -148,7 +150,7 @@ fn what_follows_a_thought_is_held() {
 fn a_thought_begins_and_ends_where_the_grammar_has_it() {
     let text = "root ::= \"\\r<ca\" | \"<ca{}\" | \"<c\" <[0]> \">\"";
     let mut guide = guide(Some(text), thinking(false, None), &[]);
-    // Behind white space there is none.
+    // After white space no thought may begin.
     [12, 8].into_iter().for_each(|token| guide.accept(token).unwrap());
     assert_eq!(allowed(&mut guide), [0]);
     guide.rollback(2);
@@ -167,7 +169,7 @@ fn a_token_may_end_a_thought_and_a_trigger() {
         assert_eq!(guide.accept(token).is_ok(), may.contains(&token), "{token}");
         guide.rollback(usize::from(may.contains(&token)));
     }
-    // What follows the trigger in it cannot.
+    // The token's text after the trigger is not allowed by the grammar.
     assert!(!may.contains(&14));
 }
 
@@ -219,7 +221,7 @@ fn budgets_end_thoughts() {
         }
     }
     assert_eq!(guide(None, thinking(true, Some(0)), &[]).forced(), Some(9));
-    // The thoughts of an answer count together.
+    // The budget covers all thoughts of an answer together.
     let mut again = guide(None, thinking(false, Some(1)), &[]);
     again.accept(8).unwrap();
     assert_eq!(again.forced(), None);
@@ -227,14 +229,15 @@ fn budgets_end_thoughts() {
     assert_eq!(again.forced(), Some(9));
 }
 
-/// Marks that are texts here: `<c` ends a thought too, and `<c>` begins a call.
+/// Marks that are ordinary text here: `<c` also ends a thought, and `<c>` begins a call.
 const HEADS: Thinking =
     Thinking { open: "{", close: "</t>", also_close: &["<c", "}>"], starts_open: true, closing: Vec::new() };
 
 #[test]
 fn what_ends_a_thought_otherwise_does_not_come_in_one_that_is_held() {
     let mut guide = guide(Some("root ::= <[0]> \"{}\""), Some((HEADS, None)), &[]);
-    // The end of a text, white space behind the close that the grammar has not, `<c` whole, and with what is around it.
+    // Forbidden are: the end of the text, white space after the closing mark that the grammar does not allow, and `<c`
+    // with or without text around it.
     let may = allowed(&mut guide);
     for token in [END, 8, 13, 14] {
         assert!(!may.contains(&token) || token == 14, "{token}");
@@ -262,11 +265,11 @@ fn what_ends_a_thought_otherwise_does_not_come_in_one_that_is_held() {
 fn what_ends_a_thought_otherwise_begins_a_call_or_what_is_said() {
     let within = || Some((Thinking { closing: vec![9, MARK], ..HEADS }, Some(3)));
     let mut guide = guide(Some(CALL), within(), &[TRIGGER]);
-    // A call within a thought, whose mark ends the thought.
+    // A call inside a thought; its mark ends the thought.
     [0, 8, 3].into_iter().for_each(|token| guide.accept(token).unwrap());
     assert_eq!(allowed(&mut guide), [5]);
     guide.rollback(1);
-    // No call: what is said from there on is no thought, and has no budget.
+    // Not a call: the text from there on is not part of the thought, so it has no budget.
     [2, 0, 0, 0, 0].into_iter().for_each(|token| guide.accept(token).unwrap());
     assert_eq!(guide.forced(), None);
     guide.reset();
