@@ -1,28 +1,28 @@
 //! The kernel's command line, `/chosen/bootargs` of the device tree.
 //!
-//! Words separated by spaces; words that do not begin with `log=` or `ferrite.` belong to others
-//! and are passed over. Of several with the same name the last one counts; `ferrite.model` is one name for each
-//! disk, and all of `ferrite.verity_key` and `ferrite.verity_root` count.
+//! The line consists of words separated by spaces. Words that begin with neither `log=` nor `ferrite.` are meant for others and
+//! skipped. If an argument is given several times, the last one counts. Exceptions: there is one `ferrite.model` for each disk,
+//! and all values of `ferrite.verity_key` and `ferrite.verity_root` count.
 //!
 //! | argument | meaning |
 //! |---|---|
-//! | `log=off\|error\|warn\|info\|debug\|trace` | log level, `info` unless told |
-//! | `ferrite.admin=on\|off` | whether requests over the network may load and unload models; off unless told |
-//! | `ferrite.api_key=KEY` | requests over the network must bring this key; `fw_cfg` can have it instead |
-//! | `ferrite.columns=N` | width of the terminal on the console; 0: there is no terminal, which would be asked for its width |
+//! | `log=off\|error\|warn\|info\|debug\|trace` | log level; default `info` |
+//! | `ferrite.admin=on\|off` | whether requests over the network may load and unload models; default `off` |
+//! | `ferrite.api_key=KEY` | the key that requests over the network must present; it can be passed through `fw_cfg` instead |
+//! | `ferrite.columns=N` | width of the terminal on the console; 0: there is no terminal, so do not ask it for its width |
 //! | `ferrite.command=HEX` | run this shell line, its bytes in hexadecimal, then power off |
-//! | `ferrite.encrypted=allow\|require` | whether requests over the network may have their texts in plain bodies; `allow` unless told (`docs/trust.md`) |
-//! | `ferrite.host=none\|semihosting\|pvpanic` | how to tell the host the exit status |
-//! | `ferrite.input-end=TEXT` | the console's input ends where the byte 0x19 and TEXT come: see [`crate::piped_console`] |
-//! | `ferrite.ip=dhcp\|ADDRESS/LENGTH[,gateway=ADDRESS]` | where the network's IPv4 address comes from, DHCP unless told |
-//! | `ferrite.kernels=NAME` | multiply with this set of inner loops, instead of the one that is fastest in a trial; with `+fp16`, attention over f16 caches is computed in half precision |
+//! | `ferrite.encrypted=allow\|require` | whether requests over the network may carry texts in plain bodies; default `allow` (`docs/trust.md`) |
+//! | `ferrite.host=none\|semihosting\|pvpanic` | how to report the exit status to the host |
+//! | `ferrite.input-end=TEXT` | the console's input ends at the byte 0x19 followed by TEXT: see [`crate::piped_console`] |
+//! | `ferrite.ip=dhcp\|ADDRESS/LENGTH[,gateway=ADDRESS]` | where the IPv4 address comes from; default `dhcp` |
+//! | `ferrite.kernels=NAME` | multiply with this set of inner loops instead of the fastest in a trial; with `+fp16`, attention over f16 caches is computed in half precision |
 //! | `ferrite.model=SERIAL:BYTES[:SHA256]` | exact length (and digest) of the file on the disk with this serial |
-//! | `ferrite.serve=PORT\|off` | serve models over the network at this port, 8080 unless told, or not at all |
-//! | `ferrite.vsock=PORT\|off` | serve models to the host at this port of a vsock device as well; off unless told |
-//! | `ferrite.verity=off\|report\|require` | whether models are checked as they are read, and what is done with those that nobody vouches for (`docs/trust.md`); `require` if a key or a root is given, or this kernel was built with a key, else off |
-//! | `ferrite.verity_key=KEY` | who has this public key of minisign's may sign a manifest; may be given for several |
-//! | `ferrite.verity_root=NAME:ROOT` | the root of its tree vouches for the model `NAME`; may be given for several |
-//! | `ferrite.selftest=NAME` | check or break something first, in a kernel for tests alone: see `SelfTest` |
+//! | `ferrite.serve=PORT\|off` | serve models over the network on this port, or not at all; default 8080 |
+//! | `ferrite.vsock=PORT\|off` | also serve models to the host on this port of a vsock device; default `off` |
+//! | `ferrite.verity=off\|report\|require` | whether models are checked as they are read, and what happens to models without a trusted signature or root (`docs/trust.md`); default `require` if a key or a root is given or built into this kernel, else `off` |
+//! | `ferrite.verity_key=KEY` | a public key of minisign's whose owner may sign manifests; may be given several times |
+//! | `ferrite.verity_root=NAME:ROOT` | the trusted root of the hash tree of the model `NAME`; may be given several times |
+//! | `ferrite.selftest=NAME` | run this check or raise this fault first; only in kernels built for tests: see `SelfTest` |
 
 use crate::{
     net::Addressing,
@@ -34,54 +34,54 @@ use alloc::{string::String, vec::Vec};
 use log::LevelFilter;
 use trust::{Root, minisign::PublicKey};
 
-/// The way to reach the host that runs this machine.
+/// How to reach the host that runs this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Host {
-    /// No way but PSCI: powering off always counts as success.
+    /// Only through PSCI: powering off always counts as success.
     None,
-    /// Arm semihosting: exit statuses, and the log to standard error in command mode.
+    /// Arm semihosting: reports exit statuses, and sends the log to standard error in command mode.
     Semihosting,
-    /// A pvpanic device: failure is a panic that the hypervisor turns into an exit status.
+    /// A pvpanic device: a failure is reported as a panic, which the hypervisor turns into an exit status.
     Pvpanic,
 }
 
-/// A check to make, or a fault to raise, between boot and shell.
+/// A check to run, or a fault to raise, between boot and shell.
 #[cfg(any(test, feature = "selftest"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SelfTest {
-    /// Read an address that nothing maps.
+    /// Read from an unmapped address.
     Fault,
     /// Panic.
     Panic,
     /// Overflow the main stack into its guard page.
     Stack,
-    /// Panic on another core than the boot core.
+    /// Panic on a core other than the boot core.
     SecondaryPanic,
-    /// Read an address that nothing maps, on another core than the boot core.
+    /// Read from an unmapped address on a core other than the boot core.
     SecondaryFault,
-    /// Overflow the main stack of another core than the boot core.
+    /// Overflow the main stack of a core other than the boot core.
     SecondaryStack,
-    /// Stop another core than the boot core in the middle of its work.
+    /// Stop a core other than the boot core in the middle of its work.
     SecondaryStop,
-    /// Let all cores work together many times, asleep and awake.
+    /// Let all cores work together many times, starting both awake and asleep.
     Cores,
-    /// Ask the heap for more than it has.
+    /// Request more from the heap than it has.
     HeapExhaustion,
     /// Write to the kernel's code.
     WriteText,
     /// Jump into data.
     ExecuteData,
-    /// Hold the live translation tables against what they should be, and see that every core refuses what it can.
+    /// Compare the live translation tables with the intended map, and check that every core has all its protections on.
     MemoryMap,
-    /// Check vector registers while interrupts come in whose handler destroys them.
+    /// Check that vector registers survive interrupts whose handler overwrites them.
     Simd,
     /// Compare the CPU's SHA-256 instructions with the portable code.
     Sha256,
     /// Compare the kernel's `memcpy` and `memset` with loops over bytes.
     MemoryFunctions,
-    /// Count more instructions than 32 bits hold.
+    /// Count more instructions than fit into 32 bits.
     Instructions,
-    /// Write back what is typed, after a second of not listening.
+    /// Ignore the input for a second, then echo it.
     Echo,
     /// Read every disk and log checksums.
     Disks,
@@ -94,29 +94,28 @@ pub struct BootArgs {
     pub log_level: LevelFilter,
     /// Interactive shell or one command.
     pub run_mode: RunMode,
-    /// Width of the terminal on the console, 0 if there is none, if it was told.
+    /// Width of the terminal on the console, 0 if there is none; `None` if not given.
     pub columns: Option<usize>,
     /// How to reach the host.
     pub host: Host,
-    /// What follows the byte 0x19 at the end of the console's input, if that has an end.
+    /// The text that, after the byte 0x19, marks the end of the console's input; `None` if the input has no end.
     pub input_end: Option<String>,
     /// How models are served over the network.
     pub serve: ServeSettings,
     /// Where the network's IPv4 address comes from.
     pub addressing: Addressing,
-    /// The set of inner loops to multiply with; without a name the fastest.
+    /// The set of inner loops to multiply with; `None` for the fastest.
     pub kernels: Option<String>,
     /// Facts about the files that the disks hold, by disk serial, in the order given.
     pub files: Vec<(String, FileFacts)>,
-    /// Who is believed that files are what they should be.
+    /// Which signers and roots are trusted, for files to be checked against.
     pub trust: TrustSettings,
-    /// The check to make before the shell starts, if any.
+    /// The check to run before the shell starts, if any.
     #[cfg(any(test, feature = "selftest"))]
     pub self_test: Option<SelfTest>,
-    /// The first argument of ours that has no meaning. The others are kept: they tell how to report
-    /// it.
+    /// The first of our arguments that is invalid. The others are kept, since they say how to report it.
     pub mistake: Option<BootArgError>,
-    /// Arguments of others that are no text, the first sixteen.
+    /// Other programs' arguments that are not text: the first sixteen.
     pub refused: Vec<BootArgError>,
 }
 
@@ -144,30 +143,30 @@ impl Default for BootArgs {
 /// The public key of minisign's that the kernel was built with.
 const BUILT_IN_KEY: Option<&str> = option_env!("FERRITE_VERITY_KEY");
 
-/// Who is believed unless told: with a key, nothing is used that nobody vouches for.
+/// Trust settings if the boot arguments give none: with a built-in key, only models that it vouches for are used.
 fn built_in_trust(key: Option<&str>) -> TrustSettings {
     let mut trust = TrustSettings::default();
     if let Some(key) = key {
-        // One that is none can sign nothing.
+        // An invalid key cannot verify any signature.
         (trust.mode, trust.keys) = (Mode::Require, PublicKey::parse(key).into_iter().collect());
     }
     trust
 }
 
-/// Where models are served unless told.
+/// The port on which models are served by default.
 const DEFAULT_PORT: u16 = 8080;
 
-/// Longer boot arguments than these are not read: the device tree of the boot protocol is no longer.
+/// Longer boot arguments are not read. The boot protocol allows no larger device tree.
 const MAX_BYTES: usize = 2 << 20;
 
-/// Refused words beyond these are refused without a line.
+/// Beyond this many refused words, further ones are refused without a log line.
 const MAX_REFUSED: usize = 16;
 
-/// A boot argument that cannot be what it is.
+/// An invalid boot argument.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("boot argument {argument:?}: expected {expected}")]
 pub struct BootArgError {
-    /// As much as fits a line, and legible.
+    /// Made printable, and cut to the length of a line.
     argument: String,
     expected: &'static str,
 }
@@ -175,7 +174,7 @@ pub struct BootArgError {
 impl BootArgError {
     fn new(argument: &[u8], expected: &'static str) -> Self {
         const SHOWN_BYTES: usize = 80;
-        // What follows is nobody's business.
+        // The rest of the argument is secret.
         const KEY: &[u8] = b"ferrite.api_key=";
         let key = argument.windows(KEY.len()).position(|bytes| bytes == KEY);
         let argument = key.map_or(argument, |start| &argument[..start + KEY.len()]);
@@ -188,8 +187,8 @@ impl BootArgError {
 }
 
 impl BootArgs {
-    /// The host, and whether one command is to be run, without allocating: for a boot that fails before
-    /// there is a heap. Mistakes count as nothing said.
+    /// The host, and whether one command is to be run. This allocates nothing, so it works for a boot that fails before there is
+    /// a heap. Invalid arguments are ignored.
     pub fn host_and_mode(line: &[u8]) -> (Host, bool) {
         let mut host = Host::None;
         let mut is_command = false;
@@ -206,7 +205,7 @@ impl BootArgs {
     /// Parses the command line.
     pub fn parse(line: &[u8]) -> Self {
         let mut args = Self::default();
-        // Who names somebody to be believed wants nobody else to be, unless told.
+        // If the arguments name any key or root, the built-in key is trusted only if they say so.
         if words(line).any(|word| word.starts_with(b"ferrite.verity_")) {
             args.trust.mode = Mode::Require;
         }
@@ -517,7 +516,7 @@ mod tests {
     #[test]
     fn who_names_a_key_or_a_root_requires_it_unless_told() {
         let root = "ferrite.verity_root=a:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-        // Of what is none, too.
+        // Invalid keys and roots count as well.
         for line in [root, "ferrite.verity_key=x"] {
             assert_eq!(BootArgs::parse(line.as_bytes()).trust.mode, Mode::Require);
             let reports = alloc::format!("ferrite.verity=report {line}");

@@ -3,37 +3,37 @@
 use crate::machine::KeyAction;
 use core::fmt;
 
-/// What is done while a [`Console`] waits; returns the time at which it is to be called again.
+/// Work to do while a [`Console`] waits for input; returns the time at which it must be called again.
 pub type Background<'a> = dyn FnMut(&mut dyn Console) -> u64 + 'a;
 
-/// A serial console, or whatever stands in for one in a test.
+/// A serial console, or a replacement in a test.
 pub trait Console {
     /// The next byte that was typed, if there is one; never waits.
     fn read_byte(&mut self) -> Option<u8>;
 
-    /// The next byte that was typed; the core sleeps until there is one. `None` once the input has ended,
-    /// which a terminal's never does, or when there is a [shutdown request](Self::shutdown_request).
+    /// The next byte that was typed; the core sleeps until there is one. Returns `None` when the input has ended (a terminal's
+    /// input never does), or when there is a [shutdown request](Self::shutdown_request).
     ///
-    /// Meanwhile `background` is called after each interrupt, and at the time, by the machine's clock in microseconds, that it has
-    /// returned. It may write to the console.
+    /// While it waits, it calls `background` after each interrupt, and at the time that `background` last returned (microseconds
+    /// of the machine's clock). `background` may write to the console.
     fn wait_for_byte(&mut self, background: &mut Background<'_>) -> Option<u8>;
 
-    /// Whether a Ctrl-C waits among what has come and was not read yet.
+    /// Whether there is a Ctrl-C in the input that has arrived but has not been read.
     fn is_interrupted(&mut self) -> bool {
         false
     }
 
-    /// Says that a person types, before a screen, and no program or file whose every byte counts: what is typed while
-    /// nobody reads may be forgotten, if it is too much to be kept, for the sake of a Ctrl-C behind it.
+    /// Tells the console that a person types at a terminal, as opposed to a program or file whose every byte counts. If more is
+    /// typed than the console can keep while nobody reads it, it may then drop the input, so that a following Ctrl-C is still
+    /// noticed.
     fn expect_person(&mut self) {}
 
-    /// Whether something that was typed has been forgotten since this was last asked. What can be read now was typed
-    /// later, and may begin in the middle of a line.
+    /// Whether input has been dropped since the last call. What can be read now was typed later, and may begin in the middle of a line.
     fn take_loss(&mut self) -> bool {
         false
     }
 
-    /// What a key of the machine itself, such as the power key, has asked for.
+    /// What a key on the machine itself, such as the power key, has requested.
     fn shutdown_request(&self) -> Option<KeyAction> {
         None
     }

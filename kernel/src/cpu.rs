@@ -1,4 +1,4 @@
-//! What a CPU says of itself in its ID registers.
+//! What a CPU's ID registers say about it.
 
 use core::fmt;
 
@@ -16,7 +16,7 @@ pub struct CpuModel {
 }
 
 impl CpuModel {
-    /// Takes the fields of `MIDR_EL1` apart.
+    /// Decodes the fields of `MIDR_EL1`.
     pub fn from_midr(midr: u64) -> Self {
         Self {
             implementer: (midr >> 24) as u8,
@@ -26,7 +26,7 @@ impl CpuModel {
         }
     }
 
-    /// The name of the cores that QEMU emulates by name; others show their numbers.
+    /// The name, for the cores that QEMU can emulate by name; other cores are shown by their numbers.
     fn name(&self) -> Option<&'static str> {
         Some(match (self.implementer, self.part) {
             (0x41, 0xd03) => "Cortex-A53",
@@ -76,14 +76,14 @@ impl InstructionSets {
         }
     }
 
-    /// Those that the engine's inner loops are made for.
+    /// The features in the form that the engine's inner loops are selected by.
     #[cfg(target_arch = "aarch64")]
     pub fn for_inference(self) -> ::llm::simd::CpuFeatures {
         let Self { dotprod, i8mm, fp16, .. } = self;
         ::llm::simd::CpuFeatures { dotprod, i8mm, fp16 }
     }
 
-    /// True if everything in `other` is there.
+    /// True if `self` has every feature of `other`.
     pub fn include(&self, other: &Self) -> bool {
         let Self { dotprod, i8mm, fp16, sha2 } = *other;
         dotprod <= self.dotprod && i8mm <= self.i8mm && fp16 <= self.fp16 && sha2 <= self.sha2
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use std::string::ToString;
 
-    // Register values: Arm's technical reference manuals of the cores.
+    // Register values are from Arm's technical reference manuals of the cores.
     #[test]
     fn names_known_cores() {
         assert_eq!(CpuModel::from_midr(0x410f_d083).to_string(), "Cortex-A72 r0p3");

@@ -1,10 +1,10 @@
-//! What UEFI firmware tells before it is left: which memory is free, where tables are, how the kernel was asked to run, the time.
+//! Data that UEFI firmware provides before boot services are exited: free memory, addresses of tables, boot arguments, and the time.
 //!
-//! Sections are those of the UEFI Specification 2.10.
+//! Section numbers refer to the UEFI Specification 2.10.
 
 use core::ops::Range;
 
-/// What the firmware has told, kept in memory of the type `EfiLoaderData`.
+/// The firmware's data, kept in memory of the type `EfiLoaderData`.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Told {
@@ -14,7 +14,7 @@ pub struct Told {
     pub tree_address: u64,
     /// Address of ACPI's root pointer, 0 if there is none.
     pub rsdp_address: u64,
-    /// Boot arguments, if there are any: they count instead of the device tree's.
+    /// Boot arguments, if there are any; they replace the device tree's.
     pub boot_args: Option<&'static [u8]>,
     /// Seconds since the beginning of 1970 in universal time, and the value of the generic timer's counter then.
     pub time: Option<(u64, u64)>,
@@ -30,17 +30,17 @@ const PAGE_BYTES: u64 = 4096;
 pub struct MemoryMap {
     /// The descriptors.
     pub descriptors: &'static [u8],
-    /// How far apart they are.
+    /// The distance between two descriptors.
     pub descriptor_bytes: usize,
 }
 
 impl MemoryMap {
-    /// The memory that is free once boot services are over, in the order of the map, where neighbours of different kinds meet. What
-    /// the kernel itself lies in is part of it.
+    /// The memory that is free after boot services have been exited, in the order of the map. Adjacent ranges of different types
+    /// are not joined. The kernel's own memory is included.
     pub fn usable(&self) -> impl Iterator<Item = Range<u64>> + use<> {
         /// `EfiLoaderCode`, `EfiLoaderData`, `EfiBootServicesCode`, `EfiBootServicesData`, `EfiConventionalMemory`.
         const USABLE: [u32; 5] = [1, 2, 3, 4, 7];
-        /// `EFI_MEMORY_WB`: it may be cached.
+        /// `EFI_MEMORY_WB`: the memory may be cached.
         const WRITE_BACK: u64 = 1 << 3;
         const LENGTH: usize = 40;
         let descriptors = self.descriptors.chunks_exact(self.descriptor_bytes.max(LENGTH));
@@ -57,11 +57,10 @@ impl MemoryMap {
     }
 }
 
-/// The load options of an image (9.1) as boot arguments: `place`, which they fill from the start, or as many whole words of them as it
-/// holds.
+/// The load options of an image (9.1) as boot arguments: the filled part of `place`, with as many whole words as fit.
 ///
-/// `None` if there are none. Firmware that has made the boot option itself puts numbers there: text that does not begin with a
-/// printable character of ASCII is taken for such numbers. A shell begins load options with the name of the program, which is left out.
+/// `None` if there are none. Firmware puts binary data into boot options that it has created itself; options that do not begin
+/// with a printable ASCII character are taken for such data. A shell puts the name of the program first, which is removed.
 pub fn load_options<'p>(options: &[u8], place: &'p mut [u8]) -> Option<&'p [u8]> {
     let (units, []) = options.as_chunks::<2>() else { return None };
     let units = units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|&unit| unit != 0);
@@ -86,13 +85,13 @@ pub fn load_options<'p>(options: &[u8], place: &'p mut [u8]) -> Option<&'p [u8]>
     arguments.first()?.is_ascii_graphic().then_some(arguments)
 }
 
-/// How long the part of `text` is that ends with a whole word, if what follows has been cut off.
+/// The length of `text` up to the end of its last whole word; text that was cut off may end within a word.
 pub fn whole_words(text: &[u8]) -> usize {
     text.iter().rposition(u8::is_ascii_whitespace).unwrap_or(0)
 }
 
-/// What is in a configuration file as boot arguments, in its place: words, on any number of lines. What follows a `#` at the start of a word
-/// is a comment to the end of its line.
+/// Turns a configuration file into boot arguments, in place. The file has words on any number of lines. A `#` at the start of a
+/// word begins a comment, which extends to the end of the line.
 pub fn configuration(file: &mut [u8]) -> Option<&[u8]> {
     const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
     if file.starts_with(BYTE_ORDER_MARK) {
@@ -110,7 +109,7 @@ pub fn configuration(file: &mut [u8]) -> Option<&[u8]> {
     (!arguments.is_empty()).then_some(arguments)
 }
 
-/// Seconds since the beginning of 1970 of a date and time of the Gregorian calendar; `None` if there is no such day or it is before.
+/// Seconds from the beginning of 1970 to a date and time of the Gregorian calendar; `None` if there is no such date, or if it is earlier.
 ///
 /// Day numbers as in "chrono-Compatible Low-Level Date Algorithms", Howard Hinnant.
 pub fn seconds_since_1970(date: (u16, u8, u8), time: (u8, u8, u8), minutes_east: i32) -> Option<u64> {
@@ -125,7 +124,7 @@ pub fn seconds_since_1970(date: (u16, u8, u8), time: (u8, u8, u8), minutes_east:
     if !(1..=n_days).contains(&day) || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    // Years begin in March, so that a leap day is the last one.
+    // Years begin in March here, so that the leap day is the last day.
     let year = i64::from(year) - i64::from(month <= 2);
     let day_of_year =
         (153 * (i64::from(month) + if month > 2 { -3 } else { 9 }) + 2) / 5 + i64::from(day) - 1;
@@ -152,12 +151,12 @@ mod tests {
         };
         let descriptors = [
             descriptor(7, 0x4000_0000, 16, WRITE_BACK | 7),
-            // Runtime services, ACPI's tables, registers.
+            // Types that cannot be used: runtime services, ACPI tables, registers.
             descriptor(5, 0x4001_0000, 1, WRITE_BACK),
             descriptor(9, 0x4001_1000, 1, WRITE_BACK),
             descriptor(11, 0x900_0000, 1, 1),
             descriptor(4, 0x4002_0000, 2, WRITE_BACK),
-            // Not to be cached; of no length; beyond all addresses.
+            // Not cacheable; of length 0; beyond all addresses.
             descriptor(7, 0x5000_0000, 2, 1),
             descriptor(7, 0x5000_0000, 0, WRITE_BACK),
             descriptor(7, u64::MAX - 4095, 2, WRITE_BACK),
@@ -189,7 +188,7 @@ mod tests {
         assert_eq!(read(&options(" ")), None);
         assert_eq!(read(&[]), None);
         assert_eq!(read(b"a=1"), None);
-        // What EDK2 puts into boot options that it has made itself (8108ac4e-9f11-4d59-850e-e21a522c59b2).
+        // What EDK2 puts into boot options that it has created itself (8108ac4e-9f11-4d59-850e-e21a522c59b2).
         let made =
             [0x4e, 0xac, 0x08, 0x81, 0x11, 0x9f, 0x59, 0x4d, 0x85, 0x0e, 0xe2, 0x1a, 0x52, 0x2c, 0x59, 0xb2];
         assert_eq!(read(&made), None);

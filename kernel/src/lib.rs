@@ -2,28 +2,28 @@
 //!
 //! # Layers
 //!
-//! Each module uses only those below it (`scripts/check-layers` makes sure of it).
+//! Each module uses only modules in rows below its own (`scripts/check-layers` checks this).
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `boot` | from the entry point to the shell, in order |
-//! | [`shell`], `self_test` | the user's way to everything; faults and checks that tests ask for |
-//! | [`serving`] | requests over the network, answered by the models |
+//! | `boot` | the boot sequence, in order, from the entry point to the shell |
+//! | [`shell`], `self_test` | the user's commands; faults and checks that tests request |
+//! | [`serving`] | the models as an API on the network |
 //! | [`llm`] | models and inference |
-//! | `panic` | the end of a kernel that failed |
-//! | [`cores`] | all of them, computing together |
-//! | [`drivers`] | registers behind one type a device: UART, interrupt controller, virtio, PCIe, power, the host |
+//! | `panic` | how the kernel ends after a failure |
+//! | [`cores`] | starting the other cores and computing on all of them |
+//! | [`drivers`] | one type per device, which hides its registers: UART, interrupt controller, virtio, PCIe, power, the host |
 //! | `arch` | everything in assembly: entry, exceptions, page tables, counters |
-//! | [`boot_args`], [`acpi`], [`device_tree`] | what the boot loader and the firmware tell |
-//! | [`system`] | the machine as the shell gets to see it |
-//! | [`storage`], [`net`], [`offload`], [`piped_console`] | disks; the network; a GPU behind PCIe; a console whose input ends |
-//! | [`memory`], [`pci`], [`console`] | the machine's resources, without registers |
-//! | [`entropy`], [`firmware`], [`machine`], [`cpu`], [`wide_counter`], [`steady_clock`], [`logging`] | random numbers; what UEFI firmware tells; what a machine consists of; what a CPU says of itself; counts beyond 32 bits; time that never goes back; the log |
-//! | [`undriven`] | what may have a disk behind it and is not driven |
+//! | [`boot_args`], [`acpi`], [`device_tree`] | parsers for what the boot loader and the firmware pass to the kernel |
+//! | [`system`] | the machine as the shell sees it |
+//! | [`storage`], [`net`], [`offload`], [`piped_console`] | disks; the network; a GPU behind PCIe; a console whose input can end |
+//! | [`memory`], [`pci`], [`console`] | memory, PCI and the console, independent of hardware registers |
+//! | [`entropy`], [`firmware`], [`machine`], [`cpu`], [`wide_counter`], [`steady_clock`], [`logging`] | random numbers; data from UEFI firmware; the description of a machine; a CPU's ID registers; counts beyond 32 bits; a clock that never goes back; the log |
+//! | [`undriven`] | controllers that may have disks but have no driver here |
 //!
-//! `self_test` is compiled with the feature `selftest` only, which no kernel has that is released. `boot`, `arch` and most of `drivers` exist on
-//! bare metal only; all the rest builds and is tested on the host. The
-//! package `image` links it.
+//! `self_test` is compiled only with the feature `selftest`, which released kernels do not have. `boot`, `arch` and most of
+//! `drivers` exist only on bare metal; everything else also builds on the host, where it is tested. The package `image` links
+//! this crate.
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -32,7 +32,7 @@
 )]
 
 extern crate alloc;
-// What stands in for a machine on a host.
+// On a host, these replace parts of a machine.
 #[cfg(not(any(test, target_os = "none")))]
 extern crate std;
 
@@ -75,7 +75,7 @@ pub mod system;
 pub mod undriven;
 pub mod wide_counter;
 
-/// README.md's Rust, which `cargo test` compiles.
+/// The Rust code in README.md, which `cargo test` compiles.
 #[cfg(all(doctest, feature = "llm-transformer"))]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;

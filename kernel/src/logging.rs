@@ -1,4 +1,4 @@
-//! The `log` backend: one line a record, with the time since boot, to the sink chosen at boot.
+//! The `log` backend: writes one line per record, with the time since boot, to the sink chosen at boot.
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +18,8 @@ static LOGGER: Once<Logger> = Once::new();
 /// The row of the screen that the next record goes to.
 pub static ROW: Row = Row::new();
 
-/// The last row of the screen, in which a line can be edited when a record comes. The record takes its place, and who edits the
-/// line shows it again below.
+/// The last row of the screen, in which a line may be being edited when a record is logged. The record overwrites the row, and
+/// the line editor shows its line again below.
 #[derive(Debug, Default)]
 pub struct Row {
     is_edited: AtomicBool,
@@ -27,18 +27,18 @@ pub struct Row {
 }
 
 impl Row {
-    /// A row in which nothing is edited.
+    /// A row in which nothing is being edited.
     pub(crate) const fn new() -> Self {
         Self { is_edited: AtomicBool::new(false), was_taken: AtomicBool::new(false) }
     }
 
-    /// A line is edited there from now on, or no more.
+    /// Sets whether a line is being edited in this row.
     pub fn edit(&self, is_edited: bool) {
         self.was_taken.store(false, Ordering::Relaxed);
         self.is_edited.store(is_edited, Ordering::Relaxed);
     }
 
-    /// Takes the row for a record: what clears it.
+    /// Takes the row over for a record; returns the bytes that clear it.
     pub(crate) fn take(&self) -> &'static [u8] {
         if !self.is_edited.load(Ordering::Relaxed) {
             return b"";
@@ -47,17 +47,16 @@ impl Row {
         b"\r\x1b[K"
     }
 
-    /// Whether the row was taken since this was last asked.
+    /// Whether a record has taken the row over since the last call.
     pub fn was_taken(&self) -> bool {
         self.was_taken.swap(false, Ordering::Relaxed)
     }
 }
 
-/// Sends all records up to `level` to `logger` from now on. The first call decides, later ones only
-/// change the level.
+/// Sends all records up to `level` to `logger` from now on. Only the first call sets the logger; later calls only change the level.
 pub fn init(logger: Logger, level: LevelFilter) {
     let logger = LOGGER.call_once(|| logger);
-    // The error says that a logger is installed already, which is this one.
+    // An error means that this logger is already installed.
     let _ = log::set_logger(logger);
     log::set_max_level(level);
 }

@@ -1,4 +1,4 @@
-//! What a machine consists of, whoever says so: memory, cores, the devices that the kernel drives.
+//! The parts of a machine, whatever source describes them: memory, cores, and the devices that the kernel drives.
 //!
 //! [`Platform`] is filled by [`device_tree`](crate::device_tree) and read by the drivers and `boot.rs`.
 
@@ -6,10 +6,11 @@ use crate::undriven::Undriven;
 use alloc::{string::String, vec::Vec};
 use core::{fmt, ops::Range};
 
-/// Addresses that the kernel's page tables can name.
+/// The addresses that the kernel's page tables can map.
 pub const ADDRESS_SPACE: Range<u64> = 0..1 << 48;
 
-/// The first locality-specific interrupt of a GICv3; there are no others from here on (GICv3 architecture, 2.2.1).
+/// The first locality-specific peripheral interrupt of a GICv3: all interrupts from this number on are of that kind (GICv3
+/// architecture, 2.2.1).
 pub const FIRST_LPI: u32 = 8192;
 
 /// A device's registers: physical address and size.
@@ -31,17 +32,17 @@ impl Registers {
 /// How an interrupt is signalled to the interrupt controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// By a change of the line, or a pulse.
+    /// By an edge: a change of the line, or a pulse.
     Edge,
-    /// For as long as the line is active.
+    /// By a level: the interrupt is pending while the line is active.
     Level,
 }
 
 /// An interrupt of the interrupt controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interrupt {
-    /// The controller's number: 16 to 31 belong to one core each, from 32 on they are shared; those of GICv3.1's
-    /// extended ranges are 1056 to 1119 and 4096 to 5119.
+    /// The controller's number. Each core has its own 16 to 31; those from 32 on are shared; those of GICv3.1's extended ranges
+    /// are 1056 to 1119 and 4096 to 5119.
     pub number: u32,
     /// How it is signalled.
     pub trigger: Trigger,
@@ -52,8 +53,8 @@ pub struct Interrupt {
 pub enum UartKind {
     /// Arm PL011.
     Pl011,
-    /// The part of a PL011 that the Server Base System Architecture asks for (appendix B): neither the speed nor
-    /// the format of the line can be set.
+    /// The subset of a PL011 that the Server Base System Architecture requires (appendix B): neither the speed nor the format of
+    /// the line can be set.
     Sbsa,
     /// National Semiconductor's 16550 and its descendants.
     Ns16550 {
@@ -79,22 +80,22 @@ impl fmt::Display for UartKind {
 pub struct VirtioMmio {
     /// The register block.
     pub registers: Registers,
-    /// The interrupt of what is plugged in.
+    /// The interrupt of the device that is plugged in.
     pub interrupt: Option<Interrupt>,
 }
 
-/// The console.
+/// The console's UART.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Uart {
-    /// How it is programmed.
+    /// Its programming model.
     pub kind: UartKind,
     /// The register block.
     pub registers: Registers,
-    /// Its interrupt; without one it is polled.
+    /// Its interrupt; if there is none, the UART is polled.
     pub interrupt: Option<Interrupt>,
-    /// Frequency of the clock that the speed is divided from, where that is known.
+    /// Frequency of the clock from which the speed is divided, if that is known.
     pub clock_hz: Option<u32>,
-    /// Speed that somebody asks for, in bits per second.
+    /// The requested speed in bits per second, if there is one.
     pub baud_rate: Option<u32>,
 }
 
@@ -114,32 +115,32 @@ pub enum InterruptController {
         distributor: Registers,
         /// The regions of redistributors, `GICR`.
         redistributors: Vec<Registers>,
-        /// The distance between redistributors, where it is not that which the architecture gives.
+        /// The distance between redistributors, if it differs from the architecture's.
         stride_bytes: Option<u64>,
     },
 }
 
-/// What makes interrupts of the messages that PCI functions write (MSI-X; PCI Local Bus 3.0, 6.8).
+/// The device that turns the messages which PCI functions write into interrupts (MSI-X; PCI Local Bus 3.0, 6.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MsiController {
     /// A frame of GICv2m, which raises shared interrupts (Server Base System Architecture 2.3, appendix E).
     V2m {
         /// The frame.
         frame: Registers,
-        /// Its first interrupt, where that is not the one that the frame names.
+        /// Its first interrupt, if the frame's own register is to be overridden.
         first: Option<u32>,
-        /// How many interrupts it has, where that is not what the frame says.
+        /// Its number of interrupts, if the frame's own register is to be overridden.
         count: Option<u32>,
     },
-    /// An Interrupt Translation Service of GICv3, which raises locality-specific interrupts.
+    /// An Interrupt Translation Service of a GICv3, which raises locality-specific interrupts.
     Its {
-        /// Both frames, that of the messages behind that of control.
+        /// Both frames: first the one for control, then the one that takes messages.
         registers: Registers,
     },
 }
 
 impl MsiController {
-    /// The registers.
+    /// Its registers.
     pub fn registers(&self) -> Registers {
         match self {
             Self::V2m { frame: registers, .. } | Self::Its { registers } => *registers,
@@ -147,30 +148,31 @@ impl MsiController {
     }
 }
 
-/// How the functions below a PCI host bridge interrupt by messages.
+/// How the functions below a PCI host bridge raise interrupts by messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Msi {
-    /// Where their messages go.
+    /// The controller that receives their messages.
     pub controller: MsiController,
-    /// The bits of a requester ID that count: bus, device and function number, from bit 8, 3 and 0 on.
+    /// The bits of a requester ID that are significant. The ID consists of the bus (from bit 8), device (from bit 3) and function
+    /// number (from bit 0).
     pub requester_mask: u16,
-    /// What the controller calls them; empty if it calls them by their requester IDs.
+    /// Maps requester IDs to the controller's device IDs; if empty, both are equal.
     pub map: Vec<MsiRange>,
 }
 
-/// Requester IDs that a controller knows by consecutive numbers.
+/// A range of requester IDs that maps to consecutive device IDs of the controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MsiRange {
-    /// The first requester ID, as far as its bits count.
+    /// The first requester ID, after masking.
     pub requester: u32,
-    /// What the controller calls that one.
+    /// The controller's device ID for it.
     pub device: u32,
-    /// How many there are.
+    /// Length of the range.
     pub count: u32,
 }
 
 impl Msi {
-    /// What the controller calls a function; `None` if the function's messages do not go there.
+    /// The controller's device ID for a function; `None` if the function's messages do not go to this controller.
     pub fn device(&self, requester: u16) -> Option<u32> {
         let requester = u32::from(requester & self.requester_mask);
         if self.map.is_empty() {
@@ -183,12 +185,12 @@ impl Msi {
     }
 }
 
-/// A window through which the CPU reaches PCI memory: bus and CPU addresses are often equal.
+/// A window through which the CPU reaches PCI memory. Bus and CPU addresses are often equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PciWindow {
     /// First address as PCI devices see it.
     pub bus_address: u64,
-    /// The same place as the CPU sees it.
+    /// The corresponding address as the CPU sees it.
     pub cpu_address: u64,
     /// Size of the window.
     pub size_bytes: u64,
@@ -196,17 +198,17 @@ pub struct PciWindow {
     pub is_64_bit: bool,
 }
 
-/// How configuration space lies in memory.
+/// The layout of configuration space in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigurationSpace {
-    /// PCI Express's enhanced mechanism: 4 KiB a function (PCI Express Base 5.0, 7.2.2).
+    /// PCI Express's enhanced mechanism: 4 KiB per function (PCI Express Base 5.0, 7.2.2).
     Ecam,
-    /// The first 256 bytes of each function, one after the other.
+    /// The first 256 bytes of each function, one function after the other.
     Cam,
 }
 
 impl ConfigurationSpace {
-    /// How much of it a function has.
+    /// Bytes of configuration space per function.
     pub fn bytes_per_function(self) -> u64 {
         match self {
             Self::Ecam => 4096,
@@ -214,7 +216,7 @@ impl ConfigurationSpace {
         }
     }
 
-    /// How much of it a bus has: 32 devices of 8 functions.
+    /// Bytes of configuration space per bus: 32 devices with 8 functions each.
     pub fn bytes_per_bus(self) -> u64 {
         256 * self.bytes_per_function()
     }
@@ -225,23 +227,23 @@ impl ConfigurationSpace {
 pub struct PcieHost {
     /// Configuration space.
     pub ecam: Registers,
-    /// What lies where in it.
+    /// Its layout.
     pub space: ConfigurationSpace,
-    /// The buses that it covers, first and last.
+    /// The first and the last bus that it covers.
     pub buses: (u8, u8),
-    /// Memory windows; I/O windows are left out.
+    /// Memory windows; I/O windows are not listed.
     pub windows: Vec<PciWindow>,
-    /// Whether firmware has given the functions their memory, and the buses their numbers, which they keep: the windows are no more than
-    /// what it has used.
+    /// Whether firmware has assigned memory to the functions and numbers to the buses, which must stay as they are. The windows
+    /// then cover only what the firmware has assigned.
     pub is_placed: bool,
-    /// Where the interrupt pins of the functions on the first bus lead.
+    /// The interrupts that the interrupt pins of the functions on the first bus are wired to.
     pub interrupts: Vec<PciInterrupt>,
-    /// Where the messages of the functions go.
+    /// How the functions' messages become interrupts.
     pub msi: Option<Msi>,
 }
 
 impl PcieHost {
-    /// Where in configuration space a register of a function is; `None` for buses before the first one.
+    /// Offset of a function's register in configuration space; `None` for buses before the first one.
     pub fn configuration_offset(&self, bus: u8, device: u8, function: u8, register: u8) -> Option<u64> {
         let bus = u64::from(bus.checked_sub(self.buses.0)?);
         let number = bus << 8 | u64::from(device) << 3 | u64::from(function);
@@ -257,16 +259,16 @@ impl PcieHost {
     }
 }
 
-/// Where an interrupt pin of some PCI devices leads.
+/// The interrupt that an interrupt pin of some PCI devices is wired to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PciInterrupt {
-    /// The number of the device, under `device_mask`.
+    /// The device's number, masked with `device_mask`.
     pub device: u8,
-    /// The bits of a device's number that count.
+    /// The significant bits of a device's number.
     pub device_mask: u8,
-    /// The pin, 1 to 4, under `pin_mask`.
+    /// The pin, 1 to 4, masked with `pin_mask`.
     pub pin: u8,
-    /// The bits of a pin's number that count.
+    /// The significant bits of a pin's number.
     pub pin_mask: u8,
     /// The controller's interrupt.
     pub interrupt: Interrupt,
@@ -286,26 +288,26 @@ pub enum PsciMethod {
 pub struct Cpu {
     /// Affinity fields of its `MPIDR`.
     pub mpidr: u64,
-    /// True if its `enable-method` is `psci`; the core that boots needs none.
+    /// True if its `enable-method` is `psci`; the boot core needs no method.
     pub starts_by_psci: bool,
-    /// True if its `status` says that it is broken or belongs to somebody else. A core that is `disabled` only
-    /// waits to be started (Devicetree Specification 0.4, 3.8).
+    /// True if its `status` says that it is broken or reserved for something else. A core whose status is `disabled` can be
+    /// started (Devicetree Specification 0.4, 3.8).
     pub is_unusable: bool,
 }
 
-/// What a key of the machine asks for.
+/// What a key on the machine requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyAction {
-    /// To be turned off.
+    /// Power off.
     PowerOff,
-    /// To start again.
+    /// Restart.
     Restart,
 }
 
-/// A key of the machine itself, on a line of a GPIO controller, an Arm PL061.
+/// A key on the machine itself, connected to a line of a GPIO controller (an Arm PL061).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PowerKey {
-    /// What it asks for.
+    /// What it requests.
     pub action: KeyAction,
     /// The GPIO controller.
     pub gpio: Registers,
@@ -317,21 +319,21 @@ pub struct PowerKey {
     pub interrupt: Interrupt,
 }
 
-/// A device that starts the machine again unless it is fed.
+/// A device that restarts the machine unless the kernel feeds it regularly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watchdog {
     /// Arm's generic watchdog.
     Generic {
-        /// The frame by which it is fed.
+        /// The frame through which it is fed.
         refresh: Registers,
-        /// The frame by which it is set up.
+        /// The frame through which it is set up.
         control: Registers,
     },
-    /// A detector of stalled virtual CPUs.
+    /// A detector for stalled virtual CPUs.
     Stall {
-        /// Its registers, of which each CPU has a block.
+        /// Its registers: one block per CPU.
         registers: Registers,
-        /// How fast it counts down.
+        /// The frequency at which it counts down.
         clock_hz: u32,
         /// How long a CPU may stall.
         timeout_s: u32,
@@ -339,7 +341,7 @@ pub enum Watchdog {
 }
 
 impl Watchdog {
-    /// Its registers, which may be the same twice.
+    /// Its registers; both are the same if it has only one block.
     pub fn frames(&self) -> [Registers; 2] {
         match *self {
             Self::Generic { refresh, control } => [control, refresh],
@@ -348,20 +350,20 @@ impl Watchdog {
     }
 }
 
-/// The identifier of the machine's generation, 16 bytes in memory, which is another one after the machine was restored from a snapshot.
+/// The machine's generation identifier: 16 bytes in memory that change when the machine is restored from a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation {
-    /// Where it is, at a multiple of 8.
+    /// Its address, a multiple of 8.
     pub address: u64,
-    /// The interrupt that says that it is another one.
+    /// The interrupt that announces a new identifier.
     pub interrupt: Option<Interrupt>,
 }
 
 impl Generation {
-    /// How long it is.
+    /// Its length.
     pub const BYTES: u64 = 16;
 
-    /// Where it is: in two pages, if it begins in the last 8 bytes of one.
+    /// Its addresses; they span two pages if it begins in the last 8 bytes of one.
     pub fn range(&self) -> Range<u64> {
         Registers { address: self.address, size_bytes: Self::BYTES }.range()
     }
@@ -370,9 +372,9 @@ impl Generation {
 /// The machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
-    /// RAM banks in ascending order, none of which overlaps or meets another.
+    /// RAM banks in ascending order; no two overlap or touch.
     pub memory: Vec<Range<u64>>,
-    /// Parts of the RAM that firmware or devices keep for themselves, in any order.
+    /// Parts of the RAM that are reserved for firmware or devices, in any order.
     pub reserved_memory: Vec<Range<u64>>,
     /// The cores.
     pub cores: Vec<Cpu>,
@@ -380,30 +382,29 @@ pub struct Platform {
     pub uart: Option<Uart>,
     /// The interrupt controller.
     pub interrupt_controller: Option<InterruptController>,
-    /// The virtio-mmio transports in ascending order of address, whether something is plugged in
-    /// or not.
+    /// The virtio-mmio transports in ascending order of address, including those with nothing plugged in.
     pub virtio_mmio: Vec<VirtioMmio>,
     /// The PCIe host bridge.
     pub pcie: Option<PcieHost>,
-    /// What may have disks and is not driven, apart from what is plugged into transports and PCI slots.
+    /// Devices that may have disks but have no driver here, except those on transports and in PCI slots.
     pub undriven: Vec<Undriven>,
     /// Interrupt of the cores' virtual timers.
     pub timer_interrupt: Option<Interrupt>,
     /// Interrupt of the cores' performance counters.
     pub pmu_interrupt: Option<Interrupt>,
-    /// The clock that knows the date: an Arm PL031.
+    /// The clock that knows the date, an Arm PL031.
     pub clock: Option<Registers>,
     /// QEMU's `fw_cfg`.
     pub fw_cfg: Option<Registers>,
-    /// The keys that end the machine.
+    /// The keys that power the machine off or restart it.
     pub power_keys: Vec<PowerKey>,
-    /// The identifier of its generation.
+    /// The machine's generation identifier.
     pub generation: Option<Generation>,
     /// The watchdog.
     pub watchdog: Option<Watchdog>,
     /// The boot arguments.
     pub boot_args: Vec<u8>,
-    /// What was found to be wrong or left out, a sentence each.
+    /// Problems found in the description, and things left out: one sentence each.
     pub remarks: Vec<String>,
 }
 

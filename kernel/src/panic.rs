@@ -1,4 +1,4 @@
-//! The end of a kernel that broke its own invariants, faulted or cannot boot.
+//! How the kernel ends when it has broken one of its own invariants, has faulted, or cannot boot.
 
 use crate::{
     arch::exceptions::Fault,
@@ -12,14 +12,14 @@ use core::{
     panic::PanicInfo,
 };
 
-/// Says in a line why this machine cannot be booted on, and ends it.
+/// Reports in one line why this machine cannot be booted, and ends it.
 pub fn cannot_boot(reason: impl fmt::Display) -> ! {
     begin_end(ExitStatus::CannotBoot);
     let _ = writeln!(Emergency, "\nFerrite cannot boot: {reason}");
     exit(ExitStatus::CannotBoot)
 }
 
-/// Says why a core takes an exception that nothing can be done about, and ends the machine.
+/// Reports an exception that cannot be handled, and ends the machine.
 pub fn fault(fault: &Fault<'_>) -> ! {
     begin_end(ExitStatus::Fault);
     let _ = writeln!(Emergency, "\nFAULT{OnCore}: {fault}");
@@ -37,12 +37,12 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     exit(status)
 }
 
-/// Whether the panic is `alloc`'s answer to a heap that refused a request. There is no other way to
-/// tell: the hook for allocation errors is not stable.
+/// Whether the panic was raised by `alloc` because the heap refused a request. There is no better way to find out: the hook for
+/// allocation errors is not stable.
 fn is_allocation_failure(info: &PanicInfo<'_>) -> bool {
     const PREFIX: &str = "memory allocation of ";
 
-    /// Fails at the first byte that is not the prefix's.
+    /// Compares what is written with a prefix, and fails at the first byte that differs.
     struct Matcher(&'static str);
 
     impl Write for Matcher {

@@ -1,34 +1,34 @@
-//! A console whose input ends: a pipe or a file on the host's side.
+//! A console whose input can end, because it is a pipe or a file on the host.
 //!
-//! A serial line cannot say that nothing more will come. So whoever starts the machine sends a mark behind the
-//! last byte, and tells the kernel beforehand which (`ferrite.input-end`): the byte 0x19, "end of medium" in
-//! ASCII, and a text that the input does not hold, such as a random number. [`PipedConsole`] takes the mark out
-//! and reports the end in its place.
+//! A serial line cannot signal that its input has ended. Therefore the program that starts the machine sends a mark after the
+//! last byte: the byte 0x19 ("end of medium" in ASCII), followed by a text that does not occur in the input, such as a random
+//! number. It passes that text to the kernel beforehand (`ferrite.input-end`). [`PipedConsole`] removes the mark from the input
+//! and reports the end of input instead.
 
 use crate::{
     console::{Background, Console},
     machine::KeyAction,
 };
 
-/// The first byte of the mark. It is held back until the next one comes, which only a terminal's Ctrl-Y would notice.
+/// The first byte of the mark. It is held back until the next byte arrives, which would be noticeable only for Ctrl-Y on a terminal.
 const END_OF_MEDIUM: u8 = 0x19;
 
 /// A console and the mark that ends its input.
 pub struct PipedConsole<'a> {
     console: &'a mut dyn Console,
-    /// What follows [`END_OF_MEDIUM`] in the mark.
+    /// The text that follows [`END_OF_MEDIUM`] in the mark.
     text: &'a [u8],
-    /// How many bytes of the mark were the last ones read.
+    /// How many bytes of the mark the most recent input matches.
     matched: usize,
-    /// How many bytes of the mark's beginning turned out to be input, and how many of them were passed on.
+    /// How many bytes that matched the mark's beginning turned out to be input, and how many of these were passed on.
     released: usize,
     passed: usize,
-    /// The byte that came behind them.
+    /// The byte that came after them.
     behind: Option<u8>,
 }
 
 impl<'a> PipedConsole<'a> {
-    /// Input ends at the byte 0x19 with `text` behind it.
+    /// A console whose input ends at the byte 0x19 followed by `text`.
     pub fn new(console: &'a mut dyn Console, text: &'a str) -> Self {
         Self { console, text: text.as_bytes(), matched: 0, released: 0, passed: 0, behind: None }
     }
@@ -44,7 +44,7 @@ impl<'a> PipedConsole<'a> {
         self.matched == self.text.len() + 1
     }
 
-    /// A byte that was held back and is input.
+    /// The next byte that was held back but turned out to be input.
     fn next_released(&mut self) -> Option<u8> {
         if self.passed < self.released {
             self.passed += 1;
@@ -54,14 +54,14 @@ impl<'a> PipedConsole<'a> {
         self.behind.take()
     }
 
-    /// Takes a byte from the console, once nothing is released.
+    /// Takes a byte from the console when no held-back bytes are left.
     fn take(&mut self, byte: u8) {
         if byte == self.mark(self.matched) {
             self.matched += 1;
             return;
         }
         self.released = self.matched;
-        // The text holds no control characters (see `BootArgs`), so the mark begins nowhere within itself.
+        // The text has no control characters (see `BootArgs`), so a mark can never begin inside another.
         if byte == END_OF_MEDIUM {
             self.matched = 1;
         } else {
@@ -135,7 +135,7 @@ mod tests {
         fn write_bytes(&mut self, _: &[u8]) {}
     }
 
-    /// What comes before the end.
+    /// The input before its end.
     fn input(bytes: &[u8]) -> Vec<u8> {
         let mut serial = Bytes(bytes);
         let mut console = PipedConsole::new(&mut serial, "abab");

@@ -1,5 +1,5 @@
-//! Checks of the running machine that the boot arguments ask for: faults raised on purpose, so that
-//! tests see what the kernel makes of them, and what no host test can reach.
+//! Checks of the running machine that the boot arguments request: faults raised on purpose, so that tests see how the kernel
+//! handles them, and checks of things that no host test can reach.
 
 use crate::{
     arch,
@@ -21,7 +21,7 @@ use llm::parallel::Workers;
 use log::info;
 use trust::sha256::{self, Sha256};
 
-/// Runs `test`. Returns if it is one that can succeed and it did; faults and panics otherwise.
+/// Runs `test`. Returns only if the test can succeed and did; otherwise faults or panics.
 pub fn run(test: SelfTest, console: &mut dyn Console, pool: &'static Pool, disks: &mut [Disk]) {
     match test {
         SelfTest::Fault => read_unmapped(),
@@ -55,7 +55,7 @@ pub fn run(test: SelfTest, console: &mut dyn Console, pool: &'static Pool, disks
 fn read_unmapped() {
     const UNMAPPED: usize = 0xdead_0000;
     let pointer = core::ptr::with_exposed_provenance::<u32>(UNMAPPED);
-    // SAFETY: not sound, on purpose: the read faults and the kernel ends.
+    // SAFETY: this is unsound on purpose: the read faults, and the kernel ends.
     black_box(unsafe { pointer.read_volatile() });
 }
 
@@ -63,7 +63,7 @@ fn overflow_stack() {
     black_box(overflow(1));
 }
 
-/// Runs `end`, which does not return, on a core that is not the boot core.
+/// Runs `end`, which does not return, on a core other than the boot core.
 fn on_another_core(end: impl Fn() + Sync) {
     static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
     wait_for_all_cores();
@@ -82,7 +82,7 @@ fn wait_for_all_cores() {
 }
 
 /// # Panics
-/// If it takes more than five minutes: an emulator's cores may have to wait for their turns.
+/// If it takes more than five minutes; that long because an emulator may run its cores one after another.
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     const PATIENCE_US: u64 = 300_000_000;
     let start_us = arch::time::now_us();
@@ -92,7 +92,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// Runs in which each item must be done once, some of them after a pause in which the cores fall asleep.
+/// Runs work on all cores and checks that each item is done once. Some runs start after a pause in which the cores fall asleep.
 fn check_cores() {
     const RUNS: usize = 3_000;
     const RUNS_BETWEEN_NAPS: usize = 100;
@@ -106,7 +106,7 @@ fn check_cores() {
         TEAM.run(&|| {
             while let Some(item) = done.get(next.fetch_add(1, Ordering::Relaxed)) {
                 item.fetch_add(1, Ordering::Relaxed);
-                // A time in which the others can come.
+                // Gives the other cores time to join.
                 (0..200).for_each(|_| spin_loop());
                 if arch::cpu::number() != 0 {
                     by_others.fetch_add(1, Ordering::Relaxed);
@@ -122,7 +122,7 @@ fn check_cores() {
             wait_until("a nap's end", || arch::time::now_us() - start_us > NAP_US);
         }
     }
-    // The boot core may have been faster than the others woke.
+    // The boot core may have finished before the others woke.
     wait_until("help by another core", || {
         run_once(RUNS);
         by_others.load(Ordering::Relaxed) > 0
@@ -139,19 +139,19 @@ fn overflow(depth: u64) -> u64 {
 
 fn write_text() {
     let code = core::ptr::with_exposed_provenance_mut::<u32>(arch::image::text().start as usize);
-    // SAFETY: not sound, on purpose: the write faults and the kernel ends.
+    // SAFETY: this is unsound on purpose: the write faults, and the kernel ends.
     unsafe { code.write_volatile(0) };
 }
 
 fn execute_data() {
     static RETURN_INSTRUCTION: u32 = 0xd65f_03c0;
     let data = black_box(&raw const RETURN_INSTRUCTION);
-    // SAFETY: not sound, on purpose: the fetch faults and the kernel ends.
+    // SAFETY: this is unsound on purpose: the fetch faults, and the kernel ends.
     let function: extern "C" fn() = unsafe { core::mem::transmute(data) };
     function();
 }
 
-/// All cores use the same tables, and each refuses itself what it can.
+/// Checks that all cores use the same tables and have all their protections on.
 fn check_memory_map() {
     let start_us = arch::time::now_us();
     arch::paging::check();
@@ -170,7 +170,7 @@ fn check_memory_map() {
     info!("memory map self-test: {} cores, {took_us} us", TEAM.count());
 }
 
-/// Every length up to some loops' worth, at every alignment of source and destination.
+/// Checks every length up to a few iterations of the loops, at every alignment of source and destination.
 fn check_memory_functions() {
     const LONGEST: usize = 200;
     const BYTES: usize = LONGEST + 32;
@@ -193,10 +193,10 @@ fn check_memory_functions() {
     info!("memory functions: lengths up to {LONGEST} at every alignment");
 }
 
-/// Digests of many lengths at many addresses, by the CPU's instructions and without.
+/// Compares digests of many lengths at many addresses, computed with and without the CPU's instructions.
 fn check_sha256() {
     const LONGEST: usize = 300;
-    // SAFETY: the features are this core's.
+    // SAFETY: `features` reads the features of this core, which runs the code.
     let Some(compress) = (unsafe { arch::sha256::compression(&arch::cpu::features()) }) else {
         info!("sha256 self-test: this CPU has no instructions for it");
         return;
@@ -214,11 +214,11 @@ fn check_sha256() {
     info!("sha256 self-test: lengths up to {LONGEST}");
 }
 
-/// Retires more instructions than a counter of 32 bits has room for, between two looks at it and with many.
+/// Retires more instructions than fit into a 32-bit counter: once between two reads of the counter, and once with many reads.
 fn check_instructions() {
     const ROUND: u64 = 1024;
     const INSTRUCTIONS: u64 = (1 << 33) + (1 << 31);
-    /// What the looks and the interrupts take on top, at most.
+    /// Upper bound for the extra instructions of the reads and of interrupts.
     const SLACK: u64 = 1 << 20;
     let count =
         || arch::counters::instructions_retired().expect("instruction self-test: nothing counts them");
@@ -237,7 +237,7 @@ fn check_instructions() {
     info!("instruction self-test: twice {INSTRUCTIONS} counted");
 }
 
-/// Sleeps through a second of input, then writes back all that came, until end of transmission.
+/// Sleeps for a second while input arrives, then echoes everything up to the end-of-transmission character.
 fn echo(console: &mut dyn Console) {
     const END_OF_TRANSMISSION: u8 = 0x04;
     const NAP_US: u64 = 1_000_000;
@@ -254,14 +254,14 @@ fn echo(console: &mut dyn Console) {
     }
 }
 
-/// Reads a disk in one piece and in crooked ones, and logs a checksum of what it holds.
+/// Reads a disk once in one piece and once in unaligned pieces, and logs a checksum of its contents.
 fn check_disk(disk: &mut Disk, pool: &'static Pool) -> Result<(), ReadError> {
     const CROOKED_BYTES: usize = 1003;
     let length = disk.length_bytes() as usize;
     let mut whole = pool.reserve(length, 4096).unwrap_or_else(|error| panic!("{disk:?}: {error}"));
     disk.read_raw_at(0, &mut whole)?;
     let mut piece = [0; CROOKED_BYTES];
-    // The ends are where mistakes would be.
+    // Mistakes are most likely at the ends.
     for start in [0, 1, 511, length / 2, length.saturating_sub(CROOKED_BYTES)] {
         let Some(expected) = whole.get(start..) else {
             continue;
@@ -271,7 +271,7 @@ fn check_disk(disk: &mut Disk, pool: &'static Pool) -> Result<(), ReadError> {
         disk.read_raw_at(start as u64, piece)?;
         assert_eq!(piece, expected, "disk {} at byte {start}", disk.index());
     }
-    // Through the shortest buffer, so that its parts are used many times.
+    // The shortest possible buffer, so that its parts are reused many times.
     const SHOWN_BYTES: usize = 300_001;
     let mut buffer = [0; MIN_PIECES_BYTES];
     for start in [0, 1.min(length), length / 2, length.saturating_sub(SHOWN_BYTES)] {

@@ -1,29 +1,31 @@
-//! [`SteadyClock`]: time that never goes back, made of a counter that may.
+//! [`SteadyClock`]: time that never goes back, derived from a counter that may.
 //!
-//! A counter that a hypervisor sets anew, or one with an erratum, goes back by hours, and deadlines, time-outs and the protocols of the
-//! network would wait until it has caught up. A jump forward is believed: nobody can tell it from a machine that was stopped for so long.
+//! A counter can go back by hours if a hypervisor sets it or if it has an erratum. Deadlines, time-outs and network protocols
+//! would then wait until it has caught up. A jump forward is accepted, since it looks the same as a machine that was stopped for
+//! that long.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Two cores that look at the same moment may note their looks in the other order: that is no jump.
+/// Two cores that read the counter at the same moment may record their values in the opposite order; a difference up to this is
+/// not a jump.
 const RACE_US: u64 = 1_000;
 
 /// The time, in microseconds.
 #[derive(Debug, Default)]
 pub struct SteadyClock {
-    /// The latest time that was told.
+    /// The latest time that was returned.
     last_us: AtomicU64,
-    /// How far the counter has gone back, all jumps together.
+    /// How far the counter has gone back: the sum of all jumps.
     behind_us: AtomicU64,
 }
 
 impl SteadyClock {
-    /// A clock that has not been looked at.
+    /// A clock that has not been read yet.
     pub const fn new() -> Self {
         Self { last_us: AtomicU64::new(0), behind_us: AtomicU64::new(0) }
     }
 
-    /// The time when the counter shows this. After a jump back it goes on from where it was.
+    /// The time for this value of the counter. After a jump back, time continues from where it was.
     pub fn at(&self, counter_us: u64) -> u64 {
         let now_us = counter_us.saturating_add(self.behind_us.load(Ordering::Relaxed));
         let last_us = self.last_us.load(Ordering::Relaxed);
@@ -50,7 +52,7 @@ mod tests {
         let mut counter_us = 5 * HOUR_US;
         let mut last_us = clock.at(counter_us);
         assert_eq!(last_us, counter_us);
-        // Forward by hours, back by hours, to the beginning, and all of that again.
+        // Jumps forward by hours, back by hours and to the beginning; then all of them again.
         for jump_us in [0, 7, -3, 2, -6, -4, 100, -104, 1].map(|hours: i64| hours * HOUR_US as i64).repeat(3)
         {
             counter_us = counter_us.saturating_add_signed(jump_us);

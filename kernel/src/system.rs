@@ -1,4 +1,4 @@
-//! What the kernel hands to the shell: the machine, found and ready.
+//! Everything that the kernel hands to the shell once the machine has booted.
 
 use crate::{
     console::Console,
@@ -15,13 +15,13 @@ use alloc::{boxed::Box, vec::Vec};
 use core::{cell::RefCell, fmt};
 use trust::sha256::Compress;
 
-/// The machine after boot. Everything is a value or a function, so that a test can make one up.
+/// The machine after boot. Every field is a value or a function, so that tests can construct one.
 pub struct System<'a> {
     /// Where commands are typed and answered.
     pub console: &'a mut dyn Console,
-    /// Width of the terminal on the console; 0 if it is none, but a file or a program; `None` if nobody has said.
+    /// Width of the terminal on the console; 0 if the console is a file or a program; `None` if the boot arguments do not say.
     pub columns: Option<usize>,
-    /// What the machine is and can do.
+    /// Facts about the machine, and its functions.
     pub machine: Machine,
     /// The disks, in the order in which they were given on the host's command line.
     pub disks: Disks,
@@ -29,29 +29,29 @@ pub struct System<'a> {
     pub pci: Vec<pci::Function>,
     /// The network, if there is a card.
     pub network: Option<&'a RefCell<Network>>,
-    /// The way to the host without a network, if there is one.
+    /// A vsock device, through which the host can be reached without a network, if there is one.
     pub vsock: Option<Box<dyn VsockDevice>>,
-    /// What the network may ask for.
+    /// How models are served over the network.
     pub serve: ServeSettings,
     /// A display or 3D controller, if one was found.
     pub offload: Option<Box<dyn Offload>>,
 }
 
-/// What a machine is and can do, for whoever needs it.
+/// Facts about a machine and its functions, for every part of the kernel that needs them.
 #[derive(Clone, Copy)]
 pub struct Machine {
     /// Microseconds since the machine started; never goes back.
     pub clock_us: fn() -> u64,
-    /// Seconds since the beginning of 1970 in universal time; `None` where the machine has no clock that knows them.
+    /// Seconds since the beginning of 1970 in universal time; `None` if the machine has no clock that knows the date.
     pub now_seconds: fn() -> Option<u64>,
-    /// A number that nobody could have told beforehand, for a seed; another one each time.
+    /// An unpredictable number to use as a seed; a different one on each call.
     pub random_seed: fn() -> u64,
-    /// Bytes that nobody can guess, for a key, other ones each time; `None` on a machine without a source of random numbers.
+    /// Bytes that nobody can guess, to use as a key; different ones on each call. `None` if the machine has no source of random numbers.
     pub secret: fn() -> Option<[u8; 32]>,
-    /// The digest of the kernel's Image, if whoever built it has noted it there.
+    /// The digest of the kernel's Image, if the build recorded it there.
     pub image_sha256: Option<[u8; 32]>,
-    /// Instructions that this core has retired since the counter was started, or `None` where the
-    /// CPU does not count them. Differences are what is meaningful.
+    /// Instructions that this core has retired since the counter was started, or `None` if the CPU does not count them. Only
+    /// differences between two values are meaningful.
     pub instructions_retired: fn() -> Option<u64>,
     /// The boot core's implementer and part number.
     pub cpu_model: CpuModel,
@@ -59,111 +59,113 @@ pub struct Machine {
     pub instruction_sets: InstructionSets,
     /// The inner loops of inference that suit these instruction sets best.
     pub kernels: &'static Kernels,
-    /// All that these instruction sets allow.
+    /// All sets of inner loops that these instruction sets can run.
     pub all_kernels: &'static [&'static Kernels],
     /// The compression function of SHA-256 that suits these instruction sets.
     pub sha256: Compress,
-    /// All cores that the device tree lists, as they are now; the boot core first.
+    /// All cores that the device tree lists, with their current states; the boot core comes first.
     pub cores: fn() -> Vec<Core>,
     /// The cores that compute.
     pub workers: &'static dyn Workers,
-    /// Runs the second function. The first has its turn meanwhile, between the items of what the workers compute.
+    /// Runs the second function, while the workers compute. The first function is called now and then, between the items that
+    /// they compute.
     pub meanwhile: fn(&dyn Fn(), &mut dyn FnMut()),
     /// How many interrupts the boot core has taken.
     pub n_interrupts: fn() -> u64,
-    /// Is to be called each time that whoever waits, computes or loads looks up: what the machine is owed is done then. None if
-    /// it is owed nothing. The argument says whether nobody computes.
+    /// Does the machine's pending background work. Every loop that waits, computes or loads must call it regularly. `None` if
+    /// there is no such work. The argument is true if nothing is being computed.
     pub turn: Option<fn(bool) -> Turn>,
-    /// What the host has of the memory, if there is a balloon.
+    /// How much memory the host has taken, if there is a balloon device.
     pub balloon: fn() -> Option<BalloonUsage>,
     /// How often this interrupt has been taken.
     pub interrupt_count: fn(u32) -> u64,
-    /// Gives all that the live translation tables say, beside what they should say, and returns how many tables there are.
+    /// Passes everything that the live translation tables map to the callback, together with what the kernel intends there, and
+    /// returns the number of tables.
     pub memory_map: fn(&mut dyn FnMut(Finding)) -> Result<usize, WalkError>,
-    /// What the boot core refuses itself, whatever the tables say.
+    /// Accesses that the boot core is set to refuse, whatever the translation tables say.
     pub protections: fn() -> Protections,
     /// State of the small heap.
     pub heap_usage: fn() -> HeapUsage,
-    /// Whether it has no room for anything new.
+    /// Whether the heap has no room for anything new.
     pub is_heap_low: fn() -> bool,
     /// All memory beyond the kernel image and the heap.
     pub pool: &'static Pool,
 }
 
-/// What a core refuses itself.
+/// Accesses that a core is set to refuse, whatever the translation tables say.
 #[derive(Clone, Copy)]
 pub struct Protections {
-    /// To execute what can be written, whatever else the tables say: `SCTLR_EL1.WXN`.
+    /// Refuses to execute writable memory: `SCTLR_EL1.WXN`.
     pub wxn: bool,
-    /// A stack pointer that is no multiple of 16: `SCTLR_EL1.SA`.
+    /// Refuses a stack pointer that is not a multiple of 16: `SCTLR_EL1.SA`.
     pub stack_alignment: bool,
-    /// To access what EL0 can: `PSTATE.PAN`; `None` without `FEAT_PAN`.
+    /// Refuses to access memory that EL0 can access: `PSTATE.PAN`; `None` without `FEAT_PAN`.
     pub pan: Option<bool>,
 }
 
 impl Protections {
-    /// Whether all is on that the core has.
+    /// Whether every protection that the core has is on.
     pub fn are_on(&self) -> bool {
         self.wxn && self.stack_alignment && self.pan != Some(false)
     }
 }
 
-/// What a turn of the main loop has come to.
+/// The result of one turn of the background work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
-    /// When the next one must be, in microseconds of the machine's clock; never if it is [`u64::MAX`].
+    /// When the next turn must take place, in microseconds of the machine's clock; [`u64::MAX`] if it need not.
     pub wake_us: u64,
     /// How often the machine has been restored from a snapshot.
     pub n_restored: u64,
 }
 
 impl Turn {
-    /// That of a machine that is owed nothing.
+    /// The result on a machine without background work.
     pub const NOTHING: Self = Self { wake_us: u64::MAX, n_restored: 0 };
 }
 
-/// What the host has of the memory.
+/// How much of the memory the host has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BalloonUsage {
-    /// What it wants of the pool for itself.
+    /// Bytes of the pool that the host wants for itself.
     pub wanted_bytes: usize,
-    /// What it has of that.
+    /// Bytes of the pool that the host has taken.
     pub given_bytes: usize,
-    /// What is free and it has been told of, so that it may use it until it is wanted here.
+    /// Free bytes that were reported to the host, which may use them until the kernel needs them.
     pub reported_bytes: usize,
 }
 
-/// What the shell is to do.
+/// How the shell runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunMode {
-    /// Prompt and wait for lines until told to stop.
+    /// Prompt for lines until told to stop.
     Interactive,
-    /// Run this one line; nothing but its output goes to the console.
+    /// Run this one line; only its output goes to the console.
     Command(Vec<u8>),
 }
 
 /// How models are served over the network.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ServeSettings {
-    /// The port; `None` if they are not served.
+    /// The port; `None` if models are not served on the network.
     pub port: Option<u16>,
-    /// The port of a vsock device, if they are served there.
+    /// The port on the vsock device, if models are served there.
     pub vsock_port: Option<u32>,
-    /// The keys of which requests must bring one, if any.
+    /// The accepted keys; if there are any, every request must present one.
     pub keys: Keys,
     /// Whether requests may load and unload models.
     pub admin: bool,
-    /// Whether requests with clients' texts are taken only if their bodies are encrypted.
+    /// Whether requests that carry clients' texts are accepted only with encrypted bodies.
     pub sealed_only: bool,
-    /// The seed of the keys that sign receipts and open encrypted bodies, if it was given.
+    /// The seed of the keys that sign receipts and decrypt request bodies, if it was given.
     pub receipt_key: Option<[u8; 32]>,
 }
 
 impl ServeSettings {
-    /// Takes the keys in a file as those that requests must bring one of, see [`Keys::parse`].
+    /// Makes the keys in a file the accepted ones, see [`Keys::parse`].
     ///
     /// # Errors
-    /// What is expected instead.
+    /// If the file is not a valid list of keys; the error says what is expected.
     pub fn take_keys(&mut self, file: &[u8]) -> Result<(), KeyFileError> {
         let refused = |expected| KeyFileError { line: 0, expected };
         if !self.keys.is_empty() {
@@ -175,7 +177,7 @@ impl ServeSettings {
     }
 }
 
-/// The keys are nobody's business.
+/// Leaves the keys out, since they are secret.
 impl fmt::Debug for ServeSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let has_key = !self.keys.is_empty();
@@ -189,15 +191,15 @@ impl fmt::Debug for ServeSettings {
     }
 }
 
-/// How the machine ends.
+/// How the machine is shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shutdown {
-    /// Power off; `success` becomes the exit status where the host can be told.
+    /// Power off; `success` becomes the exit status if the host can be told.
     PowerOff {
-        /// False if the one command of command mode failed.
+        /// False if the single command of command mode failed.
         success: bool,
     },
-    /// Start again.
+    /// Reboot.
     Reboot,
 }
 
@@ -206,21 +208,21 @@ pub enum Shutdown {
 pub struct Core {
     /// Affinity fields of `MPIDR_EL1`.
     pub mpidr: u64,
-    /// What it does.
+    /// Its state.
     pub state: CoreState,
 }
 
-/// What a core does.
+/// The state of a core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum CoreState {
-    /// Nothing: it has not been started.
+    /// It has not been started.
     Off,
-    /// It has been started and has not said so yet.
+    /// It has been started but has not reported yet.
     Starting,
     /// It runs the kernel.
     Online,
-    /// It cannot be started.
+    /// It could not be started.
     Failed,
 }
 

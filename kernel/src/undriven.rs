@@ -1,4 +1,4 @@
-//! What may have a disk behind it that this kernel does not drive.
+//! Devices that may have a disk but that this kernel has no driver for.
 
 use alloc::{borrow::Cow, string::String};
 use core::fmt;
@@ -6,17 +6,17 @@ use core::fmt;
 /// How to attach a file so that the kernel sees it.
 const ADVICE: &str = "attach the file with -device virtio-blk-device, virtio-blk-pci or nvme";
 
-/// What is driven, for machines whose disks nobody can choose.
+/// The supported devices, for machines whose disks cannot be chosen.
 const DRIVEN: &str = "models are read from virtio-blk and virtio-scsi disks and from NVMe on PCI only, which a virtual machine can be given";
 
-/// Something that is plugged in and no disk for this kernel.
+/// A device that this kernel cannot use as a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undriven {
-    /// What it is, with its article.
+    /// What it is, with an article.
     pub what: Cow<'static, str>,
     /// Where it is: `PCI 00:01.0`.
     pub place: String,
-    /// Why it is not driven, and what to do.
+    /// Why it is not supported, and what to do.
     pub reason: Cow<'static, str>,
 }
 
@@ -28,8 +28,8 @@ impl fmt::Display for Undriven {
 }
 
 impl Undriven {
-    /// The controller of disks that a PCI function with this class code is, if it is one (PCI Code and ID Assignment
-    /// Specification 1.11, 1.2, 1.9 and 1.13).
+    /// The disk controller that a PCI function with this class code is, if it is one (PCI Code and ID Assignment Specification
+    /// 1.11, 1.2, 1.9 and 1.13).
     pub fn of_pci_class(class: u8, subclass: u8, interface: u8, place: String) -> Option<Self> {
         let what = match (class, subclass, interface) {
             (0x01, 0x00, _) => "a SCSI controller",
@@ -49,7 +49,7 @@ impl Undriven {
             (0x0c, 0x03, 0x20) => "a USB controller (EHCI)",
             (0x0c, 0x03, 0x30) => "a USB controller (xHCI)",
             (0x0c, 0x03, 0x40) => "a USB4 host interface",
-            // A USB device that is no host.
+            // A USB device that is not a host controller.
             (0x0c, 0x03, 0xfe) => return None,
             (0x0c, 0x03, _) => "a USB controller",
             _ => return None,
@@ -68,8 +68,8 @@ impl Undriven {
         Some(Self { what: what.into(), place, reason: ADVICE.into() })
     }
 
-    /// The controller of disks or memory cards that a node of a device tree with this name, without its address, and
-    /// these `compatible` names is, if it is one (Devicetree Specification 0.4, 2.2.2, and Linux' bindings).
+    /// The controller of disks or memory cards that a device tree node is, if it is one. The node is given by its name, without
+    /// the address, and its `compatible` names (Devicetree Specification 0.4, 2.2.2, and Linux' bindings).
     pub fn of_device_tree<'n>(
         name: &str,
         mut compatible: impl Iterator<Item = &'n str>,
@@ -91,7 +91,7 @@ impl Undriven {
             ("a UFS controller", &["ufs", "ufshc", "ufshci"], &["ufshc", "jedec,ufs"]),
             ("a NAND flash controller", &["nand", "nand-controller"], &["-nand"]),
         ];
-        // What stands beside a controller: `usb-phy` has another name, but may be compatible with `acme,dwc3-usb-phy`.
+        // Nodes that belong to a controller. A `usb-phy` is recognised by its name, but may be compatible with `acme,dwc3-usb-phy`.
         const BESIDE: [&str; 7] = ["phy", "hub", "pwrseq", "syscon", "glue", "clk", "clock"];
         let by_name = KINDS.iter().find(|(_, names, _)| names.contains(&name));
         let is_beside = |text: &str| BESIDE.iter().any(|part| text.contains(part));
@@ -106,24 +106,24 @@ impl Undriven {
         Some(Self { what: (*what).into(), place, reason: DRIVEN.into() })
     }
 
-    /// A PCI host bridge that has not the standard's configuration space, and whatever is behind it.
+    /// A PCI host bridge without the standard configuration space, together with everything behind it.
     pub fn pci_host(place: String) -> Self {
         let reason = "only those are whose configuration space lies in memory (pci-host-ecam-generic, pci-host-cam-generic)";
         Self { what: "a PCI host bridge".into(), place, reason: reason.into() }
     }
 
-    /// A bus whose devices have other addresses than the CPU's.
+    /// A bus whose devices use addresses that differ from the CPU's.
     pub fn bus_beside_ram(place: String) -> Self {
         let reason = "by its dma-ranges they would not reach all RAM, or at other addresses than the CPU's";
         Self { what: "a bus with virtio disks".into(), place, reason: reason.into() }
     }
 
-    /// A device of a kind that is driven, which itself is not.
+    /// A single device that is not supported although its kind is.
     pub fn device(what: &'static str, place: String, reason: String) -> Self {
         Self { what: what.into(), place, reason: reason.into() }
     }
 
-    /// A virtio device that has nothing but I/O ports.
+    /// A virtio device that can be reached only through I/O ports.
     pub fn legacy(what: &'static str, place: String) -> Self {
         let reason = "attach it without disable-modern=on, or with disable-legacy=on";
         Self { what: what.into(), place, reason: reason.into() }
@@ -133,7 +133,7 @@ impl Undriven {
 /// The type of the virtio device that a PCI function is (VIRTIO 1.2, 4.1.2).
 pub fn virtio_type_of_pci(vendor_id: u16, device_id: u16) -> Option<u32> {
     const VENDOR: u16 = 0x1af4;
-    // Transitional devices have numbers of their own.
+    // Transitional devices have IDs of their own.
     const TRANSITIONAL: [(u16, u32); 7] =
         [(0x1000, 1), (0x1001, 2), (0x1002, 5), (0x1003, 3), (0x1004, 8), (0x1005, 4), (0x1009, 9)];
     const MODERN: core::ops::RangeInclusive<u16> = 0x1040..=0x107f;
@@ -167,7 +167,7 @@ mod tests {
         ] {
             assert!(name(code).unwrap().contains(part), "{code:#x}");
         }
-        // A network controller, a display, a bridge, a serial bus that is not USB.
+        // A network controller, a display, a bridge, a serial bus other than USB.
         for code in [0x02_00_00, 0x03_80_00, 0x06_04_00, 0x0c_05_00] {
             assert_eq!(name(code), None, "{code:#x}");
         }
@@ -219,13 +219,13 @@ mod tests {
         assert_eq!(virtio_type_of_pci(0x1af4, 0x1042), Some(2));
         assert_eq!(virtio_type_of_pci(0x1af4, 0x1004), virtio_type_of_pci(0x1af4, 0x1048));
         assert_eq!(virtio_type_of_pci(0x1af4, 0x105a), Some(26));
-        // QEMU's ivshmem, and another maker's device.
+        // QEMU's ivshmem, and a device of another manufacturer.
         assert_eq!(virtio_type_of_pci(0x1af4, 0x1110), None);
         assert_eq!(virtio_type_of_pci(0x1b36, 0x1042), None);
         for (ty, part) in [(9, "9p"), (26, "virtio-fs"), (27, "pmem")] {
             assert!(Undriven::of_virtio(ty, String::new()).unwrap().what.contains(part));
         }
-        // Network devices, and what is driven.
+        // Network devices, and supported devices.
         for ty in [1, 2, 8] {
             assert_eq!(Undriven::of_virtio(ty, String::new()), None);
         }

@@ -1,24 +1,23 @@
-//! A counter of 32 bits, made one of 64.
+//! Extends a 32-bit counter to 64 bits.
 //!
-//! Counters of a PMU before PMUv3p5 wrap after some seconds. [`WideCounter`] adds up how far the counter has come
-//! since it was last looked at, which must happen at least once in 2^32 counts.
+//! Counters of a PMU before PMUv3p5 wrap after a few seconds. [`WideCounter`] adds up how far the counter has advanced between
+//! reads; it must be read at least once in 2^32 counts.
 
-/// What a counter of 32 bits has counted so far.
+/// The total of a 32-bit counter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WideCounter {
     total: u64,
-    /// The counter when it was last looked at.
+    /// The counter's value at the last read.
     last: u32,
 }
 
 impl WideCounter {
-    /// Nothing counted yet, of a counter that is 0.
+    /// A total of 0, for a counter whose value is 0.
     pub const fn new() -> Self {
         Self { total: 0, last: 0 }
     }
 
-    /// Takes what the counter shows, less than 2^32 counts after the last look. Returns what has been counted in
-    /// all.
+    /// Adds a new value of the counter, which must be less than 2^32 counts after the previous one. Returns the total.
     pub fn look(&mut self, count: u32) -> u64 {
         self.total += u64::from(count.wrapping_sub(self.last));
         self.last = count;

@@ -1,4 +1,4 @@
-//! Who says what the machine consists of: a device tree, or UEFI firmware with a device tree or ACPI's tables.
+//! The source that describes the machine: a device tree, or UEFI firmware with a device tree or ACPI tables.
 
 use super::tree;
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 };
 use core::{fmt, ops::Range, slice};
 
-/// What is known of the machine before there is a heap.
+/// The description of the machine, as far as it is known before there is a heap.
 pub struct Source {
     teller: Teller,
     told: Option<&'static Told>,
@@ -28,14 +28,14 @@ enum Teller {
     Acpi(Tables<'static>),
 }
 
-/// Nobody says anything that can be used.
+/// No source describes the machine in a usable way.
 #[derive(Debug)]
 pub enum NoSource {
     /// No firmware and no device tree.
     Tree(tree::NoTree),
-    /// Firmware without a device tree, and with tables that cannot be used.
+    /// Firmware without a device tree, whose ACPI tables cannot be used.
     Acpi(AcpiError),
-    /// What firmware has left cannot be mapped.
+    /// The data that the firmware left cannot be mapped.
     Told(MapError),
 }
 
@@ -50,14 +50,15 @@ impl fmt::Display for NoSource {
 }
 
 impl Source {
-    /// Finds it, by the address that the boot loader or the firmware gives for the device tree, and what firmware has told. Of a device
-    /// tree and ACPI's tables the tree is taken, which says more, unless it says nothing.
+    /// Finds the source. `tree_address` is the device tree's address as the boot loader or the firmware gives it; `told` is the
+    /// data from the firmware. If there are both a device tree and ACPI tables, the tree is used because it says more, unless it
+    /// is empty.
     ///
     /// # Errors
     /// [`NoSource`].
     ///
     /// # Safety
-    /// `told` must be what uefi.rs has kept, if it is not null.
+    /// If `told` is not null, it must be the value that uefi.rs stored.
     pub unsafe fn find(tree_address: u64, told: *const Told) -> Result<Self, NoSource> {
         if told.is_null() {
             let found = tree::find(tree_address).map_err(NoSource::Tree)?;
@@ -65,7 +66,7 @@ impl Source {
         }
         let start = told.addr() as u64;
         map(start..start + size_of::<Told>() as u64)?;
-        // SAFETY: the caller promises it; mapped just now.
+        // SAFETY: the caller promises that `told` is the value that uefi.rs stored; its memory was mapped just now.
         let told = unsafe { &*told };
         for bytes in [Some(told.memory_map.descriptors), told.boot_args].into_iter().flatten() {
             map(range(bytes))?;
@@ -79,12 +80,12 @@ impl Source {
         Ok(Self { teller, told: Some(told) })
     }
 
-    /// What firmware has told.
+    /// The data that the firmware left.
     pub fn told(&self) -> Option<&'static Told> {
         self.told
     }
 
-    /// The device tree, if there is one that is used.
+    /// The device tree, if it is the source.
     pub fn tree(&self) -> Option<&tree::Found> {
         match &self.teller {
             Teller::Tree(found) => Some(found),
@@ -92,7 +93,7 @@ impl Source {
         }
     }
 
-    /// What it takes to say why the machine cannot be booted on.
+    /// What is needed to report why the machine cannot be booted.
     pub fn last_words(&self) -> LastWords<'static> {
         let mut words = match &self.teller {
             Teller::Tree(found) => LastWords::from_tree(&found.tree),
@@ -112,7 +113,7 @@ impl Source {
         of_firmware.into_iter().flatten().chain(of_tree.into_iter().flatten())
     }
 
-    /// What of the RAM is taken while this is in use.
+    /// The parts of the RAM that are occupied while this source is in use.
     pub fn taken(&self) -> impl Iterator<Item = Range<u64>> {
         let of_tree = self.tree().into_iter().flat_map(|found| {
             [found.range.clone()].into_iter().chain(device_tree::reserved_memory(&found.tree))
@@ -129,7 +130,7 @@ impl Source {
         of_tree.chain(of_firmware).chain(tables.into_iter().flatten()).chain([image::whole()])
     }
 
-    /// All that is said, of which nothing is taken any more afterwards.
+    /// The complete description of the machine. It is a copy: nothing in it refers to the source.
     pub fn platform(&self) -> Platform {
         let memory = || layout::join(self.banks().collect());
         let boot_args = self.told.and_then(|told| told.boot_args);
@@ -145,11 +146,11 @@ impl Source {
             }
             Teller::Acpi(tables) => {
                 let mut platform = tables.platform(memory(), boot_args.unwrap_or_default());
-                // What cannot be mapped is not there.
+                // A bridge whose configuration space cannot be mapped is treated as absent.
                 platform.pcie =
                     platform.pcie.filter(|host| boot_map::map(host.ecam.range(), Kind::Device).is_ok());
                 if let Some(host) = &mut platform.pcie {
-                    // SAFETY: mapped just now, and nothing else uses it.
+                    // SAFETY: the configuration space was mapped just now, and nothing else uses it.
                     let ecam = unsafe { Ecam::new(host) };
                     host.windows =
                         ecam.map(|mut ecam| pci::placed_windows(host, &mut ecam)).unwrap_or_default();
@@ -169,11 +170,11 @@ fn range(bytes: &[u8]) -> Range<u64> {
     start..start + bytes.len() as u64
 }
 
-/// Bytes of the firmware's, if there are any.
+/// Bytes in the firmware's memory, if they can be read.
 fn read(address: u64, length: usize) -> Option<&'static [u8]> {
     let end = address.checked_add(length as u64).filter(|_| address != 0)?;
     tree::map_readable(address..end).ok()?;
-    // SAFETY: each of its pages could be read just now; the firmware has been left, and its memory is not used for anything else before
-    // the tables have been read.
+    // SAFETY: every page of the range was read successfully just now. The firmware is no longer running, and its memory is not
+    // reused before the tables have been read.
     Some(unsafe { slice::from_raw_parts(core::ptr::with_exposed_provenance(address as usize), length) })
 }

@@ -1,4 +1,4 @@
-//! Finding the device tree: where the boot loader says that it is, or else where QEMU puts it for ELF files.
+//! Finds the device tree: at the address from the boot loader, or else where QEMU puts it for ELF files.
 
 use crate::{
     arch::{boot_map, entry, image, probe},
@@ -8,40 +8,40 @@ use crate::{
 use core::{fmt, ops::Range, slice};
 use dtoolkit::fdt::Fdt;
 
-/// Where QEMU puts the tree, without telling, for programs that it does not take for Linux: at the start of RAM,
-/// or if the program reaches below that, as the kernel's ELF file does, into the flash at address 0.
+/// QEMU passes no address to programs that it does not recognise as Linux. It then puts the tree at the start of RAM or, if the
+/// program extends below that (as the kernel's ELF file does), into the flash at address 0.
 const QEMU_RAM: u64 = 0x4000_0000;
 
 /// The part of the header that is read first (Devicetree Specification 0.4, 5.2).
 const HEADER_BYTES: u64 = 40;
 
-/// The boot protocol allows 2 MiB, QEMU doubles the size of what it is given: beyond this it is no size.
+/// Larger sizes are taken for garbage. The boot protocol allows 2 MiB, and QEMU doubles the size of the tree that it is given.
 const MAX_TREE_BYTES: u64 = 64 << 20;
 
 const PAGE_BYTES: u64 = 4096;
 
-/// A device tree and where it lies.
+/// A device tree and its place.
 pub struct Found {
     /// The tree.
     pub tree: Fdt<'static>,
     /// Its place in physical memory.
     pub range: Range<u64>,
-    /// What is wrong with the tree that the boot loader named, if this is another one.
+    /// If the boot loader named another tree: its address, and what is wrong with it.
     pub instead_of: Option<(u64, TreeError)>,
 }
 
 /// Why there is no device tree at an address.
 #[derive(Debug, Clone)]
 pub enum TreeError {
-    /// The CPU cannot read so far.
+    /// The CPU cannot address it.
     Unmappable(MapError),
-    /// Nothing answers at this address.
+    /// There is no memory at this address.
     NoMemory(u64),
-    /// What is there begins with this word, and not with a tree's.
+    /// The data there begins with this word instead of a tree's magic number.
     OtherMagic(u32),
-    /// The header tells this size.
+    /// The header gives this size, which is impossible.
     Size(u64),
-    /// It lies within the kernel, which needs the place for its variables.
+    /// It lies within the kernel image, whose variables would overwrite it.
     WithinImage,
     /// Its structure is broken.
     Invalid(StructureError),
@@ -65,7 +65,7 @@ impl fmt::Display for TreeError {
     }
 }
 
-/// There is no device tree in any of the places.
+/// There is no device tree in any of the places that were searched.
 #[derive(Debug)]
 pub struct NoTree {
     register: u64,
@@ -83,7 +83,7 @@ impl fmt::Display for NoTree {
         let Self { in_ram, in_flash, .. } = self;
         write!(f, "; at {QEMU_RAM:#x}, {in_ram}; at 0x0, {in_flash}; ")?;
         match entry::level() {
-            // QEMU with `secure=on` puts the tree of an ELF file nowhere, but that of an Image.
+            // With `secure=on`, QEMU passes no device tree to an ELF file, but it does to an Image.
             3 => write!(f, "start the arm64 Image of scripts/image instead of the ELF file"),
             _ => write!(f, "pass its address in x0"),
         }
@@ -102,7 +102,7 @@ pub fn at(address: u64) -> Option<Found> {
 /// Looks for the device tree; `register` is x0 at the entry point.
 ///
 /// # Errors
-/// [`NoTree`] tells for each place why it is not there.
+/// [`NoTree`] says for each place why there is no tree.
 pub fn find(register: u64) -> Result<Found, NoTree> {
     let mut named = None;
     if register != 0 {
@@ -124,7 +124,7 @@ pub fn find(register: u64) -> Result<Found, NoTree> {
 fn read(address: u64) -> Result<(Fdt<'static>, Range<u64>), TreeError> {
     map_readable(address..address.saturating_add(HEADER_BYTES))?;
     let start = core::ptr::with_exposed_provenance::<u8>(address as usize);
-    // SAFETY: it could be read just now; were it no header, it would be bytes all the same.
+    // SAFETY: these bytes were read successfully just now, and any bytes are valid as `u8`.
     let header = unsafe { slice::from_raw_parts(start, HEADER_BYTES as usize) };
     let size_bytes = size_bytes(header)?;
     let range = address..address.saturating_add(size_bytes);
@@ -133,13 +133,13 @@ fn read(address: u64) -> Result<(Fdt<'static>, Range<u64>), TreeError> {
         return Err(TreeError::WithinImage);
     }
     map_readable(range.clone())?;
-    // SAFETY: each of its pages could be read just now, and nothing writes to them while the tree is in use.
+    // SAFETY: every page of the range was read successfully just now, and nothing writes to them while the tree is in use.
     let bytes = unsafe { slice::from_raw_parts(start, size_bytes as usize) };
     let tree = device_tree::open(bytes).map_err(TreeError::Invalid)?;
     Ok((tree, range))
 }
 
-/// Maps what `range` touches, and reads a word of each page to see that something answers.
+/// Maps the pages that `range` touches, and reads a word of each to check that there is memory.
 pub fn map_readable(range: Range<u64>) -> Result<(), TreeError> {
     boot_map::map(range.clone(), Kind::Ram).map_err(TreeError::Unmappable)?;
     let mut page = range.start / PAGE_BYTES * PAGE_BYTES;
@@ -150,8 +150,7 @@ pub fn map_readable(range: Range<u64>) -> Result<(), TreeError> {
     Ok(())
 }
 
-/// The tree in the flash at address 0, to which there are no references: copied to the memory behind the kernel
-/// image.
+/// The tree in the flash at address 0, copied to the memory behind the kernel image, because Rust has no references to address 0.
 fn read_flash() -> Result<(Fdt<'static>, Range<u64>), TreeError> {
     boot_map::map(0..1, Kind::Ram).map_err(TreeError::Unmappable)?;
     let word = |offset: u64| probe::read_u32(offset as usize).map(u32::to_ne_bytes);
@@ -167,7 +166,7 @@ fn read_flash() -> Result<(Fdt<'static>, Range<u64>), TreeError> {
     for offset in (0..size_bytes).step_by(4) {
         let word = word(offset).ok_or(TreeError::NoMemory(offset))?;
         let place = core::ptr::with_exposed_provenance_mut::<[u8; 4]>((copy + offset) as usize);
-        // SAFETY: mapped just now; memory behind the image that nothing uses yet.
+        // SAFETY: `place` was mapped just now and lies behind the image, where nothing is in use yet.
         unsafe { place.write(word) };
     }
     read(copy)

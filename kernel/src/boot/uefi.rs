@@ -1,7 +1,7 @@
-//! The kernel as an application of UEFI firmware: asks it for all that can be had, and leaves it.
+//! The kernel as a UEFI application: collects everything that it needs from the firmware, then exits boot services.
 //!
-//! This runs on the firmware's stack and memory map, before the kernel's variables are cleared: it keeps nothing in them. Sections are
-//! those of the UEFI Specification 2.10.
+//! This runs on the firmware's stack and memory map, before the kernel's variables are cleared, so it keeps nothing in them.
+//! Section numbers refer to the UEFI Specification 2.10.
 
 use crate::{
     arch::time,
@@ -26,7 +26,7 @@ use uefi_raw::{
 const DEVICE_TREE: Guid = guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
 const ACPI_20: Guid = guid!("8868e871-e4f1-11d3-bc22-0080c73c8881");
 
-/// The file with boot arguments, on the partition that the kernel was loaded from.
+/// The file with boot arguments, on the partition from which the kernel was loaded.
 const CONFIGURATION: [u16; 13] = {
     let name = b"\\ferrite.cfg\0";
     let mut units = [0; 13];
@@ -38,29 +38,29 @@ const CONFIGURATION: [u16; 13] = {
     units
 };
 
-/// The most bytes of boot arguments.
+/// The most bytes of boot arguments that are read.
 const MAX_ARGS_BYTES: usize = 64 << 10;
 
-/// How often a memory map is asked for that is out of date by the time it is used.
+/// How often to fetch the memory map again if it is out of date by the time it is used.
 const TRIES: usize = 8;
 
-/// For entry.s: the status to return to the firmware, or what it has told and where the kernel goes on.
+/// What entry.s receives: either a status to return to the firmware, or the collected data and the address of the tree to boot with.
 #[repr(C)]
 struct Outcome {
     status_or_tree: u64,
     told: *const Told,
 }
 
-/// Called by entry.s on the firmware's stack. It returns only if the firmware can be returned to, or has been left.
+/// Called by entry.s on the firmware's stack. Returns either before boot services have been exited, with an error, or after.
 ///
 /// # Safety
-/// `image` and `table` must be what UEFI firmware starts an image with.
+/// `image` and `table` must be the arguments with which UEFI firmware started the image.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn efi_main(image: Handle, table: *const SystemTable) -> Outcome {
-    // SAFETY: the caller promises the firmware's table, which has its boot services until they are left.
+    // SAFETY: the caller promises that `table` is the firmware's table; its boot services are valid until they are exited.
     let result = unsafe { Firmware { image, table: &*table, boot: &*(*table).boot_services }.leave() };
     match result {
-        // SAFETY: just written.
+        // SAFETY: `leave` has just initialised what `told` points to.
         Ok(told) => Outcome { status_or_tree: unsafe { (*told).tree_address }, told },
         Err(status) => Outcome { status_or_tree: status.0 as u64, told: ptr::null() },
     }
@@ -73,19 +73,20 @@ struct Firmware<'f> {
 }
 
 impl Firmware<'_> {
-    /// Asks for everything and ends boot services.
+    /// Collects everything and exits boot services.
     ///
     /// # Safety
-    /// Boot services must be there.
+    /// Boot services must be available.
     unsafe fn leave(&self) -> Result<*const Told, Status> {
-        // SAFETY: the caller's promise holds for all calls of the firmware below; what it gives is checked to be there, and
-        // valid until boot services end, or, if allocated, for ever.
+        // SAFETY: the caller promises that boot services are available, which covers all calls of the firmware below. Pointers
+        // from the firmware are checked for null; they stay valid until boot services are exited or, if they were allocated, for
+        // ever.
         unsafe {
             let told: *mut Told = self.allocate(size_of::<Told>())?.cast();
             let tree_address = self.configuration_table(DEVICE_TREE);
             let rsdp_address = self.configuration_table(ACPI_20);
             if tree_address == 0 && rsdp_address == 0 {
-                // Nobody would say what the machine consists of.
+                // Nothing would describe the machine.
                 return Err(Status::UNSUPPORTED);
             }
             let boot_args = self.boot_args();
@@ -104,7 +105,7 @@ impl Firmware<'_> {
                     &mut version,
                 );
                 if status == Status::BUFFER_TOO_SMALL {
-                    // The allocation itself can add descriptors.
+                    // The allocation itself can add descriptors to the map.
                     room = map_bytes + 8 * descriptor_bytes.max(size_of::<MemoryDescriptor>());
                     map = self.allocate(room)?;
                     continue;
@@ -113,7 +114,7 @@ impl Firmware<'_> {
                 let descriptors = slice::from_raw_parts(map, map_bytes);
                 let memory_map = MemoryMap { descriptors, descriptor_bytes };
                 told.write(Told { memory_map, tree_address, rsdp_address, boot_args, time, random_seed });
-                // The map may have changed meanwhile: then it is asked for again (7.4.6).
+                // The map may have changed in the meantime: then it is fetched again (7.4.6).
                 if (self.boot.exit_boot_services)(self.image, key) == Status::SUCCESS {
                     return Ok(told);
                 }
@@ -124,7 +125,7 @@ impl Firmware<'_> {
 
     unsafe fn allocate(&self, n_bytes: usize) -> Result<*mut u8, Status> {
         let mut place = ptr::null_mut();
-        // SAFETY: boot services are there.
+        // SAFETY: boot services are available, as callers promise.
         ok(unsafe { (self.boot.allocate_pool)(MemoryType::LOADER_DATA, n_bytes, &mut place) })?;
         Ok(place)
     }
@@ -134,7 +135,7 @@ impl Firmware<'_> {
         if configuration_table.is_null() {
             return 0;
         }
-        // SAFETY: the firmware says that so many are there.
+        // SAFETY: the firmware gives the number of tables.
         let tables =
             unsafe { slice::from_raw_parts(configuration_table, number_of_configuration_table_entries) };
         tables
@@ -146,14 +147,15 @@ impl Firmware<'_> {
     /// The protocol of a handle.
     unsafe fn protocol<T>(&self, handle: Handle, guid: &Guid) -> Result<*mut T, Status> {
         let mut interface = ptr::null_mut::<c_void>();
-        // SAFETY: boot services are there.
+        // SAFETY: boot services are available, as callers promise.
         ok(unsafe { (self.boot.handle_protocol)(handle, guid, &mut interface) })?;
         if interface.is_null() { Err(Status::UNSUPPORTED) } else { Ok(interface.cast()) }
     }
 
-    /// From the load options, or else from the configuration file.
+    /// The boot arguments: from the load options, or else from the configuration file.
     unsafe fn boot_args(&self) -> Option<&'static [u8]> {
-        // SAFETY: boot services are there; the options are as long as the firmware says, and what has been allocated stays.
+        // SAFETY: boot services are available, as callers promise; the firmware gives the length of the options, and allocations
+        // are never freed.
         unsafe {
             let place = self.allocate(MAX_ARGS_BYTES).ok()?;
             let place = slice::from_raw_parts_mut(place, MAX_ARGS_BYTES);
@@ -168,16 +170,16 @@ impl Firmware<'_> {
             }
             let mut n_bytes = self.read_configuration(image.device_handle, place).ok()?;
             if n_bytes == place.len() {
-                // There may be more, which is not read.
+                // The file may be longer; the rest is not read.
                 n_bytes = firmware::whole_words(place);
             }
             firmware::configuration(&mut place[..n_bytes])
         }
     }
 
-    /// Reads the configuration file, or as much as fits `place`, and returns how much that is.
+    /// Reads the configuration file, as much of it as fits into `place`, and returns the number of bytes.
     unsafe fn read_configuration(&self, device: Handle, place: &mut [u8]) -> Result<usize, Status> {
-        // SAFETY: boot services are there, and files and volumes are what the firmware has opened.
+        // SAFETY: boot services are available, as callers promise; the firmware has opened the file and the volume.
         unsafe {
             let system =
                 self.protocol::<SimpleFileSystemProtocol>(device, &SimpleFileSystemProtocol::GUID)?;
@@ -202,14 +204,14 @@ impl Firmware<'_> {
         }
     }
 
-    /// What time it is, by the firmware's clock and the generic timer's.
+    /// The time: by the firmware's clock, and the value of the generic timer's counter.
     fn time(&self) -> Option<(u64, u64)> {
         let runtime = self.table.runtime_services;
         if runtime.is_null() {
             return None;
         }
         let mut time = Time::invalid();
-        // SAFETY: the firmware's runtime services.
+        // SAFETY: `runtime` is the firmware's table of runtime services.
         ok(unsafe { ((*runtime).get_time)(&mut time, ptr::null_mut()) }).ok()?;
         let minutes_west =
             if time.time_zone == Time::UNSPECIFIED_TIMEZONE { 0 } else { i32::from(time.time_zone) };
@@ -222,7 +224,7 @@ impl Firmware<'_> {
     unsafe fn random_seed(&self) -> Option<[u8; 32]> {
         let mut interface = ptr::null_mut::<c_void>();
         let mut bytes = [0; 32];
-        // SAFETY: boot services are there.
+        // SAFETY: boot services are available, as callers promise.
         unsafe {
             ok((self.boot.locate_protocol)(&RngProtocol::GUID, ptr::null_mut(), &mut interface)).ok()?;
             let random: *mut RngProtocol = interface.cast();

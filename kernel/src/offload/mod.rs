@@ -1,8 +1,8 @@
-//! Computing elsewhere than on the CPU: the interface, and the one device behind it.
+//! Computing on a device other than the CPU: the interface, and the only device that implements it.
 //!
-//! A GPU that is passed through over PCIe would do matrix products behind [`Offload`]. None does
-//! yet: [`PassthroughDevice`] finds a display or 3D controller, maps its memory and says honestly
-//! that it computes nothing, so the backend stays on the CPU.
+//! [`Offload`] is the interface for a GPU that is passed through over PCIe and multiplies matrices. No device does so yet:
+//! [`PassthroughDevice`] finds a display or 3D controller, maps its memory and reports that it computes nothing, so the backend
+//! stays on the CPU.
 
 mod passthrough;
 
@@ -10,12 +10,12 @@ pub use passthrough::PassthroughDevice;
 
 use alloc::vec::Vec;
 
-/// What a device could do for inference.
+/// What a device can do for inference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
     /// True if [`Offload::matmul`] computes.
     pub matmul: bool,
-    /// Memory of the device that the CPU can reach, one entry a mapped BAR.
+    /// Memory of the device that the CPU can reach: one entry per mapped BAR.
     pub memory_bytes: Vec<u64>,
 }
 
@@ -29,14 +29,13 @@ pub enum OffloadError {
 
 /// A device that may compute matrix products.
 pub trait Offload: Send {
-    /// What the device is, for people.
+    /// A name of the device for people.
     fn name(&self) -> &str;
 
     /// What the device can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// Computes `out = weights × x`: `weights` is `rows × x.len()` in row-major order, `out` has
-    /// one element a row.
+    /// Computes `out = weights × x`. `weights` is `rows × x.len()` in row-major order; `out` has one element per row.
     ///
     /// # Errors
     /// [`OffloadError::Unsupported`] if the device computes nothing; `out` is untouched then.

@@ -4,11 +4,10 @@ use super::{Capabilities, Offload, OffloadError};
 use crate::pci::{BarKind, Function};
 use alloc::{format, string::String, vec::Vec};
 
-/// PCI base class 3: display controllers, 3D controllers among them (PCI Code and ID Assignment
-/// Specification 1.11, 1.4).
+/// PCI base class 3: display controllers, which include 3D controllers (PCI Code and ID Assignment Specification 1.11, 1.4).
 const DISPLAY_CLASS: u8 = 0x03;
 
-/// A graphics device whose memory is mapped and whose compute engines are out of reach.
+/// A graphics device whose memory is mapped but whose compute engines cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassthroughDevice {
     name: String,

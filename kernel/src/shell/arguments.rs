@@ -1,8 +1,8 @@
-//! From words to the arguments of a command.
+//! Turns words into the arguments of a command.
 //!
-//! Options are told from other words as GNU programs do (crate `getargs`): `--name VALUE`, `--name=VALUE`, `-n VALUE`,
-//! and `--` before words that begin with a hyphen; a negative number is no option. Words are bytes; what must be text
-//! says so when it is asked for.
+//! Options are recognised as in GNU programs (crate `getargs`): `--name VALUE`, `--name=VALUE`, `-n VALUE`, and `--` before words
+//! that begin with a hyphen. A negative number is not an option. Words are bytes; they are checked to be text only when they are
+//! read as text.
 
 use alloc::{string::String, vec::Vec};
 use core::str::FromStr;
@@ -14,7 +14,7 @@ use llm::front::{FrontError, options::OptionSpec};
 use super::command::{Command, CommandError, Name};
 use crate::llm::BackendError;
 
-/// What stands behind the name of a command, checked against its [`Command`].
+/// The words after the name of a command, checked against its [`Command`].
 #[derive(Debug)]
 pub struct Arguments<'a> {
     command: &'static Command,
@@ -23,11 +23,11 @@ pub struct Arguments<'a> {
 }
 
 impl<'a> Arguments<'a> {
-    /// Sorts `words` into options and positional arguments; `None` if `--help` or `-h` is one of the options.
+    /// Sorts `words` into options and positional arguments; `None` if `--help` or `-h` is among the options.
     ///
     /// # Errors
-    /// An option that `command` does not have here, lacks its value or has one too many, or a wrong
-    /// number of positional arguments.
+    /// If `command` does not have an option, an option lacks its value or has one that it does not take, or the number of
+    /// positional arguments is wrong.
     pub fn parse(command: &'static Command, all: &'a [Vec<u8>]) -> Result<Option<Self>, CommandError> {
         let mut arguments = Arguments { command, positional: Vec::new(), options: Vec::new() };
         let mut words = Options::new(all.iter().map(Vec::as_slice));
@@ -86,7 +86,7 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    /// The command that these are for.
+    /// The command that these arguments belong to.
     pub fn command(&self) -> &'static Command {
         self.command
     }
@@ -96,7 +96,7 @@ impl<'a> Arguments<'a> {
         &self.positional
     }
 
-    /// Positional argument `index` as text; `name` is what the usage calls it.
+    /// Positional argument `index` as text; `name` is its name in the usage line.
     ///
     /// # Errors
     /// [`CommandError::InvalidUtf8`].
@@ -104,10 +104,10 @@ impl<'a> Arguments<'a> {
         self.positional.get(index).map(|word| text(Name::Argument(name), word)).transpose()
     }
 
-    /// The positional arguments from the one at `first` on, as texts.
+    /// The positional arguments from index `first` on, as texts.
     ///
     /// # Errors
-    /// [`CommandError::InvalidUtf8`]; if the heap has no room for the list.
+    /// [`CommandError::InvalidUtf8`], or an error if the heap has no room for the list.
     pub fn texts(&self, first: usize, name: &'static str) -> Result<Vec<&'a str>, CommandError> {
         let words = self.positional.get(first..).unwrap_or_default();
         let mut texts = list(words.len())?;
@@ -117,10 +117,10 @@ impl<'a> Arguments<'a> {
         Ok(texts)
     }
 
-    /// Positional argument `index` as a value.
+    /// Positional argument `index`, parsed.
     ///
     /// # Errors
-    /// [`CommandError::InvalidValue`] if it does not parse, naming `expected`.
+    /// [`CommandError::InvalidValue`], which names `expected`, if it cannot be parsed.
     pub fn value<T: FromStr>(
         &self,
         index: usize,
@@ -135,12 +135,12 @@ impl<'a> Arguments<'a> {
         self.options.iter().any(|(spec, _)| spec.name == option)
     }
 
-    /// Which of these options was given last.
+    /// Whichever of these options was given last.
     pub fn last_of(&self, options: &[&str]) -> Option<&'static str> {
         self.options.iter().rev().map(|(spec, _)| spec.name).find(|name| options.contains(name))
     }
 
-    /// The value of an option as text, the last one if it was given several times.
+    /// The value of an option as text; the last value if the option was given several times.
     ///
     /// # Errors
     /// [`CommandError::InvalidUtf8`].
@@ -158,10 +158,10 @@ impl<'a> Arguments<'a> {
         given.map(|(spec, value)| text(Name::Option(spec.name), value))
     }
 
-    /// The value of an option, the last one if it was given several times.
+    /// The value of an option, parsed; the last value if the option was given several times.
     ///
     /// # Errors
-    /// [`CommandError::InvalidValue`] if it does not parse, naming `expected`.
+    /// [`CommandError::InvalidValue`], which names `expected`, if it cannot be parsed.
     pub fn option<T: FromStr>(
         &self,
         option: &'static str,
@@ -206,10 +206,10 @@ fn parse<T: FromStr>(name: Name, word: &[u8], expected: &'static str) -> Result<
         .ok_or_else(|| CommandError::InvalidValue { name, value: lossy(word), expected })
 }
 
-/// A word for an error message: at most 40 characters of it, without control characters.
+/// A word as shown in an error message: at most 40 characters, without control characters.
 pub fn lossy(word: &[u8]) -> String {
     const MAX_CHARS: usize = 40;
-    // As many bytes as one more of the longest characters have.
+    // Enough bytes for one character more than the limit, even if all have the greatest length.
     let text = String::from_utf8_lossy(&word[..word.len().min(4 * (MAX_CHARS + 1))]);
     let mut shown: String = text
         .chars()

@@ -1,4 +1,4 @@
-//! What a command is, and how one fails.
+//! The definition of a command, and the errors of commands.
 
 use alloc::string::String;
 use core::{fmt, ops::RangeInclusive};
@@ -11,10 +11,10 @@ use llm::front::{
 use super::{Shell, arguments::Arguments, line_editor::MAX_LINE_BYTES};
 use crate::llm::BackendError;
 
-/// One command: what it is called, what it takes, what it does.
+/// One command: its name, its arguments, and the function that runs it.
 #[derive(Debug)]
 pub struct Command {
-    /// One word, or two where the first names a group: `llm infer`.
+    /// One word, or two if the first names a group: `llm infer`.
     pub name: &'static str,
     /// The positional arguments, as the usage line shows them.
     pub usage: &'static str,
@@ -26,17 +26,17 @@ pub struct Command {
     pub summary: &'static str,
     /// What `help COMMAND` adds to the summary; may be empty.
     pub details: &'static str,
-    /// Does it.
+    /// Runs the command.
     pub run: fn(&mut Shell<'_>, &Arguments<'_>) -> Result<(), CommandError>,
 }
 
 impl Command {
-    /// The options, but for those that only the host program has.
+    /// The options, without those that only the host program has.
     pub fn own_options(&self) -> impl Iterator<Item = &'static OptionSpec> {
         self.all_options().filter(|option| option.host_only.is_none())
     }
 
-    /// The options.
+    /// All options.
     pub fn all_options(&self) -> impl Iterator<Item = &'static OptionSpec> {
         self.options.iter().copied().flatten()
     }
@@ -47,10 +47,10 @@ impl Command {
     }
 }
 
-/// A usage line names no more options than this; `--help` does.
+/// A usage line lists at most this many options; `--help` lists all.
 const MAX_OPTIONS_SHOWN: usize = 8;
 
-/// Shows how a command is called.
+/// Shows how to call a command.
 pub struct UsageLine<'a>(&'a Command);
 
 impl fmt::Display for UsageLine<'_> {
@@ -67,10 +67,10 @@ impl fmt::Display for UsageLine<'_> {
     }
 }
 
-/// What a value was given for.
+/// The argument or option that a value was given for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
-    /// A positional argument, as the usage calls it.
+    /// A positional argument, by its name in the usage line.
     Argument(&'static str),
     /// An option, without hyphens.
     Option(&'static str),
@@ -85,25 +85,25 @@ impl fmt::Display for Name {
     }
 }
 
-/// Why a line was not carried out. Each is shown as one line: what is wrong, what is expected.
+/// Why a line was not carried out. Each error is shown as one line that says what is wrong and what is expected.
 #[derive(Debug)]
 pub enum CommandError {
-    /// A quotation or an escape without end.
+    /// A quotation or an escape that does not end.
     Unclosed,
-    /// More than the line editor takes.
+    /// A line longer than the line editor allows.
     LineTooLong,
-    /// No command of this name.
+    /// There is no command of this name.
     UnknownCommand(String),
-    /// A group's name, such as `llm`, with no command of the group behind it.
+    /// A group's name, such as `llm`, that is not followed by a command of the group.
     UnknownInGroup {
         /// The group.
         group: &'static str,
-        /// What stands behind it.
+        /// The word that follows it.
         word: Option<String>,
     },
     /// The wrong number of positional arguments.
     Usage(&'static Command),
-    /// An argument that was given as an option as well.
+    /// A value that was given both as an argument and as an option.
     GivenTwice {
         /// The positional argument.
         argument: &'static str,
@@ -124,15 +124,15 @@ pub enum CommandError {
         /// Why.
         reason: &'static str,
     },
-    /// Options that do not go together.
+    /// Options that cannot be combined.
     Contradiction(&'static str),
-    /// Inner loops that this CPU cannot run.
+    /// A set of inner loops that this CPU cannot run.
     UnknownKernels(UnknownKernels),
     /// An option without its value.
     MissingValue {
         /// The option, without hyphens.
         option: &'static str,
-        /// What its value is called.
+        /// The name of its value.
         value: &'static str,
     },
     /// A value for an option that takes none.
@@ -140,27 +140,27 @@ pub enum CommandError {
         /// The option, without hyphens.
         option: &'static str,
     },
-    /// Bytes where text must be.
+    /// Bytes that are not valid UTF-8 where text is required.
     InvalidUtf8 {
         /// The argument or option.
         name: Name,
-        /// Where the first bad byte stands in it.
+        /// Where the first invalid byte is.
         offset_bytes: usize,
         /// That byte.
         byte: u8,
     },
-    /// An argument or option value that is not what it should be.
+    /// An invalid value of an argument or option.
     InvalidValue {
         /// The argument or option.
         name: Name,
-        /// What was given.
+        /// The value that was given.
         value: String,
-        /// What it should be.
+        /// What was expected.
         expected: &'static str,
     },
-    /// A command that converses, where nobody can.
+    /// An interactive command where there is no user at a terminal.
     NotInteractive(&'static Command),
-    /// The backend refused.
+    /// An error of the backend.
     Backend(BackendError),
 }
 

@@ -1,18 +1,18 @@
-//! From the bytes of a terminal to characters, control characters and escape sequences.
+//! Splits the bytes of a terminal into characters, control characters and escape sequences.
 //!
-//! [`Parser`] is a state machine in the manner of the VT500's (ECMA-48, and Paul Williams' table of
-//! the states), for what a terminal *sends*: key presses and reports. It differs from one for what a terminal
-//! receives where people type: an escape character begins a sequence only if the rest comes soon, so that
-//! the Esc key does no harm, Ctrl-C is obeyed at once wherever it comes, and Return everywhere but in a control string.
+//! [`Parser`] is a state machine like the VT500's (ECMA-48, and Paul Williams' table of the states), but for what a terminal
+//! *sends*: key presses and reports. Because people type this input, it differs from a parser for what a terminal receives. An
+//! escape character begins a sequence only if the rest follows soon, so that pressing Esc does no harm. Ctrl-C always takes
+//! effect at once, and Return does everywhere except in a control string.
 //!
 //! Neighbours: [`keys`](super::keys) gives the events a meaning.
 
-/// A sequence whose next byte is this late was none: somebody pressed Esc, or a report broke off. GNU readline
-/// waits as long by default.
+/// A sequence is abandoned if its next byte takes longer than this: either somebody pressed Esc, or a report was cut off. GNU
+/// readline's default is the same.
 const SEQUENCE_TIMEOUT_US: u64 = 500_000;
 /// Longest control sequence; xterm's longest report has about 30 bytes.
 const MAX_SEQUENCE_BYTES: usize = 128;
-/// Longest control string; the clipboard may be in one.
+/// Longest control string; it may contain the clipboard.
 const MAX_STRING_BYTES: usize = 64 * 1024;
 
 const BELL: u8 = 0x07;
@@ -28,44 +28,44 @@ pub const INTERRUPT_BYTE: u8 = 0x03;
 /// What a byte completes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// A byte of text: a printable ASCII character, or one of at least 0x80.
+    /// A byte of text: a printable ASCII character, or a byte of at least 0x80.
     Text(u8),
-    /// A control character (C0, DEL), alone or in the middle of a sequence.
+    /// A control character (C0, DEL), alone or within a sequence.
     Control(u8),
-    /// A byte of at least 0x20, or Backspace, with Alt: `ESC` and the byte. One of at least 0x80 is the first of
-    /// a UTF-8 character; the others come as text.
+    /// A byte typed with Alt: `ESC` followed by the byte, which is at least 0x20 or Backspace. If it is at least 0x80, it is the
+    /// first byte of a UTF-8 character, whose other bytes follow as text.
     Alt(u8),
-    /// A control sequence, `ESC [ ...`, or a key by single shift, `ESC O ...`.
+    /// A control sequence, `ESC [ ...`, or a key sent as a single shift, `ESC O ...`.
     Sequence(Sequence),
 }
 
 /// A control sequence or single shift (ECMA-48, 5.4 and 8.3.143).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sequence {
-    /// True of `ESC O`, false of `ESC [`.
+    /// True for `ESC O`, false for `ESC [`.
     pub is_single_shift: bool,
     /// The final byte.
     pub last: u8,
-    /// The first two parameters; 0 where there is none.
+    /// The first two parameters; 0 if absent.
     pub parameters: [u16; 2],
-    /// Whether an escape character stood before it: some terminals send Alt so.
+    /// Whether another escape character came first, which is how some terminals send Alt.
     pub has_alt: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Ground,
-    /// After ESC; after two of them Alt is held.
+    /// After ESC; after two of them, Alt is held.
     Escape {
         has_alt: bool,
     },
     /// After `ESC [` or `ESC O`.
     Sequence,
-    /// After `ESC [ [`, by which the Linux console's function keys begin: one byte follows.
+    /// After `ESC [ [`, which begins the function keys of the Linux console: one byte follows.
     ConsoleFunction,
-    /// After `ESC (` and its like, which designate character sets: one byte follows.
+    /// After `ESC (` and similar ones, which designate character sets: one byte follows.
     Designation,
-    /// After `ESC [ M`: bytes that tell the mouse's button, column and row follow.
+    /// After `ESC [ M`: three bytes follow, with the mouse's button, column and row.
     Mouse {
         n_left: usize,
     },
@@ -75,14 +75,14 @@ enum State {
     },
 }
 
-/// Takes the bytes of a terminal apart.
+/// Parses the bytes that a terminal sends.
 #[derive(Debug)]
 pub struct Parser {
     state: State,
-    /// The control sequence so far; its final byte is not known yet.
+    /// The control sequence so far, without its final byte.
     sequence: Sequence,
     n_parameters: usize,
-    /// Private marks (`<`, `=`, `>`, `?`) and intermediate bytes: no key that is known here has them.
+    /// Whether there were private marks (`<`, `=`, `>`, `?`) or intermediate bytes, which no known key has.
     is_extended: bool,
     /// Bytes of the sequence or string so far.
     n_bytes: usize,
@@ -90,7 +90,7 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// A parser in no sequence.
+    /// A parser outside of any sequence.
     pub const fn new() -> Self {
         let sequence = Sequence { is_single_shift: false, last: 0, parameters: [0; 2], has_alt: false };
         Self {
@@ -103,7 +103,7 @@ impl Parser {
         }
     }
 
-    /// Takes one byte, which came at `now_us`.
+    /// Takes one byte, which arrived at `now_us`.
     pub fn feed(&mut self, byte: u8, now_us: u64) -> Option<Event> {
         if now_us.saturating_sub(self.last_byte_us) > SEQUENCE_TIMEOUT_US {
             self.state = State::Ground;
@@ -128,7 +128,7 @@ impl Parser {
                 Some(Event::Alt(byte))
             }
             0..0x20 | DELETE => {
-                // The line ends: what is left of a sequence is none of the next one.
+                // The line ends here, so an unfinished sequence must not continue in the next line.
                 let ends = matches!(byte, INTERRUPT_BYTE | b'\r' | b'\n');
                 if ends || matches!(self.state, State::Escape { .. }) {
                     self.state = State::Ground;
@@ -167,7 +167,7 @@ impl Parser {
                 State::Sequence
             }
             b'P' | b']' | b'X' | b'^' | b'_' => State::ControlString { after_escape: false },
-            // A terminal sends none of the other intermediate bytes, but people press Alt with a full stop.
+            // A terminal sends no other intermediate bytes, but people press Alt with a full stop.
             b'(' | b')' | b'*' | b'+' | b'#' | b'%' => State::Designation,
             _ => {
                 self.state = State::Ground;
@@ -181,7 +181,7 @@ impl Parser {
         let is_single_shift = self.sequence.is_single_shift;
         match byte {
             b'0'..=b'9' | b';' | b':' => self.feed_parameter(byte),
-            // rxvt's keys with Shift; elsewhere this is an intermediate byte.
+            // rxvt's keys with Shift; for other terminals this is an intermediate byte.
             b'$' if self.n_parameters == 1 && !self.is_extended && !is_single_shift => {
                 return self.end_sequence(byte);
             }
@@ -215,7 +215,7 @@ impl Parser {
         (!self.is_extended).then_some(Event::Sequence(self.sequence))
     }
 
-    /// Everything is swallowed up to BEL or ST (`ESC \`); ECMA-48 lets strings have the ends of lines in them.
+    /// Swallows everything up to BEL or ST (`ESC \`), including line ends, which ECMA-48 allows in strings.
     fn feed_string(&mut self, byte: u8, after_escape: bool) -> Option<Event> {
         self.state = State::ControlString { after_escape: false };
         match byte {
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
     use std::{vec, vec::Vec};
 
-    /// What comes of bytes that come all at once.
+    /// The events for bytes that arrive all at once.
     fn events(bytes: &[u8]) -> Vec<Event> {
         let mut parser = Parser::new();
         bytes.iter().filter_map(|&byte| parser.feed(byte, 0)).collect()

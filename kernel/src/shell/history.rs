@@ -1,22 +1,22 @@
-//! The lines entered before.
+//! The lines that were entered before.
 
 use alloc::{collections::VecDeque, vec::Vec};
 
 /// How many lines are remembered.
 const MAX_LINES: usize = 64;
 
-/// Past lines, oldest first, with a place among them while the user goes up and down.
+/// Past lines, oldest first, and the position while the user browses them.
 #[derive(Debug, Default)]
 pub struct History {
     lines: VecDeque<Vec<u8>>,
-    /// Index of the line being shown; `None` while the user is on the line of their own.
+    /// Index of the line being shown; `None` while the user's own line is shown.
     shown: Option<usize>,
-    /// The user's own line, kept while a past one is shown.
+    /// The user's own line, saved while a past one is shown.
     draft: Vec<u8>,
 }
 
 impl History {
-    /// Remembers `line` unless it is blank or repeats the last one.
+    /// Remembers `line` unless it is blank or equal to the last one.
     pub fn add(&mut self, line: &[u8]) {
         self.shown = None;
         self.draft.clear();
@@ -29,7 +29,7 @@ impl History {
         self.lines.push_back(line.to_vec());
     }
 
-    /// The line before the one shown; `current` is put aside if it is the user's own.
+    /// The line before the one shown; saves `current` if it is the user's own line.
     pub fn older(&mut self, current: &[u8]) -> Option<&[u8]> {
         let older = match self.shown {
             Some(shown) => shown.checked_sub(1)?,
@@ -43,7 +43,7 @@ impl History {
         Some(&self.lines[older])
     }
 
-    /// The line after the one shown, in the end the user's own.
+    /// The line after the one shown; after the newest, the user's own.
     pub fn newer(&mut self) -> Option<&[u8]> {
         let newer = self.shown? + 1;
         if newer == self.lines.len() {
@@ -54,7 +54,7 @@ impl History {
         Some(&self.lines[newer])
     }
 
-    /// Forgets which line was shown: the next [`older`](Self::older) is the last one again.
+    /// Stops browsing: the next [`older`](Self::older) returns the newest line again.
     pub fn leave(&mut self) {
         self.shown = None;
         self.draft.clear();

@@ -1,9 +1,8 @@
-//! From the bytes of a terminal to keys.
+//! Decodes the bytes of a terminal into keys.
 //!
-//! [`KeyDecoder`] knows UTF-8, the control characters and Alt keys of Emacs-like editing, the cursor keys of
-//! VT100, xterm, rxvt, PuTTY and the Linux console, the three ways to end a line, bracketed paste and the report of
-//! the cursor's place. What it does not know, it swallows whole, so that no stray letter of an unknown sequence
-//! ends up in the line.
+//! [`KeyDecoder`] knows UTF-8, the control characters and Alt keys of Emacs-like editing, the cursor keys of VT100, xterm, rxvt,
+//! PuTTY and the Linux console, the three ways to end a line, bracketed paste, and the report of the cursor position. It swallows
+//! unknown sequences whole, so that none of their letters end up in the line.
 //!
 //! Neighbours: `escape_sequences` finds the sequences.
 
@@ -12,9 +11,9 @@ use super::escape_sequences::{Event, INTERRUPT_BYTE, Parser, Sequence};
 /// What a key press asks of the line editor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
-    /// A printable character, or a line feed or tabulator that was pasted.
+    /// A printable character, or a line feed or tab that was pasted.
     Char(char),
-    /// A byte that is no part of valid UTF-8.
+    /// A byte that is not part of valid UTF-8.
     InvalidByte(u8),
     /// Carriage return, line feed, or the pair of them.
     Enter,
@@ -38,15 +37,15 @@ pub enum Key {
     Backspace,
     /// Delete.
     Delete,
-    /// Ctrl-D: Delete, or in an empty line the end of the input.
+    /// Ctrl-D: deletes a character, or in an empty line ends the input.
     DeleteOrEnd,
     /// Ctrl-U.
     KillToStart,
     /// Ctrl-K.
     KillToEnd,
-    /// Ctrl-W: back to a blank.
+    /// Ctrl-W: deletes back to the previous space.
     KillWord,
-    /// Alt-Backspace: back to the beginning of a word.
+    /// Alt-Backspace: deletes back to the beginning of a word.
     KillWordLeft,
     /// Alt-D, Delete with Ctrl or Alt.
     KillWordRight,
@@ -62,24 +61,24 @@ pub enum Key {
     ClearScreen,
     /// Ctrl-C.
     Interrupt,
-    /// The terminal's answer to the question where its cursor is: the column, counted from 1.
+    /// The terminal's answer to the query for its cursor position: the column, counted from 1.
     CursorReport {
         /// The column.
         column: u16,
     },
 }
 
-/// A paste whose next byte is this late has lost its end.
+/// If the next byte of a paste takes longer than this, the end mark was lost.
 const PASTE_TIMEOUT_US: u64 = 2_000_000;
 
-/// Assembles keys out of single bytes.
+/// Assembles keys from single bytes.
 #[derive(Debug)]
 pub struct KeyDecoder {
     parser: Parser,
-    /// The beginning of a UTF-8 character.
+    /// The bytes of a UTF-8 character that is not complete yet.
     partial: [u8; 4],
     partial_len: usize,
-    /// The character that begins was typed with Alt, which no such key is known with.
+    /// The character that has begun was typed with Alt; since no such key is defined, it is ignored.
     partial_has_alt: bool,
     after_carriage_return: bool,
     /// Between the marks of a bracketed paste.
@@ -107,8 +106,8 @@ impl KeyDecoder {
         }
     }
 
-    /// Takes one byte, which came at `now_us`, and passes on the keys that it completes, often one, rarely
-    /// several, four at most: a byte that breaks off a UTF-8 character first lets out the bytes before it.
+    /// Takes one byte, which arrived at `now_us`, and emits the keys that it completes: often one, rarely several, at most four.
+    /// If a byte breaks off a UTF-8 character, the bytes before it are emitted first.
     pub fn feed(&mut self, byte: u8, now_us: u64, mut emit: impl FnMut(Key)) {
         self.is_pasting &= now_us.saturating_sub(self.last_byte_us) <= PASTE_TIMEOUT_US;
         self.last_byte_us = now_us;
@@ -217,7 +216,7 @@ fn control_key(byte: u8) -> Option<Key> {
     })
 }
 
-/// The key for `ESC` and `byte`, as GNU readline has them.
+/// The key for `ESC` and `byte`, as in GNU readline.
 fn alt_key(byte: u8) -> Option<Key> {
     Some(match byte.to_ascii_lowercase() {
         b'b' => Key::WordLeft,
@@ -231,9 +230,8 @@ fn alt_key(byte: u8) -> Option<Key> {
     })
 }
 
-/// The key of a sequence. xterm writes `ESC [ 1 ; MODIFIERS D` and `ESC [ KEY ; MODIFIERS ~`, where the
-/// modifiers less one are bits: Shift, Alt, Ctrl. Older terminals leave the 1 out, have the modifiers behind
-/// `ESC O`, or write small letters (rxvt).
+/// The key of a sequence. xterm writes `ESC [ 1 ; MODIFIERS D` and `ESC [ KEY ; MODIFIERS ~`, where the modifiers minus one are
+/// bits: Shift, Alt, Ctrl. Older terminals leave out the 1, put the modifiers after `ESC O`, or use lower-case letters (rxvt).
 fn sequence_key(sequence: &Sequence) -> Option<Key> {
     let &Sequence { is_single_shift, last, parameters, has_alt } = sequence;
     if last == b'R' && !is_single_shift && parameters[1] > 0 {
@@ -275,7 +273,7 @@ fn sequence_key(sequence: &Sequence) -> Option<Key> {
         (b'd', _) if is_single_shift => Key::WordLeft,
         (b'c', 0) => Key::Right,
         (b'd', 0) => Key::Left,
-        // The keypad, where it is in its application mode.
+        // The keypad in application mode.
         (b'M', 0) if is_single_shift => Key::Enter,
         (b'j'..=b'y', 0) if is_single_shift => Key::Char(char::from(last - 0x40)),
         _ => return None,

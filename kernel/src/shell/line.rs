@@ -1,7 +1,7 @@
 //! [`Line`]: the text being edited, and the cursor in it.
 //!
-//! A line is bytes, since it need not be UTF-8. The cursor goes by glyphs: a character with the combining
-//! characters behind it, or one byte that is part of no character.
+//! A line is bytes, since it need not be UTF-8. The cursor moves by glyphs: a glyph is a character with the combining characters
+//! that follow it, or one byte that is not part of a character.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -14,7 +14,7 @@ use crate::console::Console;
 #[derive(Debug, Default)]
 pub struct Line {
     bytes: Vec<u8>,
-    /// Index in `bytes`, between two glyphs.
+    /// Index into `bytes`, between two glyphs.
     cursor: usize,
 }
 
@@ -24,7 +24,7 @@ impl Line {
         &self.bytes
     }
 
-    /// Where the cursor is, as an index in the bytes.
+    /// The cursor's position, as an index into the bytes.
     pub fn cursor(&self) -> usize {
         self.cursor
     }
@@ -40,21 +40,21 @@ impl Line {
         self.cursor = cursor;
     }
 
-    /// Puts bytes in front of the cursor.
+    /// Inserts bytes before the cursor.
     pub fn insert(&mut self, bytes: &[u8]) {
         self.bytes.splice(self.cursor..self.cursor, bytes.iter().copied());
         self.cursor += bytes.len();
         self.leave_glyph();
     }
 
-    /// Takes bytes out; the cursor goes where they were.
+    /// Removes bytes; the cursor moves to where they were.
     pub fn remove(&mut self, range: Range<usize>) {
         self.cursor = range.start;
         self.bytes.drain(range);
         self.leave_glyph();
     }
 
-    /// What was apart may be one glyph now: the cursor goes behind it.
+    /// After an edit, the cursor may be inside a glyph that was two before: moves it behind that glyph.
     fn leave_glyph(&mut self) {
         for start in self.cursor.saturating_sub(3)..self.cursor {
             self.cursor = self.cursor.max(self.next_char(start).end);
@@ -83,7 +83,7 @@ impl Line {
         last.start..end
     }
 
-    /// The beginning of the word that the cursor is in or behind; a word is letters and digits.
+    /// The beginning of the word that the cursor is in or after; a word consists of letters and digits.
     pub fn word_left(&self) -> usize {
         let mut at = self.cursor;
         for in_word in [false, true] {
@@ -105,7 +105,7 @@ impl Line {
         at
     }
 
-    /// The beginning of what stands before the cursor between blanks.
+    /// The beginning of the space-delimited text before the cursor.
     pub fn blank_left(&self) -> usize {
         let before = self.bytes[..self.cursor].trim_ascii_end();
         before.iter().rposition(u8::is_ascii_whitespace).map_or(0, |blank| blank + 1)
@@ -117,7 +117,7 @@ impl Line {
         shown(self.char_at(base)).width().unwrap_or(0)
     }
 
-    /// Writes a glyph, or what stands for it where the terminal could take it for something else.
+    /// Writes a glyph, or a replacement if the terminal could misinterpret it.
     pub fn write_glyph(&self, glyph: Range<usize>, terminal: &mut dyn Console) {
         let base = self.next_char(glyph.start);
         let combining = base.end..glyph.end;
@@ -125,7 +125,7 @@ impl Line {
         terminal.write_bytes(&self.bytes[combining]);
     }
 
-    /// The character that begins at `start`, or one byte of none.
+    /// The character that begins at `start`, or one byte that is not part of a character.
     fn next_char(&self, start: usize) -> Range<usize> {
         let rest = &self.bytes[start..];
         let len = (1..=rest.len().min(4))
@@ -134,7 +134,7 @@ impl Line {
         start..start + len
     }
 
-    /// The character that ends at `end`, or one byte of none.
+    /// The character that ends at `end`, or one byte that is not part of a character.
     fn previous_char(&self, end: usize) -> Range<usize> {
         let before = &self.bytes[..end];
         let len = (1..=end.min(4))
@@ -156,12 +156,12 @@ fn is_combining(c: Option<char>) -> bool {
     c.and_then(UnicodeWidthChar::width) == Some(0)
 }
 
-/// What the screen shows for a character, or for a byte of none.
+/// What is shown on the screen for a character, or for a byte that is not part of one.
 fn shown(c: Option<char>) -> char {
     match c {
         Some('\n') => '↵',
         Some('\t') => ' ',
-        // One that combines has nothing here to combine with.
+        // A combining character would have nothing to combine with here.
         Some(c) if c.width().is_some_and(|width| width > 0) => c,
         _ => char::REPLACEMENT_CHARACTER,
     }

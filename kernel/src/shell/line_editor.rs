@@ -1,11 +1,11 @@
 //! One line of input, edited on a VT100-like terminal.
 //!
-//! [`LineEditor`] turns [keys](super::keys) into a `Line` and lets a `View` show
-//! it. It knows nothing of where keys come from, so a test can type at it.
+//! [`LineEditor`] applies [keys](super::keys) to a `Line`, and a `View` shows it. It does not know where keys come from, so a
+//! test can type into it.
 //!
-//! The crates for this job fall short here: `embedded-cli` 0.2 has no home, end or kill keys and takes text
-//! only, so that a prompt of invalid UTF-8 never reaches the command that should refuse it; `noline`
-//! 0.5 asks the terminal for its cursor (`ESC [ 6 n`) and loses piped input while it waits for the answer.
+//! Existing crates do not suffice. `embedded-cli` 0.2 has no home, end or kill keys, and accepts only text, so a prompt of
+//! invalid UTF-8 would never reach the command that should refuse it. `noline` 0.5 asks the terminal for its cursor position
+//! (`ESC [ 6 n`) and loses piped input while it waits for the answer.
 
 use alloc::{string::String, vec::Vec};
 use core::ops::Range;
@@ -16,16 +16,17 @@ use crate::console::Console;
 /// Longest line, in bytes.
 pub const MAX_LINE_BYTES: usize = 16 * 1024;
 
-/// Of a line of so many bytes, and of what is made of it, no block of memory is larger than is always there.
+/// For a line of up to this many bytes, every block of memory that is needed, also for everything derived from it, is small
+/// enough to be always available.
 pub const SHORT_LINE_BYTES: usize = 256;
 
-/// Bytes of memory that a byte of a line takes at most: as it grows, killed, remembered, put aside, as what was entered; and in the lists of
-/// words, commands and arguments that it becomes, which double as they grow.
+/// The most memory that one byte of a line can take: in the line as it grows, the killed text, the history, the saved draft and
+/// the entered line; and in the lists of words, commands and arguments made from it, which double as they grow.
 pub const BYTES_FOR_A_BYTE: usize = 168;
 
 const BELL: &[u8] = b"\x07";
 
-/// What ends the editing of a line.
+/// How the editing of a line ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Entered {
     /// Enter was pressed. The bytes need not be UTF-8.
@@ -34,17 +35,17 @@ pub enum Entered {
     TooLong,
     /// Ctrl-C was pressed: the line is dropped.
     Interrupted,
-    /// There is no line, and none will come: the input has ended, or Ctrl-D was pressed in an empty line.
+    /// There is no line, and no more will come: the input has ended, or Ctrl-D was pressed in an empty line.
     EndOfInput,
 }
 
-/// The line being edited, and the lines before it.
+/// The line being edited, and the history.
 #[derive(Debug)]
 pub struct LineEditor {
     view: View,
     line: Line,
     history: History,
-    /// What was killed last.
+    /// The text that was killed last.
     killed: Vec<u8>,
     too_long: bool,
 }
@@ -56,7 +57,7 @@ impl Default for LineEditor {
 }
 
 impl LineEditor {
-    /// An editor without a past.
+    /// An editor with an empty history.
     pub fn new() -> Self {
         Self {
             view: View::new("", 0),
@@ -67,20 +68,20 @@ impl LineEditor {
         }
     }
 
-    /// Shows `prompt` (ASCII) for a new line on a terminal of this width.
+    /// Shows `prompt` (ASCII) for a new line on a terminal with this width.
     pub fn begin(&mut self, prompt: &'static str, columns: usize, terminal: &mut dyn Console) {
         self.view = View::new(prompt, columns);
         self.redraw(terminal);
     }
 
-    /// Goes on on a terminal of this width.
+    /// Changes the width of the terminal.
     pub fn set_columns(&mut self, columns: usize, terminal: &mut dyn Console) {
         if self.view.set_columns(columns) && !self.line.bytes().is_empty() {
             self.redraw(terminal);
         }
     }
 
-    /// Nothing more will be typed: what has been is entered, if it is anything.
+    /// Handles the end of the input: what has been typed is entered, unless it is empty.
     pub fn end_of_input(&mut self, terminal: &mut dyn Console) -> Entered {
         terminal.write_bytes(b"\n");
         match self.line.bytes().is_empty() && !self.too_long {
@@ -89,12 +90,12 @@ impl LineEditor {
         }
     }
 
-    /// Keeps what was entered for the arrow keys.
+    /// Adds an entered line to the history.
     pub fn remember(&mut self, line: &[u8]) {
         self.history.add(line);
     }
 
-    /// Does what a key asks for and shows the effect.
+    /// Applies a key and shows the effect.
     pub fn press(&mut self, key: Key, terminal: &mut dyn Console) -> Option<Entered> {
         let cursor = self.line.cursor();
         let end = self.line.bytes().len();
@@ -153,7 +154,7 @@ impl LineEditor {
         None
     }
 
-    /// Empties the line and returns what it was.
+    /// Empties the line and returns its contents.
     fn finish(&mut self) -> Entered {
         self.history.leave();
         let line = core::mem::take(&mut self.line);
@@ -209,7 +210,7 @@ impl LineEditor {
         }
     }
 
-    /// Puts the word that the cursor is in or before in other words; the cursor goes behind it.
+    /// Replaces the word that the cursor is in or before; the cursor moves behind it.
     fn change_word(&mut self, change: impl Fn(&str) -> String, terminal: &mut dyn Console) {
         let word = self.line.cursor()..self.line.word_right();
         let Ok(text) = core::str::from_utf8(&self.line.bytes()[word.clone()]) else {
@@ -234,7 +235,7 @@ impl LineEditor {
     }
 }
 
-/// Text with its first letter, or digit, large and the others small.
+/// Text with its first letter or digit in upper case and the rest in lower case.
 fn capitalized(text: &str) -> String {
     let first = text.find(char::is_alphanumeric).unwrap_or(text.len());
     let rest = text[first..].char_indices().nth(1).map_or(text.len(), |(len, _)| first + len);
@@ -242,7 +243,7 @@ fn capitalized(text: &str) -> String {
     first.to_uppercase() + &rest.to_lowercase()
 }
 
-/// Whether there is memory for a line of so many bytes.
+/// Whether there is memory for a line of this many bytes.
 fn has_room(line_bytes: usize) -> bool {
     line_bytes <= SHORT_LINE_BYTES
         || Vec::<u8>::new().try_reserve_exact(BYTES_FOR_A_BYTE * line_bytes).is_ok()
@@ -301,10 +302,10 @@ mod tests {
             entered
         }
 
-        /// The row shows a part of the line with the cursor in it, and nothing else.
+        /// Checks that the row shows a part of the line that contains the cursor, and nothing else.
         fn check_screen(&self) {
             let Self { editor: LineEditor { line, view, .. }, screen, .. } = self;
-            // A screen of its own on which there is room for all of the line shows what can be seen of it.
+            // Draw the whole line on a separate, wide enough screen, to get its visible form.
             let mut wide = Screen::new(2 * line.bytes().len() + 2, 1);
             let mut at = 0;
             let mut cursor = 0;
@@ -430,7 +431,7 @@ mod tests {
         let mut typist = Typist::on(60);
         assert_eq!(typist.enter(&b"0123456789".repeat(5)), None);
         for columns in [80, 30, 20, 44] {
-            // What a terminal makes of the old row differs; the editor draws on a new one.
+            // Terminals differ in what they do with the old row; the editor draws in a new one.
             typist.screen = Screen::new(columns, 5);
             typist.editor.set_columns(columns, &mut typist.screen);
             typist.check_screen();

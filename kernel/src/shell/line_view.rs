@@ -1,7 +1,7 @@
-//! [`View`]: the part of a line that the screen shows, in one row.
+//! [`View`]: the part of a line that is visible on the screen, in one row.
 //!
-//! The last column stays free: whether a terminal wraps when it has been written differs. A line that is longer
-//! than the row scrolls sideways, so that the row is right whatever the width of the terminal.
+//! The last column stays free, because terminals differ in whether they wrap when it has been written. A line that is longer than
+//! the row scrolls sideways, so that the row is right whatever the width of the terminal.
 
 use core::fmt::Write;
 use core::ops::Range;
@@ -9,12 +9,12 @@ use core::ops::Range;
 use super::line::Line;
 use crate::console::{Console, Text};
 
-/// Narrower than this no terminal is believed to be.
+/// Smaller reported widths are assumed to be wrong.
 const MIN_COLUMNS: usize = 8;
-/// The prompt is left out where it leaves less than this for the line.
+/// The prompt is left out if it would leave fewer columns than this for the line.
 const MIN_TEXT_COLUMNS: usize = 8;
 
-/// A row of the screen with a prompt and, behind it, what of a line has room.
+/// A row of the screen: a prompt and, after it, as much of a line as fits.
 #[derive(Debug)]
 pub struct View {
     prompt: &'static str,
@@ -24,17 +24,17 @@ pub struct View {
 }
 
 impl View {
-    /// The view of an empty line behind `prompt` (ASCII) on a terminal of this width.
+    /// The view of an empty line after `prompt` (ASCII) on a terminal with this width.
     pub fn new(prompt: &'static str, columns: usize) -> Self {
         Self { prompt, columns: columns.max(MIN_COLUMNS), start: 0 }
     }
 
-    /// Takes another width from now on; true if that is to be seen.
+    /// Changes the width; true if that changes what is shown.
     pub fn set_columns(&mut self, columns: usize) -> bool {
         core::mem::replace(&mut self.columns, columns.max(MIN_COLUMNS)) != self.columns
     }
 
-    /// Shows the line anew.
+    /// Draws the line again.
     pub fn redraw(&mut self, line: &Line, terminal: &mut dyn Console) {
         self.scroll_to_cursor(line);
         terminal.write_bytes(b"\r");
@@ -55,13 +55,13 @@ impl View {
             let column = self.shown_prompt().len() + self.columns(line, self.start..line.cursor());
             terminal.write_bytes(b"\r");
             if column > 0 {
-                // The console never fails to take bytes.
+                // Writing to the console never fails.
                 let _ = write!(Text(terminal), "\x1b[{column}C");
             }
         }
     }
 
-    /// Shows the last `n_bytes` of the line, a character that was appended and is all that has changed.
+    /// Draws the last `n_bytes` of the line, a character that was appended, where nothing else has changed.
     pub fn draw_appended(&mut self, line: &Line, n_bytes: usize, terminal: &mut dyn Console) {
         let last = line.previous_glyph(line.cursor());
         let combines = last.len() != n_bytes;
@@ -77,12 +77,12 @@ impl View {
         if self.columns > self.prompt.len() + MIN_TEXT_COLUMNS { self.prompt } else { "" }
     }
 
-    /// Columns that the line has.
+    /// Columns that are available for the line.
     pub fn text_columns(&self) -> usize {
         self.columns - 1 - self.shown_prompt().len()
     }
 
-    /// Columns that these glyphs take, counted no further than just beyond the view.
+    /// The total width of these glyphs; stops counting just beyond the width of the view.
     fn columns(&self, line: &Line, range: Range<usize>) -> usize {
         let mut columns = 0;
         let mut at = range.start;
@@ -100,7 +100,7 @@ impl View {
             self.start = 0;
             return;
         }
-        // Glyphs are counted back from the cursor: edits may have moved them from where the view began.
+        // Counted backwards from the cursor, since edits may have moved the glyphs at the start of the view.
         let back_to = |start: usize, max_columns: usize| {
             let mut at = line.cursor();
             let mut columns = 0;

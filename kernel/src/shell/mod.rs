@@ -1,11 +1,10 @@
-//! The shell: lines in, commands run, answers out.
+//! The shell: reads lines, runs commands, prints answers.
 //!
-//! [`run`] is all that the kernel calls. Bytes become `keys`, keys a line (`line_editor`), a line `words`, these
-//! options (`arguments`), and all of it goes to a `command` of the table (`commands`). Everything works on
-//! a [`System`] of values and functions, so host tests drive the whole shell with byte strings.
+//! The kernel calls only [`run`]. Bytes become `keys`, keys a line (`line_editor`), a line `words`, words options (`arguments`),
+//! and these go to a `command` of the table (`commands`). Everything works on a [`System`] of values and functions, so host tests
+//! can drive the whole shell with byte strings.
 //!
-//! A mistake is answered with one line that says what is wrong and what is expected, and the shell
-//! lives on. Commands never panic on input.
+//! A mistake is answered with one line that says what is wrong and what is expected; the shell continues. Commands never panic on input.
 
 mod arguments;
 mod command;
@@ -45,7 +44,7 @@ use crate::{
 };
 
 const PROMPT: &str = "ferrite> ";
-/// Where a quotation goes on.
+/// The prompt while a quotation is open.
 const CONTINUATION_PROMPT: &str = "> ";
 
 /// Runs the shell until it is told to stop, or one command in command mode.
@@ -54,7 +53,7 @@ pub fn run(system: System<'_>, mode: RunMode) -> Shutdown {
     let (meanwhile, turn) = (system.machine.meanwhile, system.machine.turn);
     let mut shell = Shell::new(system, mode == RunMode::Interactive);
     let serving = shell.serving.clone();
-    // Nobody has a turn.
+    // There is no background work.
     if serving.network().is_none() && serving.status().is_none() && turn.is_none() {
         return shell.run(mode);
     }
@@ -63,7 +62,7 @@ pub fn run(system: System<'_>, mode: RunMode) -> Shutdown {
     shutdown.expect("it has run")
 }
 
-/// What commands work on.
+/// The state that commands work on.
 pub struct Shell<'a> {
     terminal: Terminal<'a>,
     serving: Rc<Serving<'a>>,
@@ -77,7 +76,7 @@ pub struct Shell<'a> {
 impl<'a> Shell<'a> {
     fn new(system: System<'a>, interactive: bool) -> Self {
         let System { console, columns, machine, disks, pci, network, vsock, serve, offload } = system;
-        // One command has nobody to serve.
+        // A single command runs without serving anybody.
         let serve = if interactive { serve } else { ServeSettings::default() };
         let serving = Serving::new(machine, network, vsock, &serve);
         let attendant = Some(serving.clone());
@@ -91,7 +90,7 @@ impl<'a> Shell<'a> {
         }
     }
 
-    // Within the boot it would make a function too long for the compiler's own short branches.
+    // A function of its own: inlined into the boot, it would exceed the range of the compiler's short branches.
     #[inline(never)]
     fn run(&mut self, mode: RunMode) -> Shutdown {
         match mode {
@@ -131,8 +130,8 @@ impl<'a> Shell<'a> {
         }
     }
 
-    /// How the machine is to end, if a command or a key of the machine says so. A key does not say how the last command
-    /// went; `success` does.
+    /// How the machine is to be shut down, if a command or a key on the machine has requested it. For a key, `success` says how
+    /// the last command went.
     fn end(&mut self, success: bool) -> Option<Shutdown> {
         if let Some(key) = self.terminal.shutdown_request() {
             let (shutdown, what) = match key {
@@ -145,14 +144,14 @@ impl<'a> Shell<'a> {
         self.shutdown
     }
 
-    /// Lets the user edit a line, and serves others meanwhile.
+    /// Lets the user edit a line, and serves clients in the meantime.
     fn read_line(&mut self, editor: &mut LineEditor, prompt: &'static str) -> Entered {
         let Self { terminal, serving, backend, .. } = self;
         terminal.read_line(editor, prompt, &mut || serving.work(&mut **backend))
     }
 
-    /// Lets the user enter a line, and further ones for as long as a quotation is open. A quotation that gets too
-    /// long is read to its end as well: what stands in it is no command.
+    /// Lets the user enter a line, and more lines while a quotation is open. If the quotation gets too long, it is still read to
+    /// its end, so that its contents are not taken for commands.
     fn read_command(&mut self, editor: &mut LineEditor) -> Entered {
         let mut text = Vec::new();
         let mut is_too_long = false;
@@ -161,7 +160,7 @@ impl<'a> Shell<'a> {
             match self.read_line(editor, prompt) {
                 Entered::Line(line) => text.extend(line),
                 Entered::TooLong if !text.is_empty() => is_too_long = true,
-                // What is open stays open.
+                // The quotation stays open, which is an error.
                 Entered::EndOfInput if !text.is_empty() && self.terminal.shutdown_request().is_none() => {
                     return if is_too_long { Entered::TooLong } else { Entered::Line(text) };
                 }
@@ -185,7 +184,7 @@ impl<'a> Shell<'a> {
         }
     }
 
-    /// Runs the commands of a line and says what went wrong; true if nothing did and none was stopped.
+    /// Runs the commands of a line and reports errors; true if there were none and no command was stopped.
     fn run_line(&mut self, line: &[u8]) -> bool {
         if let Err(error) = ensure_room(line) {
             self.terminal.error(&CommandError::Backend(error));
@@ -201,7 +200,7 @@ impl<'a> Shell<'a> {
             if let Err(error) = self.run_command(words) {
                 is_cancelled = matches!(error, CommandError::Backend(BackendError::Cancelled));
                 if is_cancelled {
-                    // A disk may have seen that Ctrl-C was typed, which nobody has read yet.
+                    // A disk driver may have noticed a Ctrl-C that nobody has read yet.
                     let _ = self.terminal.check_interrupt();
                 }
                 self.terminal.error(&error);
@@ -229,7 +228,7 @@ impl<'a> Shell<'a> {
         match Arguments::parse(command, rest)? {
             Some(arguments) => {
                 let ran = (command.run)(self, &arguments);
-                // The adapters that it asked for were for itself.
+                // The adapters that the command selected hold only for itself.
                 self.backend.set_scales(None, None);
                 ran
             }
@@ -238,7 +237,7 @@ impl<'a> Shell<'a> {
     }
 }
 
-/// Makes sure that there is memory for the words of a line, by asking for it and giving it back. A short line takes small blocks only.
+/// Makes sure that there is memory for the words of a line, by allocating it and freeing it again. A short line needs only small blocks.
 ///
 /// # Errors
 /// [`FrontError::OutOfHeap`].

@@ -1,4 +1,4 @@
-//! A terminal for tests: a screen of cells that obeys what the shell sends, wraps and scrolls as a VT100 does.
+//! A terminal for tests: a grid of cells that obeys the shell's control sequences, and wraps and scrolls like a VT100.
 
 use std::{collections::VecDeque, string::String, vec, vec::Vec};
 
@@ -6,24 +6,24 @@ use unicode_width::UnicodeWidthChar;
 
 use crate::console::{Background, Console};
 
-/// A screen; the second cell of a wide character holds `'\0'`.
+/// A screen; the second cell of a wide character contains `'\0'`.
 #[derive(Debug)]
 pub struct Screen {
     rows: Vec<Vec<char>>,
     column: usize,
     row: usize,
-    /// Whether text goes on in the next row.
+    /// Whether text continues in the next row.
     wraps: bool,
-    /// The last column has been written: the next character goes to the next row.
+    /// The last column has been written; the next character goes to the next row.
     wraps_next: bool,
     escape: Option<String>,
-    /// What the terminal has sent by itself.
+    /// What the terminal has sent on its own.
     replies: VecDeque<u8>,
-    /// Whether it says where its cursor is when it is asked.
+    /// Whether it answers queries for its cursor position.
     answers: bool,
-    /// How often it was asked.
+    /// How often it was queried.
     pub n_asked: usize,
-    /// Whether it was told to mark what is pasted.
+    /// Whether it was told to mark pasted text.
     pub marks_pastes: bool,
 }
 
@@ -43,17 +43,17 @@ impl Screen {
         }
     }
 
-    /// A screen that does not say where its cursor is.
+    /// A screen that does not report its cursor position.
     pub fn silent(columns: usize) -> Self {
         Screen { answers: false, ..Self::new(columns, 10) }
     }
 
-    /// Column and row of the cursor, from 0.
+    /// Column and row of the cursor, counted from 0.
     pub fn cursor(&self) -> (usize, usize) {
         (self.column, self.row)
     }
 
-    /// Whether text that reaches the right edge goes on in the next row.
+    /// Whether text that reaches the right edge continues in the next row.
     pub fn wraps(&self) -> bool {
         self.wraps
     }
@@ -62,7 +62,7 @@ impl Screen {
         &self.rows[row]
     }
 
-    /// The rows down to the cursor's, without blanks at their ends.
+    /// The rows down to the cursor's row, without trailing spaces.
     pub fn text(&self) -> String {
         let mut text = String::new();
         for row in &self.rows[..=self.row] {

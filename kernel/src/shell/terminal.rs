@@ -1,12 +1,11 @@
-//! The console as the shell uses it: lines in, text out, and an ear for Ctrl-C.
+//! The console as the shell uses it: reads lines, prints text, and watches for Ctrl-C.
 //!
-//! How wide a terminal is, nobody tells a serial line. The terminal is asked: the cursor is sent beyond the right
-//! edge, where it stops, and the terminal says where that is (`CPR`, ECMA-48 8.3.14). Nobody waits for the answer,
-//! which comes between two keys, or never. What has not answered twice is taken for a file or a program and is not
-//! asked any more. While the width is a guess, the terminal is told not to wrap, so that a wrong guess leaves no
-//! copies of the line.
+//! A serial line does not say how wide the terminal is, so the shell asks: it sends the cursor beyond the right edge, where it
+//! stops, and the terminal reports its position (`CPR`, ECMA-48 8.3.14). The shell does not wait for the answer, which arrives
+//! between two keys, or never. After two unanswered queries, the other side is assumed to be a file or a program and is not asked
+//! again. While the width is a guess, the terminal is told not to wrap, so that a wrong guess leaves no copies of the line.
 //!
-//! Whoever asks whether Ctrl-C was typed can be interrupted just then: that is when the network has its turn.
+//! Code that checks for Ctrl-C can be interrupted at that point, so that is where background work, such as the network, gets its turn.
 
 use alloc::{collections::VecDeque, rc::Rc, string::String};
 use core::{
@@ -27,20 +26,20 @@ use crate::{
     serving::Serving,
 };
 
-/// How much may be typed, or piped in, while a command runs. The rest waits in the console; if a person types, all is
-/// forgotten up to the next Enter, so that Ctrl-C is heard whatever was typed before it and no two parts of lines are
-/// taken for one.
+/// How much may be typed, or piped in, while a command runs. A pipe's further input waits in the console. If a person types more,
+/// all of it is dropped up to the next Enter, so that Ctrl-C is noticed whatever was typed before it, and parts of different
+/// lines are not joined.
 const MAX_TYPE_AHEAD_BYTES: usize = 64 * 1024;
 
-/// Width of a terminal that has not said its own.
+/// Width of a terminal that has not reported its own.
 const DEFAULT_COLUMNS: usize = 80;
-/// A sequence that tells of less is a function key's.
+/// A report of a smaller width is really the sequence of a function key.
 const MIN_COLUMNS: usize = 17;
 const MAX_UNANSWERED: usize = 2;
 
-/// Sends the cursor to the right edge and asks where it is.
+/// Sends the cursor to the right edge and asks for its position.
 const ASK_COLUMNS: &[u8] = b"\x1b[999C\x1b[6n";
-/// Bytes behind a copy that was cut.
+/// Room for the remark after a copy that was cut.
 const MAX_REMARK_BYTES: usize = 64;
 
 const MARK_PASTES: &[u8] = b"\x1b[?2004h";
@@ -48,28 +47,28 @@ const DO_NOT_MARK_PASTES: &[u8] = b"\x1b[?2004l";
 const WRAP: &[u8] = b"\x1b[?7h";
 const DO_NOT_WRAP: &[u8] = b"\x1b[?7l";
 
-/// A console with what was typed ahead.
+/// A console, and the input that was typed ahead.
 pub struct Terminal<'a> {
     console: &'a mut dyn Console,
-    /// Where the line is edited, and records of the log may come.
+    /// The row in which a line is edited and log records may appear.
     row: &'static Row,
     clock_us: fn() -> u64,
     serving: Option<Rc<Serving<'a>>>,
     type_ahead: VecDeque<u8>,
-    /// More was typed ahead than there is room for, which the user is to be told.
+    /// More was typed ahead than there is room for; the user has yet to be told.
     has_forgotten: bool,
-    /// What was typed ahead is forgotten, and so is what comes up to the next Enter.
+    /// The typed-ahead input was dropped, and further input is too, up to the next Enter.
     forgets_line: bool,
-    /// What has run since the last line was stopped, by Ctrl-C or a key of the machine.
+    /// A command since the last line was stopped, by Ctrl-C or a key on the machine.
     was_stopped: bool,
     decoder: KeyDecoder,
     interactive: bool,
     columns: usize,
-    /// Somebody reads what is printed, and not a file or a program.
+    /// Whether a person reads the output, as opposed to a file or a program.
     is_screen: bool,
-    /// The questions since the last answer; `None` where none may be asked.
+    /// The number of queries since the last answer; `None` if the terminal must not be asked.
     n_unanswered: Option<usize>,
-    /// What is printed, for who needs it beside the user.
+    /// A copy of the output, if one is needed.
     copy: Option<Beginning>,
 }
 
@@ -77,7 +76,7 @@ pub struct Terminal<'a> {
 struct Beginning {
     text: String,
     max_bytes: usize,
-    /// Bytes of the whole text.
+    /// Length of the whole text in bytes.
     n_bytes: usize,
 }
 
@@ -85,7 +84,7 @@ impl Write for Beginning {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         if self.text.len() == self.n_bytes {
             let n_left = self.max_bytes - self.text.len();
-            // Its room was made beforehand.
+            // The room was reserved in advance.
             self.text.push_str(&text[..text.floor_char_boundary(n_left)]);
         }
         self.n_bytes = self.n_bytes.saturating_add(text.len());
@@ -94,9 +93,8 @@ impl Write for Beginning {
 }
 
 impl<'a> Terminal<'a> {
-    /// A terminal on `console`; in command mode (`interactive` false) it shows what a command
-    /// prints and nothing else. `columns` is its width, 0 if there is no terminal but a file or a program, `None` if
-    /// that is not known.
+    /// A terminal on `console`. In command mode (`interactive` false) it shows only what a command prints. `columns` is its
+    /// width: 0 if it is a file or a program, `None` if the width is not known.
     pub fn new(
         console: &'a mut dyn Console,
         clock_us: fn() -> u64,
@@ -126,7 +124,7 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    /// The next byte typed; waits for it. `None` at the end of the input.
+    /// Waits for the next byte; `None` at the end of the input.
     fn wait_for_byte(&mut self, background: &mut Background<'_>) -> Option<u8> {
         loop {
             let byte = self.type_ahead.pop_front();
@@ -137,46 +135,46 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    /// Forgets what was typed ahead and the rest of the line that it ends in.
+    /// Drops the typed-ahead input, and the rest of the line that it ends in.
     fn forget_type_ahead(&mut self) {
         self.type_ahead.clear();
         self.has_forgotten = true;
         self.forgets_line = true;
     }
 
-    /// Whether this byte, which was typed next, is forgotten with others before it.
+    /// Whether this next byte belongs to input that is being dropped.
     fn forgets(&mut self, byte: u8) -> bool {
         let forgets = self.forgets_line && byte != INTERRUPT_BYTE;
         self.forgets_line &= !matches!(byte, b'\r' | b'\n' | INTERRUPT_BYTE);
         forgets
     }
 
-    /// Whether somebody is there to type.
+    /// Whether there is a user who can type.
     pub fn is_interactive(&self) -> bool {
         self.interactive
     }
 
-    /// What a key of the machine itself has asked for.
+    /// What a key on the machine itself has requested.
     pub fn shutdown_request(&self) -> Option<KeyAction> {
         self.console.shutdown_request()
     }
 
-    /// Whether what has run since the last line was told to stop.
+    /// Whether a command since the last line was stopped.
     pub fn was_stopped(&self) -> bool {
         self.was_stopped
     }
 
-    /// Lets the user edit a line behind `prompt` (ASCII). The end of the input ends a line that has begun as Enter
-    /// does; a [shutdown request](Self::shutdown_request) is an end too, but the line is forgotten.
+    /// Lets the user edit a line after `prompt` (ASCII). At the end of the input, an unfinished line is entered as if by Enter. A
+    /// [shutdown request](Self::shutdown_request) also ends the input, but drops the line.
     ///
-    /// For `background` see [`Console::wait_for_byte`]; if records of the log come meanwhile, the line is shown again below them.
+    /// For `background` see [`Console::wait_for_byte`]. If log records appear in the meantime, the line is shown again below them.
     pub fn read_line(
         &mut self,
         editor: &mut LineEditor,
         prompt: &'static str,
         background: &mut dyn FnMut() -> u64,
     ) -> Entered {
-        // A key of the machine still stops all that there is.
+        // A shutdown request by a key still stops everything.
         self.was_stopped &= self.shutdown_request().is_some();
         if self.console.take_loss() {
             self.forget_type_ahead();
@@ -213,7 +211,7 @@ impl<'a> Terminal<'a> {
                 keys[n_keys] = Some(key);
                 n_keys += 1;
             });
-            // Only the last key can end the line: what stands before it are bytes of a broken character.
+            // Only the last key can end the line: those before it are the bytes of a broken character.
             for key in keys.into_iter().flatten() {
                 if let Key::CursorReport { column } = key {
                     self.learn_columns(column.into(), editor);
@@ -261,19 +259,19 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    /// Prints what a command was asked for.
+    /// Prints the output of a command.
     pub fn print(&mut self, text: fmt::Arguments<'_>) {
-        // Neither the console nor a copy fails to take bytes.
+        // Neither writing to the console nor copying can fail.
         let _ = Text(self.console).write_fmt(text);
         if let Some(copy) = &mut self.copy {
             let _ = copy.write_fmt(text);
         }
     }
 
-    /// Keeps the first `max_bytes` of what is printed from now on.
+    /// Starts a copy of the first `max_bytes` of the output from now on.
     ///
     /// # Errors
-    /// [`FrontError::OutOfHeap`] if there is no room for so many.
+    /// [`FrontError::OutOfHeap`] if there is not enough memory.
     pub fn begin_copy(&mut self, max_bytes: usize) -> Result<(), FrontError> {
         let mut text = String::new();
         let reserved = text.try_reserve_exact(max_bytes.saturating_add(MAX_REMARK_BYTES));
@@ -282,7 +280,7 @@ impl<'a> Terminal<'a> {
         Ok(())
     }
 
-    /// What was printed since [`begin_copy`](Self::begin_copy), with a remark behind it if that was more.
+    /// What was printed since [`begin_copy`](Self::begin_copy), followed by a remark if it was cut.
     pub fn end_copy(&mut self) -> String {
         let Some(Beginning { mut text, n_bytes, .. }) = self.copy.take() else { return String::new() };
         if text.len() < n_bytes {
@@ -301,7 +299,7 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    /// Says what must not be missed: to the user if there is one, else as a warning to the log.
+    /// Prints an important message: to the user if there is one, else as a warning to the log.
     pub fn warn(&mut self, text: fmt::Arguments<'_>) {
         if self.interactive {
             self.print(format_args!("{text}\n"));
@@ -310,10 +308,10 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    /// Shows, in one line that is overwritten, how far something has come.
+    /// Shows progress, in one line that is overwritten each time.
     pub fn progress(&mut self, text: fmt::Arguments<'_>) {
         if self.interactive {
-            // A row that is full may wrap, and then the next sight of it would not overwrite it.
+            // A full row may wrap, and the next update would then not overwrite it.
             let mut line = String::new();
             let _ = line.write_fmt(text);
             let mut columns = 0;
@@ -333,7 +331,7 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    /// Says why a command failed: to the user if there is one, else to the log.
+    /// Reports why a command failed: to the user if there is one, else to the log.
     pub fn error(&mut self, error: &dyn fmt::Display) {
         if self.interactive {
             self.print(format_args!("error: {error}\n"));
@@ -342,8 +340,8 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    /// Looks whether Ctrl-C was typed; what was typed before it is forgotten, anything else is kept
-    /// for the next line. A shutdown request counts as Ctrl-C.
+    /// Checks whether Ctrl-C was typed. Input before a Ctrl-C is dropped; otherwise input is kept for the next line. A shutdown
+    /// request counts as Ctrl-C.
     pub fn check_interrupt(&mut self) -> ControlFlow<()> {
         if let Some(serving) = &self.serving {
             serving.exchange();
@@ -387,16 +385,16 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    /// A person before a screen.
+    /// A simulated person at a screen.
     struct Person {
         screen: Screen,
         input: VecDeque<u8>,
-        /// How many keys are read before an answer of the screen.
+        /// How many keys are read before the screen's answer arrives.
         n_keys_before_answer: usize,
         written: Vec<u8>,
-        /// The console has forgotten something.
+        /// The console has dropped input.
         loses: bool,
-        /// A record of the log comes when so many bytes are still to be typed.
+        /// A log record arrives when this many bytes are still to be typed.
         record: Option<(usize, &'static Row)>,
     }
 
@@ -452,7 +450,7 @@ mod tests {
         0
     }
 
-    /// Types lines on a terminal of which `columns` has been told.
+    /// Types lines on a terminal whose width is given by `columns`.
     fn type_lines(person: &mut Person, columns: Option<usize>, lines: &[&str]) {
         person.input.extend(lines.join("\r").bytes());
         person.input.push_back(b'\r');
@@ -569,7 +567,7 @@ mod tests {
         assert_eq!(terminal.columns, 80);
     }
 
-    /// What was typed ahead and not forgotten, and whether Ctrl-C was heard.
+    /// The typed-ahead input that was not dropped, and whether Ctrl-C was noticed.
     fn type_ahead(input: &[u8], columns: Option<usize>) -> (Vec<u8>, bool) {
         let mut person = Person::before(Screen::silent(80));
         person.input.extend(input);
@@ -597,7 +595,7 @@ mod tests {
         let cases = [
             (&b"help\r"[..], false, true),
             (&too_much, false, true),
-            // What the console itself has forgotten counts the same, whoever learns of it.
+            // It makes no difference who learns first that the console has dropped input.
             (b"llm unload\rhelp\r", true, true),
             (b"llm unload\rhelp\r", true, false),
         ];

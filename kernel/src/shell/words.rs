@@ -1,15 +1,15 @@
-//! [`split`]: from what was typed to the words of commands.
+//! [`split`]: turns the input into the words of commands.
 //!
-//! Quotes and backslashes work as in bash, `$'...'` with its escapes included. A command ends with its line;
-//! within quotes, and behind a backslash, it goes on in the next one. Nothing is expanded, and `#` begins a comment
-//! only where a command would begin: it is common in prompts.
+//! Quotes and backslashes work as in bash, including the escapes of `$'...'`. A command ends at the end of the line, unless a
+//! quotation is open or a backslash precedes it. Nothing is expanded. `#` begins a comment only where a command could begin,
+//! because it is common in prompts.
 
 use alloc::vec::Vec;
 
-/// A quotation, or a backslash, that the text ends in: more lines are needed.
+/// The text ends within a quotation or after a backslash: more lines are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Incomplete {
-    /// What it begins with: these bytes alone are incomplete in the same way.
+    /// How it begins: these bytes alone are incomplete in the same way.
     pub opening: &'static [u8],
 }
 
@@ -19,7 +19,7 @@ struct Open;
 /// The words of one command.
 pub type Words = Vec<Vec<u8>>;
 
-/// Splits text into commands, and these into words. Commands without words are left out.
+/// Splits text into commands, and commands into words. Commands without words are left out.
 ///
 /// # Errors
 /// [`Incomplete`].
@@ -45,7 +45,7 @@ pub fn split(text: &[u8]) -> Result<Vec<Words>, Incomplete> {
                     input.next();
                 }
             }
-            // A line that goes on in the next one, and no word.
+            // A line continuation, which does not begin a word.
             Some(b'\\') if input.rest.get(1) == Some(&b'\n') => input.rest = &input.rest[2..],
             Some(_) => words.push(input.word()?),
         }
@@ -91,7 +91,7 @@ impl Input<'_> {
         Ok(word)
     }
 
-    /// Up to the next `'`.
+    /// Reads up to the next `'`.
     fn literal(&mut self, word: &mut Vec<u8>) -> Result<(), Open> {
         loop {
             match self.next().ok_or(Open)? {
@@ -101,7 +101,7 @@ impl Input<'_> {
         }
     }
 
-    /// Up to the next `"`; a backslash is one only before what it can take a meaning from (POSIX shell, 2.2.3).
+    /// Reads up to the next `"`. A backslash is special only before characters that would otherwise be special (POSIX shell, 2.2.3).
     fn double_quoted(&mut self, word: &mut Vec<u8>) -> Result<(), Open> {
         loop {
             match self.next().ok_or(Open)? {
@@ -116,7 +116,7 @@ impl Input<'_> {
         }
     }
 
-    /// Up to the next `'`, with the escapes of C (bash's manual, "ANSI-C Quoting").
+    /// Reads up to the next `'`, with C's escapes (bash's manual, "ANSI-C Quoting").
     fn with_escapes(&mut self, word: &mut Vec<u8>) -> Result<(), Open> {
         loop {
             match self.next().ok_or(Open)? {
@@ -154,7 +154,7 @@ impl Input<'_> {
         Ok(())
     }
 
-    /// `\x41` is a byte, `\u00e9` and `\U0001f600` are characters; what is neither stays as it was written.
+    /// `\x41` is a byte, `\u00e9` and `\U0001f600` are characters; invalid escapes stay as written.
     fn escape_of_digits(&mut self, letter: u8, word: &mut Vec<u8>) -> Result<(), Open> {
         let written = self.rest;
         let max_digits = match letter {
@@ -175,7 +175,7 @@ impl Input<'_> {
         Ok(())
     }
 
-    /// Takes up to `max` digits behind `value`, and tells how many.
+    /// Reads up to `max` digits into `value`, and returns how many there were.
     fn digits(&mut self, mut value: u32, radix: u32, max: usize) -> (u32, usize) {
         let mut n_digits = 0;
         while n_digits < max
@@ -201,7 +201,7 @@ mod tests {
         words.into_iter().map(|word| String::from_utf8(word).unwrap()).collect()
     }
 
-    // What `bash -c 'for word in TEXT; do printf "%q\n" "$word"; done'` shows, but for `#`.
+    // The output of `bash -c 'for word in TEXT; do printf "%q\n" "$word"; done'`, except for `#`.
     #[test]
     fn words_are_bashs() {
         for (text, expected) in [

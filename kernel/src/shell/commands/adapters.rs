@@ -1,4 +1,4 @@
-//! `llm lora`: the adapters that are on disks, and which of them change the current model.
+//! `llm lora`: lists the adapters on disks, and shows which of them change the current model.
 
 use llm::front::options::MODEL;
 

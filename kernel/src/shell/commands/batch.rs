@@ -1,4 +1,4 @@
-//! `llm batch`: many prompts, answered together, beside what clients ask.
+//! `llm batch`: answers many prompts together, along with clients' requests.
 
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
@@ -65,15 +65,15 @@ fn answer_all(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Co
     answer(shell, &batch, arguments.has(IDS.name), wanted.trace)
 }
 
-/// The prompts in a text.
+/// The prompts in a text, one per line.
 pub(super) fn lines(text: &str) -> Result<Vec<&str>, CommandError> {
     let mut lines = list(batch::prompts(text).count())?;
     lines.extend(batch::prompts(text));
     Ok(lines)
 }
 
-/// How many texts the model gets room for if neither the command nor `llm load` was told: as it has from an earlier batch
-/// that was as large, so that what it knows of texts remains.
+/// How many texts the model gets room for if neither the command nor `llm load` says. If an earlier batch made as much room or
+/// more, that number is kept, so that the prefixes that the model has cached remain.
 pub(super) fn n_parallel_if_room(
     shell: &Shell<'_>,
     arguments: &Arguments<'_>,
@@ -86,7 +86,7 @@ pub(super) fn n_parallel_if_room(
     })
 }
 
-/// Has prompts answered and shows what comes, then how it went.
+/// Has the prompts answered, and prints the answers, then statistics.
 fn answer(
     shell: &mut Shell<'_>,
     batch: &Batch<'_>,
@@ -134,12 +134,12 @@ fn answer(
     }
 }
 
-/// The current model, which clients ask as well.
+/// The current model, shared with clients.
 pub(super) struct Beside<'s, 'a> {
     pub backend: &'s mut dyn InferenceBackend,
     pub serving: &'s Serving<'a>,
     pub n_slots: usize,
-    /// What kept a batch from being computed, if that was nothing that a responder tells.
+    /// The error that kept the batch from being computed, if it is not one of the responder's.
     pub error: Option<BackendError>,
 }
 

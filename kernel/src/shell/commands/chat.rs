@@ -33,7 +33,7 @@ const TOOLS: OptionSpec = OptionSpec::flag(
     "let the model run mem, cpus, disks, uptime, llm list, llm info and llm stats, and answer from what they print",
 );
 
-/// Those of the host program, and [`TOOLS`].
+/// The options of the host program's chat, and [`TOOLS`].
 const OPTIONS: Options = &[&[TOOLS], options::CHAT[0], options::CHAT[1], options::CHAT[2], options::CHAT[3]];
 
 pub(super) static COMMANDS: &[Command] = &[Command {
@@ -49,16 +49,16 @@ pub(super) static COMMANDS: &[Command] = &[Command {
     run: chat,
 }];
 
-/// What a conversation begins with, and how it becomes a prompt.
+/// How a conversation begins, and how it is turned into a prompt.
 pub(super) struct ChatOptions<'a> {
-    /// What the model is told beforehand.
+    /// The system message.
     pub system: Option<&'a str>,
     /// The format.
     pub format: ChatFormat<'a>,
 }
 
 impl<'a> ChatOptions<'a> {
-    /// What the arguments ask for.
+    /// The options that the arguments give.
     pub fn new(shell: &Shell<'_>, arguments: &Arguments<'a>) -> Result<Self, CommandError> {
         let thinking = arguments.last_of(&[THINKING.name, NO_THINKING.name]);
         let format = ChatFormat {
@@ -71,7 +71,7 @@ impl<'a> ChatOptions<'a> {
         Ok(Self { system: arguments.option_text(SYSTEM.name)?, format })
     }
 
-    /// What a command with `--chat` and `--special` does with a text.
+    /// The task that a command with `--chat` and `--special` performs on a text.
     pub fn task(&self, arguments: &Arguments<'_>) -> Result<Task<'a>, CommandError> {
         let (is_chat, parse_special) = (arguments.has(CHAT_FLAG.name), arguments.has(SPECIAL.name));
         let thinking_budget = generation::thinking_budget(arguments)?;
@@ -79,7 +79,7 @@ impl<'a> ChatOptions<'a> {
             .map_err(CommandError::Contradiction)
     }
 
-    /// A conversation of which only the system message has been said.
+    /// A conversation that has only the system message so far.
     pub fn dialogue(&self) -> Result<Dialogue, BackendError> {
         let mut dialogue = Dialogue::default();
         dialogue.begin(self.system)?;
@@ -150,7 +150,7 @@ fn converse(
     }
 }
 
-/// Adds a message to the conversation, and the answer to it; neither if there is none.
+/// Adds a message to the conversation, and the answer to it; if there is no answer, adds neither.
 fn answer(
     shell: &mut Shell<'_>,
     wanted: &Wanted<'_>,

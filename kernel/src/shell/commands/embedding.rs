@@ -1,4 +1,4 @@
-//! `llm embed`, `llm rerank`: texts as vectors and as scores, beside what clients ask.
+//! `llm embed`, `llm rerank`: turn texts into vectors or scores, along with clients' requests.
 
 use alloc::{string::String, vec::Vec};
 use core::ops::ControlFlow;
@@ -91,8 +91,7 @@ fn front(error: FrontError) -> CommandError {
     BackendError::from(error).into()
 }
 
-/// The text of the disk that the arguments name in the place of texts, if they do; none of them is a text then, from the one with this index
-/// on.
+/// The text on the disk that an option names, if it does. The arguments from index `first` on must then not be given.
 fn text_of_disk(
     shell: &mut Shell<'_>,
     arguments: &Arguments<'_>,
@@ -108,7 +107,7 @@ fn text_of_disk(
     }
 }
 
-/// The texts that are lines of this one, or else arguments, from the one with this index on.
+/// The lines of this text or, if there is none, the arguments from index `first` on.
 fn texts<'t>(
     of_disk: Option<&'t str>,
     arguments: &Arguments<'t>,
@@ -127,7 +126,7 @@ fn load(shell: &mut Shell<'_>, arguments: &Arguments<'_>, n_texts: usize) -> Res
     ensure_loaded(shell, arguments, Some(EngineOptions { n_parallel_if_room, ..engine }))
 }
 
-/// Makes texts vectors and shows each.
+/// Turns texts into vectors and prints each.
 fn compute(
     shell: &mut Shell<'_>,
     texts: vectors::Texts<'_, '_>,

@@ -1,5 +1,5 @@
-//! What `infer`, `chat` and `batch` are asked for beside the prompt, [`Wanted`]: how many tokens, how they are chosen, where they
-//! end.
+//! What the arguments of `infer`, `chat` and `batch` say beyond the prompt, [`Wanted`]: how many tokens to generate, how to
+//! choose them, and where to stop.
 
 use llm::{
     front::{
@@ -19,7 +19,7 @@ use crate::shell::{
     command::{CommandError, Name},
 };
 
-/// What the arguments ask for; positional argument `n_index` may be the number of tokens. A random seed is shown.
+/// What the arguments say; positional argument `n_index` may be the number of tokens. Prints the seed if it is random.
 pub(super) fn wanted<'a>(
     shell: &mut Shell<'_>,
     arguments: &Arguments<'a>,
@@ -30,7 +30,7 @@ pub(super) fn wanted<'a>(
     with_max_tokens(shell, arguments, max_tokens)
 }
 
-/// What the arguments ask for, of which none is the number of tokens.
+/// What the arguments say, if none of the positional ones is the number of tokens.
 pub(super) fn wanted_of_each<'a>(
     shell: &mut Shell<'_>,
     arguments: &Arguments<'a>,
@@ -68,13 +68,13 @@ fn with_max_tokens<'a>(
     })
 }
 
-/// How many tokens a model may think, if that is limited.
+/// The limit on the tokens that a model may spend on thinking, if there is one.
 pub(super) fn thinking_budget(arguments: &Arguments<'_>) -> Result<Option<usize>, CommandError> {
     let option: Option<MaxTokens> = arguments.option(REASONING_BUDGET.name, MaxTokens::EXPECTED)?;
     Ok(option.and_then(MaxTokens::limit))
 }
 
-/// What the options of sampling ask for.
+/// What the sampling options say.
 pub(super) fn sampling_request<'a>(arguments: &Arguments<'a>) -> Result<SamplingRequest<'a>, CommandError> {
     let mut request = SamplingRequest::default();
     for option in SAMPLING {
@@ -90,7 +90,7 @@ pub(super) fn sampling_request<'a>(arguments: &Arguments<'a>) -> Result<Sampling
     Ok(request)
 }
 
-/// How tokens are chosen by a request. A random seed is shown.
+/// How a request chooses tokens. Prints the seed if it is random.
 pub(super) fn sampling(
     shell: &mut Shell<'_>,
     request: &SamplingRequest<'_>,
@@ -102,7 +102,7 @@ pub(super) fn sampling(
     Ok(config)
 }
 
-/// How many tokens may be generated: positional argument `index`, or the option.
+/// How many tokens may be generated: from positional argument `index`, or from the option.
 fn max_tokens(arguments: &Arguments<'_>, index: usize, default: usize) -> Result<usize, CommandError> {
     let argument: Option<MaxTokens> = arguments.value(index, "N", MaxTokens::EXPECTED)?;
     let option = arguments.option(MAX_TOKENS.name, MaxTokens::EXPECTED)?;

@@ -1,4 +1,4 @@
-//! `llm infer`, `bench`, `stats`, `offload`: what a loaded model does.
+//! `llm infer`, `bench`, `stats`, `offload`: run and measure a loaded model.
 
 use alloc::rc::Rc;
 use core::{cell::RefCell, num::NonZeroUsize, ops::ControlFlow};
@@ -72,7 +72,7 @@ pub(super) static COMMANDS: &[Command] = &[
 ];
 
 fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
-    // With the prompt as an option, N is the first argument.
+    // If the prompt is given as an option, N is the first argument.
     let (text, n_index) = match arguments.option_text(PROMPT.name)? {
         Some(prompt) => (prompt, 0),
         None => (arguments.text(0, "PROMPT")?.ok_or(CommandError::Usage(arguments.command()))?, 1),
@@ -91,14 +91,14 @@ fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     let request = Request { receipt, ..wanted.request(prompt) };
     let report = generate(shell, request, arguments.has(IDS.name))?;
     if receipt.is_some() {
-        // The key of now: a snapshot may have been restored meanwhile.
+        // Read the key now, because a snapshot may have been restored in the meantime.
         let notary = notary(shell, nonce)?;
         print_receipt(shell, &notary, &report, nonce)?;
     }
     Ok(())
 }
 
-/// Who signs a receipt with this nonce.
+/// The signer of a receipt with this nonce.
 fn notary(shell: &Shell<'_>, nonce: Option<&str>) -> Result<Rc<Notary>, BackendError> {
     if nonce.is_some_and(|nonce| nonce.len() > MAX_NONCE_BYTES) {
         return Err(BackendError::NonceTooLong);
@@ -106,7 +106,7 @@ fn notary(shell: &Shell<'_>, nonce: Option<&str>) -> Result<Rc<Notary>, BackendE
     shell.serving.notary().ok_or(BackendError::NoReceiptKey)
 }
 
-/// Prints the receipt of an answer, in a line.
+/// Prints the receipt of an answer in one line.
 fn print_receipt(
     shell: &mut Shell<'_>,
     notary: &Notary,
@@ -127,8 +127,8 @@ fn print_receipt(
     Ok(())
 }
 
-/// Has a request answered and shows what comes: the text as it comes or, at the end, the ids, or a line for each token that tells
-/// how likely it was; then how it went.
+/// Has a request answered, and prints the text as it arrives, or the ids at the end, or a line for each token with its
+/// probability. Then prints statistics.
 pub(super) fn generate(
     shell: &mut Shell<'_>,
     request: Request<'_>,
@@ -167,7 +167,7 @@ pub(super) fn generate(
         _ if has_lines => {}
         Ok(report) if as_ids => print_ids(terminal, &report.ids),
         Ok(report) if !tells_apart && report.output.ends_with('\n') => {}
-        // Text may have been shown before an error.
+        // An error may come after text has been printed.
         Err(_) if !printed => {}
         _ => terminal.print(format_args!("\n")),
     }
@@ -176,7 +176,7 @@ pub(super) fn generate(
     Ok(report)
 }
 
-/// Has the current model answer a request, beside those that come over the network, and tells what comes.
+/// Has the current model answer a request, together with those from the network, and reports each event.
 fn answer<'a>(
     shell: &mut Shell<'a>,
     request: Request<'_>,
@@ -309,7 +309,7 @@ fn offload(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError>
         shell.terminal.print(format_args!("no device to offload to was found; the CPU computes\n"));
         return Ok(());
     };
-    // Asked for the smallest product there is, the device shows whether it keeps its word.
+    // Requests the smallest possible product, to check that the device does what it reports.
     let answer = device.matmul(&[1.0], &[1.0], &mut [0.0]);
     let capabilities = device.capabilities();
     shell.terminal.print(format_args!("{}\n", device.name()));

@@ -1,4 +1,4 @@
-//! `mem`, `cpus`, `disks`, `pci`, `uptime`, `date`: what the machine is and how it does.
+//! `mem`, `cpus`, `disks`, `pci`, `uptime`, `date`: facts about the machine, and its state.
 
 use ::llm::{chat::DEFAULT_NOW_SECONDS, front::units::Size};
 
@@ -226,7 +226,7 @@ fn disks(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// A name, or that there is none.
+/// The name, or a dash if it is empty.
 fn or_dash(name: &str) -> &str {
     if name.is_empty() { "-" } else { name }
 }
@@ -235,7 +235,7 @@ fn rescan(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> 
     let Shell { backend, terminal, pci, .. } = shell;
     let catalog = backend.catalog();
     let changes = catalog.rescan();
-    // To stop means here not to wait for disks that do not answer.
+    // Ctrl-C here only ends the wait for disks that do not respond; the command goes on.
     let _ = terminal.check_interrupt();
     if changes.is_empty() {
         terminal.print(format_args!("nothing has changed\n"));

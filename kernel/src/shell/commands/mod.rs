@@ -1,4 +1,4 @@
-//! The table of commands, and how a line finds its command in it.
+//! The table of commands, and the lookup of a line's command.
 
 mod adapters;
 mod batch;
@@ -38,7 +38,7 @@ static GROUPS: [&[Command]; 12] = [
     general::COMMANDS,
 ];
 
-/// The first word of all commands that have two.
+/// The first word of every command with two words.
 const GROUP: &str = "llm";
 
 /// All commands.
@@ -46,10 +46,10 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
     GROUPS.iter().copied().flatten()
 }
 
-/// The command that `words` begin with, and the words behind it.
+/// The command that `words` begin with, and the words after it.
 ///
 /// # Errors
-/// If there is no such command; the commands that there are in the group are named if the group was.
+/// If there is no such command. If the first word names a group, the error lists the group's commands.
 ///
 /// # Panics
 /// If `words` is empty.
@@ -71,8 +71,7 @@ pub fn find(words: &[Vec<u8>]) -> Result<(&'static Command, &[Vec<u8>]), Command
     Err(CommandError::UnknownCommand(lossy(&words[0])))
 }
 
-/// What is to be explained, if the words ask for it otherwise than by the option of a command: `llm --help`,
-/// `llm help infer`, `--help`.
+/// What to explain, if the words ask for help other than by a command's own option: `llm --help`, `llm help infer`, `--help`.
 pub fn help_topic(words: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
     let asks = |word: &[u8]| matches!(word, b"--help" | b"-h");
     match words {

@@ -1,4 +1,4 @@
-//! `llm list`, `load`, `unload`, `info`, `verify`: which models there are and which are loaded.
+//! `llm list`, `load`, `unload`, `info`, `verify`: which models there are, and which are loaded.
 
 use alloc::{format, string::String, vec::Vec};
 use core::{fmt, num::NonZeroUsize, ops::ControlFlow, str::FromStr};
@@ -30,14 +30,14 @@ use crate::shell::{
     terminal::Terminal,
 };
 
-/// The options of `llm info` that list something of the file, and what.
+/// The options of `llm info` that list parts of the file, and the functions that do so.
 const LISTS: [(&str, describe::List); 2] = [("metadata", describe::metadata), ("tensors", describe::tensors)];
 
-/// Those of `llm load`, which the host program does not have.
+/// Options of `llm load` that the host program does not have.
 const LOAD: Options =
     &[&[MODEL, CTX, LORA, PARALLEL, KV_TYPE, TYPE_K, TYPE_V, THREADS, KERNELS, EXACT, VERBOSE]];
 
-/// Those of `llm unload`, which the host program does not have.
+/// Options of `llm unload` that the host program does not have.
 const UNLOAD: Options = &[&[MODEL, OptionSpec::flag(ALL, "every model that is loaded")]];
 
 const ALL: &str = "all";
@@ -138,7 +138,7 @@ fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
     let mut in_memory: Vec<_> = in_memory.collect();
     let catalog = shell.backend.catalog();
     catalog.scan();
-    // To stop means here not to wait for disks that do not answer.
+    // Ctrl-C here only ends the wait for disks that do not respond; the command goes on.
     let _ = shell.terminal.check_interrupt();
     if catalog.files().is_empty() {
         shell.terminal.print(format_args!("there are no models: the machine has no disk\n"));
@@ -188,7 +188,7 @@ fn load(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     Ok(())
 }
 
-/// How the arguments ask for a model to be run.
+/// How to run a model, according to the arguments.
 pub(super) fn engine_options(
     shell: &Shell<'_>,
     arguments: &Arguments<'_>,
@@ -233,9 +233,9 @@ pub(super) fn engine_options(
     })
 }
 
-/// Makes the model that is asked for the current one, and loads it unless it is loaded; if none is asked for and none is
-/// loaded, loads the first that can be. Has it run as `options` say, and else as it was loaded; without options as it
-/// does.
+/// Makes the requested model the current one, and loads it if it is not loaded. If no model is requested and none is loaded,
+/// loads the first one that can be. With `options`, the model runs as they say, and where they say nothing, as it was loaded.
+/// Without, it keeps running as it does.
 pub(super) fn ensure_loaded(
     shell: &mut Shell<'_>,
     arguments: &Arguments<'_>,
@@ -266,7 +266,7 @@ pub(super) fn ensure_loaded(
     if adapted? {
         return Ok(());
     }
-    // Other inner loops want the weights in another order.
+    // Another set of inner loops needs the weights in another order.
     let catalog = shell.backend.catalog();
     let found = catalog.find(&loaded.path)?;
     if !loaded.is_of(&catalog.files()[found]) {
@@ -277,8 +277,8 @@ pub(super) fn ensure_loaded(
     Ok(())
 }
 
-/// Answers what clients have asked the current model for, and brings it nothing new, until there is nothing left: what follows
-/// has it for itself.
+/// Computes the clients' requests to the current model until none is left, and accepts no new ones, so that the caller has the
+/// model for itself.
 pub(super) fn wait_until_idle(shell: &mut Shell<'_>) -> Result<(), BackendError> {
     let Shell { backend, terminal, serving, .. } = shell;
     let n_requests = |backend: &dyn InferenceBackend| {
@@ -299,7 +299,7 @@ pub(super) fn wait_until_idle(shell: &mut Shell<'_>) -> Result<(), BackendError>
 /// Loads the first model that can be loaded.
 fn load_first(shell: &mut Shell<'_>, options: EngineOptions, verbose: bool) -> Result<(), CommandError> {
     let first = shell.backend.catalog().first()?;
-    // As in `path`.
+    // Same reason as in `path`.
     if shell.terminal.check_interrupt().is_break() {
         return Err(BackendError::Cancelled.into());
     }
@@ -320,7 +320,7 @@ fn load_first(shell: &mut Shell<'_>, options: EngineOptions, verbose: bool) -> R
     Err(first_error.unwrap_or(BackendError::NotLoaded).into())
 }
 
-/// Loads a model that a command other than `llm load` needs. Its options are for that command alone.
+/// Loads a model that a command other than `llm load` needs. The options hold for that command only.
 fn load_for_a_command(
     shell: &mut Shell<'_>,
     path: &str,
@@ -357,16 +357,16 @@ fn load_path(
     Ok(())
 }
 
-/// How far something has come, shown now and then.
+/// Shows progress from time to time.
 struct ProgressDisplay {
     doing: &'static str,
     last: Option<Progress>,
-    /// When it was last shown, on the progress's own clock.
+    /// When it was last shown, by the clock of the progress reports.
     shown_us: Option<u64>,
 }
 
 impl ProgressDisplay {
-    /// Time between two sights of it.
+    /// Minimum time between two updates.
     const INTERVAL_US: u64 = 200_000;
 
     fn new(doing: &'static str) -> Self {
@@ -474,7 +474,7 @@ fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     })?)
 }
 
-/// What stands for a model's bytes, if they were checked.
+/// The root hash of a model's bytes, if they were checked.
 struct Root<'m>(Option<&'m trust::Root>);
 
 impl fmt::Display for Root<'_> {
@@ -486,7 +486,7 @@ impl fmt::Display for Root<'_> {
     }
 }
 
-/// Prints the facts about a loaded model, the current one unless told.
+/// Prints the facts about a loaded model; by default, about the current one.
 pub(super) fn print_info(shell: &mut Shell<'_>, model: Option<&str>) -> Result<(), CommandError> {
     let model = shell.backend.model(model)?;
     shell.terminal.print(format_args!(
@@ -542,7 +542,7 @@ fn verify(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Comman
         display.finish(terminal);
         let seal = catalog.disks()[part].seal();
         match verified {
-            // Its root vouches for all that was read.
+            // Everything was checked against the root hash as it was read.
             Err(BackendError::NoChecksum { .. }) if seal.is_some() => {}
             verified => {
                 let digest = verified.map_err(|error| error.in_file(&name))?;
@@ -556,7 +556,7 @@ fn verify(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Comman
     Ok(())
 }
 
-/// The path that was given, as an argument or an option.
+/// The path, given as an argument or an option.
 fn given_path<'a>(arguments: &Arguments<'a>) -> Result<Option<&'a str>, CommandError> {
     match (arguments.text(0, "PATH")?, arguments.option_text(MODEL.name)?) {
         (Some(_), Some(_)) => Err(CommandError::GivenTwice { argument: "PATH", option: MODEL.name }),
@@ -564,7 +564,7 @@ fn given_path<'a>(arguments: &Arguments<'a>) -> Result<Option<&'a str>, CommandE
     }
 }
 
-/// The path that was given, else the current model's if that is meant, else the first model's.
+/// The given path, else the current model's if the command may default to that, else the first model's.
 fn path(
     shell: &mut Shell<'_>,
     arguments: &Arguments<'_>,
@@ -580,7 +580,7 @@ fn path(
         return Ok(loaded.path);
     }
     let first = shell.backend.catalog().first()?;
-    // Who has stopped waiting for disks that do not answer does not want to wait for them again.
+    // A user who has stopped waiting for disks that do not respond does not want to wait for them again.
     if shell.terminal.check_interrupt().is_break() {
         return Err(BackendError::Cancelled.into());
     }

@@ -1,4 +1,4 @@
-//! `net`: the network and how it does.
+//! `net`: facts about the network, and its state.
 
 use ::llm::front::units::Size;
 

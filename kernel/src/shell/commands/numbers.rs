@@ -1,5 +1,4 @@
-//! `llm tokenize`, `llm logits`: what a model reads and what it answers, as numbers that other programs
-//! can read.
+//! `llm tokenize`, `llm logits`: print a model's input and output as numbers that other programs can read.
 
 use alloc::vec::Vec;
 use core::num::ParseIntError;

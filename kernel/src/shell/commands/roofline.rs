@@ -1,4 +1,4 @@
-//! `mem bench`: how fast this machine reads memory and multiplies, which bounds what a model can reach.
+//! `mem bench`: measures how fast this machine reads memory and multiplies, which limits the speed of every model.
 
 use core::ops::ControlFlow;
 
@@ -12,12 +12,12 @@ use crate::shell::{
 };
 use crate::system::Machine;
 
-/// Less could lie in a large last-level cache.
+/// A smaller buffer could fit into a large last-level cache.
 const MIN_BYTES: usize = 48 << 20;
 const MAX_BYTES: usize = 256 << 20;
 const ALIGN_BYTES: usize = 64;
 
-/// Products of one call that is timed: 64 million.
+/// Number of products per timed call: 64 million multiplications.
 const N_TIMES: usize = 1024;
 
 pub(super) static COMMANDS: &[Command] = &[Command {

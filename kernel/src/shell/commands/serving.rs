@@ -1,4 +1,4 @@
-//! `serve`: the API that the network reaches; and the models that it begins with.
+//! `serve`: the state of the API on the network. Also loads the models that are served from the start.
 
 use alloc::{string::String, vec::Vec};
 
@@ -10,7 +10,7 @@ use crate::shell::{
     command::{Command, CommandError, Name},
 };
 
-/// Lines of the audit that are shown unless told.
+/// Number of audit lines that are shown by default.
 const N_AUDIT_LINES: u64 = 10;
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -50,7 +50,7 @@ fn audit(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     Ok(())
 }
 
-/// How the API does; if there is none, that is told, and why.
+/// The state of the API. If there is none, prints why.
 fn status(shell: &mut Shell<'_>) -> Option<ServingStatus> {
     let Shell { serving, terminal, .. } = shell;
     let status = serving.status();
@@ -94,7 +94,7 @@ fn serve(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     Ok(())
 }
 
-/// Loads the models that there are, as far as there is room, and begins to serve them, unless that is off.
+/// Unless serving is off, loads as many of the available models as there is room for, and begins to serve them.
 pub(in crate::shell) fn begin(shell: &mut Shell<'_>) {
     if shell.serving.status().is_none() {
         return;
@@ -110,7 +110,7 @@ pub(in crate::shell) fn begin(shell: &mut Shell<'_>) {
             Err(error) => log::warn!("serve: {error}"),
         }
     }
-    // The first one is the one for who names none.
+    // The first one answers requests that name no model.
     if let Some(first) = paths.first() {
         let _ = shell.backend.select(first);
     }

@@ -1,7 +1,7 @@
-//! The commands that a model may run in a chat, and how a turn goes with them.
+//! The commands that a model may run in a chat, and a chat turn that uses them.
 //!
-//! Each is a tool without arguments, but for `llm info`, which may be told a model. All of them only look: none
-//! loads, selects or changes anything. What is run is shown, as is what it prints.
+//! Each tool has no arguments, except `llm info`, which may be given a model. All of them are read-only: none loads, selects or
+//! changes anything. The commands that are run and their output are shown to the user.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -19,18 +19,18 @@ use crate::shell::{
     command::{Command, CommandError},
 };
 
-/// Commands that are run for one message at most.
+/// The most commands that are run for one message.
 pub const MAX_CALLS: usize = 4;
 
-/// Bytes that the model is told of what one command prints at most.
+/// The most bytes of a command's output that are passed to the model.
 const MAX_RESULT_BYTES: usize = 4096;
 
-/// The tools: the names of their commands, with underscores for blanks.
+/// The tools: the names of the commands, with underscores instead of spaces.
 pub const NAMES: [&str; 7] = ["mem", "cpus", "disks", "uptime", "llm_list", LLM_INFO, "llm_stats"];
 
 const LLM_INFO: &str = "llm_info";
 
-/// What [`LLM_INFO`] may be told.
+/// The arguments that [`LLM_INFO`] takes.
 const LLM_INFO_PARAMETERS: &str = r#"{"type": "object", "properties": {"model": {"type": "string", "description": "the name of a loaded model"}}}"#;
 
 /// The command of a tool, if there is such a tool.
@@ -39,7 +39,7 @@ fn command(name: &str) -> Option<&'static Command> {
     super::all().find(|command| command.name.split(' ').eq(name.split('_')))
 }
 
-/// What the model is told of the tools.
+/// The descriptions of the tools, for the model.
 pub fn all() -> Vec<Tool<'static>> {
     let tool = |name: &&'static str| {
         let parameters = if *name == LLM_INFO { LLM_INFO_PARAMETERS } else { "" };
@@ -48,17 +48,17 @@ pub fn all() -> Vec<Tool<'static>> {
     NAMES.iter().filter_map(tool).collect()
 }
 
-/// Has the model answer a dialogue, and offers it these tools.
+/// A function that has the model answer a dialogue, and offers it these tools.
 pub type Generate<'g> =
     dyn FnMut(&mut Shell<'_>, &mut Dialogue, &[Tool<'_>]) -> Result<Report, BackendError> + 'g;
 
-/// Has the model answer the last message of a dialogue, runs what it calls, and goes on so until it calls nothing.
+/// Has the model answer the last message of a dialogue, runs the commands that it calls, and repeats this until it calls none.
 ///
-/// The results of one turn are cut to half as many bytes as the context has tokens, since each token has a byte or more: so
-/// they take half of the context at most. Behind [`MAX_CALLS`] the model is offered no tools, and has to answer.
+/// The results of one turn are cut to half as many bytes as the context has tokens. Since a token has at least one byte, they
+/// take at most half of the context. After [`MAX_CALLS`] calls the model is offered no tools, and has to answer.
 ///
 /// # Errors
-/// If there is no answer, or a command was stopped. What the turn has added to the dialogue is then still there.
+/// If there is no answer, or if a command was stopped. The messages that the turn has added then stay in the dialogue.
 pub fn answer(
     shell: &mut Shell<'_>,
     dialogue: &mut Dialogue,
@@ -92,16 +92,16 @@ pub fn answer(
     }
 }
 
-/// Runs what was called. Returns what it has printed, cut to so many bytes; or why it was not run.
+/// Runs a call. Returns the command's output, cut to `max_bytes`, or the reason why it was not run.
 ///
 /// # Errors
-/// [`BackendError::Cancelled`] if it was stopped; or if the heap has no room for the copy.
+/// [`BackendError::Cancelled`] if it was stopped; an error if the heap has no room for the copy.
 fn run(shell: &mut Shell<'_>, call: &Call, max_bytes: usize) -> Result<String, CommandError> {
     let Some(command) = command(&call.name) else {
         return Ok(refuse(shell, call, "there is no such tool"));
     };
     let is_info = call.name == LLM_INFO;
-    // What other tools are told means nothing.
+    // Arguments of other tools are ignored.
     let told = jinja::Value::from_json(&call.arguments).ok().filter(|_| is_info);
     let model = told.as_ref().and_then(|told| told.as_map()?.get("model")?.as_str());
     match model {
@@ -110,7 +110,7 @@ fn run(shell: &mut Shell<'_>, call: &Call, max_bytes: usize) -> Result<String, C
     }
     shell.terminal.begin_copy(max_bytes).map_err(BackendError::from)?;
     let ran = match is_info {
-        // The command itself would load the model or make it the current one.
+        // The command itself would load the model, or make it the current one.
         true => print_info(shell, model),
         false => Arguments::parse(command, &[])
             .and_then(|arguments| arguments.map_or(Ok(()), |arguments| (command.run)(shell, &arguments))),
@@ -119,14 +119,14 @@ fn run(shell: &mut Shell<'_>, call: &Call, max_bytes: usize) -> Result<String, C
         shell.terminal.print(format_args!("error: {error}\n"));
     }
     let copy = shell.terminal.end_copy();
-    // Some commands end as if nothing had been typed.
+    // Some commands return success although they were stopped.
     match shell.terminal.was_stopped() {
         true => Err(BackendError::Cancelled.into()),
         false => Ok(copy),
     }
 }
 
-/// Tells the user, and returns for the model, why a call is not run.
+/// Tells the user why a call is not run, and returns the same for the model.
 fn refuse(shell: &mut Shell<'_>, call: &Call, why: &str) -> String {
     shell.terminal.print(format_args!("[does not run {}: {why}]\n", call.name));
     format!("error: {why}")
