@@ -1,8 +1,8 @@
-//! The memory balloon: what of the pool is the host's for as long as the host wants it, and what is free, which the host may take without
-//! being asked (VIRTIO 1.2, 5.5).
+//! The memory balloon. The host can take memory of the pool, which is its own until it gives it back. It is also told which
+//! memory is free, and may use that without asking (VIRTIO 1.2, 5.5).
 //!
-//! One request is in flight at a time, and nothing waits for it: each [turn](Balloon::turn) looks whether it is done. Compiled for the host
-//! too, where a test stands in for the device.
+//! One request is in flight at a time, and nothing waits for it: each [turn](Balloon::turn) checks whether it is done. Also
+//! compiled for the host, where a test replaces the device.
 
 use crate::{
     memory::pool::{Pool, Region},
@@ -11,33 +11,33 @@ use crate::{
 use alloc::vec::Vec;
 use log::warn;
 
-/// The size of the pages that host and guest talk of, whatever size theirs have.
+/// The page size that host and guest use in this protocol, whatever their own page sizes are.
 pub const PAGE_BYTES: usize = 4096;
 
-/// Pages in a request: more do not fit a descriptor of Firecracker's.
+/// Pages per request: Firecracker accepts no more in a descriptor.
 pub const MAX_PAGES: usize = 256;
 
-/// The host uses its memory in blocks of this size, if it can.
+/// The host can use its memory in blocks of this size if possible.
 const BLOCK_BYTES: usize = 2 << 20;
 
-/// The most that is told to be free at once.
+/// The most memory that is reported as free at once.
 const MAX_REPORT_BYTES: usize = 64 << 20;
 
-/// Free memory is told after so long a time in which nobody has computed anything: what was freed is often wanted again.
+/// Free memory is reported only after this long without any computing, since freed memory is often needed again soon.
 const REPORT_DELAY_US: u64 = 2_000_000;
 
-/// How soon it is tried again to give what the pool did not have.
+/// When the pool has no memory for the host, the next attempt is made after this long.
 const RETRY_US: u64 = 1_000_000;
 
-/// After so long a silence somebody is told.
+/// If the device is silent for longer than this, a message is logged.
 const PATIENCE_US: u64 = 5_000_000;
 
-/// What a list of pages says.
+/// What the pages of a list are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum List {
-    /// These pages are the host's.
+    /// These pages now belong to the host.
     Inflate,
-    /// They are no longer.
+    /// These pages no longer belong to the host.
     Deflate,
 }
 
@@ -50,47 +50,47 @@ pub trait Device {
     /// How many pages the host wants now.
     fn wanted_pages(&mut self) -> u32;
 
-    /// Says how many the host has.
+    /// Reports how many pages the host has.
     fn set_actual_pages(&mut self, pages: u32);
 
-    /// The end of the pages whose numbers it can be told.
+    /// The first page number that is too large for the device.
     fn page_limit(&self) -> u64;
 
-    /// Stops it: it has broken a rule.
+    /// Stops the device, because it has broken a rule.
     fn stop(&mut self);
 
-    /// Whether it can be told what is free.
+    /// Whether free memory can be reported to the device.
     fn takes_reports(&self) -> bool;
 
-    /// Tells of at most [`MAX_PAGES`] pages by their numbers.
+    /// Sends the numbers of at most [`MAX_PAGES`] pages.
     ///
     /// # Errors
-    /// If its queue has no room, though nothing is in flight.
+    /// If the queue has no room although nothing is in flight.
     fn tell(&mut self, list: List, pages: &mut dyn Iterator<Item = u64>) -> Result<(), Broken>;
 
-    /// Tells of memory that is free. It stays the device's until [`is_done`](Self::is_done).
+    /// Reports free memory, which belongs to the device until [`is_done`](Self::is_done).
     ///
     /// # Errors
-    /// As above.
+    /// If the queue has no room although nothing is in flight.
     fn report(&mut self, memory: &mut [u8]) -> Result<(), Broken>;
 
-    /// Whether it has done with what it was told last.
+    /// Whether the device is done with the last request.
     ///
     /// # Errors
-    /// If it says so of something else.
+    /// If it reports another request as done.
     fn is_done(&mut self) -> Result<bool, Broken>;
 
-    /// Is called now and then; the memory of the pool and what of it is free, in bytes.
+    /// Called now and then, with the total and the free memory of the pool in bytes.
     fn tell_statistics(&mut self, total_bytes: usize, free_bytes: usize);
 }
 
-/// What is in flight.
+/// The request in flight.
 #[derive(Debug)]
 enum Step {
     Nothing,
-    /// Pages of the last chunk: those before the number have been told of.
+    /// Pages of the last chunk; those before this index have been sent.
     Pages(List, usize),
-    /// Memory that nobody uses.
+    /// Memory that nobody uses, being reported as free.
     Report(Region),
 }
 
@@ -98,7 +98,7 @@ enum Step {
 pub struct Balloon<D> {
     device: D,
     pool: &'static Pool,
-    /// What the host has, or is being told of.
+    /// Memory that the host has, or is being told about.
     chunks: Vec<Region>,
     wanted_pages: u32,
     actual_pages: u32,
@@ -111,7 +111,7 @@ pub struct Balloon<D> {
 }
 
 impl<D: Device> Balloon<D> {
-    /// An empty balloon, into which memory of this pool goes.
+    /// An empty balloon, which takes its memory from this pool.
     pub fn new(device: D, pool: &'static Pool) -> Self {
         Self {
             device,
@@ -128,7 +128,7 @@ impl<D: Device> Balloon<D> {
         }
     }
 
-    /// What the host wants and has.
+    /// How much the host wants and has.
     pub fn usage(&self) -> BalloonUsage {
         BalloonUsage {
             wanted_bytes: self.wanted_pages as usize * PAGE_BYTES,
@@ -137,8 +137,8 @@ impl<D: Device> Balloon<D> {
         }
     }
 
-    /// Does the next thing, if there is one; returns when it is to be called again unless the device interrupts before. `is_idle` says that
-    /// nobody computes, `has_news` that the host may want something else than before.
+    /// Takes the next step, if there is one. Returns when to call it again unless the device interrupts earlier. `is_idle` is
+    /// true if nothing is being computed; `has_news` is true if the host may want a different amount than before.
     pub fn turn(&mut self, now_us: u64, is_idle: bool, has_news: bool) -> u64 {
         if !is_idle {
             self.report_at_us = now_us + REPORT_DELAY_US;
@@ -151,7 +151,7 @@ impl<D: Device> Balloon<D> {
             self.device.tell_statistics(self.pool.total_bytes(), self.pool.free_bytes());
         }
         self.next(now_us, is_idle).unwrap_or_else(|Broken(rule)| {
-            // What it has been told of stays its own.
+            // Memory that the device has been told about stays its own.
             self.is_used = false;
             self.device.stop();
             warn!("the memory balloon is not used any more: {rule}");
@@ -166,7 +166,7 @@ impl<D: Device> Balloon<D> {
                 self.is_silence_told = true;
                 warn!("the memory balloon does not answer");
             }
-            // The longer it has been waited for, the less often.
+            // The longer the wait has lasted, the less often to check.
             return Ok(now_us + (waited_us / 4).clamp(100, RETRY_US));
         }
         self.since_us = now_us;
@@ -219,7 +219,7 @@ impl<D: Device> Balloon<D> {
                 self.step = Step::Report(region);
                 Ok(now_us)
             }
-            // Until somebody has computed something there is no more.
+            // There is nothing more to report until something has been computed.
             None => {
                 self.report_at_us = u64::MAX;
                 Ok(u64::MAX)
@@ -236,13 +236,14 @@ impl<D: Device> Balloon<D> {
         Ok(now_us)
     }
 
-    /// The longest chunk: so long that there are not too many.
+    /// The length limit of a chunk, high enough that there are not too many chunks.
     fn most_bytes(&self) -> usize {
         const MAX_CHUNKS: usize = 4096;
         (self.pool.total_bytes() / MAX_CHUNKS).next_multiple_of(PAGE_BYTES).max(MAX_PAGES * PAGE_BYTES)
     }
 
-    /// Makes one of the last two chunks if one follows the other: who wants a page more again and again has not a chunk of each.
+    /// Joins the last two chunks if they are adjacent, so that a host that asks for one more page again and again does not get a
+    /// chunk for each.
     fn join_last(&mut self) {
         let most = self.most_bytes();
         if let Some(last) = self.chunks.pop() {
@@ -250,7 +251,7 @@ impl<D: Device> Balloon<D> {
                 Some(before) if before.len() + last.len() <= most => before.append(last).err(),
                 _ => Some(last),
             };
-            // There is room: it was there.
+            // There is room, since the chunk was in the list before.
             self.chunks.extend(apart);
         }
     }
@@ -282,7 +283,7 @@ mod tests {
     struct State {
         wanted: u32,
         actual: u32,
-        /// Pages that are the host's, by their numbers.
+        /// Numbers of the pages that the host has.
         given: Vec<u64>,
         reported: Vec<(usize, usize)>,
         is_silent: bool,
@@ -341,7 +342,7 @@ mod tests {
         }
     }
 
-    /// A pool of so many bytes that begin at a block's border.
+    /// A pool of this size that begins at a block boundary.
     fn pool(size_bytes: usize) -> &'static Pool {
         let pool = Box::leak(Box::new(Pool::new()));
         let memory = vec![0; size_bytes + BLOCK_BYTES].leak();
@@ -355,7 +356,7 @@ mod tests {
         (Balloon::new(device.clone(), pool), device)
     }
 
-    /// Turns until there is nothing more to be done at this time.
+    /// Takes turns until there is nothing left to do at this time.
     fn settle(balloon: &mut Balloon<Fake>, now_us: u64, is_idle: bool) -> u64 {
         (0..10_000)
             .map(|_| balloon.turn(now_us, is_idle, true))
@@ -412,7 +413,7 @@ mod tests {
             model.as_ptr_range().contains(&core::ptr::without_provenance(*page as usize * PAGE_BYTES))
         };
         assert!(!device.0.borrow().given.iter().any(in_model));
-        // What is given back is wanted at the next try, and turns before it are none.
+        // The freed memory goes to the host at the next attempt; turns before that do nothing.
         drop(model);
         assert_eq!(settle(&mut balloon, 8, false), 7 + RETRY_US);
         assert_eq!(device.0.borrow().actual as usize, pages);
@@ -439,11 +440,11 @@ mod tests {
         assert_eq!(reported.iter().map(|(_, length)| length).sum::<usize>(), 294 * MIB);
         assert_eq!((balloon.usage().reported_bytes, pool.free_bytes()), (294 * MIB, 295 * MIB));
         assert!(model.iter().all(|&byte| byte == 0x5a));
-        // Nothing new is free.
+        // No further memory is free.
         settle(&mut balloon, 10_000_000, false);
         settle(&mut balloon, 20_000_000, true);
         assert_eq!(device.0.borrow().reported, []);
-        // What has been used and freed is told again.
+        // Memory that was used and freed is reported again.
         drop(model);
         drop(pool.reserve(100 * MIB, 64).unwrap());
         assert_eq!(pool.reported_bytes(), 200 * MIB);
@@ -474,7 +475,7 @@ mod tests {
         device.0.borrow_mut().breaks = false;
         device.0.borrow_mut().is_silent = false;
         assert_eq!(balloon.turn(now_us, true, true), u64::MAX);
-        // What it was told of stays its own.
+        // Memory that the device was told about stays its own.
         assert_eq!(pool.free_bytes(), 7 * MIB);
     }
 }

@@ -1,32 +1,31 @@
-//! QEMU's firmware configuration device, `fw_cfg`: files that whoever starts the machine gives to it. Source: QEMU,
-//! docs/specs/fw_cfg.rst.
+//! QEMU's firmware configuration device, `fw_cfg`, which gives the guest files from the host. Source: QEMU, docs/specs/fw_cfg.rst.
 //!
-//! Compiled for the host too, where a test stands in for the device.
+//! Also compiled for the host, where a test replaces the device.
 
 use alloc::vec::Vec;
 
 /// The registers of the device.
 pub trait Registers {
-    /// Has an item read, from its beginning.
+    /// Selects an item, to be read from its beginning.
     fn select(&mut self, key: u16);
 
-    /// The next byte of the item; 0 behind its end.
+    /// The next byte of the item; 0 after its end.
     fn read(&mut self) -> u8;
 }
 
-/// The item by which the device is known.
+/// The item that identifies the device.
 const SIGNATURE: (u16, [u8; 4]) = (0x0000, *b"QEMU");
-/// A count, and so many entries: size, key, two reserved bytes, name. Numbers are big-endian.
+/// The directory: a count, followed by that many entries (size, key, two reserved bytes, name). Numbers are big-endian.
 const FILE_DIRECTORY: u16 = 0x0019;
 /// Keys have 14 bits.
 const MAX_FILES: u32 = 1 << 14;
-/// Room for a name, with the zeros behind it.
+/// Length of the name field, which is padded with zeros.
 const NAME_BYTES: usize = 56;
 
-/// The file of this name; `None` if there is none, or no device.
+/// The file of this name; `None` if there is no such file, or no device.
 ///
 /// # Errors
-/// The file's size, if that is more than `max_bytes`.
+/// The file's size, if it exceeds `max_bytes`.
 pub fn read_file(device: &mut impl Registers, name: &str, max_bytes: u32) -> Result<Option<Vec<u8>>, u32> {
     device.select(SIGNATURE.0);
     if bytes::<4>(device) != SIGNATURE.1 {
@@ -54,7 +53,7 @@ fn bytes<const N: usize>(device: &mut impl Registers) -> [u8; N] {
     core::array::from_fn(|_| device.read())
 }
 
-/// The registers in memory.
+/// The device's registers in memory.
 #[cfg(target_os = "none")]
 pub struct Mmio(core::ptr::NonNull<u8>);
 
@@ -62,10 +61,10 @@ pub struct Mmio(core::ptr::NonNull<u8>);
 impl Mmio {
     const SELECTOR: usize = 8;
 
-    /// The registers at this place; `None` if that is address 0.
+    /// The registers at this place; `None` if its address is 0.
     ///
     /// # Safety
-    /// They must be those of such a device, mapped as device memory, and used by nothing else.
+    /// They must belong to such a device, be mapped as device memory, and be used by nothing else.
     pub unsafe fn new(registers: &crate::machine::Registers) -> Option<Self> {
         core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(registers.address as usize)).map(Self)
     }
@@ -74,12 +73,13 @@ impl Mmio {
 #[cfg(target_os = "none")]
 impl Registers for Mmio {
     fn select(&mut self, key: u16) {
-        // SAFETY: `new` was promised that the registers are there; the selector is a big-endian number of 16 bits.
+        // SAFETY: the caller of `new` promised that the registers are mapped; the selector is a big-endian 16-bit number.
         unsafe { self.0.byte_add(Self::SELECTOR).cast::<u16>().write_volatile(key.to_be()) };
     }
 
     fn read(&mut self) -> u8 {
-        // SAFETY: as above; the first byte of the data register is the next one of the item.
+        // SAFETY: the caller of `new` promised that the registers are mapped; reading a byte of the data register returns the
+        // item's next byte.
         unsafe { self.0.read_volatile() }
     }
 }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use std::{collections::BTreeMap, vec};
 
-    /// Items, and where in which of them is read.
+    /// The items, the selected one, and the read position in it.
     #[derive(Default)]
     struct Device {
         items: BTreeMap<u16, Vec<u8>>,

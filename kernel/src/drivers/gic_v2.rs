@@ -1,12 +1,12 @@
 //! GICv2: the distributor and the calling core's CPU interface (Arm IHI 0048).
 //!
-//! The same accesses do for a controller without the security extension, for one seen from the secure side, and
-//! for one seen from the non-secure side, as behind firmware: there, bit 0 of both control registers enables group 1,
-//! the groups themselves read as zero and ignore writes, and the plain acknowledge register gives group 1. From the
-//! secure side, all interrupts are put into group 0, which the same bits and registers serve. (The crate `arm-gic`
-//! uses the registers of group 1, which the non-secure side does not have.)
+//! The same code works for a controller without the security extension, from the secure side, and from the non-secure side (when
+//! there is firmware). On the non-secure side, bit 0 of both control registers enables group 1, the group registers read as zero
+//! and ignore writes, and the plain acknowledge register returns group 1. On the secure side, all interrupts are put into group
+//! 0, for which the same bits and registers are used. (The crate `arm-gic` uses the registers for group 1, which the non-secure
+//! side does not have.)
 //!
-//! Compiled for the host too, where a test stands in for the device.
+//! Also compiled for the host, where a test replaces the device.
 
 use crate::machine::Trigger;
 
@@ -48,19 +48,19 @@ const GICC_IAR: usize = 0x0c;
 const GICC_EOIR: usize = 0x10;
 
 const ENABLE: u32 = 1;
-/// Whether interrupts reach the core when the interface is off: the firmware's choice.
+/// Whether interrupts reach the core while the interface is off; these bits are left as the firmware has set them.
 const BYPASS_BITS: u32 = 0x1e0;
-/// Only interrupts of a numerically lower priority are signalled: all of them.
+/// The core is signalled interrupts with a numerically lower priority than this: all of them.
 const LOWEST_PRIORITY: u32 = 0xff;
-/// A priority that is signalled, whichever side it is seen from, and however few bits of it there are.
+/// A priority that is signalled on either side, and with any number of implemented bits.
 const PRIORITY: u8 = 0xa0;
 const FIRST_SHARED: u32 = 32;
-/// From here on, numbers say that there is no interrupt.
+/// Numbers from here on mean that there is no interrupt.
 const FIRST_SPECIAL: u32 = 1020;
-/// The interrupt's number; above it lies the core that sent a software-generated one.
+/// The field with the interrupt's number. The bits above it say which core sent a software-generated interrupt.
 const NUMBER_BITS: u32 = 0x3ff;
 
-/// An interrupt that has been taken and not yet ended.
+/// An interrupt that has been acknowledged but not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acknowledged(u32);
 
@@ -75,17 +75,17 @@ impl Acknowledged {
 pub struct GicV2<R>(R);
 
 impl<R: RegisterBlocks> GicV2<R> {
-    /// The controller with these registers, as it is.
+    /// The controller with these registers, unchanged.
     pub fn new(registers: R) -> Self {
         Self(registers)
     }
 
-    /// Sets the distributor up with every interrupt disabled, then the calling core's interface.
+    /// Sets up the distributor with every interrupt disabled, then the calling core's interface.
     pub fn init(&mut self) {
         let count = (self.0.read(GICD_TYPER) & 0x1f) + 1;
         for word in (0..count as usize).map(|word| word * size_of::<u32>()) {
             self.0.write(GICD_ICENABLER + word, u32::MAX);
-            // What a boot loader has left active would never come again.
+            // An interrupt that a boot loader has left active would never be signalled again.
             self.0.write(GICD_ICACTIVER + word, u32::MAX);
             self.0.write(GICD_IGROUPR + word, 0);
         }
@@ -95,15 +95,15 @@ impl<R: RegisterBlocks> GicV2<R> {
 
     /// Lets the calling core take interrupts.
     pub fn init_core(&mut self) {
-        // The private interrupts' groups are each core's own.
+        // Each core has its own group register for its private interrupts.
         self.0.write(GICD_IGROUPR, 0);
         self.0.write_interface(GICC_PMR, LOWEST_PRIORITY);
         let bypass = self.0.read_interface(GICC_CTLR) & BYPASS_BITS;
         self.0.write_interface(GICC_CTLR, bypass | ENABLE);
     }
 
-    /// Enables an interrupt, if it is a shared one on the calling core. `None` if the controller does not have it, or
-    /// keeps it for the secure side.
+    /// Enables an interrupt; if it is a shared one, for the calling core. `None` if the controller does not have it, or reserves
+    /// it for the secure side.
     pub fn enable(&mut self, number: u32, trigger: Trigger) -> Option<()> {
         let word = number as usize / 32 * size_of::<u32>();
         let bit = 1 << (number % 32);
@@ -120,14 +120,14 @@ impl<R: RegisterBlocks> GicV2<R> {
         (self.0.read(GICD_ISENABLER + word) & bit != 0).then_some(())
     }
 
-    /// Takes an interrupt no more.
+    /// Disables an interrupt.
     pub fn disable(&mut self, number: u32) {
         self.0.write(GICD_ICENABLER + number as usize / 32 * size_of::<u32>(), 1 << (number % 32));
     }
 
-    /// The bit that names the calling core among targets; 0 on a machine with one core.
+    /// The bit that stands for the calling core in target registers; 0 on a machine with one core.
     pub fn own_target(&self) -> u8 {
-        // Each core reads its own bit from the targets of the private interrupts, of which not all need be there.
+        // Each core reads its own bit from the target registers of private interrupts, some of which may not exist.
         let targets = (0..FIRST_SHARED as usize).map(|number| self.0.read_byte(GICD_ITARGETSR + number));
         targets.fold(0, |mask, target| mask | target)
     }
@@ -137,7 +137,7 @@ impl<R: RegisterBlocks> GicV2<R> {
         self.0.write(GICD_SGIR, u32::from(targets) << 16 | number & 0xf);
     }
 
-    /// Takes the pending interrupt of the highest priority, if there is one.
+    /// Acknowledges the pending interrupt with the highest priority, if there is one.
     pub fn acknowledge(&mut self) -> Option<Acknowledged> {
         let interrupt = Acknowledged(self.0.read_interface(GICC_IAR));
         (interrupt.number() < FIRST_SPECIAL).then_some(interrupt)
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use std::{cell::RefCell, vec::Vec};
 
-    /// A controller with 64 interrupts and one core, as one of the sides sees it.
+    /// A model of a controller with 64 interrupts and one core, as seen from one of the sides.
     struct Model {
         has_security: bool,
         is_secure: bool,
@@ -176,7 +176,7 @@ mod tests {
 
     impl Model {
         fn new(has_security: bool, is_secure: bool) -> Self {
-            // Behind firmware, all interrupts but number 40 are the non-secure side's.
+            // With firmware, all interrupts except number 40 belong to the non-secure side.
             let group_1 = if is_secure || !has_security { 0 } else { !(1 << 40) };
             Self {
                 has_security,
@@ -195,7 +195,7 @@ mod tests {
             }
         }
 
-        /// The interrupts that this side may see.
+        /// The interrupts that this side can access.
         fn mine(&self, state: &State) -> u64 {
             if self.is_secure { u64::MAX } else { state.group_1 }
         }
@@ -204,7 +204,7 @@ mod tests {
             if self.is_secure { value & 3 } else { (value & 1) << 1 }
         }
 
-        /// What is signalled to the core.
+        /// The interrupt that is signalled to the core.
         fn signalled(&self) -> Option<u32> {
             let state = self.state.borrow();
             let group = |bit: u32| state.distributor & state.interface & bit != 0;
@@ -245,7 +245,7 @@ mod tests {
                 0x080..0x088 if self.is_secure => {
                     state.group_1 = state.group_1 & !at(u32::MAX, offset) | at(value, offset);
                 }
-                // Ignored from the non-secure side.
+                // Ignored on the non-secure side.
                 0x080..0x088 => {}
                 0x100..0x108 => state.enabled |= at(value, offset) & mine,
                 0x180..0x188 => state.enabled &= !(at(value, offset) & mine),
@@ -283,7 +283,7 @@ mod tests {
                     }
                     state.pending &= !(1 << number);
                     state.active |= 1 << number;
-                    // A software-generated interrupt's sender, core 2.
+                    // The sender of a software-generated interrupt: core 2.
                     number | if number < 16 { 2 << 10 } else { 0 }
                 }
                 _ => panic!("offset {offset:#x} of the interface is read"),
@@ -327,7 +327,7 @@ mod tests {
             assert_eq!(taken.number(), 3);
             gic.end(taken);
             assert_eq!(model.state.borrow().ended, [33, 2 << 10 | 3]);
-            // What the firmware has set otherwise stays.
+            // The bits that the firmware has set stay unchanged.
             assert_eq!(model.state.borrow().interface & BYPASS_BITS, 0x60);
         }
     }

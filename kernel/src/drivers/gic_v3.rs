@@ -1,4 +1,4 @@
-//! GICv3: a distributor, and redistributors in one region or several.
+//! GICv3: a distributor, and redistributors in one or more regions.
 
 use super::gic_its;
 use crate::machine::Registers;
@@ -11,18 +11,18 @@ use core::ptr::NonNull;
 use log::warn;
 use safe_mmio::UniqueMmioPointer;
 
-/// Only interrupts of a numerically lower priority are signalled: all of them.
+/// The core is signalled interrupts with a numerically lower priority than this: all of them.
 pub const LOWEST_PRIORITY: u8 = 0xff;
 
-/// The extended interrupts of GICv3.1: those of a core, and shared ones.
+/// The extended interrupts of GICv3.1: the first private one, and the first shared one.
 pub const EXTENDED_PRIVATE_START: u32 = 1056;
 pub const EXTENDED_PRIVATE_END: u32 = 1120;
 pub const EXTENDED_SHARED_START: u32 = 4096;
 pub const EXTENDED_SHARED_END: u32 = 5120;
 
-/// GICv3, whose redistributors lie in one region or several.
+/// A GICv3, whose redistributors are in one or more regions.
 pub struct V3 {
-    /// A driver a region; the distributor is the same for all.
+    /// One driver per region; all of them use the same distributor.
     regions: alloc::vec::Vec<Region>,
 }
 
@@ -32,13 +32,13 @@ pub struct Region {
     pub gic: GicV3<'static>,
     distributor: NonNull<u8>,
     first_redistributor: NonNull<u8>,
-    /// The distance between redistributors: two frames, or four of a GICv4.
+    /// The distance between redistributors: two frames, or four in a GICv4.
     stride_bytes: usize,
     redistributors: usize,
 }
 
 /// # Safety
-/// As for [`V3::open`]. Of several regions' drivers, only one at a time may be used.
+/// The requirements of [`V3::open`] hold here too. Of several regions' drivers, only one may be used at a time.
 unsafe fn open_region(distributor: &Registers, region: &Registers, is_single: bool) -> Option<Region> {
     let gicd = pointer::<v3::Gicd>(distributor.address)?;
     let gicr = pointer::<v3::GicrSgi>(region.address)?;
@@ -50,16 +50,15 @@ unsafe fn open_region(distributor: &Registers, region: &Registers, is_single: bo
         );
         return None;
     }
-    // SAFETY: the caller promises mapped registers that nothing else uses; the iterator goes no further than the
-    // region's last redistributor.
+    // SAFETY: the caller promises mapped registers that nothing else uses; the iterator stops at the region's last redistributor.
     let redistributors = unsafe { GicRedistributorIterator::new(gicr) };
-    // SAFETY: as above; there is room for one at least.
+    // SAFETY: the caller promises mapped registers that nothing else uses; there is room for at least one redistributor.
     let first = GicRedistributor::new(unsafe { UniqueMmioPointer::new(gicr) });
     let frame_pairs = if first.typer().virtual_lpis_supported() { 2 } else { 1 };
-    // Should the last one not say that it is the last: no further than the region.
+    // Stops at the end of the region even if no redistributor is marked as the last one.
     let room = if is_single { 1 } else { room / frame_pairs };
     let made = redistributors.map(|redistributors| redistributors.take(room).count()).and_then(|count| {
-        // SAFETY: as above.
+        // SAFETY: the caller promises mapped registers that nothing else uses; `count` redistributors lie within the region.
         let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, count) }?;
         Ok(Region {
             gic,
@@ -72,7 +71,7 @@ unsafe fn open_region(distributor: &Registers, region: &Registers, is_single: bo
     made.inspect_err(|error| warn!("interrupt controller: {error}")).ok()
 }
 
-/// The redistributors of a region in which they lie `stride_bytes` apart, each as a region of its own.
+/// The redistributors of a region in which they are `stride_bytes` apart, each as a region of its own.
 ///
 /// # Safety
 /// The registers must be mapped.
@@ -85,7 +84,7 @@ unsafe fn redistributors_apart(region: &Registers, stride_bytes: u64) -> alloc::
     while rest.size_bytes >= size_of::<v3::GicrSgi>() as u64 {
         parts.push(Registers { size_bytes: rest.size_bytes.min(stride_bytes), ..rest });
         let kind = core::ptr::with_exposed_provenance::<u32>((rest.address + TYPE_OFFSET) as usize);
-        // SAFETY: within the region, which the caller promises.
+        // SAFETY: the address lies within the region, which the caller promises is mapped.
         if unsafe { kind.read_volatile() } & IS_LAST != 0 {
             break;
         }
@@ -96,7 +95,7 @@ unsafe fn redistributors_apart(region: &Registers, stride_bytes: u64) -> alloc::
 }
 
 impl V3 {
-    /// The controller with these registers, as it is.
+    /// The controller with these registers, unchanged.
     ///
     /// # Safety
     /// The registers must be mapped and used by nothing else.
@@ -106,16 +105,16 @@ impl V3 {
         stride_bytes: Option<u64>,
     ) -> Self {
         let parts = |region: &Registers| match stride_bytes {
-            // SAFETY: as the caller promises.
+            // SAFETY: the caller promises that the registers are mapped.
             Some(stride_bytes) => unsafe { redistributors_apart(region, stride_bytes) },
             None => alloc::vec![*region],
         };
-        // SAFETY: as above.
+        // SAFETY: the caller promises that the registers are mapped and used by nothing else.
         let open = |region| unsafe { open_region(distributor, &region, stride_bytes.is_some()) };
         Self { regions: redistributors.iter().flat_map(parts).filter_map(open).collect() }
     }
 
-    /// Sets everything up with every interrupt disabled.
+    /// Sets up everything, with every interrupt disabled.
     pub fn init(&mut self) -> Option<()> {
         let Some((own_region, own)) = self.own_redistributor() else {
             warn!("interrupt controller: no redistributor belongs to this core");
@@ -136,7 +135,7 @@ impl V3 {
         Some(())
     }
 
-    /// The region and, in it, the redistributor of the core that runs this.
+    /// The index of the region, and the index in it of the redistributor of the calling core.
     fn own_redistributor(&mut self) -> Option<(usize, usize)> {
         let mpidr = crate::arch::cpu::mpidr();
         self.regions.iter_mut().enumerate().find_map(|(index, region)| {
@@ -147,13 +146,13 @@ impl V3 {
         })
     }
 
-    /// The same, with the region itself.
+    /// The same, with the region itself instead of its index.
     pub fn own(&mut self) -> Option<(&mut Region, usize)> {
         let (region, own) = self.own_redistributor()?;
         Some((self.regions.get_mut(region)?, own))
     }
 
-    /// Whose interrupts an Interrupt Translation Service raises: this core's redistributor.
+    /// The target for an Interrupt Translation Service: this core's redistributor.
     pub fn message_target(&mut self) -> Option<gic_its::Target> {
         let own = self.own_redistributor()?;
         let kind = self.regions.get_mut(own.0)?.gic.typer();
@@ -161,7 +160,7 @@ impl V3 {
         let mut others: alloc::vec::Vec<Box<dyn gic_its::Block>> = alloc::vec::Vec::new();
         for (region_index, region) in self.regions.iter().enumerate() {
             for index in 0..region.redistributors {
-                // SAFETY: within the region.
+                // SAFETY: the redistributor lies within the region.
                 let start = unsafe { region.first_redistributor.add(index * region.stride_bytes) };
                 match (region_index, index) == own {
                     true => target = Some(start),
@@ -180,11 +179,11 @@ impl V3 {
 }
 
 impl Region {
-    /// Enables an interrupt, of this redistributor if it is a private one. `None` if the controller does not have it, or
-    /// keeps it for the secure side: it then reads as disabled.
+    /// Enables an interrupt; if it is a private one, in this redistributor. `None` if the controller does not have it, or
+    /// reserves it for the secure side, in which case it reads as disabled.
     pub fn enable(&mut self, interrupt: IntId, redistributor: usize) -> Option<()> {
-        /// GICD_ISENABLER, GICD_ISENABLERnE and, in a redistributor's second frame, GICR_ISENABLER0 with
-        /// GICR_ISENABLERnE behind it (GICv3, 12.9 and 12.11).
+        /// GICD_ISENABLER, GICD_ISENABLERnE and, in a redistributor's second frame, GICR_ISENABLER0 followed by GICR_ISENABLERnE
+        /// (GICv3, 12.9 and 12.11).
         const ENABLED: usize = 0x100;
         const EXTENDED_ENABLED: usize = 0x1200;
         const SECOND_FRAME: usize = 0x1_0000;
@@ -202,7 +201,7 @@ impl Region {
             _ => ((self.distributor, 0), number / 32),
         };
         let offset = start + ENABLED + index as usize * size_of::<u32>();
-        // SAFETY: registers that `init` was promised to be mapped; reading them changes nothing.
+        // SAFETY: the caller of `init` promised that the registers are mapped; reading them has no side effect.
         let enabled = unsafe { block.add(offset).cast::<u32>().read_volatile() };
         (enabled >> (number % 32) & 1 != 0).then_some(())
     }
@@ -211,48 +210,48 @@ impl Region {
 /// A frame of registers.
 pub struct Frame(NonNull<u8>);
 
-// SAFETY: registers are the same on every core.
+// SAFETY: the registers can be accessed from every core in the same way.
 unsafe impl Send for Frame {}
 
 impl Frame {
     /// The frame at this address; `None` if it is null.
     ///
     /// # Safety
-    /// Its 64 KiB must be mapped for ever, and be used by nothing else meanwhile.
+    /// Its 64 KiB must be mapped for ever, and nothing else may use them as long as the frame exists.
     pub unsafe fn new(address: u64) -> Option<Self> {
         pointer(address).map(Self)
     }
 
     fn register<T>(&self, offset: usize) -> *mut T {
-        // SAFETY: the driver's offsets lie within the frame.
+        // SAFETY: the driver uses only offsets within the frame.
         unsafe { self.0.add(offset) }.as_ptr().cast()
     }
 }
 
-// Whoever made the frame promised that it is mapped; offsets of registers are multiples of their size.
+// Whoever created the frame promised that it is mapped. The offsets of registers are multiples of their sizes.
 impl gic_its::Block for Frame {
     fn read(&self, offset: usize) -> u32 {
-        // SAFETY: see above.
+        // SAFETY: the frame is mapped, and the register lies in it, aligned.
         unsafe { self.register::<u32>(offset).read_volatile() }
     }
 
     fn write(&mut self, offset: usize, value: u32) {
-        // SAFETY: see above.
+        // SAFETY: the frame is mapped, and the register lies in it, aligned.
         unsafe { self.register::<u32>(offset).write_volatile(value) }
     }
 
     fn read_u64(&self, offset: usize) -> u64 {
-        // SAFETY: see above.
+        // SAFETY: the frame is mapped, and the register lies in it, aligned.
         unsafe { self.register::<u64>(offset).read_volatile() }
     }
 
     fn write_u64(&mut self, offset: usize, value: u64) {
-        // SAFETY: see above.
+        // SAFETY: the frame is mapped, and the register lies in it, aligned.
         unsafe { self.register::<u64>(offset).write_volatile(value) }
     }
 }
 
-/// A pointer to what is mapped at its address; `None` if that is null.
+/// A pointer to this address, where something is mapped; `None` if the address is null.
 pub fn pointer<T>(address: u64) -> Option<NonNull<T>> {
     NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
 }

@@ -1,7 +1,7 @@
-//! The host that runs this machine: how it learns the exit status, and its standard error.
+//! The host that runs this machine: how to report the exit status to it, and how to write to its standard error.
 //!
-//! Under QEMU's emulation there is Arm semihosting, with exit statuses and files. Under a hypervisor
-//! there is not; a pvpanic device then turns failure, of any kind, into an exit status of QEMU's.
+//! Under QEMU's emulation, Arm semihosting provides exit statuses and files. Under a hypervisor there is no semihosting; instead,
+//! a pvpanic device turns a failure of any kind into an exit status of QEMU.
 
 use crate::{boot_args::Host, drivers::power, pci};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use spin::{Mutex, Once};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitStatus {
-    /// All went well.
+    /// Success.
     Success = 0,
     /// The command failed.
     CommandFailed = 1,
@@ -20,9 +20,9 @@ pub enum ExitStatus {
     Panic = 101,
     /// The CPU took an exception that nothing handles.
     Fault = 102,
-    /// The small heap was exhausted where the code cannot do without.
+    /// The small heap was exhausted in code that cannot do without memory.
     HeapExhausted = 103,
-    /// The machine, or the way the kernel was loaded, is not one on which it can boot.
+    /// The kernel cannot boot on this machine, or with the way it was loaded.
     CannotBoot = 104,
 }
 
@@ -33,13 +33,13 @@ static PVPANIC_EVENT: AtomicUsize = AtomicUsize::new(0);
 
 static STANDARD_ERROR: Mutex<Option<semihosting::io::Stderr>> = Mutex::new(None);
 
-/// Remembers which host there is. With [`Host::Semihosting`] the kernel must run under a debugger
-/// or emulator that answers semihosting calls; without one they are faults.
+/// Sets how to reach the host. With [`Host::Semihosting`] the kernel must run under a debugger or emulator that handles
+/// semihosting calls; otherwise these calls fault.
 pub fn init(host: Host) {
     HOST.call_once(|| host);
 }
 
-/// Opens the host's standard error, for [`write_standard_error`]. Returns false where there is none.
+/// Opens the host's standard error for [`write_standard_error`]. Returns false if there is none.
 pub fn open_standard_error() -> bool {
     if HOST.get() == Some(&Host::Semihosting) {
         *STANDARD_ERROR.lock() = semihosting::io::stderr().ok();
@@ -49,14 +49,14 @@ pub fn open_standard_error() -> bool {
 
 /// Whether the host's standard error is open.
 pub fn has_standard_error() -> bool {
-    // A lock that is held is held by a write to it.
+    // If the lock is held, a write to standard error holds it, so it is open.
     match STANDARD_ERROR.try_lock() {
         Some(standard_error) => standard_error.is_some(),
         None => true,
     }
 }
 
-/// Looks for the pvpanic device among the PCI functions, whose memory must be mapped.
+/// Looks for the pvpanic device among the PCI functions. Its memory must be mapped.
 pub fn find_pvpanic(functions: &[pci::Function]) {
     const PVPANIC: (u16, u16) = (0x1b36, 0x0011);
     let device = functions.iter().find(|function| (function.vendor_id, function.device_id) == PVPANIC);
@@ -65,8 +65,7 @@ pub fn find_pvpanic(functions: &[pci::Function]) {
     }
 }
 
-/// Writes to the host's standard error. Does nothing without semihosting, or if the lock is held by
-/// a write that was interrupted.
+/// Writes to the host's standard error. Does nothing without semihosting, or if a write that was interrupted holds the lock.
 pub fn write_standard_error(bytes: &[u8]) {
     if let Some(mut standard_error) = STANDARD_ERROR.try_lock()
         && let Some(standard_error) = standard_error.as_mut()
@@ -75,7 +74,7 @@ pub fn write_standard_error(bytes: &[u8]) {
     }
 }
 
-/// Ends the machine; the host learns `status` as far as it can.
+/// Ends the machine and reports `status` to the host as far as possible.
 pub fn exit(status: ExitStatus) -> ! {
     match HOST.get() {
         Some(Host::Semihosting) => semihosting::process::exit(i32::from(status as u8)),

@@ -1,19 +1,19 @@
-//! Who is called for an interrupt: several devices may share one number.
+//! The table of interrupt handlers. Several devices may share one interrupt number.
 
 use heapless::Vec;
 
-/// An interrupt that is taken this often without a moment in between is one that its handler does not take back.
+/// If an interrupt is taken this often in a row, its handler does not make it stop.
 pub const STORM: u32 = 10_000;
 
-/// One that is taken this often within [`WINDOW_US`] is one, too: on some controllers a level that stays asserted takes a moment to become
-/// pending again, in which the core takes a step and seems to have nothing more to take. A working device raises fewer: a console at
-/// 115,200 baud 11,520, a network card one for a frame at most.
+/// The same holds if an interrupt is taken this often within [`WINDOW_US`]. On some controllers, a level that stays asserted
+/// takes a moment to become pending again; in that moment the core advances a step and seems to have no interrupt left. A working
+/// device raises fewer: a console at 115,200 baud 11,520, a network card at most one per frame.
 pub const STORM_IN_WINDOW: u32 = 200_000;
 
-/// The time, in microseconds, in which interrupts are counted.
+/// The length of the window, in microseconds.
 pub const WINDOW_US: u64 = 1_000_000;
 
-/// Is called with the context that was given with it.
+/// A handler; it is called with the context that it was registered with.
 pub type Handler = fn(usize);
 
 #[derive(Debug)]
@@ -22,13 +22,13 @@ struct Entry {
     handler: Handler,
     context: usize,
     n_calls: u64,
-    /// Calls since the core last had nothing to take.
+    /// Calls since the core last had no pending interrupt.
     n_in_a_row: u32,
-    /// When the present window began, and how often the interrupt has been taken in it.
+    /// When the current window began, and how often the interrupt has been taken in it.
     window: (u64, u32),
 }
 
-/// Handlers, each with its context, by interrupt number.
+/// The handlers and their contexts, by interrupt number.
 #[derive(Debug)]
 pub struct Handlers<const N: usize>(Vec<Entry, N>);
 
@@ -39,27 +39,27 @@ impl<const N: usize> Default for Handlers<N> {
 }
 
 impl<const N: usize> Handlers<N> {
-    /// None.
+    /// An empty table.
     pub const fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// Adds a handler behind those that `number` has; `None` if there is no room.
+    /// Adds a handler after those that `number` already has; `None` if there is no room.
     pub fn add(&mut self, number: u32, handler: Handler, context: usize) -> Option<()> {
         self.0.push(Entry { number, handler, context, n_calls: 0, n_in_a_row: 0, window: (0, 0) }).ok()
     }
 
-    /// Takes back all of `number`, which counts as if it had never come: who would rely on it has to look instead.
+    /// Removes all handlers of `number` and resets its count, so that code that relied on it polls instead.
     pub fn remove(&mut self, number: u32) {
         self.0.retain(|entry| entry.number != number);
     }
 
-    /// Takes back the one that was added last.
+    /// Removes the handler that was added last.
     pub fn remove_last(&mut self) {
         self.0.pop();
     }
 
-    /// The handler of `number` with this index, and its context, to be called.
+    /// The `index`-th handler of `number` and its context, for calling.
     pub fn call_nth_of(&mut self, number: u32, index: usize) -> Option<(Handler, usize)> {
         let entry = self.0.iter_mut().filter(|entry| entry.number == number).nth(index)?;
         entry.n_calls += 1;
@@ -67,7 +67,8 @@ impl<const N: usize> Handlers<N> {
         Some((entry.handler, entry.context))
     }
 
-    /// To be asked each time that `number` has been handled: whether it comes again and again, so that nothing else has its turn.
+    /// Must be called each time that `number` has been handled. True if the interrupt comes again and again, so that nothing else
+    /// gets its turn.
     pub fn is_storm(&mut self, number: u32, now_us: u64) -> bool {
         let Some(entry) = self.0.iter_mut().find(|entry| entry.number == number) else { return false };
         let (since_us, n_taken) = &mut entry.window;
@@ -79,12 +80,12 @@ impl<const N: usize> Handlers<N> {
         entry.n_in_a_row >= STORM || entry.window.1 >= STORM_IN_WINDOW
     }
 
-    /// Whether somebody handles `number`.
+    /// Whether `number` has a handler.
     pub fn is_handled(&self, number: u32) -> bool {
         self.0.iter().any(|entry| entry.number == number)
     }
 
-    /// Says that the core has nothing more to take.
+    /// Records that the core has no pending interrupt.
     pub fn calm(&mut self) {
         self.0.iter_mut().for_each(|entry| entry.n_in_a_row = 0);
     }
@@ -94,8 +95,8 @@ impl<const N: usize> Handlers<N> {
         self.0.iter().find(|entry| entry.number == number).map_or(0, |entry| entry.n_calls)
     }
 
-    /// Whether a device whose interrupt this is may be relied on to interrupt: one that never has may be one whose interrupts arrive
-    /// nowhere.
+    /// Whether a device with this interrupt can be relied on to interrupt. If the interrupt has never come, the device's
+    /// interrupts may not arrive at all.
     pub fn has_come(&self, interrupt: Option<u32>) -> bool {
         interrupt.is_some_and(|number| self.count_of(number) > 0)
     }
@@ -160,7 +161,7 @@ mod tests {
             handlers.calm();
             handlers.is_storm(33, now_us)
         };
-        // What comes often, but lets others have their turns.
+        // An interrupt that comes often, but not without pauses.
         assert!((0..2 * STORM_IN_WINDOW).all(|_| !take(10)));
         assert!((0..2 * STORM_IN_WINDOW).any(|_| take(1)));
     }

@@ -1,8 +1,8 @@
-//! The interrupt controller: GICv2 or GICv3, whichever the device tree names.
+//! The interrupt controller: a GICv2 or a GICv3, whichever the machine has.
 //!
-//! A handler is a plain function for one interrupt number, called with a number of its own. Handlers run on the boot core, on its
-//! exception stack with interrupts masked; vector registers are saved around them. The other cores take
-//! no interrupts: they only [sleep](sleep) until one of them is [woken](wake).
+//! A handler is a plain function that is registered for an interrupt number and called with a context number. Handlers run on the
+//! boot core, on its exception stack, with interrupts masked; vector registers are saved around them. The other cores take no
+//! interrupts: they only [sleep](sleep) until they are [woken](wake).
 
 use super::{
     gic_its, gic_security,
@@ -31,10 +31,10 @@ use spin::Mutex;
 
 const MAX_HANDLERS: usize = 128;
 
-/// Numbers from here on say that there is no interrupt.
+/// Numbers from here on mean that there is no interrupt.
 const FIRST_SPECIAL: u32 = 1020;
 
-/// The software-generated interrupt that ends a core's sleep.
+/// The software-generated interrupt that wakes a core.
 const WAKE_UP: IntId = IntId::sgi(0);
 
 enum Gic {
@@ -42,13 +42,13 @@ enum Gic {
     V3(V3),
 }
 
-// SAFETY: the register blocks that the drivers point to are the same on every core; the lock
-// around the value keeps two users apart.
+// SAFETY: the register blocks that the drivers point to are the same on every core, and the lock around the value makes each
+// access exclusive.
 unsafe impl Send for Gic {}
 
 static GIC: Mutex<Option<Gic>> = Mutex::new(None);
 
-/// Whether cores reach their part of the controller by system registers, so that none needs the lock.
+/// Whether cores access their part of the controller through system registers, which needs no lock.
 static IS_V3: AtomicBool = AtomicBool::new(false);
 
 /// Interrupts that the boot core has taken.
@@ -59,7 +59,7 @@ static HANDLERS: Mutex<Handlers<MAX_HANDLERS>> = Mutex::new(Handlers::new());
 /// Why an interrupt cannot be enabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InterruptError {
-    /// There is no interrupt controller that this driver knows.
+    /// There is no interrupt controller that this driver supports.
     NoController,
     /// The controller does not have this interrupt, or the table of handlers is full.
     Unavailable(u32),
@@ -74,14 +74,13 @@ impl fmt::Display for InterruptError {
     }
 }
 
-/// Sets the controller up with every interrupt disabled.
+/// Sets up the controller with every interrupt disabled.
 ///
 /// # Safety
-/// `controller` must describe registers that are mapped and used by nothing else. To be called
-/// once, with interrupts masked.
+/// `controller` must describe registers that are mapped and used by nothing else. It must be called only once, with interrupts masked.
 pub unsafe fn init(controller: &InterruptController) {
     if let Some(monitor) = Monitor::get() {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises that the registers are mapped.
         unsafe { gic_security::open(monitor, controller) };
     }
     let gic = match controller {
@@ -94,7 +93,7 @@ pub unsafe fn init(controller: &InterruptController) {
             })
         }
         InterruptController::GicV3 { distributor, redistributors, stride_bytes } => {
-            // SAFETY: as the caller promises.
+            // SAFETY: the caller promises that the registers are mapped and used by nothing else.
             let mut gic = unsafe { V3::open(distributor, redistributors, *stride_bytes) };
             gic.init().map(|()| {
                 IS_V3.store(true, Ordering::Relaxed);
@@ -123,44 +122,44 @@ impl Mmio {
     }
 }
 
-// `init` was promised that both blocks are mapped and used by nothing else.
+// The caller of `init` promised that both blocks are mapped and used by nothing else.
 impl RegisterBlocks for Mmio {
     fn read(&self, offset: usize) -> u32 {
-        // SAFETY: see above.
+        // SAFETY: the distributor is mapped, and the register lies in it.
         unsafe { self.distributor::<u32>(offset).read_volatile() }
     }
 
     fn write(&mut self, offset: usize, value: u32) {
-        // SAFETY: see above.
+        // SAFETY: the distributor is mapped, and the register lies in it.
         unsafe { self.distributor::<u32>(offset).write_volatile(value) }
     }
 
     fn read_byte(&self, offset: usize) -> u8 {
-        // SAFETY: see above.
+        // SAFETY: the distributor is mapped, and the register lies in it.
         unsafe { self.distributor::<u8>(offset).read_volatile() }
     }
 
     fn write_byte(&mut self, offset: usize, value: u8) {
-        // SAFETY: see above.
+        // SAFETY: the distributor is mapped, and the register lies in it.
         unsafe { self.distributor::<u8>(offset).write_volatile(value) }
     }
 
     fn read_interface(&self, offset: usize) -> u32 {
-        // SAFETY: see above.
+        // SAFETY: the CPU interface is mapped, and the register lies in it.
         unsafe { self.interface(offset).read_volatile() }
     }
 
     fn write_interface(&mut self, offset: usize, value: u32) {
-        // SAFETY: see above.
+        // SAFETY: the CPU interface is mapped, and the register lies in it.
         unsafe { self.interface(offset).write_volatile(value) }
     }
 }
 
-/// Calls `handler` with `context` from now on whenever `interrupt` is pending on this core. Devices may share a number: the
-/// handlers of all of them are called.
+/// Enables `interrupt` on this core; from now on, `handler` is called with `context` when it is pending. Devices may share a
+/// number: then all their handlers are called.
 ///
 /// # Errors
-/// [`InterruptError`] if there is no controller or it cannot enable this interrupt.
+/// [`InterruptError`] if there is no controller, or it cannot enable this interrupt.
 pub fn enable(interrupt: Interrupt, handler: Handler, context: usize) -> Result<(), InterruptError> {
     let number = interrupt.number;
     let unavailable = InterruptError::Unavailable(number);
@@ -174,7 +173,7 @@ pub fn enable(interrupt: Interrupt, handler: Handler, context: usize) -> Result<
     })
 }
 
-/// The same for an interrupt that an Interrupt Translation Service raises, which enables it itself.
+/// The same for an interrupt of an Interrupt Translation Service, which enables it itself.
 ///
 /// # Errors
 /// [`InterruptError::Unavailable`] if the table of handlers is full.
@@ -183,7 +182,7 @@ pub fn handle(number: u32, handler: Handler, context: usize) -> Result<(), Inter
     added.ok_or(InterruptError::Unavailable(number))
 }
 
-/// Whose interrupts such a service raises; `None` without a GICv3.
+/// The target for interrupts of such a service; `None` without a GICv3.
 pub fn message_target() -> Option<gic_its::Target> {
     crate::arch::interrupts::masked(|| match GIC.lock().as_mut()? {
         Gic::V3(gic) => gic.message_target(),
@@ -201,7 +200,7 @@ fn interrupt_id(number: u32) -> Option<IntId> {
     }
 }
 
-/// An interrupt that has been taken and not yet ended.
+/// An interrupt that has been acknowledged but not ended.
 enum Taken {
     V2(Acknowledged),
     V3(IntId),
@@ -237,7 +236,7 @@ impl Gic {
         }
     }
 
-    /// Takes an interrupt no more.
+    /// Disables an interrupt.
     fn disable(&mut self, number: u32) {
         match self {
             Self::V2(gic) => gic.disable(number),
@@ -249,13 +248,13 @@ impl Gic {
         }
     }
 
-    /// Lets the calling core be woken.
+    /// Allows the calling core to be woken.
     fn enable_wake_up(&mut self) -> Option<WakeTarget> {
         match self {
             Self::V2(gic) => {
                 gic.init_core();
                 gic.enable(WAKE_UP.raw_value(), Trigger::Edge)?;
-                // One core alone has no target, and nobody to wake it.
+                // With only one core there is no target, and no other core to wake it.
                 Some(WakeTarget(u64::from(gic.own_target())))
             }
             Self::V3(gic) => {
@@ -265,7 +264,7 @@ impl Gic {
                 GicCpuInterface::set_priority_mask(LOWEST_PRIORITY);
                 GicCpuInterface::enable_group1(true);
                 region.enable(WAKE_UP, own)?;
-                // Targets are a list of sixteen in the lowest affinity.
+                // The target list covers sixteen values of the lowest affinity field.
                 (mpidr & 0xff < 16).then_some(WakeTarget(mpidr))
             }
         }
@@ -295,26 +294,26 @@ fn acknowledge_v3() -> Option<IntId> {
     (!is_special).then_some(interrupt)
 }
 
-/// How a core is named when it is to be woken.
+/// Identifies a core that is to be woken.
 #[derive(Debug, Clone, Copy)]
 pub struct WakeTarget(u64);
 
 impl WakeTarget {
-    /// The target as a number, for an atomic variable.
+    /// The target as a number, to be stored in an atomic variable.
     pub fn to_raw(self) -> u64 {
         self.0
     }
 
-    /// What [`to_raw`](Self::to_raw) gave.
+    /// The target that [`to_raw`](Self::to_raw) converted to this number.
     pub fn from_raw(raw: u64) -> Self {
         Self(raw)
     }
 }
 
-/// Lets the calling core be woken from its [`sleep`].
+/// Allows the calling core to be woken from [`sleep`].
 ///
 /// # Errors
-/// [`InterruptError`] if there is no controller, or it cannot do this for this core.
+/// [`InterruptError`] if there is no controller, or it cannot do this for the calling core.
 pub fn enable_wake_up() -> Result<WakeTarget, InterruptError> {
     crate::arch::interrupts::masked(|| {
         let mut gic = GIC.lock();
@@ -323,10 +322,10 @@ pub fn enable_wake_up() -> Result<WakeTarget, InterruptError> {
     })
 }
 
-/// Interrupts a core, which ends its [`sleep`], or the next one.
+/// Interrupts a core, which ends its current [`sleep`], or the next one.
 pub fn wake(target: WakeTarget) {
     let WakeTarget(raw) = target;
-    // What was written before must be there when the other core wakes.
+    // Earlier writes must be visible when the other core wakes.
     crate::arch::cpu::finish_stores();
     if IS_V3.load(Ordering::Relaxed) {
         let byte = |shift: u32| (raw >> shift) as u8;
@@ -336,7 +335,7 @@ pub fn wake(target: WakeTarget) {
             affinity1: byte(8),
             target_list: 1 << (raw & 0xf),
         };
-        // The error is for interrupts that are not software-generated.
+        // The error is only for interrupts that are not software-generated.
         let _ = GicCpuInterface::send_sgi(WAKE_UP, target, SgiTargetGroup::CurrentGroup1);
     } else {
         crate::arch::interrupts::masked(|| {
@@ -347,7 +346,7 @@ pub fn wake(target: WakeTarget) {
     }
 }
 
-/// On a core that takes no interrupts: sleeps until one is pending, and takes it back.
+/// For cores that take no interrupts: sleeps until an interrupt is pending, and clears it.
 pub fn sleep() {
     crate::arch::interrupts::wait();
     if IS_V3.load(Ordering::Relaxed) {
@@ -361,38 +360,38 @@ pub fn sleep() {
     }
 }
 
-/// How many interrupts the boot core has taken: if the number is the same, nothing has happened meanwhile.
+/// How many interrupts the boot core has taken. If the number has not changed, no interrupt has come in the meantime.
 pub fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
-/// How many of them were `interrupt`.
+/// How often `interrupt` has been taken.
 pub fn count_of(interrupt: u32) -> u64 {
     crate::arch::interrupts::masked(|| HANDLERS.lock().count_of(interrupt))
 }
 
-/// Whether a device that has this interrupt, if it has one, need not be polled: it has interrupted once at least.
+/// Whether the device with this interrupt (if it has one) need not be polled: it has interrupted at least once.
 pub fn has_come(interrupt: Option<u32>) -> bool {
     crate::arch::interrupts::masked(|| HANDLERS.lock().has_come(interrupt))
 }
 
-/// Whether `interrupt` has a handler still: one that did not end has none any more, and its device is to be polled.
+/// Whether `interrupt` still has a handler. An interrupt that did not stop has lost its handler, and its device must be polled.
 pub fn is_handled(interrupt: u32) -> bool {
     crate::arch::interrupts::masked(|| HANDLERS.lock().is_handled(interrupt))
 }
 
-/// Runs the handlers of everything that is pending. Called by the exception vector. An interrupt that nobody handles, or that does not end
-/// however often it is handled, is disabled: its device is polled from then on, if it is one that can be.
+/// Runs the handlers of everything that is pending. Called by the exception vector. An interrupt that has no handler, or that
+/// does not stop however often it is handled, is disabled; its device is polled from then on, if that is possible.
 pub fn dispatch() {
     while let Some(interrupt) = with_gic(Gic::acknowledge).flatten() {
         let number = interrupt.number();
         COUNT.fetch_add(1, Ordering::Relaxed);
-        // Nothing is locked while one of them runs.
+        // No lock is held while a handler runs.
         let nth = |index| HANDLERS.lock().call_nth_of(number, index);
         let count = (0..).map_while(nth).map(|(handler, context)| handler(context)).count();
-        // To be interrupted is all that the other cores want.
+        // The interrupt by which the other cores are woken needs no handler.
         let is_wanted = count > 0 || number == WAKE_UP.raw_value();
-        // A message is sent each time anew, and nobody can disable it here.
+        // Each message is sent anew and cannot be disabled here, so it is not checked.
         let is_storm = interrupt_id(number).is_some() && HANDLERS.lock().is_storm(number, time::now_us());
         if !is_wanted || is_storm {
             with_gic(|gic| gic.disable(number));

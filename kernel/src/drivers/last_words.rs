@@ -1,4 +1,4 @@
-//! What a machine that is about to end says, past all locks, and that it says so once.
+//! The last message of a machine that is about to end: it bypasses all locks, and only one core writes it.
 
 use super::{
     host::{self, ExitStatus, exit},
@@ -10,7 +10,7 @@ use core::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// Text to wherever somebody may read it, past all locks: for a machine that is about to end.
+/// Writes text wherever somebody may read it, bypassing all locks, for a machine that is about to end.
 pub(crate) struct Emergency;
 
 impl Write for Emergency {
@@ -27,13 +27,13 @@ impl Write for Emergency {
 const NOBODY: usize = usize::MAX;
 static ENDING_CORE: AtomicUsize = AtomicUsize::new(NOBODY);
 
-/// Whether a core has begun to say why the machine ends.
+/// Whether a core has begun to report why the machine ends.
 pub(crate) fn is_ending() -> bool {
     ENDING_CORE.load(Ordering::Relaxed) != NOBODY
 }
 
-/// To be called by the core that is about to say why the machine ends. Of several cores the first one
-/// goes on and the others stop; a core that fails while it says so ends the machine with `status`.
+/// Must be called by a core before it reports why the machine ends. If several cores call it, the first one continues and the
+/// others stop. A core that fails during its report ends the machine with `status`.
 pub(crate) fn begin_end(status: ExitStatus) {
     let own = cpu::number();
     match ENDING_CORE.compare_exchange(NOBODY, own, Ordering::Relaxed, Ordering::Relaxed) {
@@ -43,7 +43,7 @@ pub(crate) fn begin_end(status: ExitStatus) {
     }
 }
 
-/// Where it happened: nothing on the boot core, else ` on core N`.
+/// Names the core where it happened: ` on core N`, or nothing on the boot core.
 pub(crate) struct OnCore;
 
 impl fmt::Display for OnCore {

@@ -1,4 +1,4 @@
-//! Which interrupt each PCI function raises by its messages.
+//! Assigns to each PCI function the interrupt that its messages raise.
 
 use super::{
     gic_its::{Its, ItsError},
@@ -16,35 +16,35 @@ use core::ops::Range;
 use log::warn;
 use spin::Mutex;
 
-/// The most functions that interrupt by messages; those that come later are polled.
+/// The most functions that can interrupt by messages; further ones are polled.
 const MAX_FUNCTIONS: usize = 64;
 
 static MESSAGES: Mutex<Option<Messages>> = Mutex::new(None);
 
 struct Messages {
     msi: Msi,
-    /// Not set up before the first function needs it, so that a machine without one spends neither time nor memory on it.
+    /// Created when the first function needs it, so that a machine without one spends neither time nor memory on it.
     controller: Option<Controller>,
-    /// By requester ID. One that is plugged in where another was has the other's.
+    /// By requester ID. A function that is plugged in where another one was inherits its message.
     given: Vec<(u16, Message)>,
 }
 
 enum Controller {
-    /// What is left of a frame's interrupts, and where they are raised.
+    /// The interrupts of a frame that are not assigned yet, and the register that raises them.
     V2m {
         left: Range<u32>,
         address: u64,
     },
     Its(Box<Its>),
-    /// It cannot be used, which has been told.
+    /// It cannot be used; this has been logged.
     Unusable,
 }
 
-/// Lets functions interrupt by messages.
+/// Makes messages available to functions.
 ///
 /// # Safety
-/// `msi` must describe registers that are mapped and used by nothing else. To be called once, when the interrupt controller has
-/// been set up.
+/// `msi` must describe registers that are mapped and used by nothing else. It must be called only once, after the interrupt
+/// controller has been set up.
 pub unsafe fn init(msi: &Msi) {
     *MESSAGES.lock() = Some(Messages { msi: msi.clone(), controller: None, given: Vec::new() });
 }
@@ -53,7 +53,7 @@ fn open(controller: &MsiController) -> Controller {
     match controller {
         MsiController::V2m { frame, first, count } => {
             let typer = core::ptr::with_exposed_provenance::<u32>((frame.address + gic_v2m::TYPER) as usize);
-            // SAFETY: a register, as `init` was promised; reading it changes nothing.
+            // SAFETY: the caller of `init` promised that this register is mapped; reading it has no side effect.
             let left = gic_v2m::interrupts(unsafe { typer.read_volatile() }, *first, *count);
             Controller::V2m { left, address: frame.address + gic_v2m::SET_SPI }
         }
@@ -70,12 +70,12 @@ fn open(controller: &MsiController) -> Controller {
 
 fn open_its(registers: &Registers) -> Result<Its, ItsError> {
     let target = interrupts::message_target().ok_or(ItsError::NoInterrupts)?;
-    // SAFETY: as `init` was promised.
+    // SAFETY: the caller of `init` promised that the registers are mapped and used by nothing else.
     let frame = unsafe { Frame::new(registers.address) }.ok_or(ItsError::NoInterrupts)?;
     Its::new(Box::new(frame), registers.address, target, cpu::clean)
 }
 
-/// What the function with this requester ID is to write so as to interrupt, which is heeded from now on; `None` if it cannot.
+/// The message by which the function with this requester ID can interrupt; its interrupt is enabled from now on. `None` if it cannot.
 pub fn message(requester: u16) -> Option<Message> {
     let mut messages = MESSAGES.lock();
     let Messages { msi, controller, given } = messages.as_mut()?;
@@ -93,7 +93,7 @@ pub fn message(requester: u16) -> Option<Message> {
         Err(error) => {
             warn!("pci: no messages from requester {requester:#06x}: {error}");
             if error == ItsError::NoAnswer {
-                // It may go on by itself, and use its tables.
+                // The service may keep running and use its tables.
                 core::mem::forget(core::mem::replace(controller, Controller::Unusable));
             }
         }
@@ -102,7 +102,7 @@ pub fn message(requester: u16) -> Option<Message> {
 }
 
 impl Controller {
-    /// An interrupt for a device; `None` from a controller that cannot be used.
+    /// An interrupt for a device; `None` if the controller cannot be used.
     fn take(&mut self, device: u32) -> Option<Result<Message, ItsError>> {
         Some(match self {
             Self::V2m { left, address } => {

@@ -1,5 +1,5 @@
-//! Device drivers: each file owns the registers of one kind of device. Those that are not for bare metal alone
-//! reach their registers through a trait, for which tests have devices of their own.
+//! Device drivers: each file owns the registers of one kind of device. Drivers that are also compiled for the host access their
+//! registers through a trait, for which tests have simulated devices.
 
 #[cfg(any(test, target_os = "none"))]
 pub mod balloon;

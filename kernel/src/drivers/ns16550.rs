@@ -1,9 +1,8 @@
 //! National Semiconductor's 16550 UART and its descendants (PC16550D data sheet, section 8).
 //!
-//! Only registers; `uart.rs` makes a console of them. Compiled for the host too, where a test stands in
-//! for the device.
+//! This only handles registers; `uart.rs` makes a console of them. Also compiled for the host, where a test replaces the device.
 
-/// Registers of which the first is 0, wherever they lie.
+/// The registers, numbered from 0, wherever they are in memory.
 pub trait RegisterBlock {
     /// Reads the register with this number.
     fn read(&self, register: u8) -> u8;
@@ -12,48 +11,48 @@ pub trait RegisterBlock {
     fn write(&mut self, register: u8, value: u8);
 }
 
-/// Received and sent bytes; with [`LINE_DIVISOR`] the divisor's low half.
+/// Received and sent bytes; with [`LINE_DIVISOR`], the low half of the divisor.
 const DATA: u8 = 0;
-/// Interrupts enabled; with [`LINE_DIVISOR`] the divisor's high half.
+/// Which interrupts are enabled; with [`LINE_DIVISOR`], the high half of the divisor.
 const INTERRUPTS: u8 = 1;
-/// Read: which interrupt is pending.
+/// When read: which interrupt is pending.
 const IDENTIFICATION: u8 = 2;
-/// Written: the FIFOs.
+/// When written: controls the FIFOs.
 const FIFO: u8 = 2;
 const LINE: u8 = 3;
 const MODEM: u8 = 4;
 const STATUS: u8 = 5;
-/// Synopsys' UARTs only: reading it takes the interrupt back that says "busy when the line was set".
+/// Only on Synopsys' UARTs: reading it clears the interrupt that means "busy when the line was set".
 const DESIGNWARE_STATUS: u8 = 31;
 
 const RECEIVE_INTERRUPT: u8 = 1 << 0;
-/// FIFOs on, cleared, interrupt at half of them.
+/// FIFOs enabled, cleared, and interrupting when half full.
 const FIFO_ON: u8 = 0x87;
 /// Eight bits, no parity, one stop bit.
 const LINE_8N1: u8 = 0x03;
 const LINE_DIVISOR: u8 = 1 << 7;
-/// Ready to send and receive; the second output, which on many boards lets interrupts through.
+/// Ready to send and receive; also sets the second output, which on many boards lets interrupts through.
 const MODEM_READY: u8 = 0x0b;
 const STATUS_RECEIVED: u8 = 1 << 0;
-/// Parity or framing wrong, or a break.
+/// A parity or framing error, or a break.
 const STATUS_BROKEN: u8 = 0x1c;
 const STATUS_CAN_SEND: u8 = 1 << 5;
 const IDENTIFICATION_BITS: u8 = 0xf;
 const BUSY: u8 = 0x7;
-/// Bytes have been waiting below the FIFO's trigger level for a while.
+/// Bytes below the FIFO's trigger level have been waiting for a while.
 const TIMEOUT: u8 = 0xc;
 
 /// The UART.
 pub struct Ns16550<B>(B);
 
 impl<B: RegisterBlock> Ns16550<B> {
-    /// The UART with these registers, as it is.
+    /// The UART with these registers, unchanged.
     pub fn new(registers: B) -> Self {
         Self(registers)
     }
 
-    /// Sets the UART up, without interrupts. The speed stays what the firmware has set without `clock_hz` and
-    /// `baud_rate`, or if that clock cannot make that speed.
+    /// Sets up the UART, without interrupts. The speed stays as the firmware has set it if `clock_hz` or `baud_rate` is missing,
+    /// or if that speed cannot be derived from that clock.
     pub fn init(&mut self, clock_hz: Option<u32>, baud_rate: Option<u32>) {
         self.0.write(INTERRUPTS, 0);
         let divisor = clock_hz.zip(baud_rate).and_then(|(clock_hz, baud_rate)| divisor(clock_hz, baud_rate));
@@ -69,18 +68,18 @@ impl<B: RegisterBlock> Ns16550<B> {
         self.acknowledge();
     }
 
-    /// Lets received bytes interrupt, or not.
+    /// Enables or disables the interrupt for received bytes.
     pub fn set_receive_interrupt(&mut self, enabled: bool) {
         self.0.write(INTERRUPTS, if enabled { RECEIVE_INTERRUPT } else { 0 });
     }
 
-    /// Takes back an interrupt that reading bytes does not.
+    /// Clears interrupts that are not cleared by reading bytes.
     pub fn acknowledge(&mut self) {
         match self.0.read(IDENTIFICATION) & IDENTIFICATION_BITS {
             BUSY => {
                 self.0.read(DESIGNWARE_STATUS);
             }
-            // Synopsys' UARTs can say so of an empty FIFO.
+            // Synopsys' UARTs can report this for an empty FIFO.
             TIMEOUT if self.0.read(STATUS) & STATUS_RECEIVED == 0 => {
                 self.0.read(DATA);
             }
@@ -88,10 +87,10 @@ impl<B: RegisterBlock> Ns16550<B> {
         }
     }
 
-    /// The next byte received: `None` if there is none, an error if it arrived broken.
+    /// The next byte received: `None` if there is none, an error if it was damaged.
     pub fn read(&mut self) -> Option<Result<u8, Broken>> {
         let status = self.0.read(STATUS);
-        // All ones is what answers where there is no device.
+        // If there is no device, all bits read as one.
         if status & STATUS_RECEIVED == 0 || status == u8::MAX {
             return None;
         }
@@ -110,11 +109,11 @@ impl<B: RegisterBlock> Ns16550<B> {
     }
 }
 
-/// A byte that did not arrive whole.
+/// A byte that was received with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken;
 
-/// What the clock is divided by: sixteen times the speed, to the nearest.
+/// The divisor of the clock: sixteen times the speed, rounded to the nearest.
 fn divisor(clock_hz: u32, baud_rate: u32) -> Option<u16> {
     let per_bit = u64::from(baud_rate) * 16;
     let divisor = (u64::from(clock_hz) + per_bit / 2).checked_div(per_bit)?;
@@ -126,7 +125,7 @@ mod tests {
     use super::*;
     use std::{cell::RefCell, collections::VecDeque, vec::Vec};
 
-    /// A UART that works as the data sheet says.
+    /// A simulated UART that works as the data sheet says.
     #[derive(Default)]
     struct Device(RefCell<State>);
 

@@ -1,4 +1,4 @@
-//! The PCI host bridge: configuration space that lies in memory.
+//! The PCI host bridge, whose configuration space is mapped into memory.
 
 use crate::{machine::PcieHost, pci};
 use core::ptr::NonNull;
@@ -35,7 +35,7 @@ impl Ecam {
 
 impl pci::ConfigurationAccess for Ecam {
     fn read_word(&self, function: pci::Address, register_offset: u8) -> u32 {
-        // All ones is what a bus without the function answers.
+        // Reads of a function that does not exist return all ones.
         let Some(index) = self.word_index(function, register_offset) else {
             return u32::MAX;
         };
@@ -57,8 +57,8 @@ impl pci::ConfigurationAccess for Ecam {
     unsafe fn unsafe_clone(&self) -> Self {
         let words = NonNull::new(self.words.ptr().cast_mut()).expect("it was not null before");
         Self {
-            // SAFETY: the pointer is valid as it comes from `self.words`. The caller only reads
-            // registers whose reads have no effect, so that a second pointer does no harm.
+            // SAFETY: the pointer comes from `self.words`, so it is valid. The caller only reads registers without side effects,
+            // so a second pointer does no harm.
             words: unsafe { UniqueMmioPointer::new(words) },
             host: self.host.clone(),
         }

@@ -1,6 +1,6 @@
 //! Arm's PL061: eight lines of general-purpose input and output (Arm DDI 0190).
 //!
-//! Compiled for the host too, where a test stands in for the device.
+//! Also compiled for the host, where a test replaces the device.
 
 /// The register block, by byte offset.
 pub trait RegisterBlock {
@@ -12,26 +12,26 @@ pub trait RegisterBlock {
 }
 
 const DIRECTION: usize = 0x400;
-/// A set bit: level, not edge.
+/// A set bit means level, otherwise edge.
 const SENSE: usize = 0x404;
 const BOTH_EDGES: usize = 0x408;
-/// A set bit: rising edge or high level.
+/// A set bit means rising edge or high level.
 const EVENT: usize = 0x40c;
 const INTERRUPTS: usize = 0x410;
 const MASKED_STATUS: usize = 0x418;
 const CLEAR: usize = 0x41c;
 
-/// The controller; lines are bits.
+/// The controller. Each line is a bit.
 pub struct Pl061<R>(R);
 
 impl<R: RegisterBlock> Pl061<R> {
-    /// The controller with these registers, as it is.
+    /// The controller with these registers, unchanged.
     pub fn new(registers: R) -> Self {
         Self(registers)
     }
 
-    /// Makes inputs of `rising | falling`, which interrupt when they become active: high or low. No other line
-    /// interrupts from now on.
+    /// Makes the lines `rising | falling` inputs that interrupt when they become active, that is, high or low. From now on no
+    /// other line interrupts.
     pub fn watch(&mut self, rising: u8, falling: u8) {
         let lines = rising | falling;
         self.0.write(INTERRUPTS, 0);
@@ -63,7 +63,7 @@ mod tests {
 
     #[derive(Default)]
     struct State {
-        /// What the lines are, and the registers.
+        /// The state of the lines, and the registers.
         lines: u8,
         direction: u8,
         sense: u8,
@@ -124,7 +124,7 @@ mod tests {
         let mut gpio = Pl061::new(&device);
         gpio.watch(0b1000, 0b0100);
         assert_eq!(gpio.take_events(), 0);
-        // Line 0 is no input of ours, and stays the output that it was.
+        // Line 0 is not one of our inputs, and stays an output.
         device.set(0b1101);
         assert_eq!(gpio.take_events(), 0b1000);
         assert_eq!(gpio.take_events(), 0);

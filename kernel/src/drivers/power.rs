@@ -1,4 +1,4 @@
-//! Turning the machine off and on again, and cores on: PSCI (Arm DEN 0022), by `hvc` or `smc`.
+//! Powers the machine off, reboots it, and starts cores, by PSCI (Arm DEN 0022), which is called by `hvc` or `smc`.
 
 use crate::{
     arch::{self, secondary::EntryPoint},
@@ -15,8 +15,8 @@ use team::MAX_CORES;
 
 static METHOD: Once<Option<PsciMethod>> = Once::new();
 
-/// Remembers how the device tree wants PSCI to be called, unless a call would end in what this kernel left behind
-/// at EL3 or EL2: nobody else is there then.
+/// Sets how PSCI is called. It is not called if this kernel was entered at the exception level that would handle the call, since
+/// there is no firmware there.
 pub fn init(method: Option<PsciMethod>) {
     let level = arch::entry::level();
     let is_answered = |method: &PsciMethod| match method {
@@ -30,7 +30,7 @@ fn method() -> Option<PsciMethod> {
     METHOD.get().copied().flatten()
 }
 
-/// 16 random bytes from the firmware's generator, where it has one (Arm DEN 0098, 2.2 and 2.4).
+/// 16 random bytes from the firmware's generator, if there is one (Arm DEN 0098, 2.2 and 2.4).
 pub fn entropy() -> Option<[u8; 16]> {
     const TRNG_VERSION: u32 = 0x8400_0050;
     const TRNG_RND64: u32 = 0xc400_0053;
@@ -38,7 +38,7 @@ pub fn entropy() -> Option<[u8; 16]> {
         let version = C::call32(TRNG_VERSION, [0; 7])[0] as i32;
         let mut arguments = [0; 17];
         arguments[0] = 128;
-        // In the order of the registers from x0 on: the status, and the last bits in x3.
+        // Results are in registers from x0 on: first the status; the last bits are in x3.
         let results = (version > 0).then(|| C::call64(TRNG_RND64, arguments))?;
         (results[0] == 0).then(|| (u128::from(results[2]) << 64 | u128::from(results[3])).to_le_bytes())
     }
@@ -48,9 +48,9 @@ pub fn entropy() -> Option<[u8; 16]> {
     }
 }
 
-/// Powers the machine off; without PSCI, says that it did not, and stops the core.
+/// Powers the machine off. Without PSCI, logs that this is not possible, and stops the core.
 pub fn off() -> ! {
-    // PSCI returns only to report an error, after which stopping is all that is left.
+    // PSCI returns only to report an error; then only stopping the core is left.
     let result = match method().or_else(guess) {
         Some(PsciMethod::Hvc) => psci::system_off::<Hvc>(),
         Some(PsciMethod::Smc) => psci::system_off::<Smc>(),
@@ -59,8 +59,9 @@ pub fn off() -> ! {
     stop("powered off", result)
 }
 
-/// Before a device tree has been read: what calls PSCI, if anything does, from the level that the machine was
-/// entered at. Tried once: where nothing does, the instruction faults, and the fault ends here again.
+/// For use before a device tree has been read: the instruction that probably calls PSCI, judging by the exception level that the
+/// machine was entered at. It is tried only once: if nothing handles it, the instruction faults, and the fault handler calls this
+/// again.
 fn guess() -> Option<PsciMethod> {
     static IS_TRIED: AtomicBool = AtomicBool::new(false);
     if METHOD.get().is_some() || IS_TRIED.swap(true, Ordering::Relaxed) {
@@ -75,7 +76,7 @@ fn guess() -> Option<PsciMethod> {
 
 fn stop(what: &str, result: Result<(), psci::Error>) -> ! {
     let _ = match result {
-        // The line that tells why is the last one.
+        // The message that says why the machine ends must stay the last line.
         _ if is_ending() => Ok(()),
         Err(psci::Error::NotSupported) if method().is_none() => {
             writeln!(Emergency, "the machine has stopped, but cannot be {what}: {}", StartError::NoPsci)
@@ -89,22 +90,22 @@ fn stop(what: &str, result: Result<(), psci::Error>) -> ! {
 /// Why a core cannot be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// The device tree names another method than PSCI for it.
+    /// The device tree gives a method other than PSCI for it.
     #[error("its enable-method in the device tree is not psci")]
     OtherMethod,
-    /// The kernel is made for fewer cores.
+    /// The kernel supports fewer cores.
     #[error("the kernel uses {MAX_CORES} cores at most", MAX_CORES = MAX_CORES)]
     TooManyCores,
     /// There is no memory for its stacks.
     #[error("there is no memory for its stacks")]
     NoStacks,
-    /// The device tree says that it has failed or belongs to somebody else.
+    /// The device tree says that it has failed, or is reserved for something else.
     #[error("by its status in the device tree it cannot be used")]
     Unusable,
-    /// The device tree does not say how PSCI is called, or the kernel was entered at its exception level.
+    /// The device tree does not say how to call PSCI, or the kernel was entered at the exception level that would handle the call.
     #[error("the device tree names no PSCI that can be called from EL{}", arch::entry::level())]
     NoPsci,
-    /// PSCI refuses.
+    /// PSCI refuses to start it.
     #[error("{0}")]
     Refused(psci::Error),
 }
@@ -115,7 +116,7 @@ pub enum StartError {
 /// [`StartError`] if PSCI is missing or refuses.
 ///
 /// # Safety
-/// `entry` must be made for this core, and all that it uses there must be ready.
+/// `entry` must be made for this core, and everything that it uses there must be ready.
 pub unsafe fn start_core(mpidr: u64, entry: EntryPoint) -> Result<(), StartError> {
     let EntryPoint { address, context } = entry;
     let started = match method() {
@@ -126,7 +127,7 @@ pub unsafe fn start_core(mpidr: u64, entry: EntryPoint) -> Result<(), StartError
     started.map_err(StartError::Refused)
 }
 
-/// Starts the machine again; without PSCI, says that it did not, and stops the core.
+/// Reboots the machine. Without PSCI, logs that this is not possible, and stops the core.
 pub fn reboot() -> ! {
     let result = match method() {
         Some(PsciMethod::Hvc) => psci::system_reset::<Hvc>(),

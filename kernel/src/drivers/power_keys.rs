@@ -1,4 +1,4 @@
-//! The keys of the machine itself, power and restart: what they ask for is kept until somebody looks.
+//! The power and restart keys on the machine itself. A key press is remembered until it is handled.
 
 use super::{
     interrupts,
@@ -13,12 +13,12 @@ use core::{
 use log::warn;
 use spin::{Mutex, Once};
 
-/// The GPIO controllers with keys; a handler's context is an index into them.
+/// The GPIO controllers that have keys; the context of an interrupt handler is an index into this list.
 static CONTROLLERS: Once<Vec<Controller>> = Once::new();
 
 struct Controller {
     gpio: Mutex<Pl061<Mmio>>,
-    /// The lines that ask for power off and for a restart.
+    /// The lines that request power off, and those that request a restart.
     power_off: u8,
     restart: u8,
 }
@@ -27,10 +27,10 @@ const NOTHING: u8 = 0;
 const POWER_OFF: u8 = 1;
 const RESTART: u8 = 2;
 
-/// What has been asked for.
+/// What has been requested.
 static REQUEST: AtomicU8 = AtomicU8::new(NOTHING);
 
-/// What a key of the machine has asked for, if one has been pressed.
+/// What a key on the machine has requested, if one has been pressed.
 pub fn request() -> Option<KeyAction> {
     match REQUEST.load(Ordering::Relaxed) {
         POWER_OFF => Some(KeyAction::PowerOff),
@@ -39,11 +39,11 @@ pub fn request() -> Option<KeyAction> {
     }
 }
 
-/// Listens to these keys from here on.
+/// Watches these keys from now on.
 ///
 /// # Safety
-/// Their GPIO controllers must be mapped and used by nothing else. To be called once, with the interrupt controller
-/// set up.
+/// Their GPIO controllers must be mapped and used by nothing else. It must be called only once, after the interrupt controller
+/// has been set up.
 pub unsafe fn init(keys: &[PowerKey]) {
     let mut addresses: Vec<u64> = keys.iter().map(|key| key.gpio.address).collect();
     sort::sort(&mut addresses);
@@ -88,17 +88,17 @@ fn on_interrupt(controller: usize) {
 
 struct Mmio(NonNull<u8>);
 
-// SAFETY: the registers are the same on every core.
+// SAFETY: the registers can be accessed from every core in the same way.
 unsafe impl Send for Mmio {}
 
 impl RegisterBlock for Mmio {
     fn read(&self, offset: usize) -> u8 {
-        // SAFETY: `init` was promised that the controller's registers are mapped, and the driver's offsets lie within.
+        // SAFETY: the caller of `init` promised that the controller's registers are mapped, and the driver uses only offsets within them.
         unsafe { self.0.add(offset).cast::<u32>().read_volatile() as u8 }
     }
 
     fn write(&mut self, offset: usize, value: u8) {
-        // SAFETY: as in `read`.
+        // SAFETY: the caller of `init` promised that the controller's registers are mapped, and the driver uses only offsets within them.
         unsafe { self.0.add(offset).cast::<u32>().write_volatile(value.into()) }
     }
 }

@@ -1,4 +1,4 @@
-//! Which devices there are, behind MMIO transports and on the PCI bus: disks here, the others in `devices`.
+//! Finds the devices on MMIO transports and on the PCI bus: disks here, the others in `devices`.
 
 mod devices;
 mod pci_bus;
@@ -26,36 +26,36 @@ use virtio_drivers::transport::{
     mmio::{MmioError, MmioTransport, VirtIOHeader},
 };
 
-/// The number of block devices among virtio's device types (VIRTIO 1.2, 5).
+/// The virtio device type of block devices (VIRTIO 1.2, 5).
 const BLOCK: u32 = DeviceType::Block as u32;
 
-/// That of SCSI host adapters.
+/// The virtio device type of SCSI host adapters.
 const SCSI: u32 = DeviceType::ScsiHost as u32;
 
-/// How long all of a search may take until no other device is started.
+/// After this long, a search starts no further device.
 const ALL_US: u64 = 30_000_000;
 
-/// How long a controller may take to start while others wait for their turn: its own limit can be two minutes.
+/// How long a controller may take to start while others wait for their turn; its own limit can be two minutes.
 const FIRST_US: u64 = 10_000_000;
 
 const BLOCK_DEVICE: &str = "a virtio-blk device";
 const ADAPTER: &str = "a virtio-scsi controller";
 
-/// The places where devices are plugged in.
+/// The places where devices can be plugged in.
 pub struct Bus {
     mmio: Vec<VirtioMmio>,
     pci: Option<PciBus>,
-    /// What is not driven and can be neither plugged in nor out.
+    /// Unsupported devices that cannot be plugged in or out.
     built_in: Vec<Undriven>,
-    /// Those that have been started.
+    /// The controllers that have been started.
     controllers: Vec<Attached>,
     surroundings: Surroundings,
-    /// Until when the disks of a search are waited for, together, for their serial numbers.
+    /// Deadline for the serial numbers of all disks of a search together.
     serials_until_us: u64,
     turns: Turns,
 }
 
-/// Where a device can be.
+/// A place where a device can be.
 enum Place {
     Mmio(Registers),
     Pci(pci::Function),
@@ -63,13 +63,13 @@ enum Place {
 
 /// A controller of several disks.
 struct Attached {
-    /// Where it is; the names of its disks begin with it.
+    /// Its place, with which the names of its disks begin.
     name: String,
     shared: Arc<Mutex<SharedController>>,
 }
 
 impl Bus {
-    /// The virtio-mmio transports of this machine, and the functions below its host bridge, which are given their memory.
+    /// The virtio-mmio transports of this machine, and the functions below its host bridge, which are assigned their memory.
     ///
     /// # Safety
     /// The registers must be mapped for ever and used by nothing else.
@@ -81,7 +81,8 @@ impl Bus {
         Self { mmio, pci, built_in, controllers, surroundings, serials_until_us: 0, turns }
     }
 
-    /// Has a virtio device interrupt by messages, and returns what tells its queues; `None` if it cannot: it is polled then.
+    /// Makes a virtio device interrupt by messages, and returns the value that sets this up in its queues. `None` if it cannot;
+    /// it is then polled.
     fn enable_vectors(&mut self, function: &pci::Function) -> Option<Vectors> {
         let interrupt = self.enable_messages(function)?;
         let pci = self.pci.as_mut()?;
@@ -93,7 +94,7 @@ impl Bus {
         vectors
     }
 
-    /// Has a function interrupt by messages, and returns the number of the interrupt; `None` if it cannot: it is polled then.
+    /// Makes a function interrupt by messages, and returns the number of the interrupt. `None` if it cannot; it is then polled.
     fn enable_messages(&mut self, function: &pci::Function) -> Option<u32> {
         let pci = self.pci.as_mut()?;
         let interrupt = pci.enable_messages(function);
@@ -167,7 +168,7 @@ impl Bus {
                     Some(shared) => self.add_units(WHAT, name, &shared, known, found),
                     None => {
                         let has_messages = function.has_memory() && self.enable_messages(function).is_some();
-                        // One that took long is the last, and has all the time that it wants.
+                        // A controller that was slow last time comes last, and has as much time as it needs.
                         let patience_us =
                             if self.turns.is_slow(&pci_name(function.address)) { u64::MAX } else { FIRST_US };
                         let started = start_nvme(function, has_messages, self.surroundings, patience_us);
@@ -184,7 +185,7 @@ impl Bus {
     }
 
     fn add_disk(&self, transport: AnyTransport, vectors: Option<Vectors>, name: String, found: &mut Found) {
-        /// A disk that comes after silent ones has that long all the same.
+        /// The least time for a disk, even if silent disks before it have used up the rest.
         const LEAST_US: u64 = 300_000;
         let left_us = self.serials_until_us.saturating_sub((self.surroundings.clock_us)());
         match block::disk(transport, vectors, name.clone(), self.surroundings, left_us.max(LEAST_US)) {
@@ -199,7 +200,7 @@ impl Bus {
         attached.map(|attached| attached.shared.clone())
     }
 
-    /// Adds what is behind a controller that has just been started, if that succeeded.
+    /// If a controller was started successfully, adds the disks behind it.
     fn add_controller(
         &mut self,
         what: &'static str,
@@ -216,7 +217,7 @@ impl Bus {
         }
     }
 
-    /// Adds what is behind a controller, but for the disks in `known`.
+    /// Adds the disks behind a controller, except those in `known`.
     fn add_units(
         &self,
         what: &'static str,
@@ -253,7 +254,7 @@ impl Bus {
         }
     }
 
-    /// Says what has become of the controllers, and of their disks in `known`.
+    /// Reports which controllers, and which of their disks in `known`, have vanished.
     fn check_controllers(&mut self, known: &[&str], vanished: &mut Vec<Vanished>) {
         self.controllers.retain(|Attached { name, shared }| {
             let mut shared = shared.lock();
@@ -262,7 +263,7 @@ impl Bus {
                 vanished.push(Vanished { transport: place.into(), is_reachable: true });
             };
             if !shared.is_running() {
-                // All are found anew, behind a controller that is started anew.
+                // If the controller is restarted, all its disks are found again.
                 shared.leave();
                 known.iter().filter(is_known).for_each(|place| gone(place));
                 return false;
@@ -280,7 +281,7 @@ impl Bus {
         });
     }
 
-    /// Gives up the controllers at a place that is to be vacant, or is so.
+    /// Gives up the controllers at a place that is vacant, or is to become so.
     fn leave_controllers(&mut self, place: &str, is_reachable: bool) {
         self.controllers.retain(|Attached { name, shared }| {
             if name != place {
@@ -384,7 +385,7 @@ fn nvme_name(address: pci::Address) -> String {
     format!("nvme {address}")
 }
 
-/// Whether a disk is at this place or behind the controller there.
+/// Whether a disk is at this place, or behind the controller there.
 fn is_at(disk: &str, place: &str) -> bool {
     disk.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
 }
@@ -408,7 +409,7 @@ fn start_nvme(
 ) -> Result<Box<dyn Controller>, String> {
     let bar = function.bars.iter().find(|bar| bar.index == 0 && bar.address != 0);
     let bar = bar.filter(|_| function.has_memory());
-    // SAFETY: all BARs are mapped for ever, and this one is the driver's alone.
+    // SAFETY: all BARs are mapped for ever, and only this driver uses this one.
     let registers = bar.and_then(|bar| unsafe { nvme::registers::Mmio::new(bar.address, bar.size_bytes) });
     let registers = registers.ok_or("its registers have no address")?;
     match Nvme::new(registers, has_messages, surroundings, patience_us) {
@@ -425,6 +426,6 @@ fn pci_place(function: &pci::Function) -> String {
 fn mmio_transport(registers: &Registers) -> Result<ManuallyDrop<MmioTransport<'static>>, MmioError> {
     let header = core::ptr::with_exposed_provenance_mut(registers.address as usize);
     let header = NonNull::<VirtIOHeader>::new(header).ok_or(MmioError::MmioRegionTooSmall)?;
-    // SAFETY: whoever made the bus promised registers that are mapped for ever and used by nothing else.
+    // SAFETY: whoever created the bus promised that the registers are mapped for ever and used by nothing else.
     unsafe { MmioTransport::new(header, registers.size_bytes as usize) }.map(ManuallyDrop::new)
 }

@@ -1,12 +1,11 @@
-//! What a UART has received and nobody has read yet.
+//! The bytes that a UART has received and nobody has read yet.
 
 use alloc::collections::VecDeque;
 
 /// Ctrl-C.
 const INTERRUPT_BYTE: u8 = 0x03;
 
-/// Bytes in the order of their arrival, up to a limit; what a UART holds beyond that stays there, where the sender's
-/// flow control sees it.
+/// Bytes in the order of arrival, up to a limit. Beyond that, bytes stay in the UART, where the sender's flow control notices them.
 #[derive(Debug)]
 pub struct Received {
     bytes: VecDeque<u8>,
@@ -16,17 +15,17 @@ pub struct Received {
 }
 
 impl Received {
-    /// Nothing, with room for `limit_bytes`: receiving allocates no more.
+    /// An empty queue for `limit_bytes` bytes. Receiving allocates no further memory.
     pub fn new(limit_bytes: usize) -> Self {
         Self { bytes: VecDeque::with_capacity(limit_bytes), limit_bytes, n_interrupts: 0, has_lost: false }
     }
 
-    /// Whether there is no more room.
+    /// Whether it is full.
     pub fn is_full(&self) -> bool {
         self.bytes.len() == self.limit_bytes
     }
 
-    /// Takes what `read` gives while there is room.
+    /// Takes bytes from `read` as long as there is room.
     pub fn fill(&mut self, mut read: impl FnMut() -> Option<u8>) {
         while !self.is_full()
             && let Some(byte) = read()
@@ -36,8 +35,8 @@ impl Received {
         }
     }
 
-    /// Looks for Ctrl-C behind what there is room for: for what comes after it, all that there is is forgotten. To be
-    /// called where nobody reads and a person types.
+    /// Looks for Ctrl-C among bytes for which there is no room. If there is one, everything before it is dropped to make room for
+    /// what follows. Must be called only if nobody reads and a person types.
     pub fn look_beyond(&mut self, mut read: impl FnMut() -> Option<u8>) {
         while self.is_full()
             && !self.holds_interrupt()
@@ -45,7 +44,7 @@ impl Received {
         {
             self.bytes.clear();
             if byte == INTERRUPT_BYTE {
-                // All that was typed before a Ctrl-C is forgotten anyway.
+                // Everything typed before a Ctrl-C is dropped anyway.
                 self.bytes.push_back(byte);
                 self.n_interrupts = 1;
             } else {
@@ -55,7 +54,7 @@ impl Received {
         }
     }
 
-    /// Whether bytes have been forgotten since this was last asked.
+    /// Whether bytes have been dropped since the last call.
     pub fn take_loss(&mut self) -> bool {
         core::mem::take(&mut self.has_lost)
     }
@@ -67,7 +66,7 @@ impl Received {
         Some(byte)
     }
 
-    /// Whether a Ctrl-C is among what is there.
+    /// Whether there is a Ctrl-C among the bytes.
     pub fn holds_interrupt(&self) -> bool {
         self.n_interrupts > 0
     }

@@ -1,15 +1,15 @@
-//! Adapters (LoRA) on disks, [`AdapterFile`], and how they are asked for, [`Lora`].
+//! LoRA adapters on disks, [`AdapterFile`], and requests for them, [`Lora`].
 
 use alloc::string::String;
 
 use crate::memory::pool::Footprint;
 
-/// An adapter that a model is to be changed by.
+/// A request to apply an adapter to a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lora {
     /// Its name, with or without folder and extension.
     pub name: String,
-    /// What it adds is multiplied by this.
+    /// The factor that the adapter's contribution is multiplied by.
     pub scale: f32,
 }
 
@@ -20,16 +20,16 @@ pub struct AdapterFile {
     pub path: String,
     /// [Identity](crate::storage::Disk::identity) of the disk that it was read from.
     pub disk_identity: u64,
-    /// What stands for the file, if somebody vouches for it and it was checked as it was read.
+    /// The root hash of the file, if there is a trusted one and the file was checked against it as it was read.
     pub root: Option<trust::Root>,
-    /// What it is, if it is in memory; or why it is none of the model, in a line.
+    /// Facts about the adapter if it is in memory; otherwise, in one line, why it cannot be used with the model.
     pub facts: Result<AdapterFacts, String>,
 }
 
 /// An adapter in memory.
 #[derive(Debug)]
 pub struct AdapterFacts {
-    /// Its number among the model's.
+    /// Its index among the model's adapters.
     pub id: usize,
     /// `general.name`; empty if the file has none.
     pub name: String,

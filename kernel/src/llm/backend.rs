@@ -1,4 +1,4 @@
-//! The interface of inference: what the shell can ask for.
+//! The interface to inference: everything that the shell can request.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
@@ -22,44 +22,44 @@ use trust::receipt;
 use super::{AdapterFile, BackendError, Catalog, Lora, ModelFile, Statistics, name_of};
 use crate::{offload::Offload, storage::Disks, system::Machine};
 
-/// Context length that a model gets unless told, if it has as much.
+/// The default context length of a model, unless the model's own is shorter.
 pub const DEFAULT_N_CTX: usize = 2048;
 
-/// What a backend is built on.
+/// Everything that a backend is built on.
 pub struct Resources {
     /// The machine.
     pub machine: Machine,
-    /// Where models are.
+    /// The disks that models are read from.
     pub disks: Disks,
     /// A device that may compute instead of the CPU.
     pub offload: Option<Box<dyn Offload>>,
 }
 
-/// How a model is run. What is `None` is the default.
+/// How to run a model. `None` stands for the default, which is given for each field.
 #[derive(Clone, Default)]
 pub struct EngineOptions {
-    /// Positions of the context: what the model has and the memory allows, up to [`DEFAULT_N_CTX`].
+    /// Positions of the context. Default: as many as the model has and the memory allows, up to [`DEFAULT_N_CTX`].
     pub n_ctx: Option<usize>,
-    /// Number format of cached keys: F16.
+    /// Number format of cached keys. Default: F16.
     pub type_k: Option<CacheType>,
-    /// Number format of cached values: F16.
+    /// Number format of cached values. Default: F16.
     pub type_v: Option<CacheType>,
-    /// The inner loops: the machine's fastest.
+    /// The inner loops. Default: the machine's fastest.
     pub kernels: Option<&'static Kernels>,
-    /// Cores that compute at most: all.
+    /// The most cores that compute. Default: all.
     pub n_cores: Option<usize>,
     /// Multiply f32 activations with dequantised weights.
     pub exact: bool,
-    /// Texts that are computed together: 1.
+    /// Texts that are computed together. Default: 1.
     pub n_parallel: Option<usize>,
-    /// Texts that are computed together if `n_parallel` says nothing: as many as there is room for, up to this.
+    /// If `n_parallel` is `None`: compute as many texts together as there is room for, up to this number.
     pub n_parallel_if_room: Option<usize>,
-    /// Adapters that change the model, each as often as it is here: none.
+    /// Adapters that change the model; an adapter may be listed several times. Default: none.
     pub lora: Vec<Lora>,
 }
 
 impl EngineOptions {
-    /// These, and `others` where they say nothing.
+    /// These options, completed by `others` where they are `None`.
     pub fn or(self, others: Self) -> Self {
         Self {
             n_ctx: self.n_ctx.or(others.n_ctx),
@@ -75,16 +75,16 @@ impl EngineOptions {
     }
 }
 
-/// Looks at the file of a loaded model, its header and its bytes in memory, and can break off.
+/// A callback that examines the file of a loaded model: its header, and its bytes in memory. It can break off.
 pub type Look<'l> = dyn FnMut(&Gguf<'_>, ModelBytes<&[u8]>) -> ControlFlow<()> + 'l;
 
-/// Computes what models are asked.
+/// Computes the pending requests of models.
 pub trait Steps {
-    /// Computes one batch of one of the models that have requests, each in turn, and tells what came of it; returns how
-    /// many tokens it had, 0 if no model has a request. See [`Responder::step`].
+    /// Computes one batch of one of the models that have requests (they take turns), and reports the results. Returns the number
+    /// of tokens in the batch; 0 if no model has a request. See [`Responder::step`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Responder::step`].
     fn step(
         &mut self,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
@@ -92,28 +92,27 @@ pub trait Steps {
     ) -> Result<usize, BackendError>;
 }
 
-/// Learns how far a load has come, and can break it off. The models that are loaded can be lent a step meanwhile.
+/// A callback that is told the progress of a load and can break it off. It can also have a batch of the loaded models computed.
 pub type LoadProgress<'p> = dyn FnMut(Progress, &mut dyn Steps) -> ControlFlow<()> + 'p;
 
-/// Loads models and runs them. As many are loaded at once as the memory has room for.
+/// Loads models and runs them. As many models can be loaded at once as there is memory for.
 ///
-/// A call that acts on a loaded model is told which: by its name, with or without folder and extension, or `None` for
-/// the current one, which is the one that was loaded or [selected](Self::select) last.
+/// A method that acts on a loaded model takes its name, with or without folder and extension, or `None` for the current model:
+/// the one that was loaded or [selected](Self::select) last.
 ///
-/// No call leaves anything behind for the next one but the loaded models and their contexts. What takes long reports
-/// to a callback that can end it.
+/// No method leaves any state behind for the next one except the loaded models and their contexts. Methods that take long report
+/// to a callback that can end them.
 pub trait InferenceBackend: Steps + Send {
-    /// The models that there are.
+    /// The models on the disks.
     fn catalog(&mut self) -> &mut Catalog;
 
-    /// The models in memory, in the order in which they were loaded; last those that are so only until their requests are
-    /// over.
+    /// The models in memory, in the order in which they were loaded. Models that only finish their last requests come at the end.
     fn models(&self) -> Vec<ModelStatus<'_>>;
 
-    /// The model of this name: the one on a disk or, if no disk has it any more, the one in memory.
+    /// The model of this name: the one on a disk or, if it is on no disk any more, the one in memory.
     ///
     /// # Errors
-    /// [`BackendError::UnknownPath`] with the names that there are.
+    /// [`BackendError::UnknownPath`] with the existing names.
     fn find(&mut self, name: &str) -> Result<Found, BackendError> {
         let catalog = self.catalog();
         let on_disk = match catalog.find(name) {
@@ -137,14 +136,14 @@ pub trait InferenceBackend: Steps + Send {
         }
     }
 
-    /// Loads the model with this path beside those that are loaded, and makes it the current one. If it is loaded
-    /// already, or one that had the same path on another disk, it takes that one's place. The old one is
-    /// unloaded when the new one is ready or, if they have no room beside each other and the old one has no requests,
-    /// after the new one's header has been found sound and the memory sufficient with what the old one gives back.
+    /// Loads the model with this path in addition to those that are loaded, and makes it the current one. A loaded model with the
+    /// same path, even if it came from another disk, is replaced. It is normally unloaded when the new one is ready. If there is
+    /// no room for both and the old one has no requests, it is unloaded before the new one is read, but only after the new one's
+    /// header has been found valid and the memory sufficient without the old one.
     ///
     /// # Errors
-    /// If there is no such model, it is broken, it does not fit the memory beside the others or have this context
-    /// length, an adapter that is asked for is none of it, a disk fails, or `progress` breaks off.
+    /// If there is no such model, it is broken, it does not fit into the memory beside the others, it cannot have this context
+    /// length, a requested adapter does not belong to it, a disk fails, or `progress` breaks off.
     fn load(
         &mut self,
         path: &str,
@@ -152,10 +151,10 @@ pub trait InferenceBackend: Steps + Send {
         progress: &mut LoadProgress<'_>,
     ) -> Result<(), BackendError>;
 
-    /// How the current model is run by who does not say otherwise: as it was loaded, or [set](Self::set_standing_options) last.
+    /// How the current model runs for commands that give no options: as it was loaded, or as [set](Self::set_standing_options) last.
     fn standing_options(&self) -> EngineOptions;
 
-    /// Sets how the current model is run by who does not say otherwise.
+    /// Sets how the current model runs for commands that give no options.
     fn set_standing_options(&mut self, options: EngineOptions);
 
     /// Makes a loaded model the current one.
@@ -164,17 +163,17 @@ pub trait InferenceBackend: Steps + Send {
     /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
     fn select(&mut self, name: &str) -> Result<(), BackendError>;
 
-    /// Has a model run like this from now on; the context starts empty if that changes anything. `false` if
-    /// its weights lie in memory as another set of inner loops wants them, or an adapter that is asked for has come since
-    /// it was loaded: it must be loaded anew.
+    /// Makes a model run with these options from now on; if that changes anything, the context starts empty. Returns `false` if
+    /// the model must be loaded again instead: its weights are packed for another set of inner loops, or a requested adapter was
+    /// not on a disk yet when it was loaded.
     ///
     /// # Errors
-    /// If it is not loaded, cannot have such a context, the memory does not suffice for it, or an adapter is none of it; the model runs on as
-    /// before. Only if the heap has no room for a runner, not even for the one that it had, it is unloaded.
+    /// If the model is not loaded, cannot have such a context, there is too little memory for it, or an adapter does not belong
+    /// to it. The model then keeps running as before. The exception: it is unloaded if the heap has not even enough room to
+    /// recreate the old runner.
     fn adapt(&mut self, model: Option<&str>, options: EngineOptions) -> Result<bool, BackendError>;
 
-    /// Gives the memory of a model back: at once or, if it has requests, when the last of them is over. It takes no
-    /// new ones.
+    /// Unloads a model and frees its memory: at once or, if it has requests, when the last of them has ended. It takes no new requests.
     ///
     /// # Errors
     /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
@@ -186,48 +185,47 @@ pub trait InferenceBackend: Steps + Send {
     /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
     fn model(&self, model: Option<&str>) -> Result<&ModelMetadata, BackendError>;
 
-    /// The adapters that were on disks when a model was loaded, those that change nothing unless they are asked for and those
-    /// that are none of it.
+    /// The adapters that were on disks when a model was loaded, including those that change nothing unless requested and those
+    /// that do not belong to the model.
     ///
     /// # Errors
     /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
     fn adapters(&self, model: Option<&str>) -> Result<&[AdapterFile], BackendError>;
 
-    /// What receipts say of a loaded model and its adapters. Their disks are read for that once.
+    /// The entry of a loaded model and its adapters in receipts. Their disks are read for it, but only the first time.
     ///
     /// # Errors
-    /// If it is not loaded, a disk fails or has been replaced, or `progress` breaks off.
+    /// If the model is not loaded, a disk fails or has been replaced, or `progress` breaks off.
     fn record(
         &mut self,
         model: Option<&str>,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<receipt::Model<'static>, BackendError>;
 
-    /// Has requests to a loaded model that do not say what adapters are multiplied by use these scales from now on, or else those
-    /// that the model's [standing options](Self::standing_options) ask for; gives back what they used before. There is nothing to
-    /// change in a model that is not loaded, or has no adapters.
+    /// Sets the scales of a model's adapters that requests use if they give none. With `None`, those requests use the scales of
+    /// the model's [standing options](Self::standing_options). Returns the previous scales. Does nothing if the model is not
+    /// loaded or has no adapters.
     fn set_scales(&mut self, _model: Option<&str>, _scales: Option<Vec<f32>>) -> Option<Vec<f32>> {
         None
     }
 
-    /// Shows `look` the file of a loaded model: its header, and its weights as they lie in memory.
+    /// Passes the file of a loaded model to `look`: its header, and its weights as they are in memory.
     ///
     /// # Errors
-    /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`]; [`BackendError::Cancelled`] if `look` breaks
-    /// off.
+    /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`]; [`BackendError::Cancelled`] if `look` breaks off.
     fn with_gguf(&self, model: Option<&str>, look: &mut Look<'_>) -> Result<(), BackendError>;
 
-    /// Makes the chat format of this name, or else the one that the model's file brings, ready, so that one that
-    /// cannot be used is refused before anything is said.
+    /// Prepares the chat format of this name or, without a name, the one in the model's file, so that an unusable format is
+    /// refused before anything is said.
     ///
     /// # Errors
-    /// If the model is not loaded, the file brings no format, there is none of this name, or it is broken.
+    /// If the model is not loaded, the file has no format, there is no format of this name, or it is broken.
     fn prepare_chat(&mut self, model: Option<&str>, template: Option<&str>) -> Result<(), BackendError>;
 
     /// Answers a request, see [`Responder::generate`](Responder::generate).
     ///
     /// # Errors
-    /// If the model is not loaded, and as there.
+    /// If the model is not loaded, and those of [`Responder::generate`](Responder::generate).
     fn generate(
         &mut self,
         model: Option<&str>,
@@ -235,29 +233,29 @@ pub trait InferenceBackend: Steps + Send {
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Report, BackendError>;
 
-    /// Takes a request, to be answered by [`step`](Steps::step), see [`Responder::submit`](Responder::submit).
-    /// The model answers it also if it is unloaded, or replaced by a new one of the same path, before it is over.
+    /// Submits a request, to be answered by [`step`](Steps::step), see [`Responder::submit`](Responder::submit). The model
+    /// answers it even if it is unloaded, or replaced by a new one of the same path, before the request has ended.
     ///
     /// # Errors
-    /// If the model is not loaded, and as there.
+    /// If the model is not loaded, and those of [`Responder::submit`](Responder::submit).
     fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Ticket, BackendError>;
 
-    /// What a request whose end was not told yet has said so far.
+    /// The output so far of a request whose end has not been reported yet.
     fn output(&self, ticket: Ticket) -> Option<&str>;
 
-    /// Whether a loaded model would take another request now, as far as its queue goes.
+    /// Whether a loaded model's queue has room for another request now.
     fn has_room(&self, model: Option<&str>) -> bool;
 
     /// What a loaded model has computed so far.
     fn counts(&self, model: Option<&str>) -> Counts;
 
-    /// Ends a request whose end was not told yet; what came of it. Nothing more is told of it.
+    /// Ends a request whose end has not been reported yet, and returns its report. Nothing more is reported of it.
     fn cancel(&mut self, ticket: Ticket) -> Option<Report>;
 
     /// Runs exactly these tokens, see [`Responder::logits`](Responder::logits).
     ///
     /// # Errors
-    /// If the model is not loaded, and as there.
+    /// If the model is not loaded, and those of [`Responder::logits`](Responder::logits).
     fn logits(
         &mut self,
         model: Option<&str>,
@@ -265,12 +263,12 @@ pub trait InferenceBackend: Steps + Send {
         on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
     ) -> Result<(), BackendError>;
 
-    /// Gives `on_ids` the ids of each of `texts`, in order, by the vocabulary of the model of this name, or else the
-    /// current one's, or the first one's if none is loaded. The weights are not needed for it: of a model that is not
-    /// loaded, the header is read.
+    /// Passes the ids of each of `texts` to `on_ids`, in order. The vocabulary is that of the model of this name; without a name,
+    /// the current model's or, if none is loaded, the first model's. Weights are not needed: if the model is not loaded, only its
+    /// header is read.
     ///
     /// # Errors
-    /// If there is no model, its vocabulary cannot be used or cannot spell a text, or there is no memory.
+    /// If there is no model, its vocabulary cannot be used or cannot represent a text, or there is too little memory.
     fn tokenize(
         &mut self,
         model: Option<&str>,
@@ -279,10 +277,10 @@ pub trait InferenceBackend: Steps + Send {
         on_ids: &mut dyn FnMut(&[u32]),
     ) -> Result<(), BackendError>;
 
-    /// Takes a text that is to become a vector, see [`Responder::submit_embedding`].
+    /// Submits a text that is to be turned into a vector, see [`Responder::submit_embedding`].
     ///
     /// # Errors
-    /// If the model is not loaded, and as there.
+    /// If the model is not loaded, and those of [`Responder::submit_embedding`].
     fn submit_embedding(
         &mut self,
         model: Option<&str>,
@@ -290,22 +288,22 @@ pub trait InferenceBackend: Steps + Send {
         wish: EmbeddingWish,
     ) -> Result<Ticket, BackendError>;
 
-    /// The number of a loaded model since the start: no other one has it, or gets it.
+    /// The number of a loaded model. Numbers are never reused until the machine restarts.
     ///
     /// # Errors
     /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
     fn id(&self, model: Option<&str>) -> Result<u64, BackendError>;
 
-    /// What answers for a loaded model.
+    /// The responder of a loaded model.
     ///
     /// # Errors
     /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
     fn responder(&self, model: Option<&str>) -> Result<&Responder<'_>, BackendError>;
 
-    /// A conversation as the text that a loaded model is prompted with, see [`Responder::render`].
+    /// Renders a conversation as the prompt of a loaded model, see [`Responder::render`].
     ///
     /// # Errors
-    /// If the model is not loaded, and as there.
+    /// If the model is not loaded, and those of [`Responder::render`].
     fn render(
         &mut self,
         model: Option<&str>,
@@ -316,7 +314,7 @@ pub trait InferenceBackend: Steps + Send {
     /// Measures a loaded model, see [`bench::run`](llm::front::bench::run), and says what it runs on.
     ///
     /// # Errors
-    /// If the model is not loaded, and as there.
+    /// If the model is not loaded, and those of [`bench::run`](llm::front::bench::run).
     fn bench(
         &mut self,
         model: Option<&str>,
@@ -324,22 +322,22 @@ pub trait InferenceBackend: Steps + Send {
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<(BenchResult, RunsOn), BackendError>;
 
-    /// What was done since the start.
+    /// Statistics since the start.
     fn statistics(&self) -> &Statistics;
 
-    /// What all loaded models together take of the pool.
+    /// The memory of the pool that all loaded models use together.
     fn memory_usage(&self) -> ModelMemory {
         self.models().iter().fold(ModelMemory::default(), |sum, status| sum + status.memory)
     }
 
-    /// The most that scratch and cache of all models together have taken since the start.
+    /// The most memory that scratch and caches of all models together have used since the start.
     fn session_high_water_bytes(&self) -> usize;
 
     /// The device that was offered for offloading, if any.
     fn offload(&mut self) -> Option<&mut (dyn Offload + 'static)>;
 }
 
-/// What a loaded model runs on, and how long its load took.
+/// What a loaded model runs on, and how long loading it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunsOn {
     /// The inner loops, by name.
@@ -348,11 +346,11 @@ pub struct RunsOn {
     pub n_cores: usize,
     /// Bytes that were read.
     pub load_bytes: u64,
-    /// From the first read until it was ready.
+    /// Time from the first read until the model was ready.
     pub load_us: u64,
 }
 
-/// How far a read has come.
+/// How far a read has progressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes read.
@@ -370,7 +368,7 @@ pub struct ModelMetadata {
     pub path: String,
     /// [Identity](crate::storage::Disk::identity) of the disk that it was read from.
     pub disk_identity: u64,
-    /// What stands for all bytes of the model, if somebody vouches for it and they were checked as they were read.
+    /// The root hash of all bytes of the model, if there is a trusted one and the bytes were checked against it as they were read.
     pub root: Option<trust::Root>,
     /// The family, such as `llama`.
     pub architecture: String,
@@ -392,61 +390,61 @@ pub struct ModelMetadata {
     pub n_ff: usize,
     /// Tokens in the vocabulary.
     pub n_vocab: usize,
-    /// Positions that the context in use has.
+    /// Positions of the context in use.
     pub n_ctx: usize,
     /// Texts that are computed together.
     pub n_parallel: usize,
-    /// Pages of positions that they share, which may be fewer than all their contexts have.
+    /// Pages of positions that the texts share. There may be fewer than all contexts together would need.
     pub n_pages: usize,
-    /// Positions that the model was trained for.
+    /// Positions of the context that the model was trained with.
     pub n_ctx_train: usize,
 }
 
 impl ModelMetadata {
-    /// True if the model was loaded from this file, and not from one of the same path on a disk that was there before, or from
-    /// one that had another root.
+    /// True if the model was loaded from this file, as opposed to a file of the same path on an earlier disk, or a file with
+    /// another root hash.
     pub fn is_of(&self, file: &ModelFile) -> bool {
         self.is_from(&file.path, file.disk_identity, file.root)
     }
 
-    /// A file that nobody vouches for any more may be the one that was checked when it was loaded.
+    /// A file without a root hash may still be the one that was checked when it was loaded.
     fn is_from(&self, path: &str, disk_identity: u64, root: Option<trust::Root>) -> bool {
         self.path == path && self.disk_identity == disk_identity && (root.is_none() || root == self.root)
     }
 }
 
-/// A model that was asked for by name.
+/// The result of a search for a model by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// It is loaded; this is its path.
     Loaded(String),
-    /// It is on a disk; this is its path. It is not loaded, or the disk is another one since.
+    /// It is on a disk; this is its path. It is not loaded, or its disk has been replaced since.
     OnDisk(String),
 }
 
-/// A loaded model and how it does.
+/// A loaded model and its state.
 #[derive(Debug, Clone, Copy)]
 pub struct ModelStatus<'a> {
     /// Facts about it.
     pub metadata: &'a ModelMetadata,
-    /// What it takes.
+    /// The memory that it uses.
     pub memory: ModelMemory,
     /// Whether it is the current one.
     pub is_current: bool,
     /// Requests that it has.
     pub n_requests: usize,
-    /// What its texts take of the room for them.
+    /// How much of the room for texts is in use.
     pub occupancy: Occupancy,
-    /// Whether it has been unloaded, or replaced, and only answers these.
+    /// Whether it has been unloaded or replaced, and only finishes its last requests.
     pub is_retiring: bool,
 }
 
-/// What a model's texts take of the room for them.
+/// How much of a model's room for texts is in use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Occupancy {
     /// Texts that are being computed.
     pub n_running: usize,
-    /// Texts that wait for a place among those.
+    /// Texts that wait to be computed.
     pub n_waiting: usize,
     /// Pages of positions that texts hold.
     pub n_used_pages: usize,
@@ -454,32 +452,32 @@ pub struct Occupancy {
     pub n_pages: usize,
 }
 
-/// Names a request from its submission to its end.
+/// Identifies a request from its submission to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket {
-    /// The number of the model, of all that were loaded since the start.
+    /// The model's number, unique among all models loaded since the start.
     pub(super) model: u64,
-    /// The model's name for it.
+    /// The model's identifier for the request.
     pub(super) request: RequestId,
 }
 
-/// What comes of an unload.
+/// The result of an unload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unloaded {
-    /// What the model takes of the pool.
+    /// Memory of the pool that the model uses.
     pub size_bytes: usize,
-    /// Requests that it has: the memory comes back when they are over, or at once if there is none.
+    /// Requests that the model still has: the memory is freed when they have ended, or at once if there is none.
     pub n_requests: usize,
 }
 
-/// What a model takes of the pool, or several together.
+/// Memory of the pool that one model uses, or several together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ModelMemory {
-    /// The weights, with the rest of the file.
+    /// The weights, including the rest of the file.
     pub weights_bytes: usize,
-    /// Keys and values, and what recurrent layers keep, of the texts computed so far.
+    /// Keys and values, and the state of recurrent layers, of the texts computed so far.
     pub state_bytes: usize,
-    /// What is needed only while a batch is computed.
+    /// Memory that is needed only while a batch is computed.
     pub scratch_bytes: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Dialogues through the service: what is forgotten when, what ends an answer, what is refused.
+//! Tests of dialogues through the service: what is dropped from the context and when, what ends an answer, what is refused.
 
 use std::{string::ToString, vec, vec::Vec};
 
@@ -53,7 +53,7 @@ fn a_conversation_outlives_the_context() {
             assert_eq!(forgotten.n_ctx, N_CTX);
             let n_messages = dialogue.messages(&[]).unwrap().len();
             assert_eq!(n_messages, n_before + 1 - 2 * forgotten.n_turns, "turn {turn}");
-            // The same to the last token as if the conversation had begun there.
+            // The result equals, to the last token, that of a conversation which began there.
             let mut anew = load(TEMPLATE, N_CTX);
             let again = answer(&mut anew, &mut dialogue.clone(), 12).unwrap();
             assert_eq!((&again.ids, again.prompt_tokens), (&result.ids, result.prompt_tokens));

@@ -1,4 +1,4 @@
-//! Why the backend refused.
+//! Errors of the backend: why it could not do what was requested.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::fmt;
@@ -14,22 +14,22 @@ use super::catalog::{FOLDER, PartError};
 use crate::memory::pool::Shortage;
 use crate::storage::{Disk, Distrust, ReadError, Standing, Undriven};
 
-/// What went wrong, as one line: what is wrong and, where that helps, what is expected.
+/// Why the backend could not do what was requested. Each error is shown as one line: what is wrong and, if it helps, what is expected.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BackendError {
-    /// A receipt was asked for, and nobody can sign it.
+    /// A receipt was requested, but there is no key to sign it.
     NoReceiptKey,
     /// A nonce that is too long for a receipt.
     NonceTooLong,
     /// The machine has no disk.
     NoDisks {
-        /// What may have disks that are not driven.
+        /// Devices that may have disks but have no driver here.
         undriven: Vec<Undriven>,
     },
     /// No disk holds a model that can be loaded.
     NoModel {
-        /// How many disks were looked at.
+        /// How many disks were examined.
         n_disks: usize,
         /// The path of the first of them.
         path: String,
@@ -45,28 +45,28 @@ pub enum BackendError {
     NoTextDisk {
         /// The number.
         serial: String,
-        /// Those that there are.
+        /// The existing serial numbers.
         serials: Vec<String>,
     },
-    /// A disk that holds more than a text can be.
+    /// The disk holds more than the maximum length of a text.
     TextTooLong {
         /// Its serial number.
         serial: String,
-        /// What it holds.
+        /// Its length.
         length_bytes: u64,
-        /// What a text can have.
+        /// The maximum length of a text.
         most_bytes: u64,
     },
-    /// A disk that holds no text.
+    /// The disk does not hold a text.
     NotText {
         /// Its serial number.
         serial: String,
-        /// Where the first bytes are that are no UTF-8.
+        /// Where the first bytes are that are not UTF-8.
         offset_bytes: usize,
     },
-    /// Of several prompts some were not answered, each of which was told.
+    /// Some of several prompts were not answered; each failure has been reported.
     Unanswered {
-        /// How many were not.
+        /// How many were not answered.
         n_failed: usize,
         /// How many there were.
         n_prompts: usize,
@@ -75,7 +75,7 @@ pub enum BackendError {
     UnknownPath {
         /// The path that was given.
         path: String,
-        /// The names that there are.
+        /// The existing names.
         known: Vec<String>,
     },
     /// Something is wrong with this model.
@@ -85,28 +85,28 @@ pub enum BackendError {
         /// What is wrong.
         cause: Box<BackendError>,
     },
-    /// The disk holds nothing.
+    /// The disk is empty.
     EmptyDisk,
-    /// The disk holds what others are checked by.
+    /// The disk holds a manifest or a hash tree, which other disks are checked against.
     Proof,
-    /// The file is an adapter, and no model.
+    /// The file is an adapter, not a model.
     IsAdapter,
-    /// The file is no adapter.
+    /// The file is not an adapter.
     NotAdapter {
         /// Its path.
         path: String,
     },
-    /// The adapter is none of the model.
+    /// The adapter cannot be used with the model.
     AdapterRefused {
         /// Its path.
         path: String,
         /// Why, in a line.
         reason: String,
     },
-    /// The file is no adapter of the model.
+    /// The file is not an adapter of the model.
     #[cfg(feature = "llm-transformer")]
     Adapter(llm::model::AdapterError),
-    /// The disk did not give its bytes.
+    /// The disk could not be read.
     Read {
         /// Number of the disk.
         disk: usize,
@@ -115,64 +115,64 @@ pub enum BackendError {
     },
     /// What the disk holds is not trusted.
     Distrusted(Box<Distrust>),
-    /// The disk is no model by itself.
+    /// The disk holds only a part of a model.
     Part(PartError),
     /// The file's format is broken.
     Gguf(GgufError),
     /// The heap has no room to rearrange the weights.
     #[cfg(feature = "llm-transformer")]
     Pack(llm::quant::PackError),
-    /// The file's format is sound, but not the model in it.
+    /// The file's format is valid, but the model in it is not.
     #[cfg(feature = "llm-transformer")]
     Model(llm::model::ModelError),
-    /// What was asked of the model cannot be done.
+    /// The model cannot do what was requested.
     Front(FrontError),
-    /// A model does not fit the memory.
+    /// A model does not fit into the memory.
     OutOfMemory {
-        /// Weights and inference memory together.
+        /// Bytes of weights and inference memory together.
         needed_bytes: usize,
-        /// What can be had.
+        /// Bytes that are free.
         available_bytes: usize,
-        /// The longest piece of that.
+        /// The longest contiguous piece of them.
         longest_bytes: usize,
-        /// The context length that the inference memory is for.
+        /// The context length that the inference memory was computed for.
         n_ctx: usize,
     },
-    /// There is too little memory beside what is loaded.
+    /// There is too little memory in addition to the models that are loaded.
     Beside {
-        /// What it does not suffice for.
+        /// The error without them.
         cause: Box<BackendError>,
-        /// What other models take.
+        /// The memory that other models use.
         others: Vec<Taken>,
     },
-    /// The buffer for a header or a checksum does not fit the memory.
+    /// The buffer for a header or a checksum does not fit into the memory.
     NoBuffer(crate::memory::pool::OutOfMemory),
     /// A context length that the model does not have.
     ContextLength {
-        /// What was asked for.
+        /// The requested length.
         n_ctx: usize,
         /// The longest that the model was trained for.
         n_ctx_train: usize,
     },
-    /// Something needs a model and none is loaded.
+    /// A command needs a model, and none is loaded.
     NotLoaded,
     /// The model of this name is not loaded, but others are.
     NotAmongLoaded {
         /// The name that was given.
         name: String,
-        /// The names of those that are.
+        /// The names of the loaded models.
         loaded: Vec<String>,
     },
     /// The user stopped it.
     Cancelled,
-    /// The file is not the one that its checksum was made of.
+    /// The file differs from the one that its checksum was computed of.
     ChecksumMismatch {
         /// SHA-256 of the bytes on the disk.
         actual: Sha256Digest,
-        /// SHA-256 that travels beside the file.
+        /// The SHA-256 that was supplied with the file.
         expected: Sha256Digest,
     },
-    /// There is nothing to compare a checksum with.
+    /// There is no checksum to compare with.
     NoChecksum {
         /// SHA-256 of the bytes on the disk.
         actual: Sha256Digest,
@@ -181,16 +181,16 @@ pub enum BackendError {
     NoInference,
 }
 
-/// What a loaded model takes of the memory.
+/// The memory that a loaded model uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
     /// The model's name, as `llm unload` takes it.
     pub name: String,
-    /// What comes back when it is unloaded and its requests are answered.
+    /// The memory that is freed when the model is unloaded and its requests have ended.
     pub size_bytes: usize,
     /// Requests that it has.
     pub n_requests: usize,
-    /// Whether it is unloaded already, but for these.
+    /// Whether the model has been unloaded already and only finishes its requests.
     pub is_retiring: bool,
 }
 
@@ -209,7 +209,7 @@ impl fmt::Display for Taken {
     }
 }
 
-/// Shows at most so many names.
+/// The most names that are shown.
 const MAX_NAMES: usize = 8;
 
 /// Shows names, and how many more there are.
@@ -223,7 +223,7 @@ fn names(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
     }
 }
 
-/// 32 bytes that show themselves in hexadecimal.
+/// 32 bytes, displayed in hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Sha256Digest(pub [u8; 32]);
 
@@ -240,7 +240,7 @@ impl fmt::Debug for Sha256Digest {
 }
 
 impl BackendError {
-    /// What a read of a disk came to, checked or not.
+    /// The error of a read of a disk, whether its contents are checked or not.
     pub fn of_disk(disk: &Disk, error: ReadError) -> Self {
         match disk.standing() {
             Standing::Distrusted(distrust) if matches!(error, ReadError::Distrusted) => {
@@ -250,7 +250,7 @@ impl BackendError {
         }
     }
 
-    /// What a read of the disk with this number came to.
+    /// The error of a read of the disk with this number.
     pub fn read(disk: usize, error: ReadError) -> Self {
         match error {
             ReadError::Interrupted => Self::Cancelled,
@@ -269,7 +269,7 @@ impl BackendError {
         }
     }
 
-    /// Says what other models take, if there is too little memory.
+    /// Adds what other models use, if the error is about too little memory.
     pub fn beside(self, others: Vec<Taken>) -> Self {
         match self {
             Self::OutOfMemory { .. } | Self::NoBuffer(_) if !others.is_empty() => {
@@ -279,7 +279,7 @@ impl BackendError {
         }
     }
 
-    /// True if there is too little memory now, and nothing else is wrong.
+    /// True if the only problem is that there is too little memory at the moment.
     pub fn is_out_of_memory(&self) -> bool {
         match self {
             Self::OutOfMemory { .. } | Self::NoBuffer(_) | Self::Gguf(GgufError::OutOfMemory { .. }) => true,
@@ -293,21 +293,21 @@ impl BackendError {
         }
     }
 
-    /// True if this says nothing of what is on a disk, which may be told later.
+    /// True if the contents of the disk have not been examined because of this error, so that a later attempt may tell more.
     pub fn is_not_read(&self) -> bool {
         self.is_no_answer() || matches!(self, Self::NoBuffer(_) | Self::Gguf(GgufError::OutOfMemory { .. }))
     }
 
-    /// True if a disk has not answered, and may do so later.
+    /// True if a disk has not responded, which it may do later.
     pub fn is_no_answer(&self) -> bool {
         use ReadError::{Broken, Lost, NoAnswer};
         matches!(self, Self::Read { error: NoAnswer { .. } | Broken | Lost { .. }, .. })
     }
 
-    /// Says in which file it went wrong.
+    /// Adds the path of the file that the error is about.
     pub fn in_file(self, path: &str) -> Self {
         match self {
-            // A path twice in one line, or a path for what the user did, helps nobody.
+            // A path is left out if there is one already, or if the error is not about the file but the user's doing.
             Self::InFile { .. } | Self::Cancelled => self,
             _ => Self::InFile { path: path.into(), cause: Box::new(self) },
         }

@@ -1,4 +1,4 @@
-//! Model files for tests, and eyes on what a test does: its allocations, its log.
+//! Model files for tests, and tools to observe what a test does: its allocations and its log.
 
 use std::{
     alloc::{GlobalAlloc, Layout},
@@ -13,7 +13,7 @@ use llm::gguf::{Gguf, GgufWriter};
 use super::host;
 use failing::Failing;
 
-// The server's tests have the same.
+// The server's tests use the same module.
 #[path = "../../../crates/serve/tests/failing/mod.rs"]
 pub mod failing;
 
@@ -62,7 +62,7 @@ pub fn with_text(file: &[u8], key: &str, text: &str) -> Vec<u8> {
     written
 }
 
-/// The file in so many parts, as llama.cpp's gguf-split writes them; the first without tensors.
+/// The file split into parts, as llama.cpp's gguf-split writes them; the first part has no tensors.
 pub fn parts(file: &[u8], count: u16) -> Vec<Vec<u8>> {
     use llm::gguf::{Value, split};
     let gguf = Gguf::parse(file, file.len() as u64).unwrap();
@@ -96,7 +96,7 @@ pub fn parts(file: &[u8], count: u16) -> Vec<Vec<u8>> {
     (0..count).map(part).collect()
 }
 
-/// The file that the environment names in `FERRITE_MODEL`, else the default model.
+/// The file named by the environment variable `FERRITE_MODEL`, or else the default model.
 pub fn chosen_model() -> Vec<u8> {
     match std::env::var_os("FERRITE_MODEL") {
         Some(path) => read(Path::new(&path)),
@@ -104,7 +104,7 @@ pub fn chosen_model() -> Vec<u8> {
     }
 }
 
-/// These bytes at an address that suits every tensor.
+/// These bytes at an address whose alignment suits every tensor.
 pub fn aligned(bytes: &[u8]) -> Region {
     let mut region =
         host::pool(bytes.len().next_multiple_of(GRANULE_BYTES)).reserve(bytes.len(), GRANULE_BYTES).unwrap();
@@ -112,7 +112,7 @@ pub fn aligned(bytes: &[u8]) -> Region {
     region
 }
 
-/// Counts what each thread allocates, so that a test can say that something allocates nothing.
+/// Counts the allocations of each thread, so that a test can assert that something allocates nothing.
 struct CountingAllocator;
 
 std::thread_local! {
@@ -125,32 +125,32 @@ pub fn allocations() -> u64 {
     ALLOCATIONS.get()
 }
 
-/// What this thread has allocated and not freed.
+/// Bytes that this thread has allocated and not freed.
 pub fn live_bytes() -> i64 {
     LIVE_BYTES.get()
 }
 
-// SAFETY: every call is passed on to another allocator unchanged; the counters are plain cells
-// without destructors, which can be used at any time in a thread's life.
+// SAFETY: every call is passed unchanged to another allocator, which satisfies the contract; the counters are plain cells without
+// destructors, so they can be used at any time in a thread's life.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         LIVE_BYTES.set(LIVE_BYTES.get() + layout.size() as i64);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises that the layout is not empty.
         unsafe { Failing.alloc(layout) }
     }
 
-    // The pools of all tests together are more than a machine has, as long as nobody writes to what is zero.
+    // Zeroed pages are not backed by memory until they are written to; the pools of all tests together exceed a machine's memory.
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         LIVE_BYTES.set(LIVE_BYTES.get() + layout.size() as i64);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises that the layout is not empty.
         unsafe { Failing.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         LIVE_BYTES.set(LIVE_BYTES.get() - layout.size() as i64);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises that the block came from this allocator with this layout.
         unsafe { Failing.dealloc(block, layout) }
     }
 }
@@ -158,7 +158,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// What was logged by this thread while `work` ran.
+/// The records that this thread logged while `work` ran.
 pub fn logged(work: impl FnOnce()) -> Vec<String> {
     struct Capture;
     std::thread_local! {
@@ -176,7 +176,7 @@ pub fn logged(work: impl FnOnce()) -> Vec<String> {
         }
         fn flush(&self) {}
     }
-    // A second call finds the logger set, which is as good.
+    // If an earlier call has installed the logger already, that is fine.
     let _ = log::set_logger(&Capture);
     log::set_max_level(log::LevelFilter::Info);
     LINES.set(Some(Vec::new()));

@@ -1,4 +1,4 @@
-//! What the kernel gives the service, made up on a host for tests and fuzzers. It is not compiled for a machine.
+//! Replacements on a host for what the kernel provides to the service; for tests and fuzzers. Not compiled for bare metal.
 
 use std::{boxed::Box, sync::OnceLock, time::Instant, vec, vec::Vec};
 
@@ -17,7 +17,7 @@ use crate::{
     system::{Core, CoreState, Machine, Protections},
 };
 
-/// A pool of this size, for ever.
+/// A pool of this size, which is never freed.
 pub fn pool(size_bytes: usize) -> &'static Pool {
     let pool = Box::leak(Box::new(Pool::new()));
     let memory = vec![0; size_bytes + GRANULE_BYTES].leak();
@@ -26,7 +26,7 @@ pub fn pool(size_bytes: usize) -> &'static Pool {
     pool
 }
 
-/// Microseconds since this was first called.
+/// Microseconds since the first call.
 pub fn clock_us() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_micros() as u64
@@ -70,7 +70,7 @@ pub fn machine(pool: &'static Pool) -> Machine {
     }
 }
 
-/// Such a machine with these files as disks, their serials before them.
+/// The resources of such a machine, with these files as disks; each file comes with its serial number.
 pub fn resources(pool: &'static Pool, files: Vec<(&str, Vec<u8>)>) -> Resources {
     let disks = files.into_iter().enumerate().map(|(index, (serial, bytes))| {
         let device: Box<dyn BlockDevice> = Box::new(MemoryDisk::new(serial, bytes));

@@ -1,4 +1,4 @@
-//! Tests of the engine's key-value cache as the kernel links it.
+//! Tests of the engine's key-value cache as linked by the kernel.
 
 use std::vec::Vec;
 

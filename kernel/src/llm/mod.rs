@@ -5,11 +5,11 @@
 //! | [`Catalog`] | the disks as `/models/<name>.gguf`, and their checksums |
 //! | [`InferenceBackend`] | the interface: load, answer, measure |
 //! | [`TransformerBackend`] | the engine (crate `llm`) behind it, with feature `llm-transformer` |
-//! | `StubBackend` | honest refusals behind it, without that feature |
+//! | `StubBackend` | reports that there is no inference, for builds without that feature |
 //!
-//! The service reads no clock of its own and touches no device: disks, memory, time and cores come
-//! in as [`Resources`], so all of it runs and is tested on the host. What is asked and answered is the engine's
-//! [`front`](::llm::front). Above it is the shell; below it the engine and [`storage`](crate::storage).
+//! The service reads no clock of its own and touches no device: disks, memory, time and cores are passed in as [`Resources`], so
+//! all of it can run and be tested on the host. Requests and answers are types of the engine's [`front`](::llm::front). The shell
+//! is built on this module, and this module on the engine and [`storage`](crate::storage).
 
 mod adapters;
 mod backend;

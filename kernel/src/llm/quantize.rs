@@ -1,4 +1,4 @@
-//! Tests of the engine's block formats as the kernel links them, on the default model's weights.
+//! Tests of the engine's block formats as linked by the kernel, on the default model's weights.
 
 use std::{vec, vec::Vec};
 
@@ -21,7 +21,7 @@ fn with_q4_0(test: impl FnOnce(&Matrix<'_>)) {
     test(&Matrix::new(tensor.ty, rows, cols, gguf.tensor_data(tensor).unwrap()).unwrap());
 }
 
-/// Half a sine of rising amplitude.
+/// Half a sine wave with rising amplitude.
 fn wave(len: usize) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * 0.37).sin() * (1.0 + i as f32 / 50.0)).collect()
 }
@@ -29,8 +29,8 @@ fn wave(len: usize) -> Vec<f32> {
 #[test]
 fn each_format_keeps_weights_within_half_a_step() {
     let weights = wave(256);
-    // The step is the largest magnitude of a block over this; the formats with 4 and 5 bits and
-    // only a scale have one value more on one side and may clip the other by a whole step.
+    // The step is the largest magnitude of a block divided by this number. The formats with 4 and 5 bits and only a scale have
+    // one more value on one side, and may clip the other side by a whole step.
     for (ty, steps, tolerance) in [
         (GgmlType::F32, f32::INFINITY, 0.0),
         (GgmlType::F16, 1024.0, 0.5),
@@ -60,8 +60,8 @@ fn q4_0_blocks_mean_what_ggml_says() {
         let mut row = vec![0.0; matrix.n_cols()];
         matrix.dequantize_row(3, &mut row);
         let bytes = matrix.rows(3..4).data();
-        // ggml's block_q4_0: an f16 scale, then sixteen bytes whose low nibbles are the first half of
-        // the block and whose high nibbles are the second, each 8 too large.
+        // ggml's block_q4_0: an f16 scale, then sixteen bytes. Their low nibbles are the first half of the block, their high
+        // nibbles the second half; 8 is added to each value.
         for (block, weights) in bytes.chunks(18).zip(row.chunks(32)) {
             let bits = u32::from(u16::from_le_bytes([block[0], block[1]]));
             let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };

@@ -1,4 +1,4 @@
-//! Tests of the engine's sampling as the kernel links it, on logits of the small model.
+//! Tests of the engine's sampling as linked by the kernel, on logits of the small model.
 
 use std::{collections::BTreeSet, vec::Vec};
 
@@ -14,7 +14,7 @@ use llm::{
 
 use super::fixtures;
 
-/// What the small model says after a few tokens.
+/// The small model's logits after a few tokens.
 fn logits() -> Vec<f32> {
     let file = fixtures::aligned(&fixtures::micro());
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();

@@ -1,4 +1,4 @@
-//! The backend of a kernel without inference: it finds models and checks them, and says why it runs none.
+//! The backend of a kernel without inference: it finds and checks models, and says why it cannot run them.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
@@ -21,8 +21,8 @@ use super::{
 };
 use crate::offload::Offload;
 
-/// The same interface as the real backend's. Whatever needs a loaded model is answered with
-/// [`BackendError::NoInference`], never with made-up text.
+/// Implements the same interface as the real backend. Everything that needs a loaded model fails with
+/// [`BackendError::NoInference`]; no text is ever made up.
 pub struct StubBackend {
     catalog: Catalog,
     statistics: Statistics,

@@ -1,4 +1,4 @@
-//! Tests of the engine's tokenizers as the kernel links them, on the vocabularies of both test models.
+//! Tests of the engine's tokenizers as linked by the kernel, on the vocabularies of both test models.
 
 use std::{string::String, vec::Vec};
 
@@ -54,7 +54,7 @@ fn texts_come_back_as_they_were() {
 fn text_streams_in_whole_characters() {
     for_each_tokenizer(|tokenizer| {
         for text in TEXTS {
-            // Behind another word, so that no token's first space is dropped or added.
+            // The text follows another word, so that no token's leading space is dropped or added.
             let prefix = encode(tokenizer, "x", PLAIN);
             let mut ids = encode(tokenizer, &std::format!("x{text}"), PLAIN);
             if ids.starts_with(&prefix) {

@@ -1,8 +1,9 @@
-//! The backend that runs transformers: the engine, on the kernel's disks and memory.
+//! The backend that runs transformers: it connects the engine to the kernel's disks and memory.
 //!
-//! [`TransformerBackend`] reserves memory, lets the disk fill it, and has a [`Responder`] answer
-//! over it. What a model needs is worked out in `plan.rs`, what borrows from what is in `loaded.rs`, how the weights get
-//! into memory in `reading.rs`, which adapters change it in `adapters.rs`, what receipts say of it in `record.rs`; `models.rs` is the list of those that are loaded.
+//! [`TransformerBackend`] reserves memory, has the disk fill it, and answers requests with a [`Responder`] that works in it. The
+//! parts are: `plan.rs`, how much memory a model needs; `loaded.rs`, a model in memory and the values that borrow from it;
+//! `reading.rs`, reading the weights; `adapters.rs`, the adapters that change a model; `record.rs`, a model's entry in receipts;
+//! `models.rs`, the list of loaded models.
 
 mod adapters;
 mod loaded;
@@ -46,10 +47,10 @@ use crate::{
     system::Machine,
 };
 
-/// Runs models of the families that the engine knows.
+/// Runs models of the architectures that the engine knows.
 ///
-/// What the shell asks for goes through [`InferenceBackend`]. For who wants no more than a text there are the calls
-/// beside it: [`load_model`](Self::load_model), [`infer`](Self::infer) and what these go by.
+/// The shell uses the methods of [`InferenceBackend`]. Callers that need no more than a text can use the simpler methods
+/// [`load_model`](Self::load_model), [`infer`](Self::infer) and the settings of these.
 pub struct TransformerBackend {
     catalog: Catalog,
     machine: Machine,
@@ -57,11 +58,11 @@ pub struct TransformerBackend {
     offload_mentioned: bool,
     models: Models,
     statistics: Statistics,
-    /// The most that a session has taken.
+    /// The most memory that sessions have used.
     session_high_water_bytes: usize,
     /// How [`infer`](Self::infer) chooses tokens.
     sampling: SamplingConfig,
-    /// Whether [`load_model`](Self::load_model) and [`infer`](Self::infer) log what they compute with.
+    /// Whether [`load_model`](Self::load_model) and [`infer`](Self::infer) log details of weights and logits.
     verbose: bool,
 }
 
@@ -85,7 +86,7 @@ impl TransformerBackend {
     /// Loads the model with this path.
     ///
     /// # Errors
-    /// As [`load`](InferenceBackend::load).
+    /// Those of [`load`](InferenceBackend::load).
     pub fn load_model(&mut self, path: &str) -> Result<(), BackendError> {
         self.load(path, EngineOptions::default(), &mut |_, _| ControlFlow::Continue(()))?;
         if self.verbose {
@@ -109,7 +110,7 @@ impl TransformerBackend {
         self.model(None).ok()
     }
 
-    /// Sets how [`infer`](Self::infer) chooses tokens from now on; greedy until set.
+    /// Sets how [`infer`](Self::infer) chooses tokens from now on; the default is greedy.
     ///
     /// # Errors
     /// [`FrontError::Sampling`](llm::front::FrontError) if a parameter is out of its range.
@@ -119,8 +120,8 @@ impl TransformerBackend {
         Ok(())
     }
 
-    /// Turns on, or off, a report to the log: [`load_model`](Self::load_model) tells the magnitudes of weights,
-    /// [`infer`](Self::infer) the logits' range at each step.
+    /// Turns detailed logging on or off: [`load_model`](Self::load_model) logs the magnitudes of weights, [`infer`](Self::infer)
+    /// the range of the logits at each step.
     pub fn set_verbose(&mut self, verbose: bool) {
         self.verbose = verbose;
     }
@@ -128,7 +129,7 @@ impl TransformerBackend {
     /// Continues `prompt` by up to `max_tokens` tokens of the current model.
     ///
     /// # Errors
-    /// As [`generate`](InferenceBackend::generate).
+    /// Those of [`generate`](InferenceBackend::generate).
     pub fn infer(&mut self, prompt: &str, max_tokens: usize) -> Result<Report, BackendError> {
         let (sampling, trace) = (self.sampling, self.verbose);
         let prompt = Prompt::Text(prompt, PROMPT_ENCODING);
@@ -140,7 +141,7 @@ impl TransformerBackend {
         })
     }
 
-    /// The text of these ids, by the current model's vocabulary; broken characters become U+FFFD.
+    /// The text of these ids according to the current model's vocabulary; incomplete characters become U+FFFD.
     ///
     /// # Errors
     /// If no model is loaded, or its vocabulary cannot be used.
@@ -148,7 +149,7 @@ impl TransformerBackend {
         Ok(self.models.get(None)?.model.responder().prompter().tokenizer()?.decode_text(ids)?)
     }
 
-    /// What computes, if `options` are asked for.
+    /// The engine settings that `options` ask for.
     fn engine(&self, options: &EngineOptions) -> Engine {
         let machine = &self.machine;
         Engine {
@@ -164,8 +165,8 @@ impl TransformerBackend {
         }
     }
 
-    /// Reads the header and works out what the model takes; nothing is reserved or unloaded yet. What has the same
-    /// path makes room.
+    /// Reads the header and computes how much memory the model needs, assuming that a loaded model of the same path makes room.
+    /// Nothing is reserved or unloaded yet.
     fn plan(&mut self, file: usize, path: &str, options: &EngineOptions) -> Result<Plan, BackendError> {
         let engine = self.engine(options);
         let (header, config, packer, places) = self.catalog.with_header(file, |gguf, places| {
@@ -176,7 +177,7 @@ impl TransformerBackend {
             let config = Config::from_gguf(gguf)?;
             Ok((header, config, Packer::new(engine.kernels.packing(), gguf)?, places))
         })?;
-        // A file beyond the address space is more than any memory.
+        // A file that exceeds the address space needs more memory than any machine has.
         let end_bytes = places.last().map_or(0, |last| last.end);
         let weights_bytes = usize::try_from(end_bytes).unwrap_or(usize::MAX);
         let room = |session_bytes, given_back: &[Footprint]| {
@@ -211,7 +212,7 @@ impl TransformerBackend {
         options: EngineOptions,
         progress: &mut LoadProgress<'_>,
     ) -> Result<(), BackendError> {
-        // Before anything is read, and before the model that runs makes room.
+        // Checked before anything is read, and before the running model makes room.
         for lora in &options.lora {
             adapters::find(&mut self.catalog, &lora.name)?;
         }
@@ -233,7 +234,7 @@ impl TransformerBackend {
             self.models.retire(Some(path))?;
         }
         let reserve = |bytes| self.machine.pool.reserve(bytes, GRANULE_BYTES).map_err(BackendError::NoBuffer);
-        // The larger first, as the pool was asked.
+        // The larger one first, in the order in which the pool was asked.
         let (mut weights, mut memory);
         if weights_bytes >= session_bytes {
             weights = reserve(weights_bytes)?;
@@ -259,18 +260,18 @@ impl TransformerBackend {
         let mut model = LoadedModel::load(weights, memory, places, runner_options, engine)?;
         let adapters = adapters::take_in(&mut self.catalog, self.machine.pool, &mut model)?;
         let scales = adapters::scales(&mut self.catalog, &adapters, &options.lora)?;
-        // A disk that has just come is for the next load.
+        // A disk that was plugged in just now is ignored until the next load.
         let scales = scales.ok_or(BackendError::NotLoaded)?;
         model.set_usual_scales(&scales);
         let load_us = clock_us().saturating_sub(start_us);
         self.statistics.loads += 1;
         self.statistics.load_bytes += model.file_bytes() as u64;
         self.statistics.load_us += load_us;
-        // Both are there now.
+        // At this point both are in memory.
         self.mark_high_water(model.memory().session_bytes());
-        // Of the same path there may be one, or none.
+        // There may be no model with the same path.
         let _ = self.models.retire(Some(path));
-        // Layers differ in a few families; the first stands for them.
+        // In a few architectures layers differ; the first one is reported.
         let layer = &config.layers[0];
         let (n_head, n_head_kv) = config.head_counts();
         self.models.add(Loaded {
@@ -304,13 +305,13 @@ impl TransformerBackend {
         Ok(())
     }
 
-    /// Notes what sessions take, `more_bytes` of one that is not on the list yet among them.
+    /// Updates the high-water mark of the memory of sessions; `more_bytes` belong to a model that is not on the list yet.
     fn mark_high_water(&mut self, more_bytes: usize) {
         let session_bytes = self.memory_usage().session_bytes() + more_bytes;
         self.session_high_water_bytes = self.session_high_water_bytes.max(session_bytes);
     }
 
-    /// Says once what becomes of a device that could be offloaded to.
+    /// Logs once whether the device that was offered for offloading is used.
     fn mention_offload(&mut self) {
         if let Some(device) = &self.offload
             && !self.offload_mentioned
@@ -326,7 +327,7 @@ impl TransformerBackend {
     }
 }
 
-/// The models that are loaded, while another one may be on its way.
+/// The loaded models, while another one may be being loaded.
 struct Stepper<'b> {
     models: &'b mut Models,
     statistics: &'b mut Statistics,
@@ -341,7 +342,7 @@ impl Steps for Stepper<'_> {
     ) -> Result<usize, BackendError> {
         let clock_us = self.clock_us;
         let mut stepped = Ok(0);
-        // Requests of no tokens end without a batch: then it is the next one's turn.
+        // Requests for no tokens end without a batch: then it is the next model's turn.
         while let Ok(0) = stepped
             && let Some((loaded, id)) = self.models.take_turn()
         {
@@ -356,7 +357,7 @@ impl Steps for Stepper<'_> {
                     on_event(Ticket { model: id, request }, event)
                 })
             });
-            // Before a model that retires is gone.
+            // Counted before a retiring model is dropped.
             self.statistics.add_counts(loaded.model.responder().counts().since(before));
             self.models.sweep();
         }
@@ -440,7 +441,7 @@ impl InferenceBackend for TransformerBackend {
         let runner_options = match takes_as_much {
             true => runner_options(config, loaded.runner_options().state, &engine),
             false => {
-                // The weights stay where they are, and count as what is needed and there.
+                // The weights stay where they are; they count both as needed and as available.
                 let weights_bytes = loaded.weights_footprint().size_bytes();
                 let room = |session_bytes| {
                     let room = pool.room_for(&[session_bytes], &[loaded.session_footprint()]);

@@ -1,25 +1,25 @@
-//! Translation tables that need no heap: an identity map in blocks of 2 MiB, to which boot adds until it knows
-//! enough for the final map.
+//! Translation tables that need no heap: an identity map in blocks of 2 MiB, which boot extends until it knows enough to make the
+//! final map.
 
 use core::ops::Range;
 
 const ENTRIES: usize = 512;
 const BLOCK_BYTES: u64 = 1 << 21;
 
-/// What is at an address.
+/// What kind of memory is at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// RAM with code and data.
+    /// RAM that may contain code as well as data.
     Code,
-    /// RAM, never executed.
+    /// RAM that is never executed.
     Ram,
     /// Device registers.
     Device,
 }
 
 impl Kind {
-    /// The descriptor of a block (Arm ARM, D8.3.1), without its address: valid, accessed, not global; the
-    /// attribute indices are those of MAIR_EL1 in boot_map.s.
+    /// The block descriptor (Arm ARM, D8.3.1) without its address: valid, accessed, not global. The attribute indices are those
+    /// of MAIR_EL1 in boot_map.s.
     const fn descriptor(self) -> u64 {
         const BLOCK: u64 = 0x1 | 1 << 10 | 1 << 11;
         const NORMAL: u64 = 1 << 2 | 3 << 8;
@@ -35,10 +35,10 @@ impl Kind {
 /// Why a range cannot be mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MapError {
-    /// It reaches this address, the first one beyond what the CPU can address.
+    /// It reaches this address, the first one that the CPU cannot address.
     #[error("the CPU's physical addresses end at {0:#x}")]
     BeyondLimit(u64),
-    /// This block is in use as something else: device registers, or memory.
+    /// This block is already mapped as another kind: as device registers instead of memory, or the reverse.
     #[error("the 2 MiB at {0:#x} hold memory and device registers")]
     Conflict(u64),
     /// There are no more tables.
@@ -53,8 +53,8 @@ pub enum MapError {
 #[repr(C, align(4096))]
 struct Table([u64; ENTRIES]);
 
-/// An identity map with room for `N` tables, the first of which is the root (level 0, 48-bit addresses). The
-/// tables lie at their physical addresses.
+/// An identity map with room for `N` tables, the first of which is the root (level 0, 48-bit addresses). The tables must lie at
+/// their physical addresses.
 pub struct BootMap<const N: usize> {
     tables: [Table; N],
     used: usize,
@@ -67,7 +67,7 @@ impl<const N: usize> Default for BootMap<N> {
 }
 
 impl<const N: usize> BootMap<N> {
-    /// A map of nothing. It must stay where it is once something has been mapped.
+    /// An empty map. It must not be moved once something has been mapped.
     pub const fn new() -> Self {
         Self { tables: [Table([0; ENTRIES]); N], used: 0 }
     }
@@ -77,11 +77,11 @@ impl<const N: usize> BootMap<N> {
         self.tables.as_ptr().addr() as u64
     }
 
-    /// Maps the blocks that `range` touches, on a CPU whose physical addresses end at `limit`. Blocks that are
-    /// mapped as RAM already, with code or without, stay what they are.
+    /// Maps the blocks that `range` touches, on a CPU whose physical addresses end at `limit`. Blocks that are already mapped as
+    /// RAM, with or without code, stay as they are.
     ///
     /// # Errors
-    /// [`MapError`]; what comes before the address that failed is mapped then.
+    /// [`MapError`]; the blocks before the address that failed stay mapped.
     pub fn map(&mut self, range: Range<u64>, kind: Kind, limit: u64) -> Result<(), MapError> {
         if range.is_empty() {
             return Ok(());
@@ -113,7 +113,7 @@ impl<const N: usize> BootMap<N> {
         Ok(())
     }
 
-    /// The number of the table that an entry of another points to, a new one if it points nowhere.
+    /// The number of the table that an entry of another table points to; if it points nowhere, a new table is added.
     fn next_table(&mut self, table: usize, index: usize) -> Result<usize, MapError> {
         const TABLE: u64 = 0x3;
         let base = self.root_address();
@@ -145,7 +145,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const LIMIT: u64 = 1 << 48;
 
-    /// What a CPU's table walk finds.
+    /// What a CPU's table walk would find.
     fn descriptor<const N: usize>(map: &BootMap<N>, address: u64) -> Option<u64> {
         let mut table = &map.tables[0];
         for shift in [39, 30] {

@@ -1,11 +1,11 @@
 //! The small heap: `linked_list_allocator` behind a lock, and a reserve for small blocks.
 //!
-//! One region of fixed size, for tables, strings and page tables: few and long-lived blocks. Model
-//! weights and inference memory never come from here but from the [pool](super::pool).
+//! The heap is one region of fixed size, for tables, strings and page tables: few and long-lived blocks. Model weights and
+//! inference memory never come from here, but from the [pool](super::pool).
 //!
-//! What is larger than [`SMALL_BLOCK_BYTES`] is asked for by code that can do without, and refused when there is no room. Smaller
-//! blocks, which most code cannot do without, then come from the reserve; a heap that has had to take much from there
-//! [is low](Heap::is_low), and whoever brings work waits until it is not.
+//! Blocks larger than [`SMALL_BLOCK_BYTES`] are requested only by code that can handle a refusal, and are refused when there is
+//! no room. Smaller blocks, which most code cannot do without, then come from the reserve. When much of the reserve is in use,
+//! the heap [is low](Heap::is_low), and code that brings new work waits until it is not.
 
 use core::{
     alloc::{GlobalAlloc, Layout},
@@ -15,16 +15,16 @@ use core::{
 use llm::SMALL_BLOCK_BYTES;
 use spin::Mutex;
 
-/// The part of the heap's memory that is the reserve.
+/// The reserve is one part in this many of the heap's memory.
 const RESERVE_PART: usize = 16;
 
-/// The part of the reserve that may be used before the heap is low.
+/// The heap is low when more than one part in this many of the reserve is in use.
 const LOW_PART: usize = 4;
 
-/// How full the heap is.
+/// How much of the heap is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeapUsage {
-    /// Bytes in allocated blocks, their padding included.
+    /// Bytes of allocated blocks, including padding.
     pub used_bytes: usize,
     /// Bytes in all.
     pub size_bytes: usize,
@@ -58,31 +58,31 @@ impl Heap {
     /// Gives the heap its memory, once.
     ///
     /// # Panics
-    /// If it has memory already, or the memory is less than some hundred bytes.
+    /// If it already has memory, or the memory is smaller than some hundred bytes.
     pub fn init(&self, memory: &'static mut [MaybeUninit<u8>]) {
         let mut parts = self.0.lock();
-        // The reserve lies behind the rest.
+        // The reserve is at the end.
         let (main, reserve) = memory.split_at_mut(memory.len() - memory.len() / RESERVE_PART);
         parts.main.init_from_slice(main);
         parts.reserve.init_from_slice(reserve);
     }
 
-    /// How full the heap is.
+    /// How much of the heap is in use.
     pub fn usage(&self) -> HeapUsage {
         let Parts { main, reserve } = &*self.0.lock();
         HeapUsage { used_bytes: main.used() + reserve.used(), size_bytes: main.size() + reserve.size() }
     }
 
-    /// Whether small blocks have taken a quarter of the reserve: there is no room for anything new.
+    /// Whether small blocks have taken a quarter of the reserve: there is then no room for anything new.
     pub fn is_low(&self) -> bool {
         let Parts { reserve, .. } = &*self.0.lock();
         reserve.used() > reserve.size() / LOW_PART
     }
 }
 
-// SAFETY: the inner allocators return blocks that fit the layout and overlap no other live block,
-// or an error, which becomes null; the lock keeps their lists consistent, and a block goes back to the one in whose memory it lies. Interrupt handlers do not
-// allocate, so the lock cannot be found taken by the core that wants it.
+// SAFETY: the inner allocators return either blocks that fit the layout and overlap no other live block, or an error, which
+// becomes null. The lock keeps their lists consistent, and each block is returned to the allocator whose memory it lies in.
+// Interrupt handlers do not allocate, so a core never waits for a lock that it holds itself.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Parts { main, reserve } = &mut *self.0.lock();
@@ -123,7 +123,7 @@ mod tests {
         let too_much = Layout::from_size_align(1 << 17, 8).unwrap();
         // SAFETY: the layout is not empty.
         assert!(unsafe { heap.alloc(too_much) }.is_null());
-        // SAFETY: the block came from this heap with this layout and is not used any more.
+        // SAFETY: the block came from this heap with this layout and is not used afterwards.
         unsafe { heap.dealloc(block, layout) };
         assert_eq!(heap.usage().used_bytes, 0);
     }
@@ -137,7 +137,7 @@ mod tests {
         let large = Layout::from_size_align(SMALL_BLOCK_BYTES + 1, 8).unwrap();
         // SAFETY: the layout is not empty.
         let take = |layout| Some(unsafe { heap.alloc(layout) }).filter(|block| !block.is_null());
-        // SAFETY: blocks come from this heap with this layout and are not used any more.
+        // SAFETY: callers pass blocks of this heap with their layouts, and do not use them afterwards.
         let give = |block, layout| unsafe { heap.dealloc(block, layout) };
 
         let large_blocks: Vec<_> = core::iter::from_fn(|| take(large)).collect();
@@ -145,7 +145,7 @@ mod tests {
         let left = BYTES - BYTES / RESERVE_PART;
         assert!((left - 3 * SMALL_BLOCK_BYTES..left).contains(&taken), "{taken} of {BYTES}");
         assert!(!heap.is_low());
-        // Until much is taken of the reserve, the heap is not low; when nothing is left, it refuses small blocks too.
+        // The heap is not low until much of the reserve is taken; when nothing is left, it refuses even small blocks.
         let mut n_before_low = 0;
         let small_blocks: Vec<_> = core::iter::from_fn(|| {
             n_before_low += usize::from(!heap.is_low());
@@ -155,7 +155,7 @@ mod tests {
         assert!((14..=16).contains(&small_blocks.len()), "{} blocks", small_blocks.len());
         assert!((4..=6).contains(&n_before_low), "{n_before_low} blocks");
         assert!(heap.is_low() && take(large).is_none());
-        // What is given back goes where it came from.
+        // Freed blocks return to the part that they came from.
         small_blocks.into_iter().for_each(|block| give(block, small));
         assert!(!heap.is_low() && take(large).is_none());
         large_blocks.into_iter().for_each(|block| give(block, large));

@@ -1,13 +1,13 @@
-//! Arithmetic on address ranges: where the heap lies and what remains.
+//! Arithmetic on address ranges: where the heap goes, and what remains.
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Smallest and largest size of the heap, which otherwise is a sixteenth of the RAM.
+/// Smallest and largest size of the heap; in between, it is a sixteenth of the RAM.
 const HEAP_BYTES: Range<u64> = 16 << 20..128 << 20;
 
-/// Alignment of the heap and of everything that remains. The first page of all addresses is nobody's, so that a read of the null
-/// pointer faults where there is RAM at 0, too.
+/// Alignment of the heap and of everything that remains. The page at address 0 is never used, so that a read through the null
+/// pointer faults even if there is RAM at 0.
 pub const PAGE_BYTES: u64 = 4096;
 
 /// The size of the heap on a machine with `ram_bytes` of RAM.
@@ -15,8 +15,8 @@ pub fn heap_bytes(ram_bytes: u64) -> u64 {
     (ram_bytes / 16).clamp(HEAP_BYTES.start, HEAP_BYTES.end) / PAGE_BYTES * PAGE_BYTES
 }
 
-/// The lowest page-aligned place for `size_bytes` within one of `banks` that overlaps none of
-/// `taken`, which is asked for as often as needed. Needs no heap, because it is what places the heap.
+/// The lowest page-aligned place for `size_bytes` within one of `banks` that overlaps none of `taken`. `taken` is called as often
+/// as needed. This needs no heap, because it is used to place the heap.
 pub fn place<T: Iterator<Item = Range<u64>>>(
     banks: impl Iterator<Item = Range<u64>>,
     taken: impl Fn() -> T,
@@ -43,12 +43,12 @@ fn place_in_bank<T: Iterator<Item = Range<u64>>>(
     }
 }
 
-/// Whether two ranges have something in common.
+/// Whether two ranges overlap.
 pub fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end && !a.is_empty() && !b.is_empty()
 }
 
-/// What is left of `banks` without `taken` and without page 0, in whole pages, ascending.
+/// The parts of `banks` outside of `taken` and of page 0, in whole pages, ascending.
 pub fn remaining(banks: &[Range<u64>], taken: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut free = without(banks, taken);
     if let Some(first) = free.first_mut() {
@@ -58,7 +58,7 @@ pub fn remaining(banks: &[Range<u64>], taken: &[Range<u64>]) -> Vec<Range<u64>> 
     free
 }
 
-/// What is left of `ranges` without `taken`, in whole pages, ascending.
+/// The parts of `ranges` outside of `taken`, in whole pages, ascending.
 pub fn without(ranges: &[Range<u64>], taken: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut free = ranges.to_vec();
     for hole in taken.iter().filter(|range| !range.is_empty()) {
@@ -81,14 +81,14 @@ pub fn without(ranges: &[Range<u64>], taken: &[Range<u64>]) -> Vec<Range<u64>> {
     free
 }
 
-/// What `ranges` cover, ascending, joined where they overlap or meet.
+/// The addresses that `ranges` cover: ascending, joined where they overlap or touch.
 pub fn join(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let count = join_in_place(&mut ranges);
     ranges.truncate(count);
     ranges
 }
 
-/// The same without a heap. Of more than `N` ranges that do not meet, the smallest are left out.
+/// The same without a heap. If more than `N` ranges remain, the smallest are left out.
 pub fn join_few<const N: usize>(ranges: impl Iterator<Item = Range<u64>>) -> heapless::Vec<Range<u64>, N> {
     let mut few = heapless::Vec::<Range<u64>, N>::new();
     for range in ranges {
@@ -108,7 +108,7 @@ pub fn join_few<const N: usize>(ranges: impl Iterator<Item = Range<u64>>) -> hea
     few
 }
 
-/// Joins ranges within their slice; returns how many are left, which lie at its beginning.
+/// Joins ranges within their slice; returns how many remain, at its beginning.
 fn join_in_place(ranges: &mut [Range<u64>]) -> usize {
     sort::by_key(ranges, |range| range.start);
     let mut count = 0_usize;
@@ -128,8 +128,7 @@ fn join_in_place(ranges: &mut [Range<u64>]) -> usize {
     count
 }
 
-/// The pages that `ranges` touch: ascending, joined where they meet, so that each page is named
-/// once.
+/// The pages that `ranges` touch: ascending, joined where they touch, so that each page occurs once.
 pub fn whole_pages(ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let pages = ranges.into_iter().filter(|range| !range.is_empty()).map(|range| {
         let start = range.start / PAGE_BYTES * PAGE_BYTES;
@@ -157,13 +156,13 @@ mod tests {
     fn heap_goes_right_behind_the_image() {
         let bank = RAM..RAM + 128 * MIB;
         let image = RAM + 2 * MIB..RAM + 5 * MIB;
-        // ELF boot: the tree before the image.
+        // Boot from the ELF file: the tree lies before the image.
         let tree = RAM..RAM + MIB;
         assert_eq!(
             place([bank.clone()].into_iter(), || [image.clone(), tree.clone()].into_iter(), 16 * MIB),
             Some(RAM + 5 * MIB..RAM + 21 * MIB)
         );
-        // Image boot: the tree in the way.
+        // Boot from an Image: the tree is in the way.
         let tree = RAM + 8 * MIB..RAM + 9 * MIB + 17;
         let heap = place([bank].into_iter(), || [image.clone(), tree.clone()].into_iter(), 16 * MIB).unwrap();
         assert_eq!(heap.start, RAM + 9 * MIB + 4096);
@@ -216,7 +215,7 @@ mod tests {
         check(&[], &[]);
         check(&[5..5, 9..9], &[]);
         check(&[40..50, 40..50], &[40..50]);
-        // Unsorted: meeting, within another, overlapping, apart by one.
+        // Unsorted ranges: touching, nested, overlapping, apart by one.
         check(&[30..40, 0..10, 20..30, 22..25, 5..12, 13..14], &[0..12, 13..14, 20..40]);
         check(&[10..u64::MAX, 0..1], &[0..1, 10..u64::MAX]);
         let descending: Vec<_> = (0..2000_u64).rev().map(|index| index * 8..index * 8 + 8).collect();

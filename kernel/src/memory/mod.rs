@@ -1,8 +1,9 @@
 //! Physical memory: who may use which part of it.
 //!
-//! [`layout`] places the [`heap`] beside the kernel image; all the rest becomes the [`pool`], from
-//! which model weights and inference memory are reserved and to which they return. [`boot_map`] makes memory
-//! reachable until all of it is known; the final tables are made from the plan in [`regions`], which holds against it what [`translation`] reads
+//! [`layout`] places the [`heap`] beside the kernel image; all other RAM becomes the [`pool`], from which memory for model
+//! weights and inference is reserved, and to which it returns. [`boot_map`] makes memory accessible until all of it is known. The
+//! final tables are made from the plan in [`regions`], which also compares the plan with what [`translation`] reads from the
+//! tables.
 //! in them.
 
 pub mod boot_map;

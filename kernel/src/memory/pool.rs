@@ -1,11 +1,10 @@
-//! The memory that models live in: regions of any size, reserved and given back.
+//! The memory for models: regions of any size, which are reserved and freed.
 //!
-//! A [`Pool`] owns all RAM beyond the kernel image and the heap. A model takes a [`Region`] for its
-//! weights, which the disk's DMA fills directly, and one for inference; both are few, large and
-//! short in number, so that a first fit over a sorted list is all it takes.
+//! A [`Pool`] owns all RAM beyond the kernel image and the heap. A model takes one [`Region`] for its weights, which the disk's
+//! DMA fills directly, and one for inference. Regions are few and large, so a first fit over a sorted list suffices.
 //!
-//! A device that does not answer may still write to memory that its reader has given up. Such memory is
-//! [pinned](Pool::pin): a region that is dropped leaves it out, and it comes back when the [`Pins`] are dropped.
+//! A device that does not respond may still write to memory after its reader has given up. Such memory is [pinned](Pool::pin):
+//! when a region is dropped, its pinned parts are not freed until the [`Pins`] are dropped.
 
 use alloc::vec::Vec;
 use core::{
@@ -14,32 +13,31 @@ use core::{
 };
 use spin::Mutex;
 
-/// Start and length of every region are multiples of this: one cache line, and what the widest
-/// vector loads like.
+/// Start and length of every region are multiples of this: one cache line, which is also a good alignment for the widest vector loads.
 pub const GRANULE_BYTES: usize = 64;
 
 /// There is not enough contiguous memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not enough memory: {needed_bytes} bytes needed, {available_bytes} available")]
 pub struct OutOfMemory {
-    /// What was asked for.
+    /// The requested size.
     pub needed_bytes: usize,
     /// The largest request that would have been granted.
     pub available_bytes: usize,
 }
 
-/// Regions cannot be had together.
+/// Several regions cannot be reserved together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shortage {
-    /// What all of them take, each rounded up to [`GRANULE_BYTES`].
+    /// The size of all of them, each rounded up to [`GRANULE_BYTES`].
     pub needed_bytes: usize,
-    /// What is free.
+    /// Bytes that are free.
     pub free_bytes: usize,
-    /// The longest free piece. If more is free than is needed, it lies in pieces that are too short.
+    /// The longest free piece. If more bytes are free than needed, the free pieces are too short.
     pub longest_free_bytes: usize,
 }
 
-/// What a region takes of the pool.
+/// The range of the pool that a region occupies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footprint(Extent);
 
@@ -82,11 +80,11 @@ struct State {
     banks: Vec<Extent>,
     /// Sorted by address; no two extents touch.
     free: Vec<Extent>,
-    /// What devices may still write to.
+    /// Memory that devices may still write to.
     pinned: Vec<Extent>,
-    /// Parts of what is free that the host has been told of, sorted by address; no two extents touch.
+    /// Parts of the free memory that were reported to the host; sorted by address; no two extents touch.
     reported: Vec<Extent>,
-    /// Parts of dropped regions that are pinned, and will be free when they no longer are.
+    /// Pinned parts of regions that were dropped; they become free when their pins are dropped.
     ownerless: Vec<Extent>,
     total_bytes: usize,
     high_water_bytes: usize,
@@ -111,10 +109,10 @@ impl Pool {
         }))
     }
 
-    /// Adds memory; what does not fill a granule at either end is left out.
+    /// Adds memory; incomplete granules at either end are left out.
     pub fn add(&self, memory: &'static mut [u8]) {
         let (_, granules, _) = {
-            // SAFETY: every bit pattern is valid for bytes in either grouping.
+            // SAFETY: every bit pattern is valid both for bytes and for a granule, which consists of bytes.
             unsafe { memory.align_to_mut::<Granule>() }
         };
         let extent =
@@ -127,8 +125,8 @@ impl Pool {
         }
     }
 
-    /// Reserves `size_bytes` whose address is a multiple of `align_bytes` (at least
-    /// [`GRANULE_BYTES`]). The contents are whatever was there before.
+    /// Reserves `size_bytes` at an address that is a multiple of `align_bytes` (at least [`GRANULE_BYTES`]). The contents are
+    /// whatever was there before.
     ///
     /// # Errors
     /// [`OutOfMemory`] if no free extent is long enough; nothing has changed then.
@@ -159,7 +157,7 @@ impl Pool {
         }
     }
 
-    /// Reserves free memory that the host has not been told of: whole blocks of `block_bytes`, the first that are found, and at most
+    /// Reserves free memory that has not been reported to the host: whole blocks of `block_bytes`, the first ones found, at most
     /// `max_bytes`. It is to be [given back](Region::give_back_reported) when the host has been told.
     ///
     /// # Panics
@@ -170,23 +168,23 @@ impl Pool {
         let extent = state.unreported(block_bytes, max_bytes)?;
         let index = state.free.iter().position(|free| extent.overlap(*free).is_some())?;
         state.carve(index, extent);
-        // Nobody uses it.
+        // This memory is not really in use.
         state.high_water_bytes = high_water_bytes;
         Some(Region { pool: self, extent, size_bytes: extent.length })
     }
 
-    /// How much of what is free the host has been told of.
+    /// How much of the free memory was reported to the host.
     pub fn reported_bytes(&self) -> usize {
         self.0.lock().reported.iter().map(|extent| extent.length).sum()
     }
 
-    /// Whether regions of these sizes could be reserved, the largest first, if those with the footprints `given_back` were
-    /// dropped before.
+    /// Whether regions of these sizes could be reserved, the largest first, if the regions with the footprints `given_back` were
+    /// dropped first.
     ///
     /// # Errors
-    /// [`Shortage`] if not.
+    /// [`Shortage`] if they could not.
     pub fn room_for(&self, sizes_bytes: &[usize], given_back: &[Footprint]) -> Result<(), Shortage> {
-        // The same code as when it is done.
+        // Uses the same code as a real reservation.
         let mut state = self.0.lock().clone();
         for Footprint(extent) in given_back.iter().filter(|footprint| footprint.size_bytes() > 0) {
             state.release(*extent);
@@ -211,7 +209,7 @@ impl Pool {
         self.0.lock().banks.iter().any(|bank| bank.start <= memory.start && memory.end() <= bank.end())
     }
 
-    /// Keeps memory, given as ranges of addresses, from being reserved anew until the pins are dropped.
+    /// Keeps memory, given as ranges of addresses, from being reserved again until the pins are dropped.
     pub fn pin(&'static self, ranges: impl IntoIterator<Item = Range<usize>>) -> Pins {
         let granules = |range: Range<usize>| {
             let start = range.start / GRANULE_BYTES * GRANULE_BYTES;
@@ -273,16 +271,16 @@ impl State {
         Some(taken)
     }
 
-    /// Takes `taken` out of the free extent with this index, in which it lies.
+    /// Removes `taken` from the free extent with this index, which contains it.
     fn carve(&mut self, index: usize, taken: Extent) {
         cut(&mut self.free, index, taken);
-        // What is used is not what the host was told of any more.
+        // Memory in use does not count as reported any more.
         while let Some(index) = self.reported.iter().position(|reported| reported.overlap(taken).is_some()) {
             cut(&mut self.reported, index, taken);
         }
     }
 
-    /// Blocks that are free and not reported, one after the other.
+    /// Consecutive blocks that are free and not reported.
     fn unreported(&self, block_bytes: usize, max_bytes: usize) -> Option<Extent> {
         let blocks = |start: usize, end: usize| {
             let start = start.checked_next_multiple_of(block_bytes)?;
@@ -300,7 +298,7 @@ impl State {
         })
     }
 
-    /// Frees memory that its owner has given up, as far as it is not pinned.
+    /// Frees memory that its owner has dropped, except for pinned parts.
     fn release(&mut self, extent: Extent) {
         let pin = self.pinned.iter().find_map(|pin| pin.overlap(extent));
         let Some(pin) = pin else {
@@ -334,7 +332,7 @@ impl State {
     }
 }
 
-/// Takes what `taken` has of the extent with this index out of a sorted list.
+/// Removes the part of the extent with this index that overlaps `taken` from a sorted list.
 fn cut(list: &mut Vec<Extent>, index: usize, taken: Extent) {
     let whole = list.remove(index);
     for rest in [
@@ -347,7 +345,7 @@ fn cut(list: &mut Vec<Extent>, index: usize, taken: Extent) {
     }
 }
 
-/// Adds an extent to a sorted list, in which none overlaps it, and joins it with those that it touches.
+/// Adds an extent to a sorted list in which none overlaps it, and joins it with those that it touches.
 fn join(list: &mut Vec<Extent>, mut extent: Extent) {
     let mut index = list.partition_point(|other| other.start < extent.start);
     if let Some(after) = list.get(index)
@@ -366,7 +364,7 @@ fn join(list: &mut Vec<Extent>, mut extent: Extent) {
     list.insert(index, extent);
 }
 
-/// Memory that is reserved until it is dropped.
+/// Memory that is reserved until this is dropped.
 #[derive(Debug)]
 pub struct Region {
     pool: &'static Pool,
@@ -375,7 +373,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// What it takes of the pool.
+    /// The range of the pool that it occupies.
     pub fn footprint(&self) -> Footprint {
         Footprint(self.extent)
     }
@@ -385,7 +383,7 @@ impl Region {
     /// Takes over the memory of a region that begins where this one ends.
     ///
     /// # Errors
-    /// The other one, if it begins elsewhere.
+    /// The other region, if it begins elsewhere.
     pub fn append(&mut self, other: Self) -> Result<(), Self> {
         let is_next = self.extent.start + self.size_bytes == other.extent.start && other.extent.length > 0;
         if !is_next || !core::ptr::eq(self.pool, other.pool) {
@@ -397,12 +395,12 @@ impl Region {
         Ok(())
     }
 
-    /// Gives it back as memory of which the host has been told that it is free.
+    /// Frees the memory, and marks it as reported to the host.
     pub fn give_back_reported(self) {
         let (pool, extent) = (self.pool, self.extent);
         drop(self);
         let mut state = pool.0.lock();
-        // A part that is pinned is not free.
+        // Pinned parts are not free.
         let is_free = state.free.iter().any(|free| free.overlap(extent) == Some(extent));
         if is_free && extent.length > 0 {
             join(&mut state.reported, extent);
@@ -415,8 +413,8 @@ impl Deref for Region {
 
     fn deref(&self) -> &[u8] {
         let start = core::ptr::with_exposed_provenance(self.extent.start);
-        // SAFETY: the extent lies within memory that `Pool::add` was given for ever, belongs to
-        // this region alone until it is dropped, and RAM always holds valid bytes.
+        // SAFETY: the extent lies within memory that `Pool::add` was given for ever, and belongs to this region alone until it is
+        // dropped; every byte of RAM is a valid `u8`.
         unsafe { slice::from_raw_parts(start, self.size_bytes) }
     }
 }
@@ -424,7 +422,8 @@ impl Deref for Region {
 impl DerefMut for Region {
     fn deref_mut(&mut self) -> &mut [u8] {
         let start = core::ptr::with_exposed_provenance_mut(self.extent.start);
-        // SAFETY: as in `deref`, and `&mut self` makes the access exclusive.
+        // SAFETY: the extent lies within memory that `Pool::add` was given for ever, and belongs to this region alone; `&mut
+        // self` makes the access exclusive.
         unsafe { slice::from_raw_parts_mut(start, self.size_bytes) }
     }
 }
@@ -437,7 +436,7 @@ impl Drop for Region {
     }
 }
 
-/// Memory that is not reserved anew until this is dropped.
+/// Memory that is not reserved again until this is dropped.
 #[derive(Debug)]
 pub struct Pins {
     pool: &'static Pool,
@@ -464,7 +463,7 @@ mod tests {
 
     fn pool(size_bytes: usize) -> &'static Pool {
         let pool = Box::leak(Box::new(Pool::new()));
-        // One granule more, because the vector's start is not aligned.
+        // One more granule, because the vector's start is not aligned.
         let memory = vec![0; size_bytes + GRANULE_BYTES].leak();
         let skip = memory.as_ptr().align_offset(GRANULE_BYTES);
         pool.add(&mut memory[skip..skip + size_bytes]);
@@ -497,7 +496,7 @@ mod tests {
         let c = a.append(c).unwrap_err();
         a.append(b).unwrap();
         assert_eq!((a.len(), a.footprint().size_bytes()), (164, 192));
-        // Between them there would be bytes that are nobody's.
+        // The bytes between them belong to neither.
         let c = a.append(c).unwrap_err();
         drop(a);
         assert_eq!((pool.free_bytes(), pool.largest_free_bytes()), (64 * 15, 64 * 12));
@@ -533,14 +532,14 @@ mod tests {
         assert_eq!(pool.room_for(&[64 * 2, 64 * 4], &[footprint(&held[1])]), Ok(()));
         assert_eq!(pool.room_for(&[64 * 2, 64 * 4 + 1], &[footprint(&held[1])]), Err(shortage(7, 6, 6)));
         assert_eq!(pool.room_for(&[usize::MAX, 1], &[]).unwrap_err().needed_bytes, usize::MAX);
-        // Enough, but in pieces.
+        // Enough memory, but in separate pieces.
         let apart = [footprint(&held[1]), footprint(&held[3])];
         assert_eq!(pool.room_for(&[64 * 7], &apart), Err(shortage(7, 9, 6)));
         assert_eq!(pool.room_for(&[64 * 4, 64 * 5], &apart), Err(shortage(9, 9, 6)));
-        // In whichever order they are named.
+        // The order in which they are listed does not matter.
         assert_eq!(pool.room_for(&[64 * 3, 64 * 6], &apart), Ok(()));
         assert_eq!(pool.room_for(&[64 * 6, 64 * 3], &apart), Ok(()));
-        // Nothing has changed, and what was said is so.
+        // Nothing has changed, and what the answer said holds.
         assert_eq!(pool.free_bytes(), 0);
         held[1] = None;
         held[3] = None;
@@ -561,7 +560,7 @@ mod tests {
     #[test]
     fn any_order_of_release_leaves_one_extent() {
         let pool = pool(64 * 12);
-        // Every order of giving back four regions that fill the pool.
+        // Every order of freeing four regions that fill the pool.
         for order in 0..24_usize {
             let mut held: Vec<_> = (0..4).map(|_| pool.reserve(64 * 3, 64).unwrap()).collect();
             assert_eq!(pool.free_bytes(), 0);

@@ -1,6 +1,6 @@
-//! What every address is for, and whether the translation tables say the same.
+//! What every address is for, and a check that the translation tables agree.
 //!
-//! The tables are made from a [`Plan`]. [`compare`] holds against it what the tables are found to say.
+//! The tables are made from a [`Plan`]. [`compare`] compares the plan with what is read from the tables.
 
 use super::{
     layout,
@@ -9,7 +9,7 @@ use super::{
 use alloc::vec::Vec;
 use core::{fmt, ops::Range};
 
-/// What a range of addresses is for, which says what is allowed there.
+/// The purpose of a range of addresses, which determines what is allowed there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
     /// Code.
@@ -28,15 +28,15 @@ pub enum Use {
     Heap,
     /// All other RAM.
     Pool,
-    /// Memory that the hypervisor writes.
+    /// Memory that the hypervisor writes to.
     Shared,
     /// Registers and windows of devices.
     Devices,
 }
 
 impl Use {
-    /// What is allowed there and nothing else; `None` if nothing is to be mapped. No use allows to write and to execute, or
-    /// EL0 to do anything.
+    /// Exactly what is allowed there; `None` if nothing must be mapped. No purpose allows both writing and executing, or allows
+    /// EL0 anything.
     pub const fn access(self) -> Option<Access> {
         Some(match self {
             Self::Text => Access::CACHED.and(Access::EXECUTE),
@@ -65,7 +65,7 @@ impl fmt::Display for Use {
     }
 }
 
-/// A range of addresses and what it is for.
+/// A range of addresses and its purpose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
     /// The addresses.
@@ -74,12 +74,12 @@ pub struct Region {
     pub purpose: Use,
 }
 
-/// What every address is for: regions in ascending order, apart from each other. What is in none of them is not to be mapped.
+/// The purpose of every address: regions in ascending order that do not overlap. Addresses outside of all regions must not be mapped.
 #[derive(Default)]
 pub struct Plan(Vec<Region>);
 
 impl Plan {
-    /// Adds what has a place of its own in RAM: a part of the image, a stack, a guard page, the heap. None overlaps another.
+    /// Adds a range that has a place of its own in RAM: a part of the image, a stack, a guard page, the heap. These must not overlap.
     pub fn add(&mut self, range: Range<u64>, purpose: Use) {
         if !range.is_empty() {
             let place = self.0.partition_point(|region| region.range.start < range.start);
@@ -87,10 +87,10 @@ impl Plan {
         }
     }
 
-    /// Adds what is left of the RAM for the pool, then memory that the hypervisor writes, then devices. What is said to be
-    /// one of these and something before it, is that.
+    /// Adds the rest of the RAM as pool, then memory that the hypervisor writes to, then devices. Where these overlap each other
+    /// or earlier regions, the earlier purpose wins.
     pub fn complete(&mut self, ram: &[Range<u64>], shared: &[Range<u64>], devices: &[Range<u64>]) {
-        // Joined: there are two stacks a core, next to each other.
+        // Joined, since the two stacks of a core are next to each other.
         let mut taken = layout::join(self.0.iter().map(|region| region.range.clone()).collect());
         let ram = layout::remaining(ram, &taken);
         for (ranges, purpose) in [(&*ram, Use::Pool), (shared, Use::Shared), (devices, Use::Devices)] {
@@ -106,19 +106,19 @@ impl Plan {
     }
 }
 
-/// Addresses that are alike: what they are for, and what the tables say of them.
+/// A range of addresses with the same purpose, for which the tables say the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The addresses.
     pub range: Range<u64>,
     /// What the tables allow; `None` if nothing is mapped.
     pub access: Option<Access>,
-    /// What the addresses are for; `None` if for nothing.
+    /// The purpose of the addresses; `None` if they have none.
     pub purpose: Option<Use>,
 }
 
 impl Finding {
-    /// Whether the tables allow what the addresses are for, and no more.
+    /// Whether the tables allow exactly what the purpose requires.
     pub fn is_right(&self) -> bool {
         self.access == self.expected()
     }
@@ -128,7 +128,7 @@ impl Finding {
     }
 }
 
-/// One line: `0x0040200000..0x00404d1000 r-x cached  text`; what is wrong and what would be right stand behind it.
+/// One line: `0x0040200000..0x00404d1000 r-x cached  text`; if it is wrong, followed by what is wrong and what would be right.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         struct Allowed(Option<Access>);
@@ -152,11 +152,11 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Gives what the tables say of every region of the plan, and what they map besides, to `visit`, in ascending order. Returns how many
-/// tables there are.
+/// Passes what the tables say about every region of the plan, and everything else that they map, to `visit`, in ascending order.
+/// Returns the number of tables.
 ///
 /// # Errors
-/// If the tables cannot be read to their end; what comes before has been given.
+/// If the tables cannot be read completely; the findings up to there have been passed on.
 pub fn compare(
     plan: &[Region],
     registers: &Registers,
@@ -170,15 +170,15 @@ pub fn compare(
 }
 
 struct Sweep<'s> {
-    /// What is not over yet.
+    /// The regions that have not been completed.
     plan: &'s [Region],
-    /// All below has been given.
+    /// All addresses below have been passed on.
     done: u64,
     visit: &'s mut dyn FnMut(Finding),
 }
 
 impl Sweep<'_> {
-    /// Up to here, nothing more is mapped.
+    /// Passes on that nothing more is mapped up to `end`.
     fn unmapped(&mut self, end: u64) {
         while let Some((region, rest)) = self.plan.split_first()
             && region.range.start < end
@@ -234,7 +234,7 @@ mod tests {
     const DEVICE: u64 = WRITE & !(7 << 2);
     const PAGE: u64 = 4096;
 
-    /// The image at 2 MiB with its stacks, those of one more core, the heap, pool, devices.
+    /// The image at 2 MiB with its stacks, the stacks of another core, the heap, the pool, devices.
     fn machine() -> Vec<Region> {
         let pages = |first: u64, count: u64, purpose| {
             let start = 0x20_0000 + first * PAGE;
@@ -271,7 +271,7 @@ mod tests {
         plan.0
     }
 
-    /// The tables as they should be for a plan.
+    /// The tables that implement a plan correctly.
     fn tables(plan: &[Region]) -> Forged {
         let mut tables = Forged::new();
         for region in plan {
@@ -293,7 +293,7 @@ mod tests {
         findings
     }
 
-    /// The lines of what is wrong after a change of what was right.
+    /// The lines that report something wrong after `change` has altered correct tables.
     fn wrong(change: impl FnOnce(&mut Forged)) -> Vec<String> {
         let plan = machine();
         let mut tables = tables(&plan);
@@ -387,7 +387,7 @@ mod tests {
             wrong(|tables| _ = tables.set(3, 0x900_0000, WRITE)),
             ["0x0009000000..0x0009001000 rw- cached  devices: WRONG, expected rw- device"]
         );
-        // Text without UXN; and a whole GiB that nobody asked for.
+        // Code without UXN, and a whole GiB that the plan does not contain.
         assert_eq!(
             wrong(|tables| _ = tables.set(3, 0x20_3000, EXECUTE & !(1 << 54))),
             ["0x0000203000..0x0000204000 r-x cached, executable at EL0  text: WRONG, expected r-x cached"]

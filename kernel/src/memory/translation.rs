@@ -1,25 +1,25 @@
-//! Reads translation tables as the CPU's table walk does, and says what they allow.
+//! Reads translation tables as the CPU's table walk does, and reports what they allow.
 //!
-//! [`walk`] goes through the tables of stage 1 in the EL1&0 regime with a granule of 4 KiB (Arm ARM, D8.3) and gives
-//! every [`Mapping`], neighbours that allow the same as one. Where tables lie and how they are read is the caller's
-//! business, so that the same code reads the live ones and those that a test makes by hand.
+//! [`walk`] goes through the tables of stage 1 in the EL1&0 regime with a granule of 4 KiB (Arm ARM, D8.3) and passes on every
+//! [`Mapping`]; neighbours that allow the same are joined. The caller says where the tables are and how to read them, so the same
+//! code reads the live tables and those that a test constructs.
 
 use core::{fmt, ops::Range};
 
-/// Descriptors of one table.
+/// Descriptors in a table.
 pub const ENTRIES: usize = 512;
 
-/// The most tables that are read: a loop in broken tables ends there. Those of 512 cores and 1 TiB are some hundred.
+/// The most tables that are read, so that a loop in broken tables ends. 512 cores and 1 TiB need some hundred tables.
 const MAX_TABLES: usize = 1 << 14;
 
-/// What is read and written, and from where, by whom: the sum of what descriptors and system registers say.
+/// Which accesses are allowed to whom: the combined effect of descriptors and system registers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Access(u16);
 
 impl Access {
-    /// Normal memory, write-back cacheable, inside and outside.
+    /// Normal memory, write-back cacheable, both inner and outer.
     pub const CACHED: Self = Self(1 << 0);
-    /// Device memory of some kind. What is neither cached nor device memory is normal memory of another kind.
+    /// Device memory of any kind. Memory that is neither cached nor device memory is normal memory of another kind.
     pub const DEVICE: Self = Self(1 << 1);
     /// EL1 may write.
     pub const WRITE: Self = Self(1 << 2);
@@ -27,23 +27,23 @@ impl Access {
     pub const EXECUTE: Self = Self(1 << 3);
     /// EL0 may read.
     pub const EL0: Self = Self(1 << 4);
-    /// EL0 may execute, which does not take that it may read.
+    /// EL0 may execute, which does not require that it may read.
     pub const EL0_EXECUTE: Self = Self(1 << 5);
-    /// The translation is that of all ASIDs.
+    /// The translation holds for all ASIDs.
     pub const GLOBAL: Self = Self(1 << 6);
     /// The access flag is clear: the first access faults.
     pub const UNTOUCHABLE: Self = Self(1 << 7);
     /// Indirect branches must land on `BTI` (`FEAT_BTI`).
     pub const GUARDED: Self = Self(1 << 8);
-    /// The physical address is another one than the virtual address.
+    /// The physical address differs from the virtual address.
     pub const MOVED: Self = Self(1 << 9);
 
-    /// Both.
+    /// The union of both.
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether all of `other` is there.
+    /// Whether everything in `other` is included.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -53,7 +53,7 @@ impl Access {
     }
 }
 
-/// `r-x`, then what is unusual: `rw- device, EL0`.
+/// `r-x`, followed by what is unusual: `rw- device, EL0`.
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNUSUAL: [(Access, &str); 6] = [
@@ -82,18 +82,18 @@ impl fmt::Debug for Access {
     }
 }
 
-/// What the registers say of the tables.
+/// The system registers that affect the tables.
 #[derive(Clone, Copy)]
 pub struct Registers {
-    /// Address of the table of level 0: that of `TTBR0_EL1`, with addresses of 48 bits.
+    /// Address of the table of level 0, from `TTBR0_EL1`, with addresses of 48 bits.
     pub root: u64,
     /// `MAIR_EL1`: eight memory types (D23.2.100).
     pub memory_types: u64,
-    /// `SCTLR_EL1.WXN`: what is writable is never executed.
+    /// `SCTLR_EL1.WXN`: writable memory is never executed.
     pub write_implies_never_execute: bool,
 }
 
-/// A range of virtual addresses that is mapped, one way.
+/// A range of virtual addresses that is mapped in the same way throughout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// The addresses.
@@ -102,12 +102,12 @@ pub struct Mapping {
     pub access: Access,
 }
 
-/// Why tables cannot be read to their end.
+/// Why tables cannot be read completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WalkError {
-    /// A descriptor names this address, where no table can be.
+    /// A descriptor names this address, where there cannot be a table.
     NoTable(u64),
-    /// There are more than 16384: they go in a circle.
+    /// There are more than 16384 tables: they form a loop.
     TooMany,
 }
 
@@ -120,13 +120,13 @@ impl fmt::Display for WalkError {
     }
 }
 
-/// The table at an address, or `None` where none can be.
+/// Returns the table at an address, or `None` if there cannot be one.
 pub type ReadTable<'r, 't> = &'r dyn Fn(u64) -> Option<&'t [u64; ENTRIES]>;
 
-/// Gives all that is mapped to `visit`, in ascending order, and returns how many tables there are.
+/// Passes everything that is mapped to `visit`, in ascending order, and returns the number of tables.
 ///
 /// # Errors
-/// [`WalkError`]; what comes before has been given.
+/// [`WalkError`]; the mappings up to there have been passed on.
 pub fn walk(
     registers: &Registers,
     table: ReadTable<'_, '_>,
@@ -159,8 +159,8 @@ const PXN: u64 = 1 << 53;
 const UXN: u64 = 1 << 54;
 
 impl Walk<'_, '_> {
-    /// The table at `address`, whose first descriptor is that of `base`. `limits` are the bits that the tables above set
-    /// for all below, in their places in a page's descriptor; [`AP_EL0`] says that EL0 is shut out.
+    /// Reads the table at `address`, whose first descriptor is for the address `base`. `limits` are the restrictions that tables
+    /// above impose, as bits in the positions of a page's descriptor; [`AP_EL0`] means that EL0 is excluded.
     fn table(&mut self, address: u64, level: u32, base: u64, limits: u64) -> Result<(), WalkError> {
         const LAST_LEVEL: u32 = 3;
         if self.n_tables == MAX_TABLES {
@@ -183,7 +183,7 @@ impl Walk<'_, '_> {
                 (true, _) => {
                     self.table(entry & ADDRESS, level + 1, start, limits | table_limits(entry))?;
                 }
-                // Reserved, which is as good as invalid.
+                // Reserved, which is treated like invalid.
                 (false, _) => {}
             }
         }
@@ -196,7 +196,7 @@ impl Walk<'_, '_> {
         let el0 = entry & AP_EL0 != 0 && limits & AP_EL0 == 0;
         let never_execute = entry | limits;
         let wxn = self.registers.write_implies_never_execute && writable;
-        // What EL0 may write is never executed at EL1 (D8.4.1).
+        // Memory that EL0 may write is never executed at EL1 (D8.4.1).
         let execute = never_execute & PXN == 0 && !wxn && !(writable && el0);
         let el0_execute = never_execute & UXN == 0 && !(wxn && el0);
         Access(
@@ -231,7 +231,7 @@ impl Walk<'_, '_> {
     }
 }
 
-/// What a table's descriptor takes from all below: `PXNTable`, `UXNTable`, `APTable` (D8.3.1.2).
+/// The restrictions that a table's descriptor imposes on everything below: `PXNTable`, `UXNTable`, `APTable` (D8.3.1.2).
 fn table_limits(entry: u64) -> u64 {
     let when = |bit: u32, limit: u64| if entry >> bit & 1 != 0 { limit } else { 0 };
     when(59, PXN) | when(60, UXN) | when(61, AP_EL0) | when(62, AP_READ_ONLY)
@@ -246,13 +246,13 @@ pub(super) mod tests {
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
 
-    /// A leaf of normal memory that EL1 reads: accessed, not global, never executed, read-only.
+    /// A leaf descriptor for normal memory that EL1 may read: accessed, not global, never executed, read-only.
     pub(in crate::memory) const READ: u64 =
         VALID | 1 << 2 | 3 << 8 | ACCESS_FLAG | NOT_GLOBAL | AP_READ_ONLY | PXN | UXN;
     const TABLE: u64 = VALID | TABLE_OR_PAGE;
     const TYPES: u64 = 0x44_ff04;
 
-    /// Tables made by hand, at made-up addresses.
+    /// Tables that a test constructs, at made-up addresses.
     pub(in crate::memory) struct Forged {
         tables: BTreeMap<u64, Box<[u64; ENTRIES]>>,
         pub(in crate::memory) registers: Registers,
@@ -265,8 +265,8 @@ pub(super) mod tests {
             Self { tables: BTreeMap::from([(0x1000, Box::new([0; ENTRIES]))]), registers }
         }
 
-        /// Sets the descriptor of `address` at a level, which gets its address unless it is invalid; tables above are made
-        /// where there are none.
+        /// Sets the descriptor of `address` at a level. Unless it is invalid, the address is added to it; missing tables above
+        /// are created.
         pub(in crate::memory) fn set(&mut self, level: u32, address: u64, descriptor: u64) -> &mut Self {
             let mut table = self.registers.root;
             for above in 0..level {
@@ -283,7 +283,7 @@ pub(super) mod tests {
             self
         }
 
-        /// Changes bits of the descriptor of a table, that of `address` at a level.
+        /// Sets bits in the table descriptor of `address` at a level.
         pub(in crate::memory) fn limit(&mut self, level: u32, address: u64, bits: u64) -> &mut Self {
             let mut table = self.registers.root;
             for above in 0..level {
@@ -293,7 +293,7 @@ pub(super) mod tests {
             self
         }
 
-        /// Maps pages, all alike.
+        /// Maps pages, all with the same descriptor.
         pub(in crate::memory) fn pages(&mut self, range: Range<u64>, descriptor: u64) -> &mut Self {
             for page in range.step_by(4096) {
                 self.set(3, page, descriptor);
@@ -372,7 +372,7 @@ pub(super) mod tests {
         assert_eq!(text(READ & !UXN), "r-- cached, executable at EL0");
         assert_eq!(text(READ | AP_EL0), "r-- cached, EL0");
         assert_eq!(text(READ & !(PXN | UXN | AP_READ_ONLY)), "rwx cached, executable at EL0");
-        // What EL0 may write, EL1 does not execute.
+        // EL1 does not execute what EL0 may write.
         assert_eq!(text(READ & !(PXN | AP_READ_ONLY) | AP_EL0), "rw- cached, EL0");
         assert_eq!(text(READ & !NOT_GLOBAL), "r-- cached, global");
         assert_eq!(text(READ & !ACCESS_FLAG), "r-- cached, access flag clear");
@@ -410,7 +410,7 @@ pub(super) mod tests {
     #[test]
     fn reserved_descriptors_map_nothing() {
         let mut tables = Forged::new();
-        // A block of level 0, and a page without its second bit.
+        // A block at level 0, and a page whose second bit is missing.
         tables.set(0, 512 * GIB, READ).set(3, 0x5000, READ).limit(3, 0x6000, 0x6000 | READ);
         assert_eq!(tables.walked(), [(0x5000..0x6000, "r-- cached".into())]);
     }

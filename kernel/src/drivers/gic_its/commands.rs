@@ -1,11 +1,11 @@
-//! The commands of an Interrupt Translation Service, and the queue that it takes them from (GIC architecture, 5.3).
+//! The commands of an Interrupt Translation Service, and the queue from which it reads them (GIC architecture, 5.3).
 //!
-//! Each device has one event, number 0, and there is one collection, number 0: that of the boot core.
+//! Each device has one event, number 0. There is one collection, number 0, whose interrupts go to the boot core.
 
 use crate::drivers::dma::{PAGE_BYTES, Pages};
 use core::ops::Range;
 
-/// The queue begins at a multiple of this.
+/// The queue must begin at a multiple of this.
 const ALIGN_BYTES: usize = 0x1_0000;
 
 /// The number of a device's event.
@@ -13,7 +13,7 @@ pub const EVENT: u32 = 0;
 
 const VALID: u64 = 1 << 63;
 
-/// A command: its number in the low byte of the first of four double words, a device in the upper half of that.
+/// A command of four double words. The low byte of the first one is the command's number, and its upper half is the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Command([u64; 4]);
 
@@ -24,28 +24,28 @@ impl Command {
         Self([number | u64::from(device) << 32, second, third, 0])
     }
 
-    /// MAPC: the collection's interrupts are the target's.
+    /// MAPC: sends the collection's interrupts to the target.
     pub fn map_collection(target: u64) -> Self {
         Self([0x09, 0, VALID | target, 0])
     }
 
-    /// MAPD: the device's events are in this table, which has room for two.
+    /// MAPD: gives a device its table of events, which has room for two.
     pub fn map_device(device: u32, events: u64) -> Self {
         const BITS_LESS_ONE: u64 = 0;
         Self::of_device(0x08, device, BITS_LESS_ONE, VALID | events)
     }
 
-    /// MAPTI: the device's event raises an interrupt of the collection.
+    /// MAPTI: makes the device's event raise an interrupt of the collection.
     pub fn map_event(device: u32, interrupt: u32) -> Self {
         Self::of_device(0x0a, device, u64::from(interrupt) << 32 | u64::from(EVENT), 0)
     }
 
-    /// INV: the properties of the event's interrupt have changed.
+    /// INV: announces that the properties of the event's interrupt have changed.
     pub fn invalidate(device: u32) -> Self {
         Self::of_device(0x0c, device, EVENT.into(), 0)
     }
 
-    /// SYNC: what has been told before is done at the target.
+    /// SYNC: completes the effects of the previous commands at the target.
     pub fn sync(target: u64) -> Self {
         Self([0x05, 0, target, 0])
     }
@@ -54,7 +54,7 @@ impl Command {
 /// The queue.
 pub struct Commands {
     pages: Pages,
-    /// Where the next command goes, in bytes.
+    /// Offset of the next command in bytes.
     end: usize,
     clean: fn(Range<usize>),
 }
@@ -65,17 +65,17 @@ impl Commands {
         Some(Self { pages: clean_pages(1, ALIGN_BYTES, clean)?, end: 0, clean })
     }
 
-    /// Where it is.
+    /// Its address.
     pub fn address(&self) -> u64 {
         self.pages.address()
     }
 
-    /// Where the next command goes, from its start.
+    /// Offset of the next command from the start.
     pub fn end(&self) -> u64 {
         self.end as u64
     }
 
-    /// Adds a command. The service must have done all but a few of those before.
+    /// Adds a command. The service must have completed all but a few of the earlier ones.
     pub fn push(&mut self, command: &Command) {
         for (index, double_word) in command.0.into_iter().enumerate() {
             self.pages.write_u64(self.end / size_of::<u32>() + 2 * index, double_word);
@@ -86,7 +86,7 @@ impl Commands {
     }
 }
 
-/// Zeros that whoever does not see the caches sees too.
+/// Zeroed pages, written back so that a reader that bypasses the caches sees the zeros too.
 pub fn clean_pages(count: usize, align_bytes: usize, clean: fn(Range<usize>)) -> Option<Pages> {
     let pages = Pages::aligned(count, align_bytes)?;
     let start = pages.address() as usize;

@@ -1,9 +1,10 @@
 //! The Interrupt Translation Service of a GICv3: turns messages of devices into locality-specific interrupts of the boot core
 //! (GIC architecture, Arm IHI 0069H, chapter 5).
 //!
-//! [`Its`] sets the service and the boot core's redistributor up, and maps one event a device to an interrupt. [`Block`] is all that it
-//! needs of the machine, and tests have a service of their own behind it; `commands` is what the service is told, `tables` the memory
-//! that it keeps its knowledge in. What never answers, or lies, is given up: a wait ends, and memory that the service may use is its own.
+//! [`Its`] sets up the service and the boot core's redistributor, and maps one event per device to an interrupt. It accesses the
+//! hardware only through [`Block`], for which tests have a simulated service. `commands` has the service's commands, `tables` the
+//! memory in which it keeps its state. A service that does not answer, or that breaks the rules, is given up: every wait has a
+//! limit, and memory that the service may use is never reused.
 
 mod commands;
 mod tables;
@@ -31,14 +32,14 @@ const GITS_CWRITER: usize = 0x0088;
 const GITS_CREADR: usize = 0x0090;
 const GITS_BASER: usize = 0x0100;
 
-/// Where devices write, behind the registers: in a frame of its own.
+/// The register that devices write to; it is in a frame of its own, after the other registers.
 const GITS_TRANSLATER: u64 = 0x1_0040;
 
-/// In GITS_CTLR: it works; it does nothing any more.
+/// Bits of GITS_CTLR: the service is enabled; the service is quiescent.
 const ENABLED: u32 = 1 << 0;
 const QUIESCENT: u32 = 1 << 31;
 
-/// In GITS_TYPER: it has interrupts that are not virtual; targets are addresses, not numbers.
+/// Bits of GITS_TYPER: it has physical interrupts; targets are given by address, not by number.
 const PHYSICAL: u64 = 1 << 0;
 const TARGETS_ARE_ADDRESSES: u64 = 1 << 19;
 
@@ -48,57 +49,57 @@ const GICR_TYPER: usize = 0x0008;
 const GICR_PROPBASER: usize = 0x0070;
 const GICR_PENDBASER: usize = 0x0078;
 
-/// In GICR_CTLR: it has locality-specific interrupts; a write has not come everywhere yet.
+/// Bits of GICR_CTLR: locality-specific interrupts are enabled; a write has not taken effect everywhere yet.
 const ENABLE_LPIS: u32 = 1 << 0;
 const IS_WRITE_PENDING: u32 = 1 << 3;
 
-/// In GICR_TYPER: it can have them.
+/// Bit of GICR_TYPER: locality-specific interrupts are supported.
 const HAS_LPIS: u64 = 1 << 0;
 
-/// In GICR_PENDBASER: the table is zero.
+/// Bit of GICR_PENDBASER: the table is zero.
 const PENDING_IS_ZERO: u64 = 1 << 62;
 
-/// The most interrupts that are given away.
+/// The most interrupts that are assigned to devices.
 const MAX_INTERRUPTS: u32 = 64;
 
-/// What a device's table of events takes: two of them, of at most 16 bytes, at a multiple of 256.
+/// Size of a device's table of events: two entries of at most 16 bytes, at a multiple of 256.
 const EVENTS_BYTES: usize = 256;
 
-/// How often a register is read that is to change: far more often than any service needs.
+/// How often a register is polled for a change: far more often than any service needs.
 const PATIENCE: usize = 1_000_000;
 
 /// Registers, by byte offset.
 pub trait Block: Send {
-    /// Reads a word.
+    /// Reads a 32-bit register.
     fn read(&self, offset: usize) -> u32;
 
-    /// Writes a word.
+    /// Writes a 32-bit register.
     fn write(&mut self, offset: usize, value: u32);
 
-    /// Reads a register of 64 bits.
+    /// Reads a 64-bit register.
     fn read_u64(&self, offset: usize) -> u64;
 
-    /// Writes a register of 64 bits.
+    /// Writes a 64-bit register.
     fn write_u64(&mut self, offset: usize, value: u64);
 }
 
-/// Why there are no interrupts by the service.
+/// Why the service cannot raise interrupts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItsError {
-    /// The controller has no locality-specific interrupts, or the service is none for them.
+    /// The controller has no locality-specific interrupts, or the service does not support them.
     NoInterrupts,
-    /// A loader has enabled them, and they cannot be disabled.
+    /// A boot loader has enabled them, and they cannot be disabled.
     InUse,
     /// There is not enough memory for a table.
     NoMemory,
-    /// The service does not stop, or does not do a command.
+    /// The service does not stop, or does not carry out a command.
     NoAnswer,
     /// Its table has no room for a device of this number.
     NoRoom {
         /// The device.
         device: u32,
     },
-    /// All have been given away.
+    /// All interrupts have been assigned.
     NoneLeft,
 }
 
@@ -115,13 +116,13 @@ impl fmt::Display for ItsError {
     }
 }
 
-/// A redistributor, and how the service is told that it is meant.
+/// The redistributor whose core takes the interrupts.
 pub struct Target {
     /// Its registers.
     pub registers: Box<dyn Block>,
-    /// Where they are.
+    /// The address of these.
     pub address: u64,
-    /// How many locality-specific interrupts the controller has.
+    /// Number of locality-specific interrupts that the controller has.
     pub n_interrupts: u32,
     /// The registers of all other redistributors.
     pub others: Vec<Box<dyn Block>>,
@@ -130,28 +131,28 @@ pub struct Target {
 /// The service.
 pub struct Its {
     registers: Box<dyn Block>,
-    /// Where devices write.
+    /// The address that devices write to.
     translater: u64,
     commands: Commands,
     devices: DeviceTable,
     messages: MessageTables,
-    /// The target, as commands have it.
+    /// The target, as it is encoded in commands.
     target: u64,
     /// Each page holds the events of some devices.
     events: Vec<Pages>,
-    /// The numbers of interrupts that are left, from [`FIRST_LPI`] on.
+    /// The interrupt numbers that are not assigned yet, from [`FIRST_LPI`] on.
     left: Range<u32>,
     clean: fn(Range<usize>),
-    /// Set when it does not do what it is told: it is told nothing any more.
+    /// Set when it does not carry out a command; it is given no more commands then.
     is_broken: bool,
 }
 
 impl Its {
-    /// Sets up the service with these registers at `address`, whose interrupts are the target's. `clean` writes memory back, so that who does
-    /// not see the caches sees it.
+    /// Sets up the service with these registers at `address`, so that its interrupts go to `target`. `clean` writes memory back
+    /// from the caches, for readers that bypass them.
     ///
     /// # Errors
-    /// [`ItsError`]; the service is disabled then, or does not answer.
+    /// [`ItsError`]; the service is then disabled, or does not answer.
     pub fn new(
         registers: Box<dyn Block>,
         address: u64,
@@ -167,7 +168,7 @@ impl Its {
         }
         stop(&mut *registers)?;
         disable(&mut *redistributor)?;
-        // All use the same properties, which must not change under one of them (5.1.1).
+        // All redistributors share the same property table, which must not change while any of them uses it (5.1.1).
         for mut other in others {
             disable(&mut *other)?;
         }
@@ -202,14 +203,14 @@ impl Its {
         match its.order(&[Command::map_collection(its.target), Command::sync(its.target)]) {
             Ok(()) => Ok(its),
             Err(error) => {
-                // It may go on by itself, and use its tables.
+                // The service may keep running and use its tables.
                 core::mem::forget(its);
                 Err(error)
             }
         }
     }
 
-    /// Gives a device an interrupt, and says what it is to write for that.
+    /// Assigns an interrupt to a device, and returns the message that the device must write to raise it.
     ///
     /// # Errors
     /// [`ItsError`].
@@ -231,7 +232,7 @@ impl Its {
         Ok(Message { address: self.translater, data: commands::EVENT, interrupt })
     }
 
-    /// Where the table of events with this index is.
+    /// The address of the table of events with this index.
     fn events(&mut self, index: usize) -> Option<u64> {
         const PER_PAGE: usize = PAGE_BYTES / EVENTS_BYTES;
         if index / PER_PAGE == self.events.len() {
@@ -241,7 +242,7 @@ impl Its {
         Some(page.address() + (index % PER_PAGE * EVENTS_BYTES) as u64)
     }
 
-    /// Has the service do some commands, and waits until it has.
+    /// Gives the service commands, and waits until it has carried them out.
     fn order(&mut self, commands: &[Command]) -> Result<(), ItsError> {
         const STALLED: u64 = 1;
         for command in commands {
@@ -250,14 +251,14 @@ impl Its {
         let end = self.commands.end();
         self.registers.write_u64(GITS_CWRITER, end);
         let registers = &*self.registers;
-        // What has stalled stays where it is.
+        // A stalled queue does not advance.
         let is_done = wait_until(|| registers.read_u64(GITS_CREADR) & !STALLED == end);
         self.is_broken = !is_done;
         is_done.then_some(()).ok_or(ItsError::NoAnswer)
     }
 }
 
-/// Stops the service; tables cannot be changed before.
+/// Stops the service, which is necessary before its tables are changed.
 fn stop(registers: &mut dyn Block) -> Result<(), ItsError> {
     registers.write(GITS_CTLR, registers.read(GITS_CTLR) & !ENABLED);
     let is_quiet = wait_until(|| registers.read(GITS_CTLR) & QUIESCENT != 0);
@@ -275,7 +276,7 @@ fn disable(redistributor: &mut dyn Block) -> Result<(), ItsError> {
     is_done.then_some(()).ok_or(ItsError::InUse)
 }
 
-/// Whether it becomes so.
+/// Polls until the condition is true; false if that takes too long.
 fn wait_until(is_so: impl Fn() -> bool) -> bool {
     (0..PATIENCE).any(|_| {
         spin_loop();

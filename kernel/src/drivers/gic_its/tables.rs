@@ -1,11 +1,11 @@
-//! The memory in which an Interrupt Translation Service, and a redistributor, keep what they know (GIC architecture, 5.1 and 5.2).
+//! The tables in which an Interrupt Translation Service and a redistributor keep their state (GIC architecture, 5.1 and 5.2).
 
 use super::{Block, GITS_BASER, ItsError, commands::clean_pages};
 use crate::drivers::dma::{PAGE_BYTES, Pages};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Where registers that hold an address have the cacheability of what is there: those of the service, and of redistributors.
+/// The position of the cacheability field in registers that hold an address: in those of the service, and in those of redistributors.
 pub const SERVICE: u32 = 59;
 pub const REDISTRIBUTOR: u32 = 7;
 
@@ -13,13 +13,13 @@ pub const REDISTRIBUTOR: u32 = 7;
 const INNER_SHAREABLE: u64 = 1 << 10;
 const SHAREABILITY: u64 = 3 << 10;
 
-/// Write-back, read- and write-allocate; not cacheable.
+/// Cacheability: write-back with read and write allocation; not cacheable.
 const WRITE_BACK: u64 = 7;
 const NOT_CACHEABLE: u64 = 1;
 
 const VALID: u64 = 1 << 63;
 
-/// Tells where memory is that the CPU caches. Who does not see its caches reads the memory itself.
+/// Writes the address of a table that the CPU caches to a register. If the hardware cannot see the caches, it reads the memory directly.
 pub fn set_base(registers: &mut dyn Block, offset: usize, value: u64, cacheability: u32) {
     registers.write_u64(offset, value | INNER_SHAREABLE | WRITE_BACK << cacheability);
     if registers.read_u64(offset) & SHAREABILITY == 0 {
@@ -27,20 +27,20 @@ pub fn set_base(registers: &mut dyn Block, offset: usize, value: u64, cacheabili
     }
 }
 
-/// What the service knows of devices: a flat table, or pages that a table points to.
+/// The service's table of devices: either a flat table, or a table that points to pages.
 pub struct DeviceTable {
     table: Pages,
-    /// How long the numbers of devices are that the service knows: it heeds no command for others, and may not say so.
+    /// Number of bits in device numbers. The service ignores commands for larger numbers, possibly without reporting an error.
     device_bits: u32,
-    /// How many devices a page, or the flat table, has room for.
+    /// Number of devices per page, or in the flat table.
     per_page: usize,
-    /// For each entry of the table that points to a page; empty if the table is flat.
+    /// The page for each entry of the first level; empty if the table is flat.
     pages: Vec<Option<Pages>>,
     page_bytes: usize,
     clean: fn(Range<usize>),
 }
 
-/// Gives the service its tables: one for devices, one for collections if it has those in memory.
+/// Gives the service its tables: one for devices and, if it keeps collections in memory, one for these.
 pub fn set_up(
     registers: &mut dyn Block,
     kind: u64,
@@ -52,13 +52,13 @@ pub fn set_up(
     const INDIRECT: u64 = 1 << 62;
     /// Bits 9:8: pages of 4, 16 or 64 KiB.
     const PAGE_SIZE_SHIFT: u32 = 8;
-    /// The most that a flat table takes.
+    /// The size limit of a flat table.
     const FLAT_BYTES: usize = 64 << 10;
     let device_bits = (kind >> 13 & 0x1f) as u32 + 1;
     let mut devices = None;
     for offset in (GITS_BASER..).step_by(size_of::<u64>()).take(N_TABLES) {
         let what = registers.read_u64(offset) >> 56 & 7;
-        // The smallest pages, and two levels, if the service has those.
+        // Ask for the smallest pages and, if the service supports that, two levels.
         let wanted = if what == DEVICES { INDIRECT } else { 0 };
         registers.write_u64(offset, wanted);
         let has = registers.read_u64(offset);
@@ -85,7 +85,7 @@ pub fn set_up(
             }
             devices = Some(DeviceTable { table, device_bits, per_page, pages, page_bytes, clean });
         } else {
-            // The service's for ever.
+            // The table belongs to the service for ever.
             table.give_away();
         }
     }
@@ -96,7 +96,7 @@ impl DeviceTable {
     /// Makes sure that the table has room for a device.
     ///
     /// # Errors
-    /// If that cannot be.
+    /// If this is not possible.
     pub fn make_room(&mut self, device: u32) -> Result<(), ItsError> {
         let no_room = ItsError::NoRoom { device };
         if u64::from(device) >> self.device_bits != 0 {
@@ -119,22 +119,23 @@ impl DeviceTable {
     }
 }
 
-/// What redistributors know of locality-specific interrupts, the first 8192 of them: their properties, and which are pending.
+/// The redistributors' tables of the first 8192 locality-specific interrupts: their properties, and which are pending.
 pub struct MessageTables {
     properties: Pages,
     pending: Pages,
     clean: fn(Range<usize>),
 }
 
-/// The bits of the highest interrupt's number.
+/// The number of bits in the highest interrupt number.
 const NUMBER_BITS: u64 = 14;
 
-/// One byte an interrupt: the priority in its upper bits, a bit that must be set, and whether the interrupt is enabled.
+/// One byte per interrupt: the priority in its upper bits, one bit that must be set, and one bit that says whether the interrupt
+/// is enabled.
 const PROPERTIES: u32 = 0xa0 | 1 << 1;
 const IS_ENABLED: u32 = 1;
 
 impl MessageTables {
-    /// All disabled, none pending; `None` if there is no memory.
+    /// Tables with all interrupts disabled and none pending; `None` if there is no memory.
     pub fn new(clean: fn(Range<usize>)) -> Option<Self> {
         const PENDING_ALIGN_BYTES: usize = 0x1_0000;
         let mut properties = clean_pages(2, PAGE_BYTES, clean)?;
@@ -146,12 +147,12 @@ impl MessageTables {
         Some(Self { properties, pending: clean_pages(1, PENDING_ALIGN_BYTES, clean)?, clean })
     }
 
-    /// GICR_PROPBASER and GICR_PENDBASER, without attributes.
+    /// The values of GICR_PROPBASER and GICR_PENDBASER, without attributes.
     pub fn bases(&self) -> (u64, u64) {
         (self.properties.address() | (NUMBER_BITS - 1), self.pending.address())
     }
 
-    /// Enables the interrupt with this index, the first of which is 0, below 8192.
+    /// Enables the interrupt with this index, which counts from 0 and must be below 8192.
     pub fn enable(&mut self, index: usize) {
         let word = index / size_of::<u32>();
         let bit = IS_ENABLED << (index % size_of::<u32>() * 8);

@@ -1,21 +1,21 @@
-//! What a controller and its namespaces say of themselves (NVM Express Base 2.0, 5.17; NVM Command Set 1.0, 4.1.5).
+//! Decodes what a controller and its namespaces report about themselves (NVM Express Base 2.0, 5.17; NVM Command Set 1.0, 4.1.5).
 
 use crate::{drivers::requests::Geometry, storage::legible};
 use alloc::{format, string::String, vec::Vec};
 use core::ops::Range;
 
-/// Which data structure is asked for.
+/// The data structure that is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Structure {
     /// A namespace.
     Namespace = 0,
     /// The controller.
     Controller = 1,
-    /// Which namespaces are active.
+    /// The list of active namespaces.
     ActiveNamespaces = 2,
 }
 
-/// The most namespaces that are looked at: far more than machines have.
+/// The most namespaces that are examined: far more than machines have.
 const MAX_NAMESPACES: usize = 64;
 
 #[inline(never)]
@@ -24,21 +24,21 @@ fn number(data: &[u8], bytes: Range<usize>) -> u64 {
     bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
-/// What is used of the controller's structure.
+/// The parts of the controller's structure that are used.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Controller {
     /// Its serial number.
     pub serial: String,
-    /// The most that a command transfers, in smallest pages and as a power of two; `None` if there is no limit.
+    /// The most that a command transfers: log2 of a number of smallest pages; `None` if there is no limit.
     pub max_transfer_shift: Option<u8>,
-    /// How long it may take to shut down (RTD3E); 0 if it does not say.
+    /// How long a shutdown may take (RTD3E); 0 if not given.
     pub shutdown_us: u64,
-    /// The highest number of a namespace.
+    /// The highest namespace number.
     pub n_namespaces: u32,
 }
 
 impl Controller {
-    /// Reads it.
+    /// Decodes the structure.
     pub fn new(data: &[u8]) -> Self {
         let shift = number(data, 77..78) as u8;
         Self {
@@ -50,21 +50,21 @@ impl Controller {
     }
 }
 
-/// The namespaces in a list, which ends with the first 0.
+/// The namespaces in a list, which ends at the first 0.
 pub fn active_namespaces(data: &[u8]) -> Vec<u32> {
     let numbers = data.chunks_exact(4).map(|bytes| number(bytes, 0..4) as u32);
     numbers.take_while(|&id| id != 0).take(MAX_NAMESPACES).collect()
 }
 
-/// All namespaces that there can be.
+/// All possible namespaces.
 pub fn all_namespaces(n_namespaces: u32) -> Vec<u32> {
     (1..=n_namespaces).take(MAX_NAMESPACES).collect()
 }
 
-/// The shape of a namespace whose commands transfer up to `request_bytes`; `None` if it is not active.
+/// The geometry of a namespace whose commands transfer up to `request_bytes`; `None` if the namespace is not active.
 ///
 /// # Errors
-/// Why it is not driven.
+/// Why it is not supported.
 pub fn geometry(data: &[u8], request_bytes: usize) -> Option<Result<Geometry, String>> {
     const LARGEST_BLOCK_SHIFT: u64 = 16;
     let n_blocks = number(data, 0..8);
@@ -72,7 +72,7 @@ pub fn geometry(data: &[u8], request_bytes: usize) -> Option<Result<Geometry, St
         return None;
     }
     let format = number(data, 26..27);
-    // Beyond 16 formats, two more bits of the number lie apart.
+    // If there are more than 16 formats, two more bits of the index are in a separate field.
     let index = (format & 0xf | (format >> 5 & 3) << 4) as usize;
     let format = number(data, 128 + 4 * index..132 + 4 * index);
     let (metadata_bytes, shift) = (format & 0xffff, format >> 16 & 0xff);

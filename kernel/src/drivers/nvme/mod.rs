@@ -1,9 +1,9 @@
 //! NVMe: disks behind PCI functions of class 01.08.02 (NVM Express Base 2.0, NVM Command Set 1.0).
 //!
-//! [`Nvme`] is a controller as `requests::controller` has them: a pair of queues for its administration and one for
-//! reads. Who waits looks at the completions, and sleeps between two looks until the controller interrupts, where it does. `registers` is all that the
-//! driver needs of the machine, and tests have a controller of their own behind it; `queue` has the queues, `identify`
-//! what the controller says of itself, `prp` how it is told where data goes.
+//! [`Nvme`] implements a controller for `requests::controller`. It has two pairs of queues: one for administration and one for
+//! reads. Code that waits checks for completions, and sleeps between two checks until the controller interrupts, if it can. The
+//! driver accesses the hardware only through `registers`, for which tests have a simulated controller. `queue` has the queues,
+//! `identify` decodes what the controller reports about itself, and `prp` describes to it where data goes.
 
 mod identify;
 mod prp;
@@ -37,29 +37,29 @@ mod operation {
     pub const SET_FEATURES: u32 = 0x09;
 }
 
-/// Double words of a command.
+/// Indices of double words in a command.
 mod word {
     pub const NAMESPACE: usize = 1;
     pub const DATA: usize = 6;
     pub const CDW10: usize = 10;
 }
 
-/// Class, subclass and interface of its PCI functions (PCI Code and ID Assignment Specification 1.11, 1.2.9).
+/// Class, subclass and interface of NVMe controllers among PCI functions (PCI Code and ID Assignment Specification 1.11, 1.2.9).
 pub const CLASS: (u8, u8, u8) = (0x01, 0x08, 0x02);
 
 /// How long an admin command may take.
 const ADMIN_US: u64 = 5_000_000;
 
-/// The status of commands for a namespace that is not there: invalid namespace or format (NVM Express Base 2.0, 3.3.3.2.1).
+/// The status of commands for a namespace that does not exist: invalid namespace or format (NVM Express Base 2.0, 3.3.3.2.1).
 const INVALID_NAMESPACE: u16 = 0x0b;
 
-/// The number of the queues for reads.
+/// The number of the pair of queues for reads.
 const READS: u16 = 1;
 
-/// Why a controller is not driven.
+/// Why a controller is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InitError {
-    /// No registers answer.
+    /// No registers respond.
     NotThere,
     /// Its memory pages are larger than this kernel's.
     PageSize,
@@ -69,28 +69,28 @@ pub enum InitError {
     NotReady {
         /// Its status.
         status: u32,
-        /// How long it has been waited for.
+        /// How long the driver has waited.
         waited_ms: u64,
-        /// How long it says that it may take.
+        /// How long the controller says that this may take.
         limit_ms: u64,
     },
     /// A command has failed.
     Command(Fault),
 }
 
-/// What has become of an admin command.
+/// Why an admin command has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// No answer yet.
+    /// There is no answer yet.
     Silent,
     /// It has failed.
     Failed {
-        /// Which operation.
+        /// The operation.
         operation: u8,
         /// Status code in bits 7:0, its type in bits 10:8.
         status: u16,
     },
-    /// The controller has answered what it was not asked.
+    /// The controller has answered something that it was not asked.
     Broken,
 }
 
@@ -125,7 +125,7 @@ impl From<Fault> for InitError {
 struct Queues {
     admin: Pair,
     reads: Pair,
-    /// Where admin commands put their data.
+    /// The page that admin commands return data in.
     page: Pages,
 }
 
@@ -137,26 +137,26 @@ pub struct Nvme<R: Registers> {
     surroundings: Surroundings,
     /// `None` while it is stopped.
     queues: Option<Queues>,
-    /// For each request, the list of pages that it writes to.
+    /// For each request, the pages of its list of addresses.
     lists: Vec<Option<Pages>>,
-    /// The name of the last admin command.
+    /// The identifier of the last admin command.
     last_id: u16,
-    /// Set if it has not been answered yet.
+    /// Set while that command has not been answered.
     is_waiting: bool,
-    /// Set when it has answered what it was not asked, until it is started anew.
+    /// Set when it has answered something that it was not asked, until it is restarted.
     has_lied: bool,
     identity: identify::Controller,
     request_bytes: usize,
     max_in_flight: usize,
-    /// How long it says that it may take to start or stop.
+    /// How long it says that starting or stopping may take.
     limit_us: u64,
-    /// The most that it is waited for.
+    /// The most that the driver waits for it.
     patience_us: u64,
 }
 
 impl<R: Registers> Nvme<R> {
-    /// Starts the controller behind `registers`. `has_messages` says whether somebody listens to its messages, and
-    /// `patience_us` how long it may take to become ready though it says that it may take longer.
+    /// Starts the controller behind `registers`. `has_messages` says whether its messages reach an interrupt handler.
+    /// `patience_us` limits the time that it may take to become ready, even if it says that it may take longer.
     ///
     /// # Errors
     /// [`InitError`].
@@ -182,7 +182,7 @@ impl<R: Registers> Nvme<R> {
             patience_us,
         };
         let started = nvme.initialise();
-        // Without queues it has no memory, and nobody waits for it again.
+        // Giving up the queues gives up its memory too, so that nothing waits for it again.
         if started.is_err() && nvme.queues.is_some() {
             let _ = nvme.halt();
         }
@@ -204,7 +204,7 @@ impl<R: Registers> Nvme<R> {
         if smallest_page != 0 {
             return Err(InitError::PageSize);
         }
-        // In half seconds.
+        // The field counts half seconds.
         self.limit_us = u64::from(low >> 24).max(1) * 500_000;
         let doorbell_bytes = 4 << (high & 0xf);
         if !self.stop() {
@@ -217,7 +217,7 @@ impl<R: Registers> Nvme<R> {
         self.max_in_flight = usize::from(reads.len() - 1).min(MAX_IN_FLIGHT);
         (self.is_waiting, self.has_lied) = (false, false);
         let last = u32::from(admin.len() - 1);
-        // With messages, the register must not be touched (NVM Express Base 2.0, 3.1.3.3).
+        // If messages are used, this register must not be accessed (NVM Express Base 2.0, 3.1.3.3).
         if !self.has_messages {
             self.registers.write(INTMS, u32::MAX);
         }
@@ -246,7 +246,7 @@ impl<R: Registers> Nvme<R> {
         self.create_queues()
     }
 
-    /// How long it is waited for until it has started or stopped.
+    /// The time limit for starting or stopping.
     fn waited_us(&self) -> u64 {
         self.limit_us.min(self.patience_us)
     }
@@ -264,12 +264,12 @@ impl<R: Registers> Nvme<R> {
         let Some(Queues { reads, .. }) = &self.queues else { return Err(Fault::Silent.into()) };
         let size = u32::from(reads.len() - 1) << 16 | u32::from(READS);
         let (commands, completions) = (reads.commands_address(), reads.completions_address());
-        // One of each, which is what there is at least, so that nothing depends on the answer.
+        // One pair, which every controller has, so the answer does not matter.
         match self.administer(operation::SET_FEATURES, 0, 0, [NUMBER_OF_QUEUES, 0]) {
             Ok(()) | Err(Fault::Failed { .. }) => {}
             Err(fault) => return Err(fault.into()),
         }
-        // By vector 0, as the admin queue.
+        // They use vector 0, like the admin queues.
         let how = if self.has_messages { CONTIGUOUS | INTERRUPTS } else { CONTIGUOUS };
         self.administer(operation::CREATE_COMPLETIONS, 0, completions, [size, how])?;
         let of_completions = u32::from(READS) << 16;
@@ -277,7 +277,7 @@ impl<R: Registers> Nvme<R> {
         Ok(())
     }
 
-    /// Disables the controller; true if it confirms that, or is no longer there.
+    /// Disables the controller; true if it confirms that, or if it is no longer there.
     fn stop(&mut self) -> bool {
         let configuration = self.registers.read(CC);
         if configuration & ENABLE != 0 {
@@ -290,7 +290,7 @@ impl<R: Registers> Nvme<R> {
         })
     }
 
-    /// Has the controller do an admin command, and waits for that.
+    /// Has the controller carry out an admin command, and waits for the answer.
     fn administer(
         &mut self,
         operation: u32,
@@ -299,7 +299,7 @@ impl<R: Registers> Nvme<R> {
         words: [u32; 2],
     ) -> Result<(), Fault> {
         if self.is_waiting {
-            // Its page is the controller's as long as it has not answered.
+            // The page belongs to the controller until the last command has been answered.
             let _ = self.answer(0)?;
         }
         let Some(Queues { admin, .. }) = &mut self.queues else { return Err(Fault::Silent) };
@@ -335,22 +335,22 @@ impl<R: Registers> Nvme<R> {
         Ok(status)
     }
 
-    /// Has a data structure put into the page.
+    /// Has the controller put a data structure into the page.
     fn identify(&mut self, structure: Structure, namespace: u32) -> Result<(), Fault> {
         let page = self.queues.as_ref().map_or(0, |queues| queues.page.address());
         self.administer(operation::IDENTIFY, namespace, page, [structure as u32, 0])
     }
 
-    /// What the last admin command has put into the page.
+    /// The page with the data of the last admin command.
     fn page(&self) -> &[u8] {
         match &self.queues {
-            // SAFETY: the controller writes to it only while a command is not answered.
+            // SAFETY: the controller writes to the page only while a command is not answered, which `is_waiting` excludes.
             Some(queues) if !self.is_waiting => unsafe { queues.page.bytes() },
             _ => &[],
         }
     }
 
-    /// The shape of a namespace, `None` if it is not active.
+    /// The geometry of a namespace; `None` if it is not active.
     fn geometry(&mut self, namespace: u32) -> Result<Option<Result<Geometry, String>>, Fault> {
         self.identify(Structure::Namespace, namespace)?;
         Ok(identify::geometry(self.page(), self.request_bytes))
@@ -359,7 +359,7 @@ impl<R: Registers> Nvme<R> {
     fn namespaces(&mut self) -> Result<Vec<u32>, Fault> {
         match self.identify(Structure::ActiveNamespaces, 0) {
             Ok(()) => Ok(identify::active_namespaces(self.page())),
-            // Before version 1.1.
+            // Controllers before version 1.1 do not have this list.
             Err(Fault::Failed { .. }) => Ok(identify::all_namespaces(self.identity.n_namespaces)),
             Err(fault) => Err(fault),
         }
@@ -368,7 +368,7 @@ impl<R: Registers> Nvme<R> {
     fn find_units(&mut self, units: &mut Units) -> Result<(), Fault> {
         let start_us = (self.surroundings.clock_us)();
         for id in self.namespaces()? {
-            // Nobody waits for all namespaces of a slow one.
+            // If the controller is slow, not all of its namespaces are examined.
             if (self.surroundings.clock_us)() - start_us > SEARCH_US {
                 units.unfinished = Some(SLOW);
                 return Ok(());
@@ -419,10 +419,10 @@ impl<R: Registers> Controller for Nvme<R> {
         let configuration = self.registers.read(CC) & !SHUTDOWN;
         self.registers.write(CC, configuration | SHUTDOWN_NORMAL);
         let registers = &self.registers;
-        // Who wants power to be cut wants this to be done before.
+        // Power may be cut only after this, so the wait cannot be interrupted.
         let surroundings = Surroundings { is_interrupted: || false, ..self.surroundings };
         surroundings.wait_until(self.identity.shutdown_us.clamp(1_000_000, ADMIN_US), &mut || {
-            // What is not there has all bits.
+            // If the controller is gone, all bits read as one.
             registers.read(CSTS) & SHUTDOWN_DONE == SHUTDOWN_DONE
         });
     }
@@ -478,7 +478,7 @@ impl<R: Registers> Controller for Nvme<R> {
     }
 
     fn is_broken(&self) -> bool {
-        // What is not there has all bits.
+        // If the controller is gone, all bits read as one.
         self.has_lied || self.registers.read(CSTS) & (READY | FATAL) != READY
     }
 

@@ -1,17 +1,17 @@
-//! Where a command's data goes: physical region pages (NVM Express Base 2.0, 4.1.1).
+//! Describes where a command's data goes, by physical region pages (NVM Express Base 2.0, 4.1.1).
 
 use crate::drivers::dma::{PAGE_BYTES, Pages};
 
-/// Entries in a page of a list.
+/// Entries per page of a list.
 const ENTRIES: usize = PAGE_BYTES / size_of::<u64>();
 
-/// Pages for the list of `length` bytes that begin anywhere: each but the last page points to the next one.
+/// Pages needed for the list of `length` bytes at any alignment; each page but the last points to the next one.
 pub fn list_pages(length: usize) -> usize {
     length.div_ceil(PAGE_BYTES).div_ceil(ENTRIES - 1)
 }
 
-/// The two entries of a command for `length` bytes at `address`. Where they are no two pages, the second one is that of a list,
-/// which `list` is filled with: it must have [`list_pages`].
+/// The two entries of a command for `length` bytes at `address`. If the data spans more than two pages, the second entry points
+/// to a list, which is written to `list`; that must have [`list_pages`] pages.
 pub fn entries(address: u64, length: usize, list: &mut Pages) -> [u64; 2] {
     let page_bytes = PAGE_BYTES as u64;
     let end = address + length as u64;

@@ -4,23 +4,23 @@ use super::registers::Registers;
 use crate::drivers::dma::Pages;
 use core::sync::atomic::{Ordering, fence};
 
-/// The longest queues: as many commands as fit into a page.
+/// The length limit of queues: as many commands as fit into a page.
 pub const LONGEST: u16 = 64;
 
 /// The first doorbell (NVMe over PCIe Transport 1.0, 3.1.2).
 const DOORBELLS: usize = 0x1000;
 
-/// Double words of a command, and of a completion.
+/// Double words per command, and per completion.
 const COMMAND_WORDS: usize = 16;
 const COMPLETION_WORDS: usize = 4;
 
-/// A command: its operation in the low byte of the first double word, whose upper half is its name.
+/// A command. The low byte of its first double word is the operation, and the upper half is the identifier.
 pub type Command = [u32; COMMAND_WORDS];
 
-/// What the controller says of a command that it has done.
+/// The controller's report on a command that it has completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Completion {
-    /// The command's name.
+    /// The command's identifier.
     pub id: u16,
     /// Status code in bits 7:0, its type in bits 10:8; 0 is success.
     pub status: u16,
@@ -33,16 +33,16 @@ pub struct Pair {
     doorbell_bytes: usize,
     commands: Pages,
     completions: Pages,
-    /// Where the next command goes.
+    /// Index for the next command.
     tail: u16,
-    /// Where the next completion comes.
+    /// Index of the next completion.
     head: u16,
-    /// What the phase bit of a new completion is: it changes each time around.
+    /// The phase bit of a new completion; it flips on each round.
     phase: bool,
 }
 
 impl Pair {
-    /// Empty queues with a number and a length, whose doorbells are `doorbell_bytes` apart.
+    /// An empty pair of queues with a number and a length, on a controller whose doorbells are `doorbell_bytes` apart.
     pub fn new(number: u16, length: u16, doorbell_bytes: usize) -> Self {
         Self {
             number,
@@ -56,22 +56,22 @@ impl Pair {
         }
     }
 
-    /// How many entries each queue has: one more than there can be commands.
+    /// Entries in each queue: one more than the possible number of commands.
     pub fn len(&self) -> u16 {
         self.length
     }
 
-    /// Where the queue of commands is.
+    /// Address of the queue of commands.
     pub fn commands_address(&self) -> u64 {
         self.commands.address()
     }
 
-    /// Where the queue of completions is.
+    /// Address of the queue of completions.
     pub fn completions_address(&self) -> u64 {
         self.completions.address()
     }
 
-    /// Gives the memory to the controller for ever, and returns how much it is.
+    /// Leaves the memory to the controller for ever, and returns its size.
     pub fn give_away(self) -> usize {
         let n_bytes = self.commands.size_bytes() + self.completions.size_bytes();
         self.commands.give_away();
@@ -84,14 +84,14 @@ impl Pair {
         registers.write(DOORBELLS + doorbell * self.doorbell_bytes, u32::from(place));
     }
 
-    /// Gives the controller a command. Fewer than the queue is long may be without a completion.
+    /// Gives the controller a command. The number of commands without a completion must stay below the queue's length.
     pub fn push(&mut self, registers: &mut impl Registers, command: &Command) {
         let start = usize::from(self.tail) * COMMAND_WORDS;
         for (index, &word) in command.iter().enumerate() {
             self.commands.write(start + index, word);
         }
         self.tail = (self.tail + 1) % self.length;
-        // The command is there before the controller is told.
+        // The command must be in memory before the controller is told.
         fence(Ordering::SeqCst);
         self.ring(registers, 0, self.tail);
     }
@@ -103,7 +103,7 @@ impl Pair {
         if (last & PHASE != 0) != self.phase {
             return None;
         }
-        // What the command has written is read after its completion.
+        // Data that the command has written must be read after its completion.
         fence(Ordering::SeqCst);
         self.head = (self.head + 1) % self.length;
         if self.head == 0 {

@@ -1,4 +1,4 @@
-//! The PCI bus as the drivers see it: a function's transport, and how it interrupts.
+//! The PCI bus as the drivers see it: the transports of functions, and how they interrupt.
 
 use crate::{
     drivers::{
@@ -12,19 +12,19 @@ use crate::{
 use alloc::vec::Vec;
 use virtio_drivers::transport::DeviceType;
 
-/// The functions below a host bridge, and what sets them up.
+/// The functions below a host bridge, with access to their configuration space.
 pub struct PciBus {
     host: PcieHost,
     /// Their configuration space.
     pub ecam: Ecam,
-    /// Which there are.
+    /// The functions that there are.
     pub buses: pci::Buses,
-    /// Functions that somebody wants to take out.
+    /// Functions that the user wants to unplug.
     pub leaving: Vec<pci::Address>,
 }
 
 impl PciBus {
-    /// Finds the functions and gives them their memory; `None` if configuration space has no address.
+    /// Finds the functions and assigns them their memory; `None` if configuration space has no address.
     ///
     /// # Safety
     /// Configuration space must be mapped for ever and used by nothing else.
@@ -45,7 +45,7 @@ impl PciBus {
         PciTransport::new(&mut self.ecam, function, kind)
     }
 
-    /// Has a function interrupt by messages, and returns the number of the interrupt; `None` if it cannot: it has its pin then.
+    /// Makes a function interrupt by messages, and returns the number of the interrupt. `None` if it cannot; it then uses its pin.
     pub fn enable_messages(&mut self, function: &pci::Function) -> Option<u32> {
         let msix = Msix::find(&mut self.ecam, function)?;
         let requester = self.buses.requester(&mut self.ecam, function.address);
@@ -56,20 +56,20 @@ impl PciBus {
         };
         let table = core::ptr::with_exposed_provenance_mut::<u32>(msix.table_address as usize);
         msix.enable(&mut self.ecam, &message, &mut |offset, word| {
-            // SAFETY: a word of the table, which lies in one of the function's BARs, all of which are mapped for ever.
+            // SAFETY: the word belongs to the table, which lies in one of the function's BARs; all BARs are mapped for ever.
             unsafe { table.byte_add(offset).write_volatile(word) };
         });
         Some(message.interrupt)
     }
 
-    /// Has a function interrupt by no message any more.
+    /// Stops a function from interrupting by messages.
     pub fn disable_messages(&mut self, function: &pci::Function) {
         if let Some(msix) = Msix::find(&mut self.ecam, function) {
             msix.disable(&mut self.ecam);
         }
     }
 
-    /// How a function interrupts by one of its pins.
+    /// The interrupt of a function's pin.
     pub fn line(&mut self, function: &pci::Function) -> Option<Line> {
         /// The register with the pin in bits 15:8 (PCI Local Bus 3.0, 6.2.4).
         const INTERRUPT: u8 = 0x3c;

@@ -1,8 +1,8 @@
-//! Disks that share a controller: namespaces behind NVMe, logical units behind SCSI.
+//! Disks that share a controller: namespaces of NVMe, logical units of SCSI.
 //!
-//! A [`Controller`] carries requests of all of them in one queue. [`Shared`] tells whose each answer is, and
-//! [`UnitChannel`] is the [`Channel`] of one disk. To reset one disk is to reset the controller: what the others had
-//! asked for has failed then. What [`Shared`] has of the memory that devices write to, it has by its controller.
+//! A [`Controller`] carries the requests of all its disks in one queue. [`Shared`] finds out which disk each answer belongs to,
+//! and [`UnitChannel`] is the [`Channel`] of one disk. Resetting one disk resets the controller, so the requests of the other
+//! disks fail. [`Shared`] owns the memory that devices write to only through its controller.
 
 use super::{Ask, Broken, Channel, Geometry, REQUESTS_IN_FLIGHT};
 use crate::storage::sectors::SECTOR_BYTES;
@@ -10,39 +10,39 @@ use alloc::{boxed::Box, string::String, sync::Arc, vec, vec::Vec};
 use core::{cell::Cell, ptr::NonNull};
 use spin::Mutex;
 
-/// The most requests that drivers let a controller have at a time: enough for four disks that are busy.
+/// The most requests that drivers give a controller at a time: enough for four busy disks.
 pub const MAX_IN_FLIGHT: usize = 16;
 
-/// How long a controller is asked what is behind it.
+/// How long a search for disks behind a controller may take.
 pub const SEARCH_US: u64 = 10_000_000;
 
-/// Why a search is unfinished: there has been no answer.
+/// Why a search was not completed: the controller has not answered.
 pub const SILENT: &str = "it does not answer";
 
-/// Why a search is unfinished: [`SEARCH_US`] have passed.
+/// Why a search was not completed: [`SEARCH_US`] have passed.
 pub const SLOW: &str = "it is not searched further: it has taken 10 s";
 
 /// A disk behind a controller, as the controller knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unit {
-    /// The controller's name for it: a namespace, or a logical unit of a target.
+    /// The controller's number for it: a namespace, or a logical unit of a target.
     pub number: u64,
     /// Its size and shape.
     pub geometry: Geometry,
 }
 
-/// A disk that a controller has.
+/// A disk that was found behind a controller.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FoundUnit {
-    /// What requests need to know of it.
+    /// What is needed to make requests.
     pub unit: Unit,
-    /// What it is called behind the controller's name: `namespace 1`.
+    /// Its name, without the controller's: `namespace 1`.
     pub name: String,
-    /// Its serial number, empty if it gives none.
+    /// Its serial number, empty if it has none.
     pub serial: String,
 }
 
-/// What a controller has that is no disk for this kernel: its name behind the controller's, what it is, and why it is not driven.
+/// A device behind a controller that cannot be used as a disk: its name without the controller's, what it is, and why it cannot be used.
 pub type Refused = (String, &'static str, String);
 
 /// What is behind a controller.
@@ -50,16 +50,17 @@ pub type Refused = (String, &'static str, String);
 pub struct Units {
     /// The disks.
     pub disks: Vec<FoundUnit>,
-    /// What is not driven.
+    /// The devices that cannot be used.
     pub refused: Vec<Refused>,
-    /// Names behind the controller's, or their beginnings up to a colon, of what could not say what it is: it may be what it was.
+    /// Devices that could not be identified, so each may still be what it was before. Given by their names without the
+    /// controller's, or by the beginnings of these up to a colon.
     pub unsure: Vec<String>,
-    /// Why there may be more; `None` if this is all.
+    /// Why there may be more devices; `None` if the search was complete.
     pub unfinished: Option<&'static str>,
 }
 
 impl Units {
-    /// Whether a disk of this name may still be there, as far as the controller knows.
+    /// Whether, as far as the controller knows, a disk of this name may still be there.
     pub fn may_have(&self, name: &str) -> bool {
         self.unfinished.is_some()
             || self.disks.iter().any(|disk| disk.name == name)
@@ -75,23 +76,23 @@ pub trait Controller: Send {
     /// How many requests there can be at a time, at least one.
     fn max_in_flight(&self) -> usize;
 
-    /// What is behind the controller, asked anew.
+    /// Searches for the disks behind the controller.
     fn units(&mut self) -> Units;
 
-    /// Tells the device that it will not be used any more, where it wants to know that before it is stopped.
+    /// Tells the device that it will not be used any more, if it needs to know that before it is stopped.
     fn shut_down(&mut self) {}
 
-    /// The size of a disk, asked anew; `None` if it is not told, and 0 if the disk is gone or has another shape now.
+    /// Asks for the size of a disk; `None` if there is no answer, 0 if the disk is gone or has another geometry now.
     fn sector_count(&mut self, unit: &Unit) -> Option<u64>;
 
-    /// Gives the controller a request for blocks from block `first` on. `tag`, below
-    /// [`max_in_flight`](Self::max_in_flight), is free, and the request's name until it is finished.
+    /// Gives the controller a request for blocks from block `first` on. `tag`, which must be below
+    /// [`max_in_flight`](Self::max_in_flight) and not in use, identifies the request until it is finished.
     ///
     /// # Errors
-    /// If the controller takes none.
+    /// If the controller accepts no request.
     ///
     /// # Safety
-    /// As for [`Channel::start`].
+    /// The requirements of [`Channel::start`].
     unsafe fn start(
         &mut self,
         tag: usize,
@@ -100,32 +101,32 @@ pub trait Controller: Send {
         place: NonNull<[u8]>,
     ) -> Result<(), Broken>;
 
-    /// A request that the controller is done with, and whether it succeeded; `None` if there is none.
+    /// A request that the controller has finished, and whether it succeeded; `None` if there is none.
     ///
     /// # Errors
-    /// If the controller claims to have done what it was not asked for.
+    /// If the controller reports a request as finished that it was not given.
     fn finish(&mut self) -> Result<Option<(usize, bool)>, Broken>;
 
-    /// As [`Channel::is_broken`].
+    /// See [`Channel::is_broken`].
     fn is_broken(&self) -> bool;
 
-    /// As [`Channel::halt`].
+    /// See [`Channel::halt`].
     ///
     /// # Errors
-    /// As [`Channel::halt`].
+    /// Those of [`Channel::halt`].
     fn halt(&mut self) -> Result<(), usize>;
 
-    /// As [`Channel::restart`].
+    /// See [`Channel::restart`].
     ///
     /// # Errors
-    /// As [`Channel::restart`].
+    /// Those of [`Channel::restart`].
     fn restart(&mut self) -> Result<(), Broken>;
 
-    /// As [`Channel::unplugged`].
+    /// See [`Channel::unplugged`].
     fn unplugged(&mut self);
 }
 
-/// Whose a request is.
+/// The disk that a request belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Owner {
     unit: u64,
@@ -136,27 +137,27 @@ struct Owner {
 enum Tag {
     Free,
     Asked(Owner),
-    /// Answered, or lost by a reset; whether it succeeded. The disk has not been told yet.
+    /// Answered, or lost by a reset; the flag says whether it succeeded. The disk has not been told yet.
     Done(Owner, bool),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Running,
-    /// It has let go of all memory.
+    /// The device is stopped and uses no memory.
     Stopped,
-    /// It has not confirmed that it stopped.
+    /// The device has not confirmed that it stopped.
     Runaway,
 }
 
-/// A controller, and whose its requests are.
+/// A controller, and the owners of its requests.
 pub struct Shared {
     controller: Box<dyn Controller>,
     tags: Vec<Tag>,
-    /// Those that are used.
+    /// The disks in use.
     used: Vec<Unit>,
     state: State,
-    /// Set when somebody else may drive the device from now on.
+    /// Set when this driver must not use the device any more.
     is_over: bool,
 }
 
@@ -178,18 +179,18 @@ impl Shared {
         self.tags.len()
     }
 
-    /// True if it can be asked.
+    /// True if it accepts requests.
     pub fn is_running(&self) -> bool {
         self.state == State::Running
     }
 
-    /// What is behind the controller.
+    /// Searches for the disks behind the controller.
     pub fn units(&mut self) -> Units {
         self.controller.units()
     }
 
-    /// Whether a disk is in use whose blocks have another size now, or of which a command transfers less. A limit is not always told,
-    /// and then looks larger, which makes no other disk.
+    /// Whether a disk is in use whose block size has changed, or whose commands now transfer less. If the limit appears to have
+    /// grown, it may just not have been reported, so the disk counts as the same.
     pub fn is_stale(&self, unit: &Unit) -> bool {
         let Unit { number, geometry } = *unit;
         let is_stale = |used: &Unit| {
@@ -201,7 +202,7 @@ impl Shared {
         self.used.iter().any(is_stale)
     }
 
-    /// Leaves the device to somebody else, or to nobody: these disks start it no more.
+    /// Gives up the device: its disks will not restart it any more.
     pub fn leave(&mut self) {
         if self.is_running() {
             self.controller.shut_down();
@@ -221,7 +222,7 @@ impl Shared {
         match self.state {
             State::Running => {}
             State::Stopped => return Ok(()),
-            // What it has of the controller's has been counted before.
+            // Memory of the controller's own has been counted before.
             State::Runaway => return Err(0),
         }
         let halted = self.controller.halt();
@@ -273,12 +274,12 @@ impl Drop for Shared {
 pub struct UnitChannel {
     shared: Arc<Mutex<Shared>>,
     unit: Unit,
-    /// The size that it has told last, in sectors.
+    /// The size that it reported last, in sectors.
     told_sectors: Cell<u64>,
 }
 
 impl UnitChannel {
-    /// Those of a disk that the controller has named.
+    /// The requests of a disk that the controller has found.
     pub fn new(shared: &Arc<Mutex<Shared>>, unit: Unit) -> Self {
         shared.lock().used.push(unit);
         Self { shared: shared.clone(), unit, told_sectors: Cell::new(unit.geometry.sector_count) }
@@ -322,7 +323,7 @@ impl Channel for UnitChannel {
             return Err(Broken);
         }
         let tag = shared.tag_of(|tag| *tag == Tag::Free).ok_or(Broken)?;
-        // SAFETY: the caller promises that the place is the device's from now on.
+        // SAFETY: the caller promises that only the device uses the place from now on.
         unsafe { shared.controller.start(tag, &self.unit, first / sectors_per_block, place) }?;
         shared.tags[tag] = Tag::Asked(Owner { unit: self.unit.number, slot });
         Ok(())
@@ -376,7 +377,7 @@ impl Channel for UnitChannel {
             return Ok(());
         }
         let halted = self.halt();
-        // The other disks go on.
+        // This lets the other disks continue.
         let _ = self.shared.lock().restart();
         halted
     }
@@ -384,7 +385,7 @@ impl Channel for UnitChannel {
     fn restart(&mut self) -> Result<(), Broken> {
         let mut shared = self.shared.lock();
         shared.restart()?;
-        // One that is another one now has not been asked for its serial number.
+        // If another disk has taken its place, its serial number is not known.
         shared.controller.sector_count(&self.unit).filter(|&count| count > 0).map(drop).ok_or(Broken)
     }
 

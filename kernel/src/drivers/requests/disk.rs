@@ -1,4 +1,4 @@
-//! [`ChannelDisk`]: a `storage::BlockDevice` made of requests.
+//! [`ChannelDisk`]: implements `storage::BlockDevice` with requests.
 
 use super::Requests;
 use crate::storage::{
@@ -8,7 +8,7 @@ use crate::storage::{
 use alloc::string::String;
 use core::ops::{ControlFlow, Range};
 
-/// A disk behind a channel, with its names.
+/// A disk behind a channel, and its names.
 pub struct ChannelDisk {
     requests: Requests,
     serial: String,

@@ -1,4 +1,4 @@
-//! Adapters that are on disks beside a model: each that fits is in memory with it, and changes nothing unless it is asked for.
+//! Adapters that are on disks. Every adapter that fits a model is loaded together with it, and changes nothing unless it is requested.
 
 use alloc::{borrow::ToOwned, boxed::Box, format, string::String, vec, vec::Vec};
 
@@ -21,10 +21,10 @@ impl Floats for Region {
     }
 }
 
-/// Takes the adapters on all disks into a model that has just been loaded, each multiplied by 0.
+/// Loads the adapters from all disks into a model that has just been loaded, each with a scale of 0.
 ///
 /// # Errors
-/// If the disk was given up by the user, or the heap has no room.
+/// If the user gave up on a disk, or the heap has no room.
 #[inline(never)]
 pub(super) fn take_in(
     catalog: &mut Catalog,
@@ -65,7 +65,7 @@ pub(super) fn take_in(
     Ok(files)
 }
 
-/// Reads an adapter of a model, its matrices into memory of their own.
+/// Reads an adapter of a model; its matrices get memory of their own.
 #[inline(never)]
 fn read(
     catalog: &mut Catalog,
@@ -78,7 +78,7 @@ fn read(
         Adapter::n_floats(gguf, architecture)?;
         Ok(places)
     })?;
-    // What is beyond the address space, the pool does not have.
+    // The pool never has more than the address space.
     let size = |n_bytes: u64| usize::try_from(n_bytes).unwrap_or(usize::MAX);
     let reserve = |n_bytes: usize| pool.reserve(n_bytes, GRANULE_BYTES).map_err(BackendError::NoBuffer);
     let mut file = reserve(size(places.last().map_or(0, |last| last.end)))?;
@@ -94,21 +94,21 @@ fn read(
     Ok((Adapter::load_into(&gguf, of_model, model_gguf, Box::new(floats))?, footprint))
 }
 
-/// What each adapter of a model is multiplied by if these are asked for; those that it does not have are passed over.
+/// The scale of each adapter of a model if these are requested; adapters that the model does not have are skipped.
 pub(super) fn scales_of(known: &[AdapterFile], lora: &[Lora]) -> Vec<f32> {
     let facts = known.iter().filter_map(|file| Some((name_of(&file.path), file.facts.as_ref().ok()?)));
     let scale = |path: &str| {
         let asked = lora.iter().filter(|lora| name_of(&lora.name) == path);
-        // A sum of none would be -0.
+        // `sum` of an empty iterator would be -0.
         asked.fold(0.0, |sum, lora| sum + lora.scale)
     };
     facts.map(|(path, _)| scale(path)).collect()
 }
 
-/// Where the adapter of this name is on a disk.
+/// Finds the file with the adapter of this name on a disk.
 ///
 /// # Errors
-/// If there is none, or the file is no adapter.
+/// If there is none, or the file is not an adapter.
 #[inline(never)]
 pub(super) fn find(catalog: &mut Catalog, name: &str) -> Result<usize, BackendError> {
     let place = catalog.find(name)?;
@@ -117,18 +117,18 @@ pub(super) fn find(catalog: &mut Catalog, name: &str) -> Result<usize, BackendEr
         return Ok(place);
     }
     let path = file.path.clone();
-    // Of a file that is no sound one it says what is wrong.
+    // If the file is broken, the error says how.
     Err(match catalog.with_header(place, |_, _| Ok(())) {
         Ok(()) => BackendError::NotAdapter { path },
         Err(error) => error.in_file(&path),
     })
 }
 
-/// What each adapter of a model, of which `known` were on disks when it was loaded, is multiplied by if these are asked for;
-/// `None` if one has come since.
+/// The scale of each adapter of a model if these are requested. `known` are the adapters that were on disks when the model was
+/// loaded; `None` if a requested one was added later.
 ///
 /// # Errors
-/// If one is on no disk, is none of the model, or no adapter.
+/// If a requested adapter is on no disk, does not belong to the model, or is not an adapter.
 #[inline(never)]
 pub(super) fn scales(
     catalog: &mut Catalog,
@@ -137,7 +137,7 @@ pub(super) fn scales(
 ) -> Result<Option<Vec<f32>>, BackendError> {
     for Lora { name, .. } in lora {
         let found = known.iter().find(|file| name_of(&file.path) == name_of(name));
-        // What is in memory is of use without its disk, but not if that is another one by now.
+        // An adapter in memory can be used after its disk is gone, but not if another file has taken its name.
         let on_disk = match find(catalog, name) {
             Ok(place) => Some(catalog.files()[place].disk_identity),
             Err(error @ BackendError::NotAdapter { .. }) => return Err(error),

@@ -1,8 +1,7 @@
 //! A model in memory, ready to run.
 //!
-//! Vocabulary and weights borrow from the region that the disk filled, the runner from a second
-//! region that it writes. [`LoadedModel`] keeps them together (crate `self_cell`) and gives both
-//! regions back when it is dropped.
+//! The vocabulary and the weights borrow from the region that the disk filled; the runner borrows from a second region, which it
+//! writes to. [`LoadedModel`] keeps them together (crate `self_cell`) and frees both regions when it is dropped.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -37,9 +36,9 @@ self_cell!(
 struct Regions {
     weights: ModelBytes<Region>,
     memory: MutBorrow<Region>,
-    /// What `memory` takes of the pool.
+    /// The range of the pool that `memory` occupies.
     memory_footprint: Footprint,
-    /// Where the file, or each part of the model, lies among the weights.
+    /// Where the file, or each part of a split model, lies within the weights.
     places: Vec<Range<u64>>,
     engine: Engine,
 }
@@ -53,20 +52,20 @@ pub(super) struct Engine {
     pub precision: Precision,
     /// Texts that are computed together.
     pub n_slots: usize,
-    /// Whether fewer texts will do where there is no room for so many.
+    /// Whether fewer texts are acceptable if there is no room for that many.
     pub may_have_fewer_slots: bool,
 }
 
-/// Tokens of a prompt that are computed at once: the first of these numbers whose scratch is no more than
-/// [`SCRATCH_BYTES`], or the last. Fewer would not share all that the engine can share between tokens.
+/// Tokens of a prompt that are computed at once: the first of these numbers whose scratch fits into [`SCRATCH_BYTES`], or else
+/// the last. With fewer tokens, the engine could not share all the work that it can share between tokens.
 const PROMPT_BATCHES: [usize; 3] = [512, 256, 128];
 
-/// What scratch may take for the sake of more tokens at once: 32 MB less the 6 MB that image, heap, page
-/// tables and the stacks of eight cores take, and a little to spare.
+/// The limit on scratch when choosing the number of tokens: 32 MB, minus 6 MB for the image, the heap, page tables and the stacks
+/// of eight cores, minus a small reserve.
 const SCRATCH_BYTES: usize = 25_000_000;
 
-/// What runners with this state are made for. A prompt is computed in batches as long as scratch stays small. An encoder
-/// takes its text at once and has an answer for each token.
+/// The options of a runner with this state. A prompt is computed in large batches as long as scratch stays small. An encoder
+/// takes its whole text at once and has an output for each token.
 pub(super) fn runner_options(config: &Config, state: StateOptions, engine: &Engine) -> RunnerOptions {
     let (StateOptions { n_ctx, n_slots, .. }, precision) = (state, engine.precision);
     if config.is_encoder() {
@@ -76,7 +75,7 @@ pub(super) fn runner_options(config: &Config, state: StateOptions, engine: &Engi
         let n_batch = n_batch.min(n_ctx.saturating_mul(n_slots)).max(n_slots);
         RunnerOptions { state, n_batch, n_logits: n_batch.min(n_slots + MAX_SPECULATED), precision }
     };
-    // Options that do not suit the model are refused by whoever makes a runner of them.
+    // Creating a runner reports options that do not suit the model.
     let is_small = |options: &RunnerOptions| {
         Runner::scratch_bytes(config, options).is_ok_and(|bytes| bytes <= SCRATCH_BYTES)
     };
@@ -86,7 +85,7 @@ pub(super) fn runner_options(config: &Config, state: StateOptions, engine: &Engi
 
 impl Cell {
     fn make(regions: Regions, options: RunnerOptions) -> Result<Self, BackendError> {
-        // The cell takes its memory for granted.
+        // Allocating the cell cannot fail gracefully, so check that there is room.
         let needed_bytes = size_of::<(Regions, Responder<'_>)>() + SMALL_BLOCK_BYTES;
         let mut probe: Vec<u8> = Vec::new();
         probe.try_reserve_exact(needed_bytes).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
@@ -103,14 +102,14 @@ impl Cell {
     }
 }
 
-/// Weights, vocabulary and runner over two regions of the pool.
+/// Weights, vocabulary and runner, stored in two regions of the pool.
 pub(super) struct LoadedModel(Cell);
 
 impl LoadedModel {
-    /// Makes a model, whose files lie in `weights` at these places, ready to run, with cache and scratch in `memory`.
+    /// Makes a model ready to run. Its files lie at `places` in `weights`; cache and scratch go into `memory`.
     ///
     /// # Panics
-    /// If the weights have been packed for another set than the engine's.
+    /// If the weights have been packed for a set of inner loops other than the engine's.
     pub fn load(
         weights: ModelBytes<Region>,
         memory: Region,
@@ -123,10 +122,10 @@ impl LoadedModel {
         Cell::make(regions, options).map(Self)
     }
 
-    /// The same model with another runner, or as it was, and why.
+    /// Gives the model another runner. If that fails, returns the unchanged model and the reason.
     ///
     /// # Errors
-    /// If not even the old runner could be made again; the model is gone then.
+    /// If not even the old runner could be recreated; the model is then gone.
     pub fn with_runner(
         mut self,
         options: RunnerOptions,
@@ -142,7 +141,7 @@ impl LoadedModel {
         let old_options = *self.runner_options();
         let old_bytes = self.session_footprint().size_bytes();
         let mut regions = self.0.into_owner();
-        // The old memory is given back first: there may not be room for both.
+        // The old memory is freed first, since there may not be room for both.
         regions.give_back_memory(pool)?;
         let (options, resized) = match regions.take_memory(required_bytes, pool) {
             Ok(()) => {
@@ -163,7 +162,7 @@ impl LoadedModel {
         Ok((model, resized))
     }
 
-    /// Has the model do something.
+    /// Calls a function with the model's responder.
     pub fn with_responder<R>(
         &mut self,
         work: impl FnOnce(&mut Responder<'_>) -> Result<R, FrontError>,
@@ -176,7 +175,7 @@ impl LoadedModel {
         self.0.with_dependent_mut(|_, responder| responder.set_usual_scales(usual));
     }
 
-    /// What answers requests.
+    /// The responder, which answers requests.
     pub fn responder(&self) -> &Responder<'_> {
         self.0.borrow_dependent()
     }
@@ -186,22 +185,22 @@ impl LoadedModel {
         self.responder().runner().model().config()
     }
 
-    /// What the runner was made for.
+    /// The options that the runner was created with.
     pub fn runner_options(&self) -> &RunnerOptions {
         self.responder().runner().options()
     }
 
-    /// What computes.
+    /// The engine settings.
     pub fn engine(&self) -> &Engine {
         &self.0.borrow_owner().engine
     }
 
-    /// Whether the weights lie in memory as these kernels want them.
+    /// Whether the weights are packed for these kernels.
     pub fn is_packed_for(&self, kernels: &Kernels) -> bool {
         self.0.borrow_owner().weights.packing() == kernels.packing()
     }
 
-    /// Whether the runner is as `options` say, and computed by what `engine` says.
+    /// Whether the runner was created with `options` and uses `engine`.
     pub fn runs_like(&self, options: &RunnerOptions, engine: &Engine) -> bool {
         let own = self.engine();
         let computes_alike =
@@ -209,7 +208,7 @@ impl LoadedModel {
         computes_alike && self.runner_options() == options
     }
 
-    /// Requests that it has not answered to the end.
+    /// Requests that have not ended yet.
     pub fn n_requests(&self) -> usize {
         self.responder().n_requests()
     }
@@ -219,17 +218,17 @@ impl LoadedModel {
         self.0.borrow_owner().weights.holder().len()
     }
 
-    /// Where the file lies in the pool.
+    /// The range of the pool that the file occupies.
     pub fn weights_footprint(&self) -> Footprint {
         self.0.borrow_owner().weights.holder().footprint()
     }
 
-    /// Where cache and scratch lie in the pool.
+    /// The range of the pool that cache and scratch occupy.
     pub fn session_footprint(&self) -> Footprint {
         self.0.borrow_owner().memory_footprint
     }
 
-    /// What its texts take of the room for them.
+    /// How much of its room for texts is in use.
     pub fn occupancy(&self) -> Occupancy {
         let occupancy = |scheduler: &Scheduler<'_>| Occupancy {
             n_running: scheduler.n_running(),
@@ -240,10 +239,10 @@ impl LoadedModel {
         occupancy(self.responder().scheduler())
     }
 
-    /// What it takes of the pool.
+    /// The memory of the pool that it uses.
     pub fn memory(&self) -> ModelMemory {
         let session_bytes = self.session_footprint().size_bytes();
-        // The runner was made with these options, so that they are sound.
+        // The runner was created with these options, so they are valid.
         let scratch_bytes = Runner::scratch_bytes(self.config(), self.runner_options()).unwrap_or(0);
         ModelMemory {
             weights_bytes: self.weights_footprint().size_bytes(),
@@ -284,11 +283,11 @@ mod tests {
     use llm::{gguf::GgufWriter, parallel::Serial, quant::GgmlType};
     use std::format;
 
-    /// What this module does not reserve, on one core: the kernel image with its stacks, page tables, the used
-    /// part of the heap. Measured with TinyLlama: 2.9 MB that `mem` shows neither as heap nor as pool, and 0.6.
+    /// Memory on one core that is not reserved here: the kernel image with its stacks, page tables, and the used part of the
+    /// heap. Measured with TinyLlama: 2.9 MB that `mem` counts neither as heap nor as pool, plus 0.6.
     const REST_BYTES: usize = 3_600_000;
 
-    /// The stacks of one more core, with their guard pages.
+    /// The stacks of each further core, with their guard pages.
     const CORE_BYTES: usize = (256 + 64 + 2 * 4) << 10;
 
     /// The hyper-parameters of TinyLlama 1.1B.
@@ -309,7 +308,7 @@ mod tests {
         writer.put_f32("llama.attention.layer_norm_rms_epsilon", 1e-5).unwrap();
         writer.declare_tensor("token_embd.weight", GgmlType::Q4_0, &[2048, 32000]).unwrap();
         for layer in 0..22 {
-            // A layer must have a tensor at least.
+            // A layer must have at least one tensor.
             writer.declare_tensor(&format!("blk.{layer}.attn_norm.weight"), GgmlType::F32, &[2048]).unwrap();
         }
         let mut header = Vec::new();
@@ -324,7 +323,7 @@ mod tests {
     #[test]
     fn a_model_takes_little_beyond_its_file_and_its_cache() {
         const N_CTX: usize = 2048;
-        // Keys and values of 22 layers, 4 heads of 64 elements, in F16.
+        // Keys and values of 22 layers with 4 heads of 64 elements, in F16.
         let cache_bytes = N_CTX * 22 * 2 * 4 * 64 * size_of::<u16>();
         let config = tiny_llama();
         let engine = Engine {

@@ -1,4 +1,4 @@
-//! [`Models`]: those that are loaded, which of them is the current one, and those that only answer what they were asked.
+//! [`Models`]: the loaded models, which of them is the current one, and the retiring ones, which only finish their requests.
 
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 
@@ -11,24 +11,24 @@ use crate::llm::{
 };
 use crate::memory::pool::Footprint;
 
-/// A model in memory, and what is known of it.
+/// A model in memory, and facts about it.
 pub(super) struct Loaded {
     pub metadata: ModelMetadata,
     pub model: LoadedModel,
     /// The adapters that were on disks when it was loaded.
     pub adapters: Vec<AdapterFile>,
-    /// What receipts say of it, once one was asked for.
+    /// Its entry in receipts, computed when the first one is requested.
     pub record: Option<receipt::Model<'static>>,
-    /// The context length that was asked for.
+    /// The context length that was requested.
     pub asked_n_ctx: Option<usize>,
-    /// How it is run by who does not say otherwise.
+    /// How it runs for commands that give no options.
     pub standing_options: EngineOptions,
-    /// From the first read until it was ready.
+    /// Time from the first read until it was ready.
     pub load_us: u64,
 }
 
 impl Loaded {
-    /// What it takes of the pool; adapters are weights.
+    /// The memory of the pool that it uses; adapters count as weights.
     pub fn memory(&self) -> ModelMemory {
         let mut memory = self.model.memory();
         memory.weights_bytes +=
@@ -45,31 +45,31 @@ impl Loaded {
     }
 }
 
-/// A place on the list.
+/// An entry of the list.
 struct Entry {
     loaded: Loaded,
-    /// Its number since the start; no other model ever has it.
+    /// Its number; no other model gets the same one before the machine restarts.
     id: u64,
-    /// The number of the last call that selected it.
+    /// The sequence number of the call that selected it last.
     selection: u64,
 }
 
-/// The models in memory. No two that are loaded have the same path.
+/// The models in memory. No two loaded ones have the same path.
 #[derive(Default)]
 pub(super) struct Models {
-    /// Those that are loaded, in the order in which they were.
+    /// The loaded models, in the order in which they were loaded.
     list: Vec<Entry>,
-    /// Those that were unloaded, or replaced, while they had requests: they answer these and take no others.
+    /// Models that were unloaded or replaced while they had requests: they finish these and accept no others.
     retiring: Vec<Entry>,
-    /// The numbers given since the start: one to each that was loaded or replaced.
+    /// The last number given; each model that is loaded or replaced gets a new one.
     n_loaded: u64,
     n_selections: u64,
-    /// The one that computed the last batch.
+    /// The model that computed the last batch.
     last_turn: u64,
 }
 
 impl Models {
-    /// Adds a model whose path none has; it is the current one.
+    /// Adds a model whose path no other one has, and makes it the current one.
     pub fn add(&mut self, loaded: Loaded) {
         self.n_selections += 1;
         self.n_loaded += 1;
@@ -117,18 +117,18 @@ impl Models {
         all.find(|entry| entry.id == id).map(|entry| &mut entry.loaded)
     }
 
-    /// The model whose turn it is to compute a batch, and its number: of those that have requests, the next one.
+    /// The model whose turn it is to compute a batch, and its number. Models that have requests take turns.
     pub fn take_turn(&mut self) -> Option<(&mut Loaded, u64)> {
         let asked = self.all().filter(|(entry, _)| entry.loaded.model.n_requests() > 0);
-        // Ids above the last one's come first.
+        // The ids above that of the last model come first.
         let ids = asked.map(|(entry, _)| entry.id);
         let id = ids.min_by_key(|id| (*id <= self.last_turn, *id))?;
         self.last_turn = id;
         self.with_id_mut(id).map(|loaded| (loaded, id))
     }
 
-    /// Takes the model of this name, or the current one, off the list; returns what it takes and how many requests it
-    /// has. Its memory comes back at once, or when the last of these is over.
+    /// Removes the model of this name, or the current one, from the list. Returns how much memory it uses and how many requests
+    /// it has. The memory is freed at once, or when the last request has ended.
     pub fn retire(&mut self, name: Option<&str>) -> Result<(usize, usize), BackendError> {
         let entry = self.list.remove(self.index(name)?);
         let n_requests = entry.loaded.model.n_requests();
@@ -139,13 +139,12 @@ impl Models {
         Ok((size_bytes, n_requests))
     }
 
-    /// Gives the memory of those back that retire and have no request any more.
+    /// Frees the memory of retiring models that have no requests any more.
     pub fn sweep(&mut self) {
         self.retiring.retain(|entry| entry.loaded.model.n_requests() > 0);
     }
 
-    /// Puts what `change` makes of the model of this name, or of the current one, in its place. If it makes an error
-    /// of it, the model is gone.
+    /// Replaces the model of this name, or the current one, with the result of `change`. If `change` fails, the model is gone.
     pub fn replace<R>(
         &mut self,
         name: Option<&str>,
@@ -154,13 +153,13 @@ impl Models {
         let index = self.index(name)?;
         let Entry { loaded, selection, .. } = self.list.remove(index);
         let (loaded, result) = change(loaded)?;
-        // Requests are counted anew: no ticket of before may name one of them.
+        // A new number, because request ids start again from the beginning: no old ticket may name a new request.
         self.n_loaded += 1;
         self.list.insert(index, Entry { loaded, id: self.n_loaded, selection });
         Ok(result)
     }
 
-    /// How each of them does, those that retire last.
+    /// The status of each model, retiring ones last.
     pub fn statuses(&self) -> Vec<ModelStatus<'_>> {
         let current = self.index(None).ok().map(|index| self.list[index].id);
         let statuses = self.all().map(|(entry, is_retiring)| ModelStatus {
@@ -174,7 +173,7 @@ impl Models {
         statuses.collect()
     }
 
-    /// Where the model of this name lies, if it has no requests, so that its memory could be had at once.
+    /// The ranges of the pool that the model of this name occupies, if it has no requests, so that its memory could be freed at once.
     pub fn idle_footprints(&self, name: &str) -> Option<Vec<Footprint>> {
         let loaded = self.get(Some(name)).ok()?;
         let model = &loaded.model;
@@ -182,7 +181,7 @@ impl Models {
         (model.n_requests() == 0).then(|| own.into_iter().chain(loaded.adapter_footprints()).collect())
     }
 
-    /// What each of them takes, but for the one of this name if it has no requests.
+    /// The memory that each model uses, except the one of this name if it has no requests.
     pub fn taken_by_others(&self, name: &str) -> Vec<Taken> {
         let taken = self.all().map(|(entry, is_retiring)| Taken {
             name: entry.loaded.name().to_owned(),
@@ -193,7 +192,7 @@ impl Models {
         taken.filter(|taken| taken.name != name_of(name) || taken.n_requests > 0).collect()
     }
 
-    /// Those that are loaded, then those that retire, and whether they do.
+    /// The loaded models, then the retiring ones; the flag says which ones retire.
     fn all(&self) -> impl Iterator<Item = (&Entry, bool)> {
         let loaded = self.list.iter().map(|entry| (entry, false));
         loaded.chain(self.retiring.iter().map(|entry| (entry, true)))

@@ -1,4 +1,4 @@
-//! [`Plan`]: what a model needs, known before anything is reserved for it.
+//! [`Plan`]: the memory that a model needs, computed before anything is reserved.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -19,25 +19,25 @@ use crate::{
     storage::MIN_PIECES_BYTES,
 };
 
-/// A context is not made shorter than this to fit the memory.
+/// A context is not shortened below this length to fit into the memory.
 const MIN_DEFAULT_N_CTX: usize = 64;
 
-/// What a model needs before it is loaded.
+/// The memory that a model needs, and how it is loaded.
 pub(super) struct Plan {
     pub header: Header,
     pub config: Config,
     pub packer: Packer,
-    /// Where the file, or each part of the model, lies among the weights.
+    /// Where the file, or each part of a split model, lies within the weights.
     pub places: Vec<Range<u64>>,
     pub engine: Engine,
     pub weights_bytes: usize,
     pub options: RunnerOptions,
     pub session_bytes: usize,
-    /// Whether the loaded model of the same path must go before the new one has room.
+    /// Whether the loaded model of the same path must be unloaded first to make room.
     pub replaces_first: bool,
 }
 
-/// The bytes of a model's runner if there is memory for all that is asked for, or usual.
+/// The bytes of a model's runner if there is memory for everything that is requested or usual.
 ///
 /// # Errors
 /// If the model cannot have such a context.
@@ -50,12 +50,12 @@ pub(super) fn wanted_bytes(
     runner_bytes(config, &runner_options(config, wanted_state(config, n_ctx, engine), engine))
 }
 
-/// The context length that a model gets if the memory allows: what was asked for, or as much of its own as is usual.
+/// The context length that a model gets if the memory allows: the requested one, or else the usual one, limited to the model's own.
 fn wanted_n_ctx(config: &Config, asked: Option<usize>) -> usize {
     asked.unwrap_or(config.n_ctx_train.min(DEFAULT_N_CTX))
 }
 
-/// Room for contexts of this length of all texts.
+/// The state for contexts of this length, for all texts.
 fn wanted_state(config: &Config, n_ctx: usize, engine: &Engine) -> StateOptions {
     let &Engine { n_slots, kv_type, .. } = engine;
     let n_checkpoints = if config.is_recurrent() { n_slots * CHECKPOINTS_PER_TEXT } else { 0 };
@@ -72,16 +72,17 @@ fn wanted_state(config: &Config, n_ctx: usize, engine: &Engine) -> StateOptions 
 }
 
 fn runner_bytes(config: &Config, options: &RunnerOptions) -> Result<usize, BackendError> {
-    // Before it is the runner's memory, the weights come through it.
+    // Before the memory belongs to the runner, it is the buffer through which the weights are read.
     Ok(Runner::required_bytes(config, options)?.max(MIN_PIECES_BYTES))
 }
 
-/// What a model's runner is made for, and its bytes: contexts as long as was asked for, or else the longest, by halves, that
-/// `room` says a runner has room with. Where there is less room, recurrent layers get fewer checkpoints, and texts share
-/// fewer pages, by halves, but as many as a whole one of them needs; then there are fewer texts, by halves, if these will do.
+/// The options of a model's runner, and its size in bytes. Contexts have the requested length; otherwise the longest, found by
+/// halving, for which `room` says that there is room. If there is less room, first recurrent layers get fewer checkpoints; then
+/// texts share fewer pages, by halving, but at least as many as one full text needs; then there are fewer texts, by halving, if
+/// that is acceptable.
 ///
 /// # Errors
-/// If a context that was asked for does not fit, or none; or the model cannot have it.
+/// If a requested context does not fit, or none does, or the model cannot have it.
 pub(super) fn plan_runner(
     config: &Config,
     asked: Option<usize>,
@@ -115,7 +116,7 @@ pub(super) fn plan_runner(
     }
 }
 
-/// As [`plan_runner`], for contexts of this length.
+/// Like [`plan_runner`], for contexts of this length.
 fn plan_state(
     config: &Config,
     n_ctx: usize,

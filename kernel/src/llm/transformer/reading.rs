@@ -1,7 +1,7 @@
-//! From a disk into memory: a model's weights, packed on their way.
+//! Reads a model's weights from a disk into memory, and packs them on the way.
 //!
-//! What is packed comes through a buffer, from which all cores pack it to its place while the disk reads what
-//! comes next; what is not goes right to its place.
+//! Weights that are packed are read into a buffer, from which all cores pack them to their place while the disk already reads
+//! what follows. Weights that stay as they are go directly to their place.
 
 use core::ops::{ControlFlow, Range};
 
@@ -15,39 +15,38 @@ use crate::{
     storage::Disks,
 };
 
-/// The most of a buffer that is used. Less would make more requests of the disk, more would not stay in the caches
-/// between disk and packing.
+/// The most of the buffer that is used. With less, the disk would get more requests; with more, the data would not stay in the
+/// caches between reading and packing.
 const BUFFER_BYTES: usize = 8 << 20;
 
-/// Weights that stay as they are and are fewer than this come through the buffer as well: to read them
-/// apart would take longer than to copy them.
+/// Unpacked weights shorter than this also go through the buffer: a read of their own would take longer than copying them.
 const WORTHWHILE_BYTES: usize = 1 << 20;
 
-/// One read, between two looks at the keyboard.
+/// Length of one read; the keyboard is checked between reads.
 const PLAIN_BYTES: usize = 64 << 20;
 
-/// What brings a model's files into memory, one after another.
+/// Reads the files of a model into memory, one after another.
 pub(super) struct Reader<'r> {
-    /// Made of the model's header; can [finish](Packer::finish) when the last file has been read.
+    /// Created from the model's header; can [finish](Packer::finish) after the last file has been read.
     pub packer: &'r mut Packer,
-    /// What is packed comes through it: at least [`MIN_PIECES_BYTES`](crate::storage::MIN_PIECES_BYTES).
+    /// Buffer for what is packed: at least [`MIN_PIECES_BYTES`](crate::storage::MIN_PIECES_BYTES) long.
     pub buffer: &'r mut [u8],
     pub workers: &'r dyn Workers,
     pub clock_us: fn() -> u64,
     pub progress: &'r mut dyn FnMut(Progress) -> ControlFlow<()>,
-    /// When the first file was begun with.
+    /// When reading the first file began.
     pub start_us: u64,
 }
 
 impl Reader<'_> {
-    /// Fills `place` among the `weights` of all files with the beginning of the file on the disk with this place in the list. Files come in the order of
-    /// their places.
+    /// Fills `place`, a range of the `weights` of all files, with the beginning of the file on the disk `disks[disk]`. Files must
+    /// be read in the order of their places.
     ///
     /// # Errors
-    /// If the disk fails or `progress` breaks off; the weights are of no use then.
+    /// If the disk fails or `progress` breaks off; the weights are then useless.
     ///
     /// # Panics
-    /// If the buffer is too short, or the place lies before that of a file that was read.
+    /// If the buffer is too short, or the place lies before that of a file that was already read.
     pub fn read(
         &mut self,
         disks: &mut Disks,
@@ -63,10 +62,10 @@ impl Reader<'_> {
             let elapsed_us = clock_us().saturating_sub(*start_us);
             progress(Progress { done_bytes: done_bytes as u64, total_bytes, elapsed_us })
         };
-        // The weights have that length, so that these are addresses. What lies between two files is nothing.
+        // The weights have this length, so the numbers fit into addresses. The gap between two files is unused.
         let (begin, file_end) = (place.start as usize, place.end as usize);
         packer.skip_plain(begin - packer.done_bytes());
-        // What is checked comes through the buffer, so that the disk reads on meanwhile.
+        // Files that are checked always go through the buffer, so that the disk reads on during the check.
         let worthwhile_bytes = if disks[disk].seal().is_some() { usize::MAX } else { WORTHWHILE_BYTES };
         let mut end = ControlFlow::Continue(());
         while end.is_continue()

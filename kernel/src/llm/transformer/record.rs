@@ -1,4 +1,4 @@
-//! What receipts say of a model: its files, by their digests.
+//! A model's entry in receipts: its files, identified by their digests.
 
 use alloc::{borrow::ToOwned, vec::Vec};
 use core::ops::ControlFlow;
@@ -23,7 +23,7 @@ impl TransformerBackend {
             return Ok(record.clone());
         }
         let name = name_of(&metadata.path).to_owned();
-        // The disks that they were read from: what has come in their place since is another file.
+        // Only the disks that the files were read from will do: a disk that has replaced one of them holds another file.
         let mut wanted = Vec::from([(metadata.path.clone(), metadata.disk_identity, metadata.root)]);
         let in_use = adapters.iter().filter(|adapter| adapter.facts.is_ok());
         wanted.extend(in_use.map(|adapter| (adapter.path.clone(), adapter.disk_identity, adapter.root)));
@@ -38,7 +38,7 @@ impl TransformerBackend {
                 let digest = self.catalog.sha256(part, self.machine.clock_us, progress)?;
                 records.push(File { bytes, sha256: Fixed(digest.0) });
             }
-            // What was just read is what was loaded, or else nobody vouches for it any more.
+            // Make sure that the file just read is the one that was loaded, and is still trusted.
             if self.catalog.root(found) != root {
                 return Err(self.catalog.unknown(&path));
             }

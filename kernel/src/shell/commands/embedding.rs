@@ -91,7 +91,7 @@ fn front(error: FrontError) -> CommandError {
     BackendError::from(error).into()
 }
 
-/// The text on the disk that an option names, if it does. The arguments from index `first` on must then not be given.
+/// The text on the disk that an option names, if the option is given. Arguments from index `first` on are then an error.
 fn text_of_disk(
     shell: &mut Shell<'_>,
     arguments: &Arguments<'_>,
