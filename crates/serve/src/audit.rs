@@ -1,12 +1,14 @@
-//! [`Audit`]: who has asked for what and how it ended, in a ring of lines of which each has the hash of the one before. Never what was said.
+//! [`Audit`]: a log of who asked for what and how each request ended, never of what was said. It is a ring of lines;
+//! each line holds the hash of the one before it.
 //!
-//! A line is an object in canonical JSON (RFC 8785). `seq` counts lines from 0, and `prev` is the SHA-256 of the line before in hexadecimal
-//! digits, all zeros in the first: who has a line's hash from elsewhere can tell whether any line up to it was changed or left out.
-//! [`Chain`] checks that.
+//! A line is an object in canonical JSON (RFC 8785). `seq` counts lines from 0. `prev` is the SHA-256 of the line
+//! before, in hexadecimal digits, and all zeros in the first line. Anyone who got a line's hash from elsewhere can
+//! therefore tell whether any line up to it was changed or left out. [`Chain`] checks this.
 //!
-//! A request that a model, or a change of the models, has taken has a line of its own when it is over. Those that were refused before are
-//! counted, for each key and for nobody's, and a minute after the first of them one line has the counts: whoever is refused, however often, adds
-//! a line a minute and no more, so that nothing else is pushed out of the ring.
+//! A request that a model has accepted, or that changes the models, gets its own line when it is over. Requests that
+//! were refused before that are only counted, separately for each key and for requests without a key. A minute after
+//! the first of them, one line reports the counts: a client that is refused adds at most one line a minute, however
+//! often it asks, so it cannot push other lines out of the ring.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -19,84 +21,84 @@ use trust::sha256;
 use crate::error::ApiError;
 use crate::keys::Keys;
 
-/// Lines that are kept.
+/// Number of lines that are kept.
 pub const N_LINES: usize = 1024;
 
-/// Most bytes of a line.
+/// Most bytes in a line.
 const LINE_BYTES: usize = 544;
 
 /// Most bytes of a model's name in a line.
 const NAME_BYTES: usize = 64;
 
-/// How long refusals are counted before a line has them.
+/// How long refusals are counted before a line reports them.
 const RUN_US: u64 = 60_000_000;
 
-/// Statuses of refusals.
+/// HTTP statuses of the refusals that are counted.
 const STATUSES: [u16; 17] =
     [400, 401, 403, 404, 405, 408, 413, 415, 417, 422, 429, 431, 500, 501, 503, 504, 505];
 
-/// A time by both clocks.
+/// A moment on both clocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Moment {
-    /// Microseconds of the caller's clock.
+    /// Microseconds on the caller's clock.
     pub now_us: u64,
-    /// Seconds since 1970, where that is known.
+    /// Seconds since 1970, if known.
     pub unix_s: Option<u64>,
 }
 
-/// A request that is over.
+/// A request that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'e> {
-    /// The number of its key, if keys are asked for.
+    /// The number of the request's key, if the server requires keys.
     pub key: Option<usize>,
     /// Its path.
     pub route: &'e str,
-    /// The model that it was for.
+    /// The model that it asked for.
     pub model: &'e str,
     /// Whether the answer was a stream.
     pub stream: bool,
-    /// Whether there is a receipt of it.
+    /// Whether a receipt of it is kept.
     pub receipt: bool,
-    /// The status of the answer; 499 if the client hung up before its end.
+    /// The status of the answer; 499 if the client hung up before the answer ended.
     pub status: u16,
     /// Why the answer ended.
     pub finish: Option<&'static str>,
-    /// Tokens that were computed for it and that were found.
+    /// How many tokens were computed for it, and how many were found in the cache.
     pub used: Used,
-    /// From the end of the request to that of the answer.
+    /// Time from the end of the request to the end of the answer.
     pub duration_us: u64,
 }
 
 /// Tokens of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Used {
-    /// Those of prompts.
+    /// Tokens of the prompts.
     pub prompt: usize,
-    /// Those of them that were found and not computed.
+    /// Prompt tokens that were found in the cache and not computed.
     pub cached: usize,
-    /// Those generated.
+    /// Tokens generated.
     pub completion: usize,
 }
 
-/// The lines, and what is counted for the next ones.
+/// The lines, and the counts that the next lines will report.
 #[derive(Debug)]
 pub struct Audit {
-    /// Room for each line.
+    /// Memory for all lines.
     bytes: Vec<u8>,
     lens: Vec<usize>,
-    /// Lines so far.
+    /// Number of lines so far.
     n: u64,
     /// The hash of the last one.
     head: [u8; 32],
-    /// Refusals of nobody's requests, then of those of each key.
+    /// Counts of refusals: first for requests without a key, then for each key.
     runs: Vec<Run>,
-    /// When the first of them have been counted for long enough.
+    /// When the oldest count has run for long enough to be reported.
     due_us: u64,
-    /// Lines that there was no memory for since the last one.
+    /// Lines lost for lack of memory since the last line.
     n_lost: u64,
 }
 
-/// Refusals that are counted.
+/// Counts of refusals.
 #[derive(Debug, Clone, Copy, Default)]
 struct Run {
     counts: [u32; STATUSES.len()],
@@ -111,12 +113,12 @@ impl Run {
 
 /// A value in a line.
 enum Value<'v> {
-    /// What all lines have: when it was written by either clock, the hash of the one before, its number.
+    /// The fields of every line: the time on either clock, the hash of the line before, and the line's number.
     Created,
     Prev,
     Seq,
     Uptime,
-    /// Lines before that there was no memory for, if there are such.
+    /// How many lines before this one were lost for lack of memory, if any.
     Lost,
     Text(Option<&'v str>),
     Number(u64),
@@ -125,7 +127,7 @@ enum Value<'v> {
 }
 
 impl Audit {
-    /// One with nothing but the line that a server of these keys has started.
+    /// An audit whose only line says that a server with these keys has started.
     ///
     /// # Errors
     /// If there is no memory for the lines.
@@ -157,7 +159,7 @@ impl Audit {
     /// Adds a line for a request that is over.
     pub fn add(&mut self, keys: &Keys, entry: &Entry<'_>, at: Moment) {
         let Entry { key, route, model, stream, receipt, status, finish, used, duration_us } = *entry;
-        // A character that is escaped may take as much as six.
+        // An escaped character may take up to six bytes.
         let is_plain = model.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
         let most = if is_plain { NAME_BYTES } else { NAME_BYTES / 6 };
         let end = (0..=most.min(model.len())).rfind(|&end| model.is_char_boundary(end)).unwrap_or(0);
@@ -187,7 +189,7 @@ impl Audit {
         );
     }
 
-    /// Counts a request that was refused with this status.
+    /// Counts a request that was refused with `status`.
     pub fn refused(&mut self, key: Option<usize>, status: u16, now_us: u64) {
         let index = key.map_or(0, |key| key + 1);
         let status = STATUSES.iter().position(|known| *known == status);
@@ -199,7 +201,7 @@ impl Audit {
         run.counts[status] = run.counts[status].saturating_add(1);
     }
 
-    /// Adds lines for the refusals that have been counted for long enough.
+    /// Adds a line for each count of refusals that has run for long enough.
     pub fn settle(&mut self, keys: &Keys, at: Moment) {
         if at.now_us < self.due_us {
             return;
@@ -230,7 +232,7 @@ impl Audit {
         }
     }
 
-    /// Adds a line of these members, which are in the order of their names.
+    /// Adds a line with these members, which are in the order of their names.
     fn append(&mut self, at: Moment, members: &[(&'static str, Value<'_>)]) {
         let mut writer = Writer::new();
         writer.object(|writer| {
@@ -254,12 +256,12 @@ impl Audit {
         self.n_lost = 0;
     }
 
-    /// How many lines there have been, and the hash of the last one: whoever signs that signs all of them.
+    /// The number of lines so far, and the hash of the last one. A signature of that hash covers all lines.
     pub fn head(&self) -> (u64, [u8; 32]) {
         (self.n, self.head)
     }
 
-    /// The lines from this number on, as far as they are kept.
+    /// The lines from number `first` on that are still kept.
     pub fn lines(&self, first: u64) -> impl Iterator<Item = &str> {
         let first = first.max(self.n.saturating_sub(N_LINES as u64));
         (first..self.n).map(|n| {
@@ -297,10 +299,10 @@ fn name_of(keys: &Keys, key: Option<usize>) -> Option<&str> {
     keys.all().get(key?).map(|key| &*key.name)
 }
 
-/// Checks that lines follow each other.
+/// Checks that lines follow one another.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Chain {
-    /// Lines so far.
+    /// Number of lines so far.
     pub n: u64,
     /// The number of the first one.
     pub first_seq: u64,
@@ -308,19 +310,19 @@ pub struct Chain {
     pub last: Option<(u64, [u8; 32])>,
 }
 
-/// Where lines do not follow each other.
+/// How a line fails to follow the one before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChainError {
-    /// It is no line of an audit.
+    /// This is not a line of an audit.
     NoLine,
-    /// Another line should be here.
+    /// The line has the wrong number.
     Seq {
         /// Its number.
         found: u64,
         /// The number that the line should have.
         expected: u64,
     },
-    /// The line before is not the one that was there when this one was written.
+    /// The hash in this line is not the hash of the line before: one of them was changed.
     Prev {
         /// The number of this line.
         seq: u64,
@@ -351,10 +353,11 @@ struct Link<'l> {
 }
 
 impl Chain {
-    /// Takes the next line, without its end. The first one may have any number; that its `prev` is right nobody knows then, unless it is 0.
+    /// Takes the next line, without its line end. The first line may have any number; its `prev` cannot be checked
+    /// unless the number is 0.
     ///
     /// # Errors
-    /// If it does not follow the last one.
+    /// If the line does not follow the last one.
     pub fn take(&mut self, line: &str) -> Result<(), ChainError> {
         let Link { prev, seq } = serde_json::from_str(line).map_err(|_| ChainError::NoLine)?;
         let expected = match self.last {

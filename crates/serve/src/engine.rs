@@ -1,4 +1,4 @@
-//! [`Engine`]: what a server needs of what computes.
+//! [`Engine`]: what the server needs from whatever computes the answers.
 
 use alloc::format;
 use alloc::string::String;
@@ -13,31 +13,31 @@ use trust::receipt;
 
 use crate::error::{ApiError, Status, shortened};
 
-/// What a model is called, and what can be asked of it.
+/// The name and the properties of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelInfo {
     /// The name by which requests ask for it.
     pub name: String,
-    /// Where it comes from.
+    /// The path it was loaded from.
     pub path: String,
-    /// Positions of a text.
+    /// Number of positions that a text may have.
     pub n_ctx: usize,
-    /// Positions that it was trained on.
+    /// Number of positions that it was trained on.
     pub n_ctx_train: usize,
-    /// Tokens of its vocabulary.
+    /// Number of tokens in its vocabulary.
     pub n_vocab: usize,
-    /// Elements of a hidden state.
+    /// Number of elements of a hidden state.
     pub n_embd: usize,
-    /// Elements of its weights.
+    /// Number of elements of its weights.
     pub n_params: u64,
-    /// Bytes of its weights.
+    /// Size of its weights in bytes.
     pub size_bytes: u64,
-    /// Texts that can be computed together.
+    /// Number of texts that can be computed together.
     pub n_slots: usize,
 }
 
 impl ModelInfo {
-    /// That of the model of a responder.
+    /// Describes the model of a responder.
     pub fn of(name: &str, path: &str, responder: &Responder<'_>) -> Self {
         let config = responder.runner().model().config();
         let state = responder.runner().options().state;
@@ -56,35 +56,35 @@ impl ModelInfo {
     }
 }
 
-/// How much there is to do, and what room there is, of all models together.
+/// The load and the capacity of all models together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EngineStatus {
-    /// Texts that are being computed.
+    /// Number of texts that are being computed.
     pub n_running: usize,
-    /// Texts that wait for their turn.
+    /// Number of texts that wait for their turn.
     pub n_waiting: usize,
-    /// Pages of positions.
+    /// Number of pages of positions.
     pub n_pages: usize,
-    /// Those that running texts hold.
+    /// Number of pages that running texts hold.
     pub n_used_pages: usize,
-    /// Texts whose beginning was known.
+    /// Number of texts whose beginning was in the cache.
     pub n_prefix_hits: usize,
-    /// Times that a text made room for others.
+    /// How many times a text gave up its place for others.
     pub n_preempted: usize,
-    /// Bytes for models and texts; 0 where there is no limit.
+    /// Bytes available for models and texts; 0 if there is no limit.
     pub memory_bytes: u64,
-    /// Bytes of them that are taken.
+    /// How many of these bytes are taken.
     pub memory_used_bytes: u64,
 }
 
 /// Why a model does not answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EngineError {
-    /// There is none of this name.
+    /// There is no model with this name.
     NoModel,
     /// The request cannot be answered.
     Front(FrontError),
-    /// Something else, in a line.
+    /// Any other reason, in one line.
     Other(String),
 }
 
@@ -95,7 +95,7 @@ impl From<FrontError> for EngineError {
 }
 
 impl From<EngineError> for ApiError {
-    /// What a request is refused with that the engine does not answer.
+    /// The refusal that a client gets for a request that the engine does not answer.
     fn from(error: EngineError) -> Self {
         let front = match error {
             EngineError::NoModel => {
@@ -144,42 +144,42 @@ impl From<EngineError> for ApiError {
     }
 }
 
-/// What a client wants done with the models.
+/// A change of the loaded models that a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The one at this path is to be loaded, in the place of one of the same name.
+    /// Load the model at this path. It replaces a model of the same name.
     Load(String),
-    /// The one of this name is to be unloaded, when it has answered what it was asked.
+    /// Unload the model of this name, once it has answered its requests.
     Unload(String),
 }
 
 /// Models that answer requests.
 pub trait Engine {
-    /// Names a request from its submission to its end.
+    /// Identifies a request from its submission to its end.
     type Ticket: Copy + PartialEq;
 
-    /// Tells of each model that is loaded, first of the one that answers who names none.
+    /// Calls `tell` for each loaded model. The first is the one that answers requests which name no model.
     fn each_model(&self, tell: &mut dyn FnMut(ModelInfo));
 
-    /// Tells the name and the path of each model that could be loaded, as far as that is known.
+    /// Calls `tell` with the name and the path of each model that could be loaded, if these are known.
     fn each_file(&mut self, _tell: &mut dyn FnMut(&str, &str)) {}
 
-    /// How much there is to do.
+    /// The current load and capacity.
     fn status(&self) -> EngineStatus;
 
-    /// The number of the model of this name, or of the first: no other one has it, or gets it, whatever it is called.
+    /// The number of the model of this name, or of the first model. No other model ever has that number, whatever its name.
     ///
     /// # Errors
     /// [`EngineError::NoModel`].
     fn id(&self, model: Option<&str>) -> Result<u64, EngineError>;
 
-    /// Takes a request for the model of this name, or for the first.
+    /// Submits a request to the model of this name, or to the first model.
     ///
     /// # Errors
     /// See [`EngineError`].
     fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Self::Ticket, EngineError>;
 
-    /// Takes a text that the model of this name, or the first, is to make a vector of.
+    /// Submits a text to be turned into a vector by the model of this name, or by the first model.
     ///
     /// # Errors
     /// See [`EngineError`].
@@ -190,16 +190,16 @@ pub trait Engine {
         wish: EmbeddingWish,
     ) -> Result<Self::Ticket, EngineError>;
 
-    /// What a receipt says of the model of this name, or of the first.
+    /// The description of the model of this name, or of the first model, for receipts.
     ///
     /// # Errors
     /// See [`EngineError`].
     fn record(&mut self, model: Option<&str>) -> Result<receipt::Model<'static>, EngineError>;
 
-    /// Ends a request, of which nothing more is told.
+    /// Ends a request; no more events of it are reported.
     fn cancel(&mut self, ticket: Self::Ticket) -> Option<Report>;
 
-    /// What answers for the model of this name, or for the first.
+    /// The responder of the model of this name, or of the first model.
     ///
     /// # Errors
     /// [`EngineError::NoModel`].
@@ -213,7 +213,7 @@ pub trait Engine {
         Ok(self.responder(model)?.prompter().tokenizer().map_err(FrontError::from)?)
     }
 
-    /// A conversation as the text that the model of this name, or the first, is prompted with.
+    /// The prompt that the model of this name, or the first model, gets for a conversation.
     ///
     /// # Errors
     /// See [`EngineError`].

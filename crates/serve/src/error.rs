@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use core::fmt::{Display, Write};
 
-/// A status of HTTP. Source: RFC 9110, section 15; RFC 6585 for 429 and 431.
+/// A status code of HTTP. Source: RFC 9110, section 15; RFC 6585 for 429 and 431.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// 200
@@ -48,7 +48,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The number and the phrase, as in a status line.
+    /// The number and the reason phrase, as in a status line.
     pub fn line(self) -> (u16, &'static str) {
         match self {
             Self::Ok => (200, "OK"),
@@ -79,13 +79,13 @@ impl Status {
     }
 }
 
-/// What is said where there is no memory.
+/// The message if there is no memory.
 pub const NO_MEMORY: &str = "no memory for this request now; try again later";
 
-/// Most bytes of what is said of a request, which may repeat what it said itself.
+/// Most bytes of a message, which may quote the request.
 const MAX_BYTES: usize = 1024;
 
-/// A text up to so many bytes that there is always memory for it.
+/// A text cut to a length for which there is always memory.
 pub fn shortened(text: impl Display) -> String {
     struct Short(String);
 
@@ -98,7 +98,7 @@ pub fn shortened(text: impl Display) -> String {
     }
 
     let mut short = Short(String::new());
-    // What is behind the end is left out.
+    // The rest is left out.
     let _ = write!(short, "{text}");
     short.0
 }
@@ -108,20 +108,20 @@ pub fn shortened(text: impl Display) -> String {
 pub struct ApiError {
     /// The status of the answer.
     pub status: Status,
-    /// What is wrong, where, and what would be right.
+    /// What is wrong, where it is, and what would be right.
     pub message: Cow<'static, str>,
-    /// The field that it is about.
+    /// The field that the error is about.
     pub param: Option<String>,
     /// A short name of the error for programs.
     pub code: Option<&'static str>,
-    /// Methods that the path has, for status 405.
+    /// The methods that the path has, for status 405.
     pub allow: Option<&'static str>,
-    /// After how many seconds the same request will do better, where that is known.
+    /// After how many seconds the same request may succeed, if known.
     pub retry_after_s: Option<u32>,
 }
 
 impl ApiError {
-    /// One of this status.
+    /// An error with this status.
     pub fn new(status: Status, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, message: message.into(), param: None, code: None, allow: None, retry_after_s: None }
     }
@@ -131,7 +131,7 @@ impl ApiError {
         Self::new(Status::BadRequest, message)
     }
 
-    /// A field that is wrong.
+    /// A field has a wrong value.
     pub fn field(path: impl Display, message: impl Display) -> Self {
         let path = shortened(path);
         let message = shortened(format_args!("{path}: {message}"));
@@ -143,12 +143,12 @@ impl ApiError {
         Self::new(Status::ServiceUnavailable, NO_MEMORY)
     }
 
-    /// The same with a name for programs.
+    /// Adds a name for programs.
     pub fn with_code(self, code: &'static str) -> Self {
         Self { code: Some(code), ..self }
     }
 
-    /// After how many seconds the same request may do better.
+    /// After how many seconds the same request may succeed.
     pub fn retry_after_s(&self) -> Option<u32> {
         let is_passing = matches!(self.status, Status::TooManyRequests | Status::ServiceUnavailable);
         self.retry_after_s.or(is_passing.then_some(1))

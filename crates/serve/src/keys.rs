@@ -1,7 +1,7 @@
-//! [`Keys`]: who may ask, and how much; the file that says so.
+//! [`Keys`]: the keys that clients may use, their limits, and the file that lists them.
 //!
-//! A key is kept as its SHA-256 only. What a request brings is hashed and compared with all of them, each in the same time whatever its
-//! bytes are, so that the time of a refusal tells nothing of a key.
+//! Only the SHA-256 of a key is kept. A request's key is hashed and compared with all of them. Each comparison takes the same
+//! time whatever the bytes are, so that the time of a refusal reveals nothing about any key.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,42 +17,42 @@ pub const MAX_KEYS: usize = 256;
 /// Most bytes of a key's name.
 pub const MAX_NAME_BYTES: usize = 32;
 
-/// Bytes of a key's hash that stand for it where it has no name.
+/// Number of bytes of its hash that name a key without a name.
 const SHORT_HASH_BYTES: usize = 4;
 
 /// What a key may use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeyLimits {
-    /// Tokens in a minute: those of prompts that are computed, and those generated. No limit if `None`, as the others.
+    /// Tokens per minute: prompt tokens that are computed, and tokens generated. `None` means no limit, here and below.
     pub tokens_per_minute: Option<u32>,
-    /// Requests for text or vectors at a time.
+    /// Requests for text or vectors that run at the same time.
     pub running: Option<u32>,
     /// Tokens of a prompt and its answer together.
     pub context: Option<u32>,
-    /// Whether it may read who has asked.
+    /// Whether the key may read the audit.
     pub audit: bool,
 }
 
 /// A key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
-    /// What it is called; the beginning of its hash if the file has no name for it.
+    /// The key's name; the beginning of its hash if the file gives no name.
     pub name: String,
-    /// What it may use.
+    /// Its limits.
     pub limits: KeyLimits,
     digest: [u8; 32],
 }
 
-/// Who may ask; anyone if there are none.
+/// The keys that clients may use; anyone may ask if there are none.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Keys(Vec<Key>);
 
-/// What is wrong with a file of keys. It names no key.
+/// An error in a file of keys. It quotes no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyFileError {
-    /// The line, from 1; 0 if it is no line.
+    /// The line number, from 1; 0 if the error is not about a line.
     pub line: usize,
-    /// What should be there.
+    /// What the file should have there.
     pub expected: &'static str,
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for KeyFileError {
 
 impl core::error::Error for KeyFileError {}
 
-/// Nobody's business.
+/// Shows nothing: keys are secret.
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} keys", self.0.len())
@@ -80,7 +80,7 @@ impl Key {
         Self { name: String::new(), limits: KeyLimits::default(), digest }
     }
 
-    /// Takes a word that stands behind the key.
+    /// Applies a word that follows the key.
     fn take(&mut self, word: &str) -> Result<(), &'static str> {
         const WORDS: &str =
             "name=NAME, tokens_per_minute=N, running=N, context=N or audit behind the key, each once";
@@ -118,22 +118,22 @@ impl Key {
     }
 }
 
-/// Whether a word behind a key is meant as one of those that the file may have there.
+/// Whether a word after a key is meant to be one of the words that a file may have there.
 fn is_meant(word: &str) -> bool {
     word == "audit" || word.contains('=')
 }
 
 impl Keys {
-    /// One key without limits.
+    /// A single key without limits.
     pub fn one(key: &str) -> Self {
         let mut key = Key::new(key);
         key.take_short_hash();
         Self(alloc::vec![key])
     }
 
-    /// The keys in the text of a file: one in each line, and behind it the words `name=NAME`, `tokens_per_minute=N`, `running=N`, `context=N` and
-    /// `audit`, as far as they are wanted. Empty lines and those that begin with `#` say nothing. The only line of a file is the key as it
-    /// is, with its spaces, unless a word in it is `audit` or has a `=`.
+    /// Reads the text of a key file. Each line has one key, optionally followed by the words `name=NAME`, `tokens_per_minute=N`,
+    /// `running=N`, `context=N` and `audit`. Empty lines and lines that begin with `#` are ignored. If the file has only one
+    /// line, that line is the key as it is, spaces included, unless a word in it is `audit` or contains a `=`.
     ///
     /// # Errors
     /// The first line that is wrong, or that there is no key.
@@ -167,17 +167,17 @@ impl Keys {
         }
     }
 
-    /// Whether anyone may ask.
+    /// Whether there are no keys, so that anyone may ask.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of them.
+    /// All keys.
     pub fn all(&self) -> &[Key] {
         &self.0
     }
 
-    /// Which of them a request brings, in a time that does not depend on how much of it is right.
+    /// The number of the key that equals `given`. The time this takes does not depend on how much of `given` is right.
     pub fn find(&self, given: &[u8]) -> Option<usize> {
         let digest = sha256::digest(sha256::PORTABLE, given);
         let mut found = None;
@@ -226,7 +226,7 @@ mod tests {
             ["k1", "k2", "k3", "k", "k33", ""].map(|key| keys.find(key.as_bytes())),
             [Some(0), Some(1), Some(2), None, None, None]
         );
-        // One alone has them too.
+        // A key that is alone may have limits too.
         assert!(Keys::parse("k1 audit").unwrap().all()[0].limits.audit);
     }
 
@@ -254,7 +254,7 @@ mod tests {
             ("hush name=a\nhush2 name=a", 2, "no line before"),
         ] {
             match Keys::parse(file) {
-                // The only line may have spaces.
+                // The only line of a file may contain spaces.
                 Ok(_) => assert_eq!(expected, "", "{file}"),
                 Err(error) => {
                     assert_eq!(error.line, line, "{file}");

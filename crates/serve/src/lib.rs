@@ -1,8 +1,8 @@
 //! An HTTP API for a language model, compatible with OpenAI's, Anthropic's and llama.cpp's, without I/O of its own.
 //!
-//! A [`Server`] is given the bytes that arrive on connections, and gives the bytes that are to be sent on them; time is an
-//! argument. What computes is behind the trait [`Engine`]. So the same code serves over the sockets of an operating system and
-//! over a network stack inside a kernel, and a test can hand it bytes one at a time.
+//! A [`Server`] is given the bytes that arrive on connections, and returns the bytes that are to be sent on them; time is an
+//! argument. Computation is behind the trait [`Engine`]. The same code therefore serves over the sockets of an operating system
+//! and over a network stack inside a kernel, and a test can pass it one byte at a time.
 //!
 //! ```text
 //! bytes of a connection --> http::connection --> server --> api (JSON) --> Engine
@@ -11,8 +11,8 @@
 //!
 //! # Memory
 //!
-//! What a client can make large is bounded by [`Limits`] and asked for by `try_reserve`: a request for which there is no room is
-//! refused with status 503, and the others go on.
+//! Everything that a client can make large is bounded by [`Limits`] and allocated with `try_reserve`: a request for which there
+//! is no memory is refused with status 503, and the others go on.
 //!
 //! # Layers
 //!

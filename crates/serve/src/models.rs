@@ -1,4 +1,4 @@
-//! [`Models`]: models that answer, each with a [`Responder`] of its own, as an [`Engine`].
+//! [`Models`]: an [`Engine`] of several models, each with its own [`Responder`].
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,55 +11,55 @@ use trust::receipt;
 
 use crate::engine::{Engine, EngineError, EngineStatus, ModelInfo};
 
-/// A model that answers, wherever what it borrows lies.
+/// A model that answers requests. It hides where the data that it borrows is stored.
 pub trait Model {
-    /// What it is called, and what can be asked of it.
+    /// Its name and properties.
     fn info(&self) -> &ModelInfo;
 
-    /// What answers.
+    /// Its responder.
     fn responder(&self) -> &Responder<'_>;
 
-    /// What a receipt says of it.
+    /// Its description in receipts.
     ///
     /// # Errors
-    /// Why that is not known, in a line.
+    /// Why that is not known, in one line.
     fn record(&mut self) -> Result<receipt::Model<'static>, String>;
 
-    /// Has it do something.
+    /// Calls `work` with its responder.
     fn with_responder<R>(&mut self, work: impl FnOnce(&mut Responder<'_>) -> R) -> R;
 }
 
-/// Names a request from its submission to its end.
+/// Identifies a request from its submission to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     model: u64,
     request: RequestId,
 }
 
-/// Models that answer; the first is that of who names none.
+/// The models. The first one answers requests that name none.
 pub struct Models<M> {
     entries: Vec<Entry<M>>,
     n_added: u64,
-    /// The one that computed the last batch.
+    /// The number of the model that computed the last batch.
     last_turn: u64,
     clock_us: fn() -> u64,
 }
 
 struct Entry<M> {
     model: M,
-    /// Its number of all that were added.
+    /// Its number, counting all models that were ever added.
     id: u64,
-    /// Whether it has been removed, or replaced, and only answers what it was asked.
+    /// Whether it has been removed or replaced, and only finishes its requests.
     is_retiring: bool,
 }
 
 impl<M: Model> Models<M> {
-    /// No models. Times are by `clock_us`, in microseconds.
+    /// An engine without models. `clock_us` gives the time in microseconds.
     pub fn new(clock_us: fn() -> u64) -> Self {
         Self { entries: Vec::new(), n_added: 0, last_turn: 0, clock_us }
     }
 
-    /// Adds a model, in the place of the one of the same name, if there is one. That one answers what it was asked, and goes.
+    /// Adds a model. It replaces a model of the same name, which finishes its requests and is then dropped.
     pub fn add(&mut self, model: M) {
         self.n_added += 1;
         let place = self.index(Some(&model.info().name));
@@ -71,7 +71,7 @@ impl<M: Model> Models<M> {
         self.sweep();
     }
 
-    /// Removes the model of this name, or the first. It answers what it was asked, and goes.
+    /// Removes the model of this name, or the first model. It finishes its requests and is then dropped.
     ///
     /// # Errors
     /// [`EngineError::NoModel`].
@@ -82,7 +82,7 @@ impl<M: Model> Models<M> {
         Ok(())
     }
 
-    /// The model of this name, or the first.
+    /// The model of this name, or the first model.
     ///
     /// # Errors
     /// [`EngineError::NoModel`].
@@ -91,16 +91,16 @@ impl<M: Model> Models<M> {
         Ok(&mut self.entries[index].model)
     }
 
-    /// Whether none has a request.
+    /// Whether no model has a request.
     pub fn is_idle(&self) -> bool {
         self.entries.iter().all(Entry::is_idle)
     }
 
-    /// Computes a batch of the next model that has requests, and tells what came of it; returns how many tokens it had. See
-    /// [`Responder::step`].
+    /// Computes a batch of the next model that has requests, and reports the results. Returns the number of tokens in the batch.
+    /// See [`Responder::step`].
     ///
     /// # Errors
-    /// As there.
+    /// See [`Responder::step`].
     pub fn step(
         &mut self,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
@@ -108,7 +108,7 @@ impl<M: Model> Models<M> {
     ) -> Result<usize, FrontError> {
         let (clock_us, last) = (self.clock_us, self.last_turn);
         let busy = self.entries.iter_mut().filter(|entry| !entry.is_idle());
-        // Those after the last one come first.
+        // Models after the last one come first.
         let Some(next) = busy.min_by_key(|entry| (entry.id <= last, entry.id)) else { return Ok(0) };
         let model = next.id;
         self.last_turn = model;

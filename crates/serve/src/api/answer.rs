@@ -1,4 +1,4 @@
-//! Text as it is generated, in the shape of the route: [`Answer`] is what all pieces of an answer have in common.
+//! Text in the shape of the route, as it is generated. [`Answer`] holds what all pieces of an answer share.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -18,16 +18,16 @@ use super::told::{End, Name, Step};
 use super::usage::{Timings, Usage};
 use crate::error::ApiError;
 
-/// What all pieces of an answer have in common.
+/// The properties that all pieces of an answer share.
 #[derive(Debug)]
 pub struct Answer {
-    /// The shape.
+    /// The shape of the answer.
     pub shape: Shape,
-    /// In all pieces the same.
+    /// The name, the same in all pieces.
     pub name: Name,
-    /// Whether a stream tells the counts at its end.
+    /// Whether a stream ends with the token counts.
     pub include_usage: bool,
-    /// Events that were told, where they have numbers.
+    /// Number of events sent so far, for shapes that number them.
     pub n_events: usize,
 }
 
@@ -40,7 +40,7 @@ pub fn finish_reason(reason: FinishReason, has_calls: bool) -> &'static str {
     }
 }
 
-/// Why an answer ended, in llama.cpp's.
+/// Why an answer ended, in llama.cpp's words.
 fn stop_type(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::EndOfText => "eos",
@@ -79,7 +79,7 @@ struct ChatChoice<'c> {
 struct Message<'m> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
-    /// `null` where there is nothing but calls.
+    /// `null` if the answer has only calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<Option<&'m str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,7 +91,7 @@ struct Message<'m> {
 /// A call, or a piece of one.
 #[derive(Serialize, Clone, Copy)]
 struct ToolCall<'c> {
-    /// Its number, in a stream.
+    /// Its number; only in a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,7 +109,7 @@ struct Function<'f> {
 }
 
 impl<'c> ToolCall<'c> {
-    /// The call of a block, with these arguments; `None` if the block is none.
+    /// The call in a block, with these arguments; `None` if the block is not a call.
     fn of(block: &'c Block, arguments: &'c str) -> Option<Self> {
         let Kind::Call { id, name } = &block.kind else { return None };
         let function = Function { name: Some(name), arguments };
@@ -117,7 +117,7 @@ impl<'c> ToolCall<'c> {
     }
 }
 
-/// The calls among blocks.
+/// The calls among the blocks.
 fn calls(blocks: &[Block]) -> Result<Vec<ToolCall<'_>>, fmt::Error> {
     let mut calls = Vec::new();
     calls.try_reserve_exact(blocks.len()).map_err(|_| fmt::Error)?;
@@ -125,7 +125,7 @@ fn calls(blocks: &[Block]) -> Result<Vec<ToolCall<'_>>, fmt::Error> {
     Ok(calls)
 }
 
-/// The texts of all blocks of a kind, one after the other; `None` if there are none.
+/// The texts of all blocks of this kind, joined; `None` if there are none.
 fn joined<'b>(blocks: &'b [Block], kind: &Kind) -> Result<Option<Cow<'b, str>>, fmt::Error> {
     let mut joined: Option<Cow<'b, str>> = None;
     for block in blocks.iter().filter(|block| block.kind == *kind) {
@@ -172,10 +172,10 @@ struct Native<'n> {
     completion_probabilities: Told<'n>,
 }
 
-/// Most bytes of what is said of one of several answers beside its text.
+/// Most bytes written for one of several answers besides its text.
 const MAX_END_BYTES: usize = 128;
 
-/// Most bytes of what is said of a call beside its texts.
+/// Most bytes written for a call besides its texts.
 const MAX_CALL_BYTES: usize = 128;
 
 /// The name of this build.
@@ -185,12 +185,12 @@ pub const FINGERPRINT: &str = concat!("ferrite-", env!("CARGO_PKG_VERSION"));
 const EVENT: (&str, &str) = ("data: ", "\n\n");
 
 impl Answer {
-    /// Whether a stream says that the answer begins as soon as the prompt is counted.
+    /// Whether a stream announces the answer as soon as the prompt has been counted.
     pub fn begins_early(&self) -> bool {
         self.tells_blocks()
     }
 
-    /// What says on a stream that nothing is to be told yet.
+    /// What a stream sends as a sign of life.
     pub fn nothing(&self) -> &'static str {
         match self.shape {
             Shape::Messages => "event: ping\ndata: {\"type\":\"ping\"}\n\n",
@@ -203,12 +203,12 @@ impl Answer {
         matches!(self.shape, Shape::Native | Shape::Infill)
     }
 
-    /// Whether it is told block by block.
+    /// Whether the answer is sent block by block.
     pub fn tells_blocks(&self) -> bool {
         matches!(self.shape, Shape::Messages | Shape::Responses)
     }
 
-    /// Writes the events of a step, where the answer is told block by block.
+    /// Writes the events of a step, if the answer is sent block by block.
     fn tell(&mut self, out: &mut Vec<u8>, step: &Step<'_>) -> fmt::Result {
         match self.shape {
             Shape::Messages => messages::tell(out, &self.name, step),
@@ -216,7 +216,7 @@ impl Answer {
         }
     }
 
-    /// Writes the event that an answer begins, where the shape has one. Of the counts those of the prompt are known.
+    /// Writes the event that an answer begins, if the shape has one. Only the prompt's counts are known.
     pub fn begin(&mut self, out: &mut Vec<u8>, index: usize, counts: Usage) -> fmt::Result {
         match self.shape {
             Shape::Chat => {
@@ -236,7 +236,7 @@ impl Answer {
         }
     }
 
-    /// Writes the events of what a stream has not told of an answer, and of its tokens, if they were asked for.
+    /// Writes the events for the parts of an answer that a stream has not sent yet, and for its tokens, if they were asked for.
     pub fn news(
         &mut self,
         out: &mut Vec<u8>,
@@ -247,7 +247,7 @@ impl Answer {
         if self.tells_blocks() {
             return self.block_news(out, blocks);
         }
-        // Tokens are told once.
+        // Tokens are sent only once.
         let mut logprobs = Some(logprobs);
         let mut n_calls = 0;
         for block in blocks.certain_mut() {
@@ -283,7 +283,7 @@ impl Answer {
         Ok(())
     }
 
-    /// The same, block by block.
+    /// Like `news`, block by block.
     fn block_news(&mut self, out: &mut Vec<u8>, blocks: &mut Blocks) -> fmt::Result {
         let certain = blocks.certain_mut();
         let n_blocks = certain.len();
@@ -296,12 +296,12 @@ impl Answer {
                 self.tell(out, &Step::More(index, block, text))?;
             }
             block.n_told = block.text.len();
-            // Nothing is added to one that another follows.
+            // A block that is followed by another one is complete.
             if index + 1 < n_blocks && !core::mem::replace(&mut block.is_end_told, true) {
                 self.tell(out, &Step::Close(index, block, true))?;
             }
         }
-        // The end of a response tells all of it again.
+        // The end of a response repeats all of its text.
         if self.shape != Shape::Responses {
             blocks.forget_told();
         }
@@ -337,7 +337,7 @@ impl Answer {
         }
     }
 
-    /// Writes the event of a piece of a chat's answer with so many bytes of text.
+    /// Writes the event of a piece of a chat's answer with `text_bytes` bytes of text.
     fn delta(
         &self,
         out: &mut Vec<u8>,
@@ -351,7 +351,7 @@ impl Answer {
         self.event(out, &[choice], text_bytes)
     }
 
-    /// Writes the event that an answer has ended, all of whose text was told; `counts` are those of a request for one answer.
+    /// Writes the event that an answer has ended, after all of its text was sent. `counts` are those of a request for one answer.
     pub fn end(&mut self, out: &mut Vec<u8>, index: usize, end: &End<'_>, counts: Usage) -> fmt::Result {
         let reason = Some(finish_reason(end.reason, end.blocks.has_calls()));
         match self.shape {
@@ -378,13 +378,13 @@ impl Answer {
         }
     }
 
-    /// Writes the event that there is no more of a stream, and why, where the shape has one of its own.
+    /// Writes the event that a stream ends with an error, if the shape has such an event.
     pub fn fail(&mut self, out: &mut Vec<u8>, blocks: &Blocks, error: &ApiError) -> Option<fmt::Result> {
         (self.shape == Shape::Responses)
             .then(|| responses::fail(out, &self.name, blocks, error, &mut self.n_events))
     }
 
-    /// Writes the events at the end of a stream, all answers of which have ended.
+    /// Writes the events at the end of a stream, after all its answers have ended.
     pub fn finish(&self, out: &mut Vec<u8>, usage: Usage, timings: Timings) -> fmt::Result {
         if self.is_native() || self.tells_blocks() {
             return Ok(());
@@ -426,7 +426,7 @@ impl Answer {
                 let calls = calls.into_iter().collect::<Result<Vec<_>, _>>()?;
                 let choices = each(ends, |index, end| {
                     let text = texts[index].as_deref();
-                    // An answer of nothing is a text, an answer of calls alone is none.
+                    // An empty answer has an empty text; an answer of calls alone has none.
                     let content = if calls[index].is_empty() { Some(text.unwrap_or("")) } else { text };
                     ChatChoice {
                         index,
@@ -490,7 +490,7 @@ impl Answer {
             model: &self.name.model,
             system_fingerprint: FINGERPRINT,
             choices,
-            // Where the counts come at the end, the pieces before say that they are not known.
+            // If the counts come at the end, each piece before says that they are not known yet.
             usage: (is_piece && self.include_usage).then_some(None),
             timings: None,
         }
@@ -522,7 +522,7 @@ impl<'n> Native<'n> {
     }
 }
 
-/// What `choice` makes of each answer, with its number.
+/// Calls `choice` for each answer and its number, and collects the results.
 fn each<'e, C>(
     ends: &'e [End<'e>],
     mut choice: impl FnMut(usize, &'e End<'e>) -> C,

@@ -1,4 +1,4 @@
-//! [`Blocks`]: an answer as what is said, thought and called, in the order in which it came.
+//! [`Blocks`]: an answer as a sequence of texts, thoughts and calls.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,36 +7,36 @@ use llm::chat::Part;
 
 use crate::error::ApiError;
 
-/// What a block is.
+/// The kind of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// Something is said.
+    /// Text for the user.
     Text,
-    /// Something is thought.
+    /// A thought.
     Reasoning,
-    /// A tool is called; the text is that of its arguments, a JSON object.
+    /// A call of a tool. The block's text is the arguments, a JSON object.
     Call {
-        /// What the result is to refer to.
+        /// The id by which the result refers to the call.
         id: String,
-        /// Which tool.
+        /// The tool's name.
         name: String,
     },
 }
 
-/// A part of an answer, without another kind of part within.
+/// A part of an answer that is of one kind throughout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// Its text, as far as it has come and is kept.
+    /// Its text, as far as it has arrived and is kept.
     pub text: String,
-    /// Whether a stream has told that it begins.
+    /// Whether a stream has announced its beginning.
     pub is_begin_told: bool,
-    /// Bytes of the text that a stream has told.
+    /// How many bytes of the text a stream has sent.
     pub n_told: usize,
-    /// Whether a stream has told that it is whole.
+    /// Whether a stream has announced its end.
     pub is_end_told: bool,
-    /// Whether it is a call that turned out to be none after a stream had told of it.
+    /// Whether it is a call that turned out not to be one after a stream had announced it.
     pub is_broken: bool,
 }
 
@@ -44,24 +44,25 @@ pub struct Block {
 #[derive(Debug, Default)]
 pub struct Blocks {
     blocks: Vec<Block>,
-    /// The answer as the model wrote it, where a call may turn out to be none.
+    /// The answer as the model wrote it, kept if a call may turn out not to be one.
     raw: String,
     keeps_raw: bool,
-    /// Whether what a stream has told as a call is not said too if it turns out to be none.
+    /// If a stream has sent something as a call that turns out not to be one: whether it is not sent again as text.
     pub says_once: bool,
-    /// The last block is a call that ends here, which is none if more of the answer follows: a range of bytes of the answer.
+    /// The last block is a call that ends here, as a range of bytes of the answer. It is not a call if more of the answer
+    /// follows.
     broken: Option<(usize, usize)>,
-    /// A call that turned out to be none, as a range of bytes of the answer that has not come whole.
+    /// A call that turned out not to be one, as a range of bytes of the answer; not all of the range has arrived.
     unsaid: Option<(usize, usize)>,
 }
 
-/// Characters of a call's id. Templates of Mistral want nine, letters or digits.
+/// Number of characters in a call's id. Mistral's templates require nine letters or digits.
 const ID_LEN: usize = 9;
 
-/// A name for the call of this number in the answer of this name: the same ones give the same.
+/// An id for call number `call` in the answer of this name. The same arguments give the same id.
 fn call_id(answer: &str, choice: usize, call: usize) -> Result<String, ApiError> {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-    // FNV-1a of both.
+    // FNV-1a of both numbers and the name.
     let bytes = answer.bytes().chain((choice as u32).to_le_bytes()).chain((call as u32).to_le_bytes());
     let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -76,7 +77,7 @@ fn call_id(answer: &str, choice: usize, call: usize) -> Result<String, ApiError>
 }
 
 impl Blocks {
-    /// None yet. `keeps_raw` if calls may be among them.
+    /// No blocks yet. `keeps_raw` must be set if there may be calls.
     pub fn new(keeps_raw: bool) -> Self {
         Self { keeps_raw, ..Self::default() }
     }
@@ -86,20 +87,20 @@ impl Blocks {
         &self.blocks
     }
 
-    /// Those of which it is certain that they are told.
+    /// Number of blocks that are certain to be sent.
     fn n_certain(&self) -> usize {
         let is_uncertain =
             self.broken.is_some() && self.blocks.last().is_some_and(|block| !block.is_begin_told);
         self.blocks.len() - usize::from(is_uncertain)
     }
 
-    /// The blocks of which a stream can tell.
+    /// The blocks that a stream may send.
     pub fn certain_mut(&mut self) -> &mut [Block] {
         let n_certain = self.n_certain();
         &mut self.blocks[..n_certain]
     }
 
-    /// Whether there is something that a stream has not told.
+    /// Whether there is something that a stream has not sent.
     pub fn has_news(&self) -> bool {
         let certain = &self.blocks[..self.n_certain()];
         certain.iter().any(|block| !block.is_begin_told || block.n_told < block.text.len())
@@ -110,7 +111,7 @@ impl Blocks {
         self.blocks.iter().any(|block| matches!(block.kind, Kind::Call { .. }) && !block.is_broken)
     }
 
-    /// Adds what is said.
+    /// Adds text.
     ///
     /// # Errors
     /// If there is no memory for it.
@@ -118,7 +119,7 @@ impl Blocks {
         self.append(Kind::Text, text)
     }
 
-    /// Notes a piece of the answer as the model wrote it; the parts of it come after it.
+    /// Notes a piece of the answer as the model wrote it. Its parts are added afterwards.
     ///
     /// # Errors
     /// If there is no memory for it.
@@ -159,10 +160,10 @@ impl Blocks {
         }
     }
 
-    /// Says what looked like a call, if the last block is one that has become none.
+    /// If the last block is a call that turned out not to be one, turns it into text.
     fn unmake_broken(&mut self) -> Result<(), ApiError> {
         let Some((start, end)) = self.broken.take() else { return Ok(()) };
-        // A stream that has told of it cannot take it back.
+        // A stream that has announced the call cannot take it back.
         match self.blocks.last().map(|block| block.is_begin_told) {
             Some(true) if self.says_once => return Ok(()),
             Some(false) => drop(self.blocks.pop()),
@@ -181,8 +182,8 @@ impl Blocks {
         }
     }
 
-    /// The answer has ended, and this is all that the model wrote. If it was cut, a call at its end stays one, as far as it has
-    /// come.
+    /// The answer has ended, and `output` is all that the model wrote. If the answer was cut, a call at its end remains a call,
+    /// as far as it has arrived.
     ///
     /// # Errors
     /// If there is no memory.
@@ -195,7 +196,7 @@ impl Blocks {
         unsaid.map_or(Ok(()), |text| self.say(text))
     }
 
-    /// Forgets texts that a stream has told, but not that they were there.
+    /// Forgets texts that a stream has sent, but not that they existed.
     pub fn forget_told(&mut self) {
         for block in &mut self.blocks {
             if block.n_told == block.text.len() {
@@ -232,7 +233,7 @@ impl Blocks {
     }
 }
 
-/// Writes a JSON object that was cut with those of its members that are whole; for nothing an object of none.
+/// Writes a JSON object that was cut off, with only its complete members; writes an empty object if `cut` is empty.
 ///
 /// # Errors
 /// If there is no memory for it.

@@ -1,4 +1,4 @@
-//! Conversations and tools, as requests of all routes have them: OpenAI's chats and responses, and Anthropic's messages.
+//! Conversations and tools in the requests of all routes: OpenAI's chats and responses, and Anthropic's messages.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -16,45 +16,45 @@ use super::json::{List, ListVisitor, Text};
 use super::route::Shape;
 use crate::error::ApiError;
 
-/// Most parts of a message.
+/// Most parts in a message.
 const MAX_PARTS: usize = 256;
-/// Most calls of a message.
+/// Most calls in a message.
 const MAX_CALLS: usize = 128;
 
-/// A message of a conversation, or another item of one. Which fields count depends on the route.
+/// A message of a conversation, or another kind of item. The route determines which fields are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Message<'b> {
-    /// Of an item of a response: what it is; a message unless told.
+    /// For an item of a response: its type; a message by default.
     #[serde(borrow, rename = "type")]
     pub kind: Option<Text<'b>>,
-    /// Who says it.
+    /// Who is speaking.
     pub role: Option<Role>,
-    /// What.
+    /// What is said.
     #[serde(borrow)]
     pub content: Content<'b>,
-    /// What the model thought before.
+    /// What the model thought before it spoke.
     #[serde(borrow)]
     pub reasoning_content: Option<Text<'b>>,
-    /// The same, of an item of a response, where that has no content.
+    /// The same for an item of a response that has no content.
     #[serde(borrow)]
     pub summary: Content<'b>,
-    /// The tools that it called.
+    /// The tools that the model called.
     #[serde(borrow)]
     pub tool_calls: Option<List<Call<'b>, MAX_CALLS>>,
-    /// Of a result: the id of the call. In responses, of a call too.
+    /// For a result: the id of the call. In responses, for a call too.
     #[serde(borrow, alias = "call_id")]
     pub tool_call_id: Option<Text<'b>>,
-    /// Of a result: the tool's name; of others: who speaks. In responses, of a call: the tool's.
+    /// For a result: the tool's name; for other messages: the speaker's name. In responses, for a call: the tool's name.
     #[serde(borrow)]
     pub name: Option<Text<'b>>,
-    /// Of an item of a response: whether it is whole.
+    /// For an item of a response: whether it is complete.
     #[serde(borrow)]
     pub status: Option<Text<'b>>,
-    /// Of a call in a response: its arguments.
+    /// For a call in a response: its arguments.
     #[serde(borrow)]
     pub arguments: JsonText<'b>,
-    /// Of a result in a response: what it is.
+    /// For a result in a response: its content.
     #[serde(borrow)]
     pub output: Content<'b>,
 }
@@ -62,18 +62,18 @@ pub struct Message<'b> {
 /// A call of a tool.
 #[derive(Debug, Deserialize)]
 pub struct Call<'b> {
-    /// What results refer to.
+    /// The id by which results refer to the call.
     #[serde(borrow, default)]
     pub id: Option<Text<'b>>,
-    /// What was called.
+    /// The tool that was called, and its arguments.
     #[serde(borrow)]
     pub function: CalledFunction<'b>,
 }
 
-/// What was called.
+/// The tool that was called, and its arguments.
 #[derive(Debug, Deserialize)]
 pub struct CalledFunction<'b> {
-    /// Which tool.
+    /// The tool's name.
     #[serde(borrow)]
     pub name: Text<'b>,
     /// Its arguments.
@@ -85,13 +85,13 @@ pub struct CalledFunction<'b> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Tool<'b> {
-    /// `function`; of Anthropic `custom`.
+    /// `function`, or `custom` for Anthropic.
     #[serde(borrow, rename = "type")]
     pub kind: Option<Text<'b>>,
-    /// What it is, in a chat; elsewhere that stands beside the type.
+    /// The tool's definition in a chat. Other routes have its fields beside the type.
     #[serde(borrow)]
     pub function: Option<Function<'b>>,
-    /// See [`Function`], as the next ones.
+    /// See [`Function`], also for the fields below.
     #[serde(borrow)]
     pub name: Option<Text<'b>>,
     /// What it does.
@@ -102,10 +102,10 @@ pub struct Tool<'b> {
     pub parameters: Option<&'b RawValue>,
 }
 
-/// What a tool is.
+/// A tool's definition.
 #[derive(Debug, Deserialize)]
 pub struct Function<'b> {
-    /// What it is called.
+    /// The tool's name.
     #[serde(borrow)]
     pub name: Text<'b>,
     /// What it does.
@@ -116,7 +116,7 @@ pub struct Function<'b> {
     pub parameters: Option<&'b RawValue>,
 }
 
-/// JSON within JSON: as a string, as OpenAI has it, or as it is.
+/// JSON inside JSON: as a string, as OpenAI sends it, or as it is.
 #[derive(Debug, Default)]
 pub struct JsonText<'b>(pub Cow<'b, str>);
 
@@ -134,21 +134,21 @@ impl<'de: 'b, 'b> Deserialize<'de> for JsonText<'b> {
 /// Whether a model may call tools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToolChoice<'b> {
-    /// It may.
+    /// It may call tools.
     Auto,
     /// It may not.
     None,
-    /// It must.
+    /// It must call one.
     Required,
-    /// It must call this one.
+    /// It must call the tool of this name.
     Named(Cow<'b, str>),
 }
 
 impl<'b> ToolChoice<'b> {
-    /// What the field says, in OpenAI's words or Anthropic's.
+    /// Reads the field, in OpenAI's words or Anthropic's.
     ///
     /// # Errors
-    /// If that is nothing that there is.
+    /// If it is no known value.
     pub fn of(field: Option<&'b RawValue>) -> Result<Self, ApiError> {
         #[derive(Deserialize)]
         struct Named<'n> {
@@ -191,7 +191,7 @@ impl<'b> ToolChoice<'b> {
         })
     }
 
-    /// Whether the field says, in Anthropic's words, that an answer may have one call only.
+    /// Whether the field says, in Anthropic's words, that an answer may have only one call.
     pub fn disables_parallel(field: Option<&RawValue>) -> bool {
         #[derive(Deserialize)]
         struct Parallel {
@@ -203,7 +203,7 @@ impl<'b> ToolChoice<'b> {
     }
 }
 
-/// Most bytes of the name of a tool: with what stands around it, no call of a longer one is read.
+/// Most bytes of a tool's name. With what surrounds it, a call with a longer name is not recognised.
 const MAX_NAME_BYTES: usize = 240;
 
 /// Refuses a name that is too long, before it is copied anywhere.
@@ -217,14 +217,14 @@ fn check_name(name: &str, field: impl FnOnce() -> String) -> Result<(), ApiError
     }
 }
 
-/// What the model may call, as the engine takes it.
+/// The tools in the form that the engine takes.
 ///
 /// # Errors
-/// If there is no memory for it, or a tool is no function.
+/// If there is no memory for them, or a tool is not a function.
 pub fn tools<'b>(shape: Shape, tools: &'b [Tool<'b>]) -> Result<Vec<chat::Tool<'b>>, ApiError> {
     let mut known = Vec::new();
     known.try_reserve_exact(tools.len()).map_err(|_| ApiError::out_of_memory())?;
-    // Elsewhere such a tool takes a text, which is no object of arguments.
+    // On other routes such a tool takes a text instead of an object of arguments.
     let kinds = if shape == Shape::Messages { &["function", "custom"][..] } else { &["function"] };
     for (index, tool) in tools.iter().enumerate() {
         let Tool { kind, function, name, description, parameters } = tool;
@@ -253,20 +253,20 @@ pub fn tools<'b>(shape: Shape, tools: &'b [Tool<'b>]) -> Result<Vec<chat::Tool<'
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Whoever sets the model's task.
+    /// Sets the model's task.
     System,
-    /// The newer name for it.
+    /// The newer name for `system`.
     Developer,
-    /// Whoever asks.
+    /// Asks.
     User,
     /// The model.
     Assistant,
-    /// What a function returned.
+    /// The result of a function.
     Tool,
 }
 
 impl Role {
-    /// What templates call it.
+    /// The name that templates use.
     pub fn name(self) -> &'static str {
         match self {
             Self::System | Self::Developer => "system",
@@ -277,7 +277,7 @@ impl Role {
     }
 }
 
-/// What a message says: a text, or parts.
+/// The content of a message: a text, or parts.
 #[derive(Debug)]
 pub enum Content<'b> {
     /// A text.
@@ -324,31 +324,31 @@ impl<'de> Visitor<'de> for ContentVisitor {
     }
 }
 
-/// A part of a message. Which fields count depends on its type.
+/// A part of a message. Its type determines which fields are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Part<'b> {
-    /// What it is.
+    /// Its type.
     #[serde(borrow, rename = "type")]
     pub kind: Option<Text<'b>>,
-    /// What is said, or thought.
+    /// The text that is said, or thought.
     #[serde(borrow, alias = "thinking")]
     pub text: Option<Text<'b>>,
-    /// Of a call: what results refer to.
+    /// For a call: the id by which results refer to it.
     #[serde(borrow)]
     pub id: Option<Text<'b>>,
-    /// Of a call: which tool.
+    /// For a call: the tool's name.
     #[serde(borrow)]
     pub name: Option<Text<'b>>,
-    /// Of a call: its arguments.
+    /// For a call: its arguments.
     #[serde(borrow)]
     pub input: JsonText<'b>,
-    /// Of a result: the id of the call.
+    /// For a result: the id of the call.
     #[serde(borrow)]
     pub tool_use_id: Option<Text<'b>>,
-    /// Of a result: what it is. Read when it is needed: parts of parts of parts would want a stack without a bound.
+    /// For a result: its content. It is parsed only when needed: nested parts would otherwise need an unbounded stack.
     #[serde(borrow)]
     pub content: Option<&'b RawValue>,
-    /// Of a result: whether the tool has failed.
+    /// For a result: whether the tool failed.
     pub is_error: Option<bool>,
 }

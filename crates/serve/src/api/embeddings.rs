@@ -1,4 +1,4 @@
-//! Texts as vectors.
+//! Requests to turn texts into vectors.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,10 +13,10 @@ use super::usage::Counted;
 use super::values::Prompts;
 use crate::error::ApiError;
 
-/// Most bytes of a number in JSON, and a comma.
+/// Most bytes of a number in JSON, with a comma.
 const MAX_NUMBER_BYTES: usize = 20;
 
-/// What is asked.
+/// The fields of a request.
 #[derive(Debug, Deserialize)]
 pub struct Asked<'b> {
     /// The name of a model.
@@ -28,25 +28,25 @@ pub struct Asked<'b> {
     /// The form of the vectors.
     #[serde(default)]
     pub encoding_format: Option<Encoding>,
-    /// How many of a vector's elements are wanted.
+    /// How many of a vector's elements the client wants.
     #[serde(default)]
     pub dimensions: Option<usize>,
-    /// After how many milliseconds nobody wants them.
+    /// After how many milliseconds the client no longer wants the vectors.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
-    /// How the vectors of tokens become one.
+    /// How the vectors of a text's tokens become one vector.
     #[serde(borrow, default)]
     pooling: Option<Text<'b>>,
-    /// As llama.cpp's server has it: 2 for vectors of length 1, -1 for vectors as they are.
+    /// As in llama.cpp's server: 2 for vectors of length 1, -1 for vectors as they are.
     #[serde(default)]
     embd_normalize: Option<i64>,
 }
 
 impl Asked<'_> {
-    /// What is asked of the engine.
+    /// The request in the form that the engine takes.
     ///
     /// # Errors
-    /// If a vector cannot be made so.
+    /// If vectors cannot be made as asked.
     pub fn wish(&self) -> Result<EmbeddingWish, ApiError> {
         let pooling = self.pooling.as_ref().map(|name| name.0.parse::<Pooling>());
         let pooling = pooling.transpose().ok().filter(|pooling| *pooling != Some(Pooling::None));
@@ -91,7 +91,7 @@ struct Item<'a> {
     embedding: Vector<'a>,
 }
 
-/// A vector in its form.
+/// A vector in the form that was asked for.
 enum Vector<'a> {
     Numbers(&'a [f32]),
     Base64(String),
@@ -107,7 +107,7 @@ impl Serialize for Vector<'_> {
 }
 
 impl<'a> Answer<'a> {
-    /// These `n` vectors of a model.
+    /// The answer with these `n` vectors of a model.
     ///
     /// # Errors
     /// If there is no memory for them.
@@ -131,7 +131,7 @@ impl<'a> Answer<'a> {
         Ok(Self { object: "list", data, model, usage })
     }
 
-    /// Bytes of its texts, at most.
+    /// An upper bound of the bytes of its texts.
     pub fn text_bytes(&self) -> usize {
         let of_item = |item: &Item<'_>| match &item.embedding {
             Vector::Numbers(values) => values.len() * MAX_NUMBER_BYTES,

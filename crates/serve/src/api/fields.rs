@@ -1,4 +1,4 @@
-//! The fields of a request for text: those of all routes, each of which looks at its own.
+//! The fields of requests for text on all routes. Each route uses its own.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,12 +9,12 @@ use super::values::{Biases, Input, Logprobs, MAX_IDS, MAX_MESSAGES, MAX_PARTS, P
 
 /// Most tools.
 pub const MAX_TOOLS: usize = 512;
-/// Most texts across which nothing counts as repeated.
+/// Most texts that interrupt repetitions.
 const MAX_BREAKERS: usize = 32;
 /// Most adapters of a model.
 pub const MAX_ADAPTERS: usize = 256;
 
-/// What a request for text says. `null` is as if the field were not there.
+/// The fields of a request for text. `null` means the same as a missing field.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Fields<'b> {
@@ -24,39 +24,39 @@ pub struct Fields<'b> {
     /// A conversation.
     #[serde(borrow)]
     pub messages: Option<List<Message<'b>, MAX_MESSAGES>>,
-    /// What stands before a conversation of messages or a response.
+    /// The system prompt of messages or of a response.
     #[serde(borrow, alias = "instructions")]
     pub system: Content<'b>,
-    /// A conversation that is to be responded to.
+    /// A conversation, for a response.
     #[serde(borrow)]
     pub input: Option<Input<'b>>,
     /// Texts to be continued.
     #[serde(borrow)]
     pub prompt: Option<Prompts<'b>>,
-    /// What stands before a gap that is to be filled.
+    /// The text before a gap that is to be filled.
     #[serde(borrow)]
     pub input_prefix: Option<Text<'b>>,
-    /// What stands behind it.
+    /// The text after it.
     #[serde(borrow)]
     pub input_suffix: Option<Text<'b>>,
-    /// What may help, such as other files; the last ones stay where there is no room for all.
+    /// Other texts that may help, such as other files. If there is no room for all, the last ones are kept.
     #[serde(borrow)]
     pub input_extra: Option<List<Extra<'b>, MAX_PARTS>>,
     /// Most tokens of an answer.
     pub max_tokens: Option<i64>,
     /// The newer name for it.
     pub max_completion_tokens: Option<i64>,
-    /// The name of responses for it.
+    /// The name for it in responses.
     pub max_output_tokens: Option<i64>,
-    /// llama.cpp's name for it; -1 is as many as there is room for.
+    /// llama.cpp's name for it; -1 means as many as there is room for.
     pub n_predict: Option<i64>,
-    /// After how many milliseconds the answer ends.
+    /// After how many milliseconds the answer is cut off.
     pub timeout_ms: Option<u64>,
-    /// How many answers.
+    /// How many answers are wanted.
     pub n: Option<u32>,
-    /// See [`SamplingConfig`](llm::sampling::SamplingConfig), as the next ones.
+    /// See [`SamplingConfig`](llm::sampling::SamplingConfig), also for the fields below.
     pub temperature: Option<f32>,
-    /// 0 or less is all tokens.
+    /// 0 or less keeps all tokens.
     pub top_k: Option<i64>,
     /// From 0 to 1.
     pub top_p: Option<f32>,
@@ -80,9 +80,9 @@ pub struct Fields<'b> {
     pub dry_base: Option<f32>,
     /// 0 or more.
     pub dry_allowed_length: Option<i64>,
-    /// -1 is the whole context.
+    /// -1 means the whole context.
     pub dry_penalty_last_n: Option<i64>,
-    /// Texts across which nothing counts as repeated.
+    /// Texts that interrupt repetitions.
     #[serde(borrow)]
     pub dry_sequence_breakers: Option<List<Text<'b>, MAX_BREAKERS>>,
     /// 0, 1 or 2.
@@ -91,104 +91,104 @@ pub struct Fields<'b> {
     pub mirostat_tau: Option<f32>,
     /// 0 or more.
     pub mirostat_eta: Option<f32>,
-    /// Candidates that some filters leave at least.
+    /// Some filters leave at least this many candidates.
     pub min_keep: Option<i64>,
-    /// The stages in their order.
+    /// The stages, in order.
     pub samplers: Option<Samplers>,
     /// Whether tokens that end a text are never chosen.
     pub ignore_eos: Option<bool>,
     /// 1 changes nothing.
     pub repeat_penalty: Option<f32>,
-    /// -1 is the whole context.
+    /// -1 means the whole context.
     pub repeat_last_n: Option<i64>,
     /// 0 changes nothing.
     pub frequency_penalty: Option<f32>,
     /// 0 changes nothing.
     pub presence_penalty: Option<f32>,
-    /// -1 is one that is not known beforehand.
+    /// -1 means a random seed.
     pub seed: Option<i128>,
     /// Texts that end an answer.
     #[serde(borrow, alias = "stop_sequences")]
     pub stop: Option<Stop<'b>>,
-    /// What is added to the logits of some tokens.
+    /// Numbers that are added to the logits of some tokens.
     pub logit_bias: Option<Biases>,
-    /// For a conversation whether, else for how many tokens at each place log-probabilities are wanted.
+    /// For conversations: whether log-probabilities are wanted. On other routes: for how many tokens at each position.
     pub logprobs: Option<Logprobs>,
-    /// For how many tokens at each place of a conversation.
+    /// For conversations: for how many tokens at each position.
     pub top_logprobs: Option<u32>,
-    /// llama.cpp's name for it in its own completion.
+    /// llama.cpp's name for it in its own completion route.
     pub n_probs: Option<u32>,
-    /// Whether likelihoods are those of what the filters left.
+    /// Whether the probabilities are those after the filters.
     pub post_sampling_probs: Option<bool>,
-    /// Whether the answer is wanted as it is generated.
+    /// Whether the client wants the answer as it is generated.
     pub stream: Option<bool>,
-    /// What is said beside it.
+    /// Options of the stream.
     pub stream_options: Option<StreamOptions>,
-    /// The form of the answer.
+    /// The format of the answer.
     #[serde(borrow)]
     pub response_format: Option<ResponseFormat<'b>>,
-    /// The form of a response.
+    /// The format of a response.
     #[serde(borrow)]
     pub text: Option<TextForm<'b>>,
-    /// The form of a message, and how much the model is to think.
+    /// The format of a message, and how much the model is to think.
     #[serde(borrow)]
     pub output_config: Option<OutputConfig<'b>>,
-    /// A grammar in GBNF that the answer keeps to.
+    /// A grammar in GBNF that the answer must match.
     #[serde(borrow)]
     pub grammar: Option<Text<'b>>,
-    /// A JSON schema that it is valid against.
+    /// A JSON schema that the answer must satisfy.
     #[serde(borrow)]
     pub json_schema: Option<&'b RawValue>,
-    /// What the model may call.
+    /// The tools that the model may call.
     #[serde(borrow)]
     pub tools: Option<List<Tool<'b>, MAX_TOOLS>>,
-    /// Whether it may, or must.
+    /// Whether the model may or must call tools.
     #[serde(borrow)]
     pub tool_choice: Option<&'b RawValue>,
-    /// Whether an answer may call several.
+    /// Whether an answer may call several tools.
     pub parallel_tool_calls: Option<bool>,
-    /// Most tokens of its thoughts; -1 is no limit.
+    /// Most tokens of the answer's thoughts; -1 means no limit.
     #[serde(alias = "reasoning_budget_tokens")]
     pub thinking_budget_tokens: Option<i64>,
-    /// How much it is to think.
+    /// How much the model is to think.
     #[serde(borrow)]
     pub reasoning_effort: Option<Text<'b>>,
-    /// The same, of a response.
+    /// The same, for a response.
     #[serde(borrow)]
     pub reasoning: Option<Reasoning<'b>>,
-    /// Whether the model is to think, of messages.
+    /// For messages: whether the model is to think.
     #[serde(borrow)]
     pub thinking: Option<Thinking<'b>>,
-    /// What responses have that answers would depend on.
+    /// A field of responses that is not supported but would change the answer.
     #[serde(borrow)]
     pub previous_response_id: Option<Text<'b>>,
-    /// The same.
+    /// Another such field.
     #[serde(borrow)]
     pub conversation: Option<&'b RawValue>,
-    /// Whether nobody waits for the response.
+    /// Whether the response is to be computed in the background.
     pub background: Option<bool>,
-    /// Whether thoughts are told apart: `none` if not.
+    /// `none` if thoughts are not to be sent separately.
     #[serde(borrow)]
     pub reasoning_format: Option<Text<'b>>,
-    /// What the template is told.
+    /// Arguments for the chat template.
     pub chat_template_kwargs: Option<TemplateArguments>,
-    /// Whether the prompt comes before the answer.
+    /// Whether the answer begins with the prompt.
     pub echo: Option<bool>,
-    /// Where in a text the answer goes.
+    /// The text after the place where the answer goes.
     #[serde(borrow)]
     pub suffix: Option<Text<'b>>,
-    /// Of how many answers the best is wanted.
+    /// The best of how many answers is wanted.
     pub best_of: Option<u32>,
-    /// Whether a known beginning may be used, which changes no answer.
+    /// Whether a cached beginning may be used; this changes no answer.
     pub cache_prompt: Option<bool>,
-    /// What adapters are multiplied by: those that are not named by 0.
+    /// The factors of adapters; an adapter that is not listed has factor 0.
     pub lora: Option<List<AdapterScale, MAX_ADAPTERS>>,
     /// Whether a receipt of the answer is to be kept.
     pub receipt: Option<bool>,
-    /// What is to stand in it.
+    /// The nonce for the receipt.
     #[serde(borrow)]
     pub nonce: Option<Text<'b>>,
-    /// For whom it is.
+    /// The user that the request is for.
     #[serde(borrow)]
     pub user: Option<Text<'b>>,
 }
@@ -199,21 +199,21 @@ pub struct Extra<'b> {
     /// The text.
     #[serde(borrow)]
     pub text: Text<'b>,
-    /// The file that it is of.
+    /// The name of its file.
     #[serde(borrow, default)]
     pub filename: Option<Text<'b>>,
 }
 
-/// What an adapter is multiplied by.
+/// The factor of an adapter.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct AdapterScale {
-    /// Its number.
+    /// The adapter's number.
     pub id: u32,
-    /// What it is multiplied by.
+    /// The factor.
     pub scale: f32,
 }
 
-/// What a template is told.
+/// Arguments for the chat template.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct TemplateArguments {
@@ -221,11 +221,11 @@ pub struct TemplateArguments {
     pub enable_thinking: Option<bool>,
 }
 
-/// What is said beside the text of a stream.
+/// Options of a stream.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct StreamOptions {
-    /// Whether the counts are wanted at the end.
+    /// Whether the stream ends with the token counts.
     pub include_usage: Option<bool>,
 }
 
@@ -233,7 +233,7 @@ pub struct StreamOptions {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Reasoning<'b> {
-    /// Such as `low`.
+    /// For example `low`.
     #[serde(borrow)]
     pub effort: Option<Text<'b>>,
 }
@@ -245,23 +245,23 @@ pub struct Thinking<'b> {
     /// `enabled`, `disabled` or `adaptive`.
     #[serde(borrow, rename = "type")]
     pub kind: Option<Text<'b>>,
-    /// Most tokens of that.
+    /// Most tokens of its thoughts.
     pub budget_tokens: Option<i64>,
 }
 
-/// The form of a message, and how much the model is to think.
+/// The format of a message, and how much the model is to think.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct OutputConfig<'b> {
-    /// As in a chat, but that the schema stands beside the type.
+    /// As in a chat, except that the schema is beside the type.
     #[serde(borrow)]
     pub format: Option<ResponseFormat<'b>>,
-    /// Such as `low`.
+    /// For example `low`.
     #[serde(borrow)]
     pub effort: Option<Text<'b>>,
 }
 
-/// The form of a response.
+/// The format of a response.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct TextForm<'b> {
@@ -270,35 +270,35 @@ pub struct TextForm<'b> {
     pub format: Option<ResponseFormat<'b>>,
 }
 
-/// The form of an answer.
+/// The format of an answer.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ResponseFormat<'b> {
     /// `text`, `json_object` or `json_schema`.
     #[serde(borrow, rename = "type")]
     pub kind: Option<Text<'b>>,
-    /// OpenAI's place for a schema.
+    /// The schema, where OpenAI has it.
     #[serde(borrow)]
     pub json_schema: Option<NamedSchema<'b>>,
-    /// llama.cpp's, and that of responses.
+    /// The schema, where llama.cpp and responses have it.
     #[serde(borrow)]
     pub schema: Option<&'b RawValue>,
-    /// See [`NamedSchema`]: of responses.
+    /// For responses; see [`NamedSchema`].
     pub strict: Option<bool>,
 }
 
-/// A JSON schema, and what is said beside it.
+/// A JSON schema and its options.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct NamedSchema<'b> {
     /// The schema.
     #[serde(borrow)]
     pub schema: Option<&'b RawValue>,
-    /// Whether members come in the order of the schema: they do unless this is false.
+    /// Whether members come in the order of the schema. They do unless this is false.
     pub strict: Option<bool>,
 }
 
-/// What `/tokenize` is asked.
+/// The fields of a request to `/tokenize`.
 #[derive(Debug, Deserialize)]
 pub struct Tokenize<'b> {
     /// The name of a model.
@@ -307,10 +307,10 @@ pub struct Tokenize<'b> {
     /// The text.
     #[serde(borrow)]
     pub content: Text<'b>,
-    /// Whether the start token is put in front where the model asks for one.
+    /// Whether to begin with the start token, if the model asks for one.
     #[serde(default)]
     pub add_special: bool,
-    /// Whether names of special tokens stand for these.
+    /// Whether the names of special tokens in the text are encoded as these tokens.
     #[serde(default = "yes")]
     pub parse_special: bool,
 }
@@ -319,7 +319,7 @@ fn yes() -> bool {
     true
 }
 
-/// What `/detokenize` is asked.
+/// The fields of a request to `/detokenize`.
 #[derive(Debug, Deserialize)]
 pub struct Detokenize<'b> {
     /// The name of a model.
@@ -329,7 +329,7 @@ pub struct Detokenize<'b> {
     pub tokens: List<u32, MAX_IDS>,
 }
 
-/// What `/models/load` and `/models/unload` are asked.
+/// The fields of a request to `/models/load` or `/models/unload`.
 #[derive(Debug, Deserialize)]
 pub struct ModelName<'b> {
     /// The path or the name of a model.

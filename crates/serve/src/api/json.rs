@@ -1,4 +1,4 @@
-//! Reading JSON with bounds, errors that name their field, and memory that is asked for; writing it.
+//! Reading JSON with bounded memory, allocated in advance, and with errors that name the field; writing JSON.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -12,23 +12,23 @@ use serde::ser::Serialize;
 
 use crate::error::{ApiError, NO_MEMORY, shortened};
 
-/// Most bytes of what is written for one character of a text: `\u0000`.
+/// Most bytes that one character of a text takes when written: `\u0000`.
 const MAX_ESCAPED_BYTES: usize = 6;
 
-/// Most objects of a body: each becomes a message, a part of one, a call or a tool.
+/// Most objects in a body. Each becomes a message, a part of one, a call or a tool.
 const MAX_OBJECTS: usize = 1 << 16;
 
-/// Bytes that an object of a body takes at most, but for its texts.
+/// Most bytes of memory that an object of a body takes, without its texts.
 const OBJECT_BYTES: usize = 512;
 
-/// How much memory a text takes at most that the library gathers piece by piece, in units of its length: its buffer doubles as it grows, and
-/// each one is larger than those before it together, so that it finds no room where they were.
+/// How much memory the library takes at most for a text that it gathers piece by piece, in units of the text's length. Its buffer
+/// doubles as it grows. Each new buffer is larger than all earlier ones together, so that it cannot reuse their space.
 const GROWTH: usize = 4;
 
-/// The same of an error, whose text becomes one of its own in the end.
+/// The same for an error; its text is copied once more in the end.
 const ERROR_GROWTH: usize = GROWTH + 1;
 
-/// Most bytes of what is written beside texts.
+/// Most bytes written besides texts.
 const MAX_FRAME_BYTES: usize = 1024;
 
 /// Reads the body of a request. Fields that `T` does not know are ignored.
@@ -56,11 +56,11 @@ pub fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, ApiError> {
     Ok(value)
 }
 
-/// Makes sure that there is memory to read a body. The library gathers a string with escapes in a buffer that doubles as it grows,
-/// copies names of members, and makes texts of errors: it cannot be told that there is no memory for that.
+/// Makes sure that there is memory to read a body. The library gathers strings with escapes in a buffer that doubles as it grows,
+/// copies names of members, and makes texts of errors. It cannot report a lack of memory for that.
 ///
 /// # Errors
-/// If there is none, or the body has more objects than any request.
+/// If there is not enough memory, or if the body has more objects than any request needs.
 pub fn ensure_room(body: &[u8]) -> Result<(), ApiError> {
     let Extent { n_objects, text_bytes } = Extent::of(body);
     if n_objects > MAX_OBJECTS {
@@ -71,27 +71,27 @@ pub fn ensure_room(body: &[u8]) -> Result<(), ApiError> {
     probe.try_reserve_exact(room).map_err(|_| ApiError::out_of_memory())
 }
 
-/// What the memory depends on that it takes to read a body.
+/// What determines the memory needed to read a body.
 #[derive(Debug, PartialEq, Eq)]
 struct Extent {
-    /// Objects, at all depths.
+    /// Number of objects, at all depths.
     n_objects: usize,
-    /// Bytes that the string takes that takes most of them.
+    /// Bytes for the string that needs the most.
     text_bytes: usize,
 }
 
-/// Bytes of a text as an error quotes it, at most: what is not seen stands there as an escape.
+/// An upper bound of the bytes of a text when an error quotes it: invisible characters appear as escapes.
 fn quoted_bytes(text: &[u8]) -> usize {
     let unescaped = match str::from_utf8(text) {
         Ok(text) if !text.is_ascii() => text.chars().flat_map(char::escape_debug).map(char::len_utf8).sum(),
-        // Of what no escape stands for there, DEL alone becomes one, of six bytes. What is no text is not quoted.
+        // Of the bytes counted here, only DEL becomes an escape, of six bytes. Invalid UTF-8 is not quoted.
         _ => text.len() + 5 * text.iter().filter(|byte| **byte == 0x7f).count(),
     };
     unescaped + growth_of_escapes(text)
 }
 
-/// By how many bytes JSON's escapes in a text are shorter than what an error has for them: `\u{8}` for `\b`, `\u{c}` for `\f`, and `\u{e000}`
-/// for `\ue000`.
+/// By how many bytes a text grows because its JSON escapes are shorter than the escapes in an error: `\u{8}` for `\b`, `\u{c}`
+/// for `\f`, and `\u{e000}` for `\ue000`.
 fn growth_of_escapes(text: &[u8]) -> usize {
     let mut bytes = text.iter();
     let mut growth = 0;
@@ -127,7 +127,7 @@ impl Extent {
                 }
             }
             let text = &text[..text.len() - bytes.len()];
-            // One without escapes is read where it stands. Any may be quoted in an error, or else copied.
+            // A string without escapes is read in place. Any string may be quoted in an error, or copied.
             let gathered = if text.contains(&b'\\') { text.len() } else { 0 };
             let taken = gathered.saturating_mul(GROWTH);
             let taken = taken.saturating_add(quoted_bytes(text).saturating_mul(ERROR_GROWTH));
@@ -137,8 +137,8 @@ impl Extent {
     }
 }
 
-/// Appends `value` in JSON, the texts of which have up to `text_bytes` bytes in all; fails, with nothing appended, if there is no
-/// memory.
+/// Appends `value` as JSON. The texts in it have up to `text_bytes` bytes in total. If there is no memory, fails and appends
+/// nothing.
 pub fn write(out: &mut Vec<u8>, value: &impl Serialize, text_bytes: usize) -> fmt::Result {
     let room = text_bytes.saturating_mul(MAX_ESCAPED_BYTES).saturating_add(MAX_FRAME_BYTES);
     out.try_reserve(room).map_err(|_| fmt::Error)?;
@@ -152,11 +152,11 @@ pub fn write(out: &mut Vec<u8>, value: &impl Serialize, text_bytes: usize) -> fm
 /// A value of a [template](fill).
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'v> {
-    /// A text, in quotes; `null` if there is none.
+    /// A text in quotes; `null` for `None`.
     Text(Option<&'v str>),
     /// A number.
     Number(u64),
-    /// As it is.
+    /// JSON, appended as it is.
     Json(&'v str),
 }
 
@@ -172,7 +172,7 @@ impl From<usize> for Value<'_> {
     }
 }
 
-/// Appends a template in JSON, with the next of the values in the place of each `$`; fails if there is no memory.
+/// Appends a JSON template in which each `$` is replaced by the next value; fails if there is no memory.
 pub fn fill(out: &mut Vec<u8>, template: &str, values: &[Value<'_>]) -> fmt::Result {
     let mut values = values.iter();
     for (index, piece) in template.split('$').enumerate() {
@@ -188,14 +188,14 @@ pub fn fill(out: &mut Vec<u8>, template: &str, values: &[Value<'_>]) -> fmt::Res
     Ok(())
 }
 
-/// Appends a text as it is; fails if there is no memory.
+/// Appends a text unchanged; fails if there is no memory.
 pub fn append(out: &mut Vec<u8>, text: &str) -> fmt::Result {
     out.try_reserve(text.len()).map_err(|_| fmt::Error)?;
     out.extend_from_slice(text.as_bytes());
     Ok(())
 }
 
-/// A text of a request: a part of the body where it stands there as it is.
+/// A text of a request. It borrows from the body if the body contains it without escapes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Text<'b>(pub Cow<'b, str>);
 
@@ -223,7 +223,7 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-/// A copy of a text, for who reads JSON.
+/// A copy of a text, for deserializers.
 ///
 /// # Errors
 /// If there is no memory for it.
@@ -258,7 +258,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MA
     }
 }
 
-/// What reads a [`List`].
+/// The visitor that reads a [`List`].
 pub struct ListVisitor<T, const MAX: usize>(PhantomData<T>);
 
 impl<T, const MAX: usize> Default for ListVisitor<T, MAX> {
@@ -283,10 +283,10 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for ListVisitor<T,
     }
 }
 
-/// Adds an element to a list of up to `max`.
+/// Adds an element to a list of at most `max` elements.
 ///
 /// # Errors
-/// If it has as many, or there is no memory.
+/// If the list is full, or if there is no memory.
 pub fn push<T, E: de::Error>(list: &mut Vec<T>, element: T, max: usize) -> Result<(), E> {
     if list.len() == max {
         return Err(E::custom(format_args!("more than {max} elements")));
@@ -296,7 +296,7 @@ pub fn push<T, E: de::Error>(list: &mut Vec<T>, element: T, max: usize) -> Resul
     Ok(())
 }
 
-/// That there is no memory.
+/// The error that there is no memory.
 pub fn no_memory<E: de::Error>() -> E {
     E::custom(NO_MEMORY)
 }
@@ -313,10 +313,10 @@ mod tests {
             (n_objects, text_bytes)
         };
         assert_eq!(of(r#"{"a": [{}, {"b": "{\"{"}], "c": "\\\\"}"#), (3, 9 * 5));
-        // What is no JSON ends somewhere.
+        // Broken JSON ends somewhere.
         assert_eq!(of(r#"{"a"#), (1, 5));
         assert_eq!(of(r#""\"#), (0, 9));
-        // What an error makes longer takes more.
+        // Characters that an error writes longer need more memory.
         for text in ["\u{7f}", "\u{e9}", "\u{300}", "\u{200b}", "\u{20ac}", "\u{e0001}"] {
             let json = format!("\"{}\"", text.repeat(100));
             let error = serde_json::from_str::<u8>(&json).unwrap_err();
@@ -330,7 +330,7 @@ mod tests {
             let error = serde_json::from_str::<u8>(&json).unwrap_err();
             let quoted =
                 format!("{error}").split(", expected").next().unwrap().len() - "invalid type: string ".len();
-            // It is gathered, too.
+            // The string is gathered, too.
             let room = of(&json).1 - 4 * (json.len() - 2);
             assert!(room + 12 >= 5 * quoted, "{escape}: {room} for {error}");
         }

@@ -1,4 +1,4 @@
-//! Log-probabilities of tokens: kept as ids until they are told, then as the texts that the vocabulary has for them.
+//! Log-probabilities of tokens. Tokens are kept as ids until they are sent, and then written with the vocabulary's texts.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,16 +10,16 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use super::route::Shape;
 use crate::error::ApiError;
 
-/// Most bytes of what is said of a token beside its text.
+/// Most bytes written for a token besides its text.
 const MAX_RECORD_BYTES: usize = 24;
 
-/// Tokens that have come and were not told.
+/// Tokens that have arrived and were not sent yet.
 #[derive(Debug, Default)]
 pub struct LogprobLog {
     entries: Vec<Entry>,
-    /// The likeliest tokens at all their places.
+    /// The likeliest tokens at each of their positions.
     top: Vec<TokenLogprob>,
-    /// Characters of the tokens that have been told.
+    /// Number of characters of the tokens that have been sent.
     n_told: usize,
 }
 
@@ -43,12 +43,12 @@ impl LogprobLog {
         Ok(())
     }
 
-    /// Whether no token has come that was not told.
+    /// Whether all tokens that have arrived were sent.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Forgets the tokens, which have been told.
+    /// Forgets the tokens, which have been sent.
     pub fn clear(&mut self, tokenizer: &Tokenizer<'_>) {
         let mut bytes = Vec::new();
         for entry in &self.entries {
@@ -58,7 +58,7 @@ impl LogprobLog {
         self.top.clear();
     }
 
-    /// The tokens, each with the likeliest at its place.
+    /// The tokens, each with the likeliest tokens at its position.
     fn places(&self) -> impl Iterator<Item = (TokenLogprob, &[TokenLogprob])> {
         let mut rest = &self.top[..];
         self.entries.iter().map(move |entry| {
@@ -69,22 +69,22 @@ impl LogprobLog {
     }
 }
 
-/// The tokens of a piece of an answer, in the shape of its route; `null` where they were not asked for.
+/// The tokens of a piece of an answer, in the shape of its route; `null` if they were not asked for.
 #[derive(Clone, Copy, Default)]
 pub struct Told<'l>(Option<(&'l LogprobLog, &'l Tokenizer<'l>, Shape, LogprobWish)>);
 
 impl<'l> Told<'l> {
-    /// Those of a log.
+    /// The tokens of a log.
     pub fn new(log: &'l LogprobLog, tokenizer: &'l Tokenizer<'l>, shape: Shape, wish: LogprobWish) -> Self {
         Self(Some((log, tokenizer, shape, wish)))
     }
 
-    /// Whether there is nothing to tell.
+    /// Whether there is nothing to send.
     pub fn is_none(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Bytes of its texts, at most: each stands there as a text, and as numbers.
+    /// An upper bound of the bytes of its texts: each is written as a text and as numbers.
     pub fn text_bytes(&self) -> usize {
         let Some((log, tokenizer, ..)) = self.0 else { return 0 };
         let mut bytes = Vec::new();
@@ -124,19 +124,19 @@ impl Serialize for Told<'_> {
                 object.serialize_entry("text_offset", &Offsets(places))?;
                 object.end()
             }
-            // These do not tell of tokens.
+            // These shapes do not report tokens.
             Shape::Messages | Shape::Responses => serializer.serialize_none(),
         }
     }
 }
 
-/// All tokens, as chat completions tell them.
+/// All tokens, in the form of chat completions.
 #[derive(Clone, Copy)]
 struct Places<'l> {
     log: &'l LogprobLog,
     tokenizer: &'l Tokenizer<'l>,
     with_ids: bool,
-    /// Whether probabilities are told instead of their logarithms, as llama.cpp tells those after sampling.
+    /// Whether probabilities are written instead of their logarithms, as llama.cpp does for those after sampling.
     as_probabilities: bool,
 }
 
@@ -150,7 +150,7 @@ impl Serialize for Places<'_> {
     }
 }
 
-/// A token, and the likeliest at its place.
+/// A token, and the likeliest tokens at its position.
 struct Record<'r> {
     places: &'r Places<'r>,
     token: TokenLogprob,
@@ -196,10 +196,10 @@ impl Serialize for TopRecords<'_> {
 
 type Place<'l> = (TokenLogprob, &'l [TokenLogprob]);
 
-/// One fact of each token, as completions tell them.
+/// One property of each token, in the form of completions.
 struct Column<'l, F>(Places<'l>, F);
 
-/// The fact.
+/// The property.
 enum Cell<'l> {
     Text(String),
     Number(f32),
@@ -266,10 +266,10 @@ impl Serialize for Offsets<'_> {
     }
 }
 
-/// The text of a token, whose bytes are left in `bytes`. Part of a character is shown as U+FFFD.
+/// The text of a token; its bytes are left in `bytes`. An incomplete character is shown as U+FFFD.
 fn text(tokenizer: &Tokenizer<'_>, id: u32, bytes: &mut Vec<u8>) -> String {
     bytes.clear();
-    // Ids come from the model, whose vocabulary this is.
+    // The id comes from the model that this vocabulary belongs to.
     let _ = tokenizer.token_bytes(id, bytes);
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -55,7 +55,7 @@ pub fn tell(out: &mut Vec<u8>, name: &Name, step: &Step<'_>) -> fmt::Result {
     close_event(out)
 }
 
-/// Writes a whole answer, or what a stream begins with: one without an end.
+/// Writes a whole answer, or the beginning of a stream: an answer without an end.
 pub fn message(out: &mut Vec<u8>, name: &Name, end: Option<&End<'_>>, counts: Usage) -> fmt::Result {
     let names = [(&*name.id).into(), (&*name.model).into()];
     fill(out, r#"{"id":$,"type":"message","role":"assistant","model":$,"content":["#, &names)?;
@@ -68,7 +68,7 @@ pub fn message(out: &mut Vec<u8>, name: &Name, end: Option<&End<'_>>, counts: Us
     append(out, "}")
 }
 
-/// Why an answer ended, and by which text.
+/// Why an answer ended, and which stop text ended it.
 fn ending<'e>(end: Option<&End<'e>>) -> [Value<'e>; 2] {
     let Some(end) = end else { return [Value::Text(None); 2] };
     let reason = match end.reason {
@@ -84,7 +84,7 @@ fn ending<'e>(end: Option<&End<'e>>) -> [Value<'e>; 2] {
 fn block(out: &mut Vec<u8>, block: &Block, text: &str) -> fmt::Result {
     match &block.kind {
         Kind::Text => fill(out, r#"{"type":"text","text":$}"#, &[text.into()]),
-        // A signature would say that the thought is the model's own; nobody here checks one.
+        // A signature would prove that the model itself had this thought; nobody here checks it.
         Kind::Reasoning => fill(out, r#"{"type":"thinking","thinking":$,"signature":""}"#, &[text.into()]),
         Kind::Call { id, name } => {
             let mut closed = String::new();

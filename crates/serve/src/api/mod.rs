@@ -1,6 +1,6 @@
-//! The routes of the API: what requests say in JSON, and how answers say it.
+//! The routes of the API: the JSON of requests and answers.
 //!
-//! Names and shapes are OpenAI's, or Anthropic's at its paths; what OpenAI has not is as llama.cpp's server has it.
+//! Names and shapes are OpenAI's, or Anthropic's at its paths. What OpenAI does not have is as in llama.cpp's server.
 //!
 //! # Layers
 //!

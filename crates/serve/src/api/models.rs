@@ -8,10 +8,10 @@ use serde::Serialize;
 use crate::engine::ModelInfo;
 use crate::error::ApiError;
 
-/// Most bytes of what is said of a model beside its name and path.
+/// Most bytes written for a model besides its name and path.
 const MAX_ENTRY_BYTES: usize = 512;
 
-/// The models, as OpenAI lists them; `path`, `status` and `meta` are llama.cpp's.
+/// The models, in OpenAI's format; `path`, `status` and `meta` are llama.cpp's.
 #[derive(Serialize)]
 pub struct ModelList<'m> {
     object: &'static str,
@@ -47,7 +47,7 @@ struct Meta {
 }
 
 impl<'m> ModelList<'m> {
-    /// The list of these that are loaded, and of files, by name and path, that are not.
+    /// The list of the loaded models, and of the files, by name and path, that are not loaded.
     ///
     /// # Errors
     /// If there is no memory for it.
@@ -78,7 +78,7 @@ impl<'m> ModelList<'m> {
         Ok(Self { object: "list", data })
     }
 
-    /// Bytes of its texts, at most.
+    /// An upper bound of the bytes of its texts.
     pub fn text_bytes(&self) -> usize {
         self.data.iter().map(|model| model.id.len() + model.path.len() + MAX_ENTRY_BYTES).sum()
     }

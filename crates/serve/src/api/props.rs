@@ -1,4 +1,4 @@
-//! How a model is asked, and the places for its texts, as llama.cpp's server tells them.
+//! The properties of a model and its slots for texts, in the format of llama.cpp's server.
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -14,9 +14,9 @@ use super::wish::SAMPLING;
 use crate::engine::ModelInfo;
 use crate::error::ApiError;
 
-/// Most bytes of what is said beside texts.
+/// Most bytes written besides texts.
 const MAX_FIXED_BYTES: usize = 2048;
-/// Most bytes of what is said of a slot.
+/// Most bytes written for a slot.
 const MAX_SLOT_BYTES: usize = 512;
 
 /// An adapter of a model.
@@ -28,7 +28,7 @@ pub struct AdapterInfo<'a> {
 }
 
 impl<'a> AdapterInfo<'a> {
-    /// Those of the model of a responder.
+    /// The adapters of a responder's model.
     ///
     /// # Errors
     /// If there is no memory for the list.
@@ -41,13 +41,13 @@ impl<'a> AdapterInfo<'a> {
         Ok(list)
     }
 
-    /// About the most bytes that this takes as JSON.
+    /// A rough upper bound of its bytes as JSON.
     pub fn text_bytes(&self) -> usize {
         MAX_SLOT_BYTES + 6 * self.path.len()
     }
 }
 
-/// How a model is asked.
+/// The properties of a model.
 #[derive(Serialize)]
 pub struct Props<'p> {
     default_generation_settings: Defaults,
@@ -100,7 +100,7 @@ struct Params {
     post_sampling_probs: bool,
 }
 
-/// The stages, by their names.
+/// The stages, written by name.
 struct Names(Stages);
 
 impl Serialize for Names {
@@ -119,17 +119,17 @@ struct Modalities {
 }
 
 impl<'p> Props<'p> {
-    /// That of the model of a responder.
+    /// The properties of a responder's model.
     pub fn new(model: &'p ModelInfo, responder: &'p Responder<'_>) -> Self {
         const S: SamplingConfig = SAMPLING;
         let prompter = responder.prompter();
-        // Of a vocabulary that cannot be used no token has a name.
+        // If the vocabulary cannot be used, no token has a name.
         let tokenizer = prompter.tokenizer().ok();
         let template = prompter.gguf().str_value("tokenizer.chat_template");
         Self {
             default_generation_settings: Defaults {
                 params: Params {
-                    // As many as there is room for, and any.
+                    // As many tokens as there is room for, and any seed.
                     n_predict: -1,
                     seed: -1,
                     temperature: S.temperature,
@@ -173,20 +173,20 @@ impl<'p> Props<'p> {
         }
     }
 
-    /// Bytes of its texts, at most.
+    /// An upper bound of the bytes of its texts.
     pub fn text_bytes(&self) -> usize {
         let texts = [self.model_alias, self.model_path, self.chat_template, &self.bos_token, &self.eos_token];
         MAX_FIXED_BYTES + texts.iter().map(|text| text.len()).sum::<usize>()
     }
 }
 
-/// The name of a token; empty if there is none.
+/// The text of a token; empty if there is no such token.
 fn token<'t>(tokenizer: Option<&Tokenizer<'t>>, id: fn(&Tokenizer<'t>) -> Option<u32>) -> Cow<'t, str> {
     let piece = tokenizer.and_then(|tokenizer| tokenizer.piece(id(tokenizer)?).ok()).unwrap_or_default();
     alloc::string::String::from_utf8_lossy(piece)
 }
 
-/// A place for a text, and how far that is. What it is, is nobody's business.
+/// A slot for a text, and how far that text has come. The text itself is private and not shown.
 #[derive(Debug, Serialize)]
 pub struct Slot {
     id: usize,
@@ -209,7 +209,7 @@ struct NextToken {
 }
 
 impl Slot {
-    /// Those of the model of a responder; `speculate` tokens are guessed at a time.
+    /// The slots of a responder's model; `speculate` tokens are guessed at a time.
     ///
     /// # Errors
     /// If there is no memory for them.
@@ -233,7 +233,7 @@ impl Slot {
             slot.n_prompt_tokens_processed = Some(text.n_computed.min(text.n_prompt));
             slot.next_token = Some([NextToken {
                 has_next_token: true,
-                // Where there is no limit but the context's, llama.cpp says -1.
+                // If only the context limits the answer, llama.cpp says -1.
                 n_remain: i64::try_from(text.n_left).ok().filter(|&n| n < i64::MAX).unwrap_or(-1),
                 n_decoded: text.n_generated,
             }]);
@@ -241,12 +241,12 @@ impl Slot {
         Ok(slots)
     }
 
-    /// Whether no text is there.
+    /// Whether the slot holds no text.
     pub fn is_free(&self) -> bool {
         !self.is_processing
     }
 
-    /// Bytes of what is said of so many, at most.
+    /// An upper bound of the bytes written for this many slots.
     pub fn text_bytes(n_slots: usize) -> usize {
         n_slots * MAX_SLOT_BYTES
     }

@@ -1,4 +1,4 @@
-//! Errors as clients are told of them.
+//! Errors in the formats in which clients are told of them.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -7,7 +7,7 @@ use super::json::{Value, append, fill};
 use super::route::ANTHROPIC;
 use crate::error::{ApiError, Status};
 
-/// Whose clients are told.
+/// The API whose error format a client expects.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Dialect {
     /// OpenAI's.
@@ -18,12 +18,12 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// That of a path.
+    /// The format for a path.
     pub fn of(path: &str) -> Self {
         if path.starts_with(ANTHROPIC) { Self::Anthropic } else { Self::OpenAi }
     }
 
-    /// What a kind of error is called.
+    /// The name of a kind of error.
     fn kind(self, status: Status) -> &'static str {
         match (status, self) {
             (Status::Unauthorized, _) => "authentication_error",
@@ -45,7 +45,7 @@ impl Dialect {
         let ApiError { status, message, param, code, .. } = error;
         let (kind, message) = (self.kind(*status).into(), (&**message).into());
         if *status == Status::UnprocessableContent {
-            // Whoever seals bodies expects it so. Source: EHBP's SPEC.md, 5.4.2.
+            // The specification for sealed bodies asks for this. Source: EHBP's SPEC.md, 5.4.2.
             return fill(out, r#"{"type":"urn:ietf:params:ehbp:error:key-config","title":$}"#, &[message]);
         }
         match self {
@@ -59,7 +59,7 @@ impl Dialect {
         }
     }
 
-    /// Writes the event that there is no more of an answer.
+    /// Writes the event that ends an answer with an error.
     pub fn write_event(self, out: &mut Vec<u8>, error: &ApiError) -> fmt::Result {
         append(out, if self == Self::Anthropic { "event: error\ndata: " } else { "data: " })?;
         self.write(out, error)?;

@@ -1,4 +1,4 @@
-//! Documents ranked by a query.
+//! Requests to rank documents by a query.
 
 use alloc::vec::Vec;
 
@@ -10,37 +10,37 @@ use super::usage::Counted;
 use super::values::{Prompt, Prompts};
 use crate::error::ApiError;
 
-/// Most bytes of what is written of a document beside its text.
+/// Most bytes written for a document besides its text.
 const MAX_RESULT_BYTES: usize = 96;
 
-/// What is asked.
+/// The fields of a request.
 #[derive(Debug, Deserialize)]
 pub struct Asked<'b> {
     /// The name of a model.
     #[serde(borrow, default)]
     pub model: Option<Text<'b>>,
-    /// What documents are to suit.
+    /// The query that documents are ranked by.
     #[serde(borrow)]
     pub query: Text<'b>,
-    /// The documents, as Jina and Cohere name them.
+    /// The documents, under the name that Jina and Cohere use.
     #[serde(borrow, default)]
     documents: Option<Prompts<'b>>,
-    /// The documents, as Text Embeddings Inference names them, whose answer then has another form.
+    /// The documents, under the name that Text Embeddings Inference uses. The answer then has another format.
     #[serde(borrow, default)]
     texts: Option<Prompts<'b>>,
-    /// Of how many documents the best are wanted.
+    /// How many of the best documents the client wants.
     #[serde(default)]
     pub top_n: Option<usize>,
-    /// After how many milliseconds nobody wants them.
+    /// After how many milliseconds the client no longer wants them.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
 }
 
 impl<'b> Asked<'b> {
-    /// The documents, and whether they are named `texts`.
+    /// The documents, and whether the request calls them `texts`.
     ///
     /// # Errors
-    /// If there are none, or some are no texts.
+    /// If there are none, or some are not texts.
     pub fn documents(&mut self) -> Result<(Vec<Prompt<'b>>, bool), ApiError> {
         let (field, documents) = match (self.documents.take(), self.texts.take()) {
             (Some(documents), _) => ("documents", documents),
@@ -59,22 +59,22 @@ impl<'b> Asked<'b> {
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum Answer<'a> {
-    /// In Jina's form.
+    /// In Jina's format.
     Results {
         /// The name of the model.
         model: &'a str,
         /// Always `list`.
         object: &'static str,
-        /// Tokens of queries and documents.
+        /// Number of tokens of queries and documents.
         usage: Counted,
         /// The documents.
         results: Vec<Ranked>,
     },
-    /// In that of Text Embeddings Inference.
+    /// In the format of Text Embeddings Inference.
     Bare(Vec<Scored>),
 }
 
-/// A document's place among those of the request, and its score.
+/// A document's position in the request, and its score.
 #[derive(Serialize)]
 pub struct Ranked {
     index: usize,
@@ -89,7 +89,7 @@ pub struct Scored {
 }
 
 impl<'a> Answer<'a> {
-    /// The `top_n` best of documents with these scores.
+    /// The `top_n` documents with the highest of these scores.
     ///
     /// # Errors
     /// If there is no memory for them.
@@ -114,7 +114,7 @@ impl<'a> Answer<'a> {
         Ok(Self::Results { model, object: "list", usage: Counted::new(n_tokens), results })
     }
 
-    /// Bytes of its texts, at most.
+    /// An upper bound of the bytes of its texts.
     pub fn text_bytes(&self) -> usize {
         match self {
             Self::Results { model, results, .. } => model.len() + results.len() * MAX_RESULT_BYTES,

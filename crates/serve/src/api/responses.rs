@@ -9,7 +9,7 @@ use super::told::{End, Name, Step, close_event, open_event};
 use super::usage::Usage;
 use crate::error::ApiError;
 
-/// Writes the events of a step; they go on with the number that is next.
+/// Writes the events of a step, numbered from `next` on.
 pub fn tell(out: &mut Vec<u8>, name: &Name, step: &Step<'_>, next: &mut usize) -> fmt::Result {
     let mut event = |out: &mut Vec<u8>, kind: &str, action: &str| {
         let number = Value::from(*next);
@@ -77,7 +77,7 @@ pub fn tell(out: &mut Vec<u8>, name: &Name, step: &Step<'_>, next: &mut usize) -
     Ok(())
 }
 
-/// Writes the event that there is no more of a response; it has the number that is next.
+/// Writes the event that ends a response with an error, with number `next`.
 pub fn fail(
     out: &mut Vec<u8>,
     name: &Name,
@@ -92,19 +92,19 @@ pub fn fail(
     close_event(out)
 }
 
-/// How far a response has come.
+/// The state of a response.
 #[derive(Clone, Copy)]
 pub enum State<'s> {
     /// It has begun.
     Begun,
     /// It has ended.
     Ended(&'s End<'s>, Usage),
-    /// There is no more of it, for this reason.
+    /// It ends with this error.
     Failed(&'s Blocks, &'s ApiError),
 }
 
 impl<'s> State<'s> {
-    /// That of an answer that has ended, if there is one.
+    /// `Ended` if the answer has ended, else `Begun`.
     pub fn of(end: Option<&'s End<'s>>, counts: Usage) -> Self {
         end.map_or(Self::Begun, |end| Self::Ended(end, counts))
     }
@@ -168,11 +168,11 @@ pub fn response(out: &mut Vec<u8>, name: &Name, state: State<'_>) -> fmt::Result
     append(out, "}")
 }
 
-/// What a kind of block is called.
+/// The names for a kind of block.
 struct Names {
-    /// What its name begins with.
+    /// The prefix of its ids.
     prefix: &'static str,
-    /// What its events' names begin with.
+    /// The prefix of its events' names.
     stream: &'static str,
 }
 
@@ -185,7 +185,7 @@ fn of(block: &Block) -> Names {
     Names { prefix, stream }
 }
 
-/// The type of the part that a block has, if it has one.
+/// The type of the part in which a block has its text, if it has one.
 fn part_kind(block: &Block) -> Option<&'static str> {
     match block.kind {
         Kind::Text => Some("output_text"),
@@ -199,13 +199,13 @@ fn part(out: &mut Vec<u8>, kind: &str, text: &str) -> fmt::Result {
     fill(out, r#"{"type":$,"text":$$}"#, &[kind.into(), text.into(), Value::Json(more)])
 }
 
-/// The name of a block: its kind, that of the answer, and its number.
+/// The id of a block: its kind, the answer's name, and its number.
 fn block_id<'n>(name: &'n Name, index: usize, block: &Block) -> [Value<'n>; 3] {
     let of_answer = name.id.split_once('_').map_or("", |(_, id)| id);
     [Value::Json(of(block).prefix), Value::Json(of_answer), index.into()]
 }
 
-/// Where the text of a block stands.
+/// The position of a block's text in the response.
 fn place(out: &mut Vec<u8>, name: &Name, index: usize, block: &Block) -> fmt::Result {
     let [prefix, id, number] = block_id(name, index, block);
     fill(out, ",\"item_id\":\"$_$_$\",\"output_index\":$", &[prefix, id, number, index.into()])?;
@@ -216,7 +216,7 @@ fn place(out: &mut Vec<u8>, name: &Name, index: usize, block: &Block) -> fmt::Re
     }
 }
 
-/// A block as an item; one that has just begun has no text yet, and one that is not whole was cut.
+/// A block as an item. A block that has just begun has no text yet; an incomplete one was cut.
 fn item(
     out: &mut Vec<u8>,
     name: &Name,

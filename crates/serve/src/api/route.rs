@@ -1,54 +1,54 @@
-//! Which paths there are.
+//! The paths of the API.
 
 use crate::error::{ApiError, Status, shortened};
 use crate::http::Method;
 
-/// What is done with a request.
+/// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// A page for people.
+    /// The web page for people.
     Page,
-    /// Whether the server is there.
+    /// Whether the server is running.
     Health,
-    /// Its figures.
+    /// The server's figures.
     Metrics,
-    /// Who has asked for what.
+    /// The log of who asked for what.
     Audit,
     /// The models that are loaded.
     Models,
-    /// Those, and the ones that could be.
+    /// The loaded models, and those that could be loaded.
     Files,
-    /// What a model is asked by, and how.
+    /// The properties of a model.
     Props,
-    /// The places for its texts.
+    /// The slots of a model.
     Slots,
-    /// Text is generated.
+    /// Generate text.
     Generate(Shape),
-    /// Texts become vectors.
+    /// Turn texts into vectors.
     Embeddings,
-    /// Documents are ranked.
+    /// Rank documents.
     Rerank,
-    /// A text becomes ids.
+    /// Turn a text into ids.
     Tokenize,
-    /// Ids become a text.
+    /// Turn ids into a text.
     Detokenize,
-    /// The tokens of a conversation are counted.
+    /// Count the tokens of a conversation.
     CountTokens,
-    /// A conversation becomes the text that a model is prompted with.
+    /// Turn a conversation into the prompt for a model.
     ApplyTemplate,
     /// The adapters of a model.
     Adapters,
     /// The receipt of an answer.
     Receipt,
-    /// Who signs receipts.
+    /// The identity of the notary that signs receipts.
     Attestation,
     /// The key that bodies are sealed to.
     HpkeKeys,
-    /// A model is loaded.
+    /// Load a model.
     Load,
-    /// A model is unloaded.
+    /// Unload a model.
     Unload,
-    /// What can be asked of a path, for browsers.
+    /// Which methods a path has, for browsers.
     Preflight(&'static str),
 }
 
@@ -61,7 +61,7 @@ pub enum Shape {
     Completion,
     /// llama.cpp's completion.
     Native,
-    /// The same, of a gap that is filled.
+    /// The same, for a gap that is to be filled.
     Infill,
     /// Anthropic's messages.
     Messages,
@@ -70,19 +70,19 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// Whether a conversation is answered.
+    /// Whether the request is a conversation.
     pub fn is_chat(self) -> bool {
         matches!(self, Self::Chat | Self::Messages | Self::Responses)
     }
 }
 
-/// What the paths of Anthropic's API begin with.
+/// The prefix of the paths of Anthropic's API.
 pub const ANTHROPIC: &str = "/v1/messages";
 
-/// What the paths of receipts begin with.
+/// The prefix of the paths of receipts.
 pub const RECEIPTS: &str = "/v1/receipts/";
 
-/// Methods of paths that show something.
+/// Methods of paths that only show something.
 const SHOWS: &str = "GET, HEAD, OPTIONS";
 /// Methods of paths that do something.
 const DOES: &str = "POST, OPTIONS";
@@ -125,7 +125,7 @@ const ROUTES: &[(&str, Route)] = &[
 ];
 
 impl Route {
-    /// That of a path.
+    /// The route of a path.
     ///
     /// # Errors
     /// If there is no such path, or it does not have the method.
@@ -150,7 +150,7 @@ impl Route {
         }
     }
 
-    /// Whether it only shows something: what is asked is in the query, and there is no body to read.
+    /// Whether it only shows something: its parameters are in the query, and there is no body to read.
     pub fn shows(self) -> bool {
         use Route::{
             Adapters, Attestation, Audit, Files, Health, HpkeKeys, Metrics, Models, Page, Props, Receipt,
@@ -172,19 +172,19 @@ impl Route {
         )
     }
 
-    /// Whether a model computes for it.
+    /// Whether it needs a model to compute something.
     pub fn computes(self) -> bool {
         matches!(self, Self::Generate(_) | Self::Embeddings | Self::Rerank)
     }
 
-    /// Whether clients' texts are in what is asked or answered, or in what the page asks.
+    /// Whether clients' texts are in its request or answer, or in the requests of its page.
     pub fn has_texts(self) -> bool {
         use Route::{ApplyTemplate, CountTokens, Detokenize, Page, Receipt, Tokenize};
         self.computes()
             || matches!(self, Tokenize | Detokenize | CountTokens | ApplyTemplate | Receipt | Page)
     }
 
-    /// Whether it changes what is there for others.
+    /// Whether it changes the server for others.
     pub fn is_admin(self) -> bool {
         matches!(self, Self::Load | Self::Unload)
     }

@@ -1,4 +1,4 @@
-//! [`Said`]: what was said in a conversation, as the engine takes it, from messages as the routes have them.
+//! [`Said`]: the messages of a conversation in the form that the engine takes, made from the messages of all routes.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -15,7 +15,7 @@ use super::json::{Text, ensure_room};
 use super::route::Shape;
 use crate::error::ApiError;
 
-/// A message, all that it needs included.
+/// A message with everything it needs.
 #[derive(Debug, Default)]
 pub struct Said<'b> {
     role: &'static str,
@@ -26,7 +26,7 @@ pub struct Said<'b> {
     name: &'b str,
 }
 
-/// Messages as the engine takes them.
+/// Messages in the form that the engine takes.
 ///
 /// # Errors
 /// If there is no memory for them.
@@ -39,10 +39,10 @@ pub fn messages_of<'s>(said: &'s [Said<'s>]) -> Result<Vec<chat::Message<'s>>, A
     Ok(messages)
 }
 
-/// Refuses a conversation at the end of which the model speaks: an answer is a message of its own, and goes on with none.
+/// Refuses a conversation that ends with a message of the model: an answer is always a new message and never continues one.
 ///
 /// # Errors
-/// If it is one.
+/// If the conversation ends that way.
 pub fn refuse_begun(said: &[Said<'_>]) -> Result<(), ApiError> {
     match said.last() {
         Some(last) if last.role == Role::Assistant.name() => Err(ApiError::field(
@@ -53,10 +53,10 @@ pub fn refuse_begun(said: &[Said<'_>]) -> Result<(), ApiError> {
     }
 }
 
-/// What was said in the conversation of a request to a route of this shape.
+/// The messages in a request to a route of this shape.
 ///
 /// # Errors
-/// If that is nothing, a part of it is of a type that is not supported, or there is no memory.
+/// If there are none, a part is of a type that is not supported, or there is no memory.
 pub fn said<'b>(shape: Shape, fields: &'b Fields<'b>) -> Result<Vec<Said<'b>>, ApiError> {
     let (field, messages) = match (shape, &fields.input, &fields.messages) {
         (Shape::Responses, Some(input), _) => ("input", &input.0[..]),
@@ -85,10 +85,10 @@ pub fn said<'b>(shape: Shape, fields: &'b Fields<'b>) -> Result<Vec<Said<'b>>, A
     Ok(talk.said)
 }
 
-/// What Claude Code's system prompt begins with: a line of which a stamp, `cch=`, differs in each request.
+/// The beginning of Claude Code's system prompt: a line with a stamp, `cch=`, that differs in each request.
 const STAMPED: &str = "x-anthropic-billing-header:";
 
-/// A system prompt with the same stamp in each request: else no prompt would begin as one that is known.
+/// Makes the stamp the same in each request: otherwise no prompt would begin like an earlier one, and the cache would be useless.
 fn without_stamp(system: Cow<'_, str>) -> Result<Cow<'_, str>, ApiError> {
     const KEY: &str = "cch=";
     const STAMP: &str = "00000";
@@ -103,15 +103,15 @@ fn without_stamp(system: Cow<'_, str>) -> Result<Cow<'_, str>, ApiError> {
     Ok(Cow::Owned(system))
 }
 
-/// How far back, in messages and in calls, the call is looked for that a result belongs to.
+/// How far back, in messages and in calls, to look for the call that a result belongs to.
 const MAX_RESULTS: usize = 256;
 
-/// Types of parts that say something.
+/// Types of parts that hold text.
 const TEXTS: [&str; 3] = ["text", "input_text", "output_text"];
-/// Those that are thought.
+/// Types of parts that hold thoughts.
 const THOUGHTS: [&str; 2] = ["reasoning_text", "summary_text"];
 
-/// The texts of all parts, each a line of its own, which are to be of these types.
+/// The texts of all parts, each on its own line. The parts must be of these types.
 fn text<'b>(content: &'b Content<'b>, path: &str, kinds: &[&str]) -> Result<Cow<'b, str>, ApiError> {
     let parts = match content {
         Content::Text(text) => return Ok(Cow::Borrowed(text)),
@@ -128,7 +128,7 @@ fn text<'b>(content: &'b Content<'b>, path: &str, kinds: &[&str]) -> Result<Cow<
     Ok(joined.0.unwrap_or_default())
 }
 
-/// Texts, each a line.
+/// Texts, each on its own line.
 #[derive(Default)]
 struct Joined<'b>(Option<Cow<'b, str>>);
 
@@ -147,7 +147,7 @@ impl<'b> Joined<'b> {
     }
 }
 
-/// Adds a text behind another, as a line of its own.
+/// Adds a text after another, on its own line.
 fn add_line<'b>(before: &mut Cow<'b, str>, text: Cow<'b, str>) -> Result<(), ApiError> {
     if before.is_empty() {
         *before = text;
@@ -196,7 +196,7 @@ fn or_empty<'b>(field: &'b Option<Text<'b>>) -> &'b str {
     field.as_ref().map_or("", |text| &*text.0)
 }
 
-/// What was said so far.
+/// The conversation so far.
 struct Talk<'b> {
     said: Vec<Said<'b>>,
 }
@@ -218,12 +218,12 @@ impl<'b> Talk<'b> {
         Ok(())
     }
 
-    /// What the model says next: part of what it said last, if nobody said anything in between.
+    /// The message for what the model says next: its last one, if nobody spoke in between.
     fn assistant(&mut self) -> Result<&mut Said<'b>, ApiError> {
         self.of(Role::Assistant.name())
     }
 
-    /// What somebody says next: part of what they said last, if nobody said anything in between.
+    /// The message for what somebody says next: their last one, if nobody spoke in between.
     fn of(&mut self, role: &'static str) -> Result<&mut Said<'b>, ApiError> {
         if self.said.last().is_none_or(|last| last.role != role) {
             self.push(role)?;
@@ -231,7 +231,7 @@ impl<'b> Talk<'b> {
         self.said.last_mut().ok_or_else(ApiError::out_of_memory)
     }
 
-    /// Takes a message of a chat.
+    /// Adds a message of a chat.
     fn take(&mut self, message: &'b Message<'b>, path: &str) -> Result<(), ApiError> {
         let content = text(&message.content, &format!("{path}.content"), &TEXTS[..1])?;
         let said = self.push(role(message, path)?.name())?;
@@ -249,7 +249,7 @@ impl<'b> Talk<'b> {
         Ok(())
     }
 
-    /// Takes one of Anthropic's messages. Results of tools, which are part of what the user says, come first.
+    /// Adds one of Anthropic's messages. Results of tools, which are part of a user's message, come first.
     fn take_blocks(&mut self, message: &'b Message<'b>, path: &str) -> Result<(), ApiError> {
         let role = role(message, path)?.name();
         let parts = match &message.content {
@@ -289,7 +289,7 @@ impl<'b> Talk<'b> {
         Ok(())
     }
 
-    /// Takes an item of a response. What the model thinks, says and calls in a row is one message.
+    /// Adds an item of a response. What the model thinks, says and calls in a row becomes one message.
     fn take_item(&mut self, item: &'b Message<'b>, path: &str) -> Result<(), ApiError> {
         let field = |name: &str| format!("{path}.{name}");
         match or_empty(&item.kind) {
@@ -298,12 +298,12 @@ impl<'b> Talk<'b> {
                 match role(item, path)? {
                     Role::Assistant => {
                         let said = self.assistant()?;
-                        // Of several messages in a row each is one.
+                        // Several messages in a row stay separate.
                         let said =
                             if said.content.is_empty() { said } else { self.push(Role::Assistant.name())? };
                         said.content = content;
                     }
-                    // Many templates take one message of the system only.
+                    // Many templates accept only one system message.
                     Role::System | Role::Developer => {
                         add_line(&mut self.of(Role::System.name())?.content, content)?;
                     }
@@ -314,11 +314,11 @@ impl<'b> Talk<'b> {
                 let thought = text(&item.content, &field("content"), &THOUGHTS)?;
                 let summary = text(&item.summary, &field("summary"), &THOUGHTS)?;
                 let said = self.assistant()?;
-                // Of several thoughts each is of a message of its own.
+                // Each of several thoughts belongs to its own message.
                 let said = if said.reasoning.is_empty() { said } else { self.push(Role::Assistant.name())? };
                 said.reasoning = if thought.is_empty() { summary } else { thought };
             }
-            // Its arguments were cut, so nobody has called anything.
+            // Its arguments were cut off, so nothing was called.
             "function_call" if or_empty(&item.status) == "incomplete" => {}
             "function_call" => {
                 let said = self.assistant()?;
@@ -362,7 +362,7 @@ fn push_call<'b>(
     Ok(())
 }
 
-/// The text of a result, which is a text or parts.
+/// The text of a result, which is given as a text or as parts.
 fn result<'b>(json: &'b str, path: impl FnOnce() -> String) -> Result<Cow<'b, str>, ApiError> {
     let path = path() + ".content";
     ensure_room(json.as_bytes())?;
@@ -373,7 +373,7 @@ fn result<'b>(json: &'b str, path: impl FnOnce() -> String) -> Result<Cow<'b, st
     }
 }
 
-/// The result of a tool that has failed: templates have no other place for that.
+/// The result of a tool that failed, with a note saying so: templates have no other place for that.
 fn failed(content: Cow<'_, str>) -> Result<Cow<'_, str>, ApiError> {
     const MARK: &str = "Error";
     let says_so = content.trim_start().get(..MARK.len()).is_some_and(|word| word.eq_ignore_ascii_case(MARK));

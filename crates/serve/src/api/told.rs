@@ -1,4 +1,4 @@
-//! What a stream tells of an answer block by block, where the shape has events with names: [`Step`].
+//! [`Step`]: what a stream sends of an answer that it sends block by block, for shapes with named events.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,18 +11,18 @@ use super::json::{Value, append, fill};
 use super::logprobs::Told;
 use super::usage::{Timings, Usage};
 
-/// What all pieces of an answer are called by.
+/// How all pieces of an answer are identified.
 #[derive(Debug)]
 pub struct Name {
-    /// Its name.
+    /// The answer's name.
     pub id: String,
-    /// When the request came, in seconds since 1970; 0 where the time is not known.
+    /// When the request came, in seconds since 1970; 0 if unknown.
     pub created: u64,
     /// The name of the model.
     pub model: String,
 }
 
-/// One of the answers to a request, at its end.
+/// One of the answers to a request, when it has ended.
 #[derive(Clone, Copy)]
 pub struct End<'e> {
     /// Its parts.
@@ -38,27 +38,27 @@ pub struct End<'e> {
 }
 
 impl End<'_> {
-    /// Whether the answer has come to its own end.
+    /// Whether the answer ended by itself.
     pub fn is_complete(&self) -> bool {
         matches!(self.reason, FinishReason::EndOfText | FinishReason::StopString)
     }
 }
 
-/// What a stream tells next. Blocks have numbers.
+/// The next thing that a stream sends. Blocks are numbered.
 pub enum Step<'s> {
-    /// That it begins; of the counts those of the prompt are known.
+    /// The answer begins; only the prompt's counts are known.
     Begin(Usage),
-    /// That a block begins.
+    /// A block begins.
     Open(usize, &'s Block),
-    /// More of its text.
+    /// More text of a block.
     More(usize, &'s Block, &'s str),
-    /// That it is over: whole, unless the answer was cut there.
+    /// A block ends. It is complete unless the answer was cut there.
     Close(usize, &'s Block, bool),
-    /// That all has been told.
+    /// The answer ends.
     End(&'s End<'s>, Usage),
 }
 
-/// Writes the beginning of an event, up to the fields behind its type, which has two parts.
+/// Writes the beginning of an event, up to the fields after its type. The type has two parts.
 pub fn open_event(out: &mut Vec<u8>, kind: &str, action: &str) -> fmt::Result {
     let (kind, action) = (Value::Json(kind), Value::Json(action));
     fill(out, "event: $$\ndata: {\"type\":\"$$\"", &[kind, action, kind, action])

@@ -3,31 +3,31 @@
 use llm::front::Report;
 use serde::Serialize;
 
-/// Counts, as OpenAI tells them, of all answers to a request.
+/// Token counts of all answers to a request, in OpenAI's format.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// Tokens of the prompts.
     pub prompt_tokens: usize,
     /// Tokens generated.
     pub completion_tokens: usize,
-    /// Both.
+    /// Their sum.
     pub total_tokens: usize,
-    /// What is known of the prompts'.
+    /// Details about the prompts' tokens.
     pub prompt_tokens_details: PromptDetails,
-    /// Tokens generated that are thoughts, where that is told.
+    /// Generated tokens that are thoughts, for shapes that report them.
     #[serde(skip)]
     pub reasoning_tokens: usize,
 }
 
-/// What is known of a prompt's tokens.
+/// Details about the prompts' tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PromptDetails {
-    /// Those that were there still, and were computed for none of the answers.
+    /// Tokens that were in the cache and were not computed for any of the answers.
     pub cached_tokens: usize,
 }
 
 impl Usage {
-    /// Adds a prompt, which is computed once for all answers to it, and how many of its tokens were known.
+    /// Adds a prompt, which is computed once for all its answers, and how many of its tokens were in the cache.
     pub fn start(&mut self, prompt_tokens: usize, cached_tokens: usize) {
         self.prompt_tokens += prompt_tokens;
         self.prompt_tokens_details.cached_tokens += cached_tokens;
@@ -41,39 +41,39 @@ impl Usage {
     }
 }
 
-/// Times, as llama.cpp's server tells them. What was waited for others is part of the prompt's.
+/// Times, in the format of llama.cpp's server. Time spent waiting for other requests counts as the prompt's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Timings {
-    /// Tokens of the prompt that were found and not computed.
+    /// Prompt tokens that were in the cache and not computed.
     pub cache_n: usize,
-    /// Those computed.
+    /// Prompt tokens that were computed.
     pub prompt_n: usize,
     /// The time of the prompt.
     pub prompt_ms: f64,
-    /// The same for each token computed.
+    /// The time per computed token.
     pub prompt_per_token_ms: f64,
-    /// How many in a second.
+    /// Computed tokens per second.
     pub prompt_per_second: f64,
     /// Tokens generated.
     pub predicted_n: usize,
     /// The time from the first of them to the end.
     pub predicted_ms: f64,
-    /// The same for each token.
+    /// The time per generated token.
     pub predicted_per_token_ms: f64,
-    /// How many in a second.
+    /// Generated tokens per second.
     pub predicted_per_second: f64,
 }
 
 impl Timings {
-    /// Those of an answer.
+    /// The times of an answer.
     pub fn new(report: &Report) -> Self {
         let prompt_us = if report.tokens_emitted == 0 { report.latency_us } else { report.first_token_us };
         let prompt = (report.prompt_tokens, report.cached_tokens, prompt_us);
         Self::of(prompt, (report.tokens_emitted, report.latency_us.saturating_sub(prompt_us)))
     }
 
-    /// Those of an answer: tokens of its prompt, how many of them were found, and the time until the first of the answer;
-    /// tokens of the answer, and the time from then on. Times in microseconds.
+    /// The times of an answer. The arguments are: tokens of its prompt, how many of them were in the cache, the time until the
+    /// first token of the answer, tokens of the answer, and the time from then on. Times are in microseconds.
     pub fn of(
         (prompt_tokens, cache_n, prompt_us): (usize, usize, u64),
         (predicted_n, predicted_us): (usize, u64),
@@ -81,7 +81,7 @@ impl Timings {
         let prompt_n = prompt_tokens.saturating_sub(cache_n);
         let prompt_ms = prompt_us as f64 / 1e3;
         let predicted_ms = predicted_us as f64 / 1e3;
-        // A rate of nothing is 0, since JSON knows no infinity.
+        // The rate is 0 if nothing was counted, because JSON has no infinity.
         let ratio = |dividend: f64, divisor: f64| if divisor > 0.0 { dividend / divisor } else { 0.0 };
         Self {
             cache_n,
@@ -97,7 +97,7 @@ impl Timings {
     }
 }
 
-/// Tokens that were computed, where none are generated.
+/// Number of computed tokens, for requests that generate none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Counted {
     prompt_tokens: usize,
@@ -105,7 +105,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// So many.
+    /// Counts `n_tokens` tokens.
     pub fn new(n_tokens: usize) -> Self {
         Self { prompt_tokens: n_tokens, total_tokens: n_tokens }
     }

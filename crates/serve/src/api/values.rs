@@ -1,4 +1,4 @@
-//! Values of fields that can be written in several ways.
+//! Values of fields that can be written in more than one way.
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -15,16 +15,16 @@ use crate::error::ApiError;
 
 /// Most messages of a conversation.
 pub const MAX_MESSAGES: usize = 4096;
-/// Most parts of a message, and most texts that end an answer.
+/// Most parts of a message, and most stop texts.
 pub const MAX_PARTS: usize = 256;
 /// Most biases.
 pub const MAX_BIASES: usize = 1024;
-/// Most texts that become vectors at a time.
+/// Most texts that become vectors in one request.
 const MAX_PROMPTS: usize = 2048;
-/// Most ids of a prompt or of a text to be decoded.
+/// Most ids in a prompt, or in a text to be decoded.
 pub const MAX_IDS: usize = 1 << 20;
 
-/// A conversation: items, or what the user says.
+/// A conversation: items, or a text that the user says.
 #[derive(Debug)]
 pub struct Input<'b>(pub Vec<Message<'b>>);
 
@@ -57,7 +57,7 @@ impl<'de> Visitor<'de> for InputVisitor {
     }
 }
 
-/// A conversation in which this was asked.
+/// A conversation that consists of this question.
 fn asked<E: de::Error>(text: Cow<'_, str>) -> Result<Input<'_>, E> {
     let mut items = Vec::new();
     let role = Some(Role::User);
@@ -65,7 +65,7 @@ fn asked<E: de::Error>(text: Cow<'_, str>) -> Result<Input<'_>, E> {
     Ok(Input(items))
 }
 
-/// A prompt: a text, or its tokens.
+/// A prompt: a text, or token ids.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Prompt<'b> {
     /// A text.
@@ -75,7 +75,7 @@ pub enum Prompt<'b> {
 }
 
 impl Prompt<'_> {
-    /// A copy that needs no body.
+    /// A copy that does not borrow from the body.
     ///
     /// # Errors
     /// If there is no memory for it.
@@ -88,7 +88,7 @@ impl Prompt<'_> {
     }
 }
 
-/// Prompts: a text, several, the tokens of one, or those of several.
+/// Prompts: one text, several texts, the ids of one prompt, or those of several.
 #[derive(Debug)]
 pub struct Prompts<'b>(pub Vec<Prompt<'b>>);
 
@@ -137,7 +137,7 @@ fn one<E: de::Error>(prompt: Prompt<'_>) -> Result<Prompts<'_>, E> {
     Ok(Prompts(prompts))
 }
 
-/// What stands in an array of prompts, or in one that is a prompt.
+/// An element of an array that is one prompt, or several.
 enum Element<'b> {
     Id(u32),
     Prompt(Prompt<'b>),
@@ -178,7 +178,7 @@ impl<'de: 'b, 'b> Deserialize<'de> for Element<'b> {
     }
 }
 
-/// Texts that end an answer: one, or several.
+/// Stop texts: one, or several.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Stop<'b>(pub Vec<Text<'b>>);
 
@@ -216,7 +216,7 @@ impl<'de: 'b, 'b> Deserialize<'de> for Stop<'b> {
     }
 }
 
-/// What is added to logits: by OpenAI an object with ids as names, by llama.cpp an array of pairs.
+/// Numbers that are added to logits: for OpenAI an object with ids as names, for llama.cpp an array of pairs.
 #[derive(Debug, Default, PartialEq)]
 pub struct Biases(pub Vec<(u32, f32)>);
 
@@ -254,12 +254,12 @@ impl<'de> Deserialize<'de> for Biases {
     }
 }
 
-/// The stages in their order: an array of names, or a string of letters, as in llama.cpp; also a string of names.
+/// The stages in order: an array of names, or a string of letters as in llama.cpp, or a string of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Samplers {
-    /// Those that there are.
+    /// The stages.
     pub stages: Stages,
-    /// Whether `infill` is among them, which is for gaps only and changes nothing here.
+    /// Whether `infill` is among them. That stage is only for gaps and changes nothing here.
     pub has_infill: bool,
 }
 
@@ -300,12 +300,12 @@ impl<'de> Deserialize<'de> for Samplers {
     }
 }
 
-/// Whether log-probabilities are wanted, or of how many tokens.
+/// Whether log-probabilities are wanted, or for how many tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Logprobs {
     /// Whether.
     Are(bool),
-    /// Of how many.
+    /// For how many tokens.
     Of(u32),
 }
 

@@ -1,4 +1,4 @@
-//! [`Wish`]: what a request for text asks of the engine, from the fields that its route has.
+//! [`Wish`]: a request for text in the form that the engine takes, made from the fields that its route has.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -20,77 +20,77 @@ use super::values::{Logprobs, Prompt};
 use crate::engine::EngineError;
 use crate::error::ApiError;
 
-/// Most answers to one request, to all its prompts together.
+/// Most answers to one request, for all its prompts together.
 pub const MAX_CHOICES: usize = 8;
 
-/// How tokens are chosen where a request does not say, as llama.cpp's server chooses them.
+/// How tokens are chosen if a request does not say: as in llama.cpp's server.
 pub const SAMPLING: SamplingConfig =
     SamplingConfig { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, ..SamplingConfig::greedy() };
 
-/// What a request for text asks of the engine.
+/// A request for text in the form that the engine takes.
 #[derive(Debug)]
 pub struct Wish<'b> {
     /// The shape of the answer.
     pub shape: Shape,
     /// The name of the model that is to answer.
     pub model: Option<&'b str>,
-    /// What is to be continued.
+    /// The prompts that are to be continued.
     pub prompts: Vec<Asked<'b>>,
     /// Most tokens of an answer.
     pub max_tokens: usize,
-    /// Whether the request says so.
+    /// Whether the request sets that number.
     pub names_max_tokens: bool,
-    /// After how many milliseconds the answer ends.
+    /// After how many milliseconds the answer is cut off.
     pub timeout_ms: Option<u64>,
-    /// How many answers to each.
+    /// How many answers to each prompt.
     pub n: usize,
     /// Whether an answer begins with its prompt.
     pub echo: bool,
-    /// How tokens are chosen, but for the seed.
+    /// How tokens are chosen; the seed is separate.
     pub sampling: SamplingConfig,
-    /// The seed of the first answer, unless any will do.
+    /// The seed of the first answer; `None` if any will do.
     pub seed: Option<u64>,
-    /// Texts that end an answer.
+    /// Stop texts.
     pub stop: Vec<&'b str>,
-    /// What is added to logits.
+    /// Numbers that are added to logits.
     pub logit_bias: &'b [(u32, f32)],
-    /// What adapters are multiplied by.
+    /// The factors of adapters.
     pub adapters: Option<&'b [AdapterScale]>,
-    /// Texts across which DRY finds no repetitions.
+    /// Texts that interrupt repetitions for DRY.
     pub breakers: Vec<&'b str>,
     /// Whether tokens that end a text are never chosen.
     pub ignore_eos: bool,
-    /// What is wanted of the likelihood of tokens.
+    /// Which log-probabilities are wanted.
     pub logprobs: Option<LogprobWish>,
-    /// What is said has to keep to.
+    /// The grammar that the answer's text must match.
     pub grammar: Option<AnswerGrammar<'b>>,
-    /// The field that this stands in.
+    /// The field that has the grammar.
     pub grammar_field: &'static str,
-    /// What the model may call.
+    /// The tools that the model may call.
     pub tools: Vec<Tool<'b>>,
-    /// Whether it must.
+    /// Whether the model may or must call tools.
     pub tool_choice: ToolChoice<'b>,
-    /// Whether an answer may call several.
+    /// Whether an answer may call several tools.
     pub parallel_tool_calls: bool,
-    /// Most tokens of its thoughts.
+    /// Most tokens of the answer's thoughts.
     pub thinking_budget: Option<usize>,
     /// Whether the model is to think first.
     pub enable_thinking: Option<bool>,
-    /// How much.
+    /// How much it is to think.
     pub reasoning_effort: Option<&'b str>,
-    /// Whether what is said, thought and called comes apart.
+    /// Whether text, thoughts and calls are sent separately.
     pub is_apart: bool,
     /// Whether a receipt is to be kept.
     pub receipt: bool,
-    /// What is to stand in it.
+    /// The nonce for the receipt.
     pub nonce: Option<&'b str>,
-    /// Whether the answer is wanted as it is generated.
+    /// Whether the client wants the answer as it is generated.
     pub stream: bool,
-    /// Whether a stream ends with the counts.
+    /// Whether a stream ends with the token counts.
     pub include_usage: bool,
 }
 
-/// What is to be continued.
+/// A prompt that is to be continued.
 #[derive(Debug)]
 pub enum Asked<'b> {
     /// A conversation.
@@ -106,21 +106,21 @@ pub enum Asked<'b> {
 /// A gap that is to be filled.
 #[derive(Debug, Clone, Copy)]
 pub struct Gap<'b> {
-    /// What stands before it.
+    /// The text before it.
     pub prefix: &'b str,
-    /// What it begins with.
+    /// The text that its filling begins with.
     pub prompt: &'b str,
-    /// What stands behind it.
+    /// The text after it.
     pub suffix: &'b str,
-    /// What may help.
+    /// Other texts that may help.
     pub extra: &'b [Extra<'b>],
 }
 
 impl<'b> Wish<'b> {
-    /// What the fields ask for, at a route that answers in this shape.
+    /// Reads the fields of a request to a route of this shape.
     ///
     /// # Errors
-    /// The first field that is missing, out of its range or not supported.
+    /// The first field that is missing, out of range or not supported.
     pub fn new(shape: Shape, fields: &'b Fields<'b>) -> Result<Self, ApiError> {
         refuse_unsupported(shape, fields)?;
         if fields.receipt == Some(true) && matches!(shape, Shape::Native | Shape::Infill) {
@@ -135,7 +135,7 @@ impl<'b> Wish<'b> {
         let mut stop = Vec::new();
         let stop_texts = fields.stop.as_ref().map_or(&[][..], |stop| &stop.0);
         stop.try_reserve_exact(stop_texts.len()).map_err(|_| ApiError::out_of_memory())?;
-        // An empty text would end every answer before its first token.
+        // An empty stop text would end every answer before its first token.
         stop.extend(stop_texts.iter().map(|text| &*text.0).filter(|text| !text.is_empty()));
         let stream_options = fields.stream_options.as_ref();
         let (grammar, grammar_field) = grammar(fields)?;
@@ -179,13 +179,13 @@ impl<'b> Wish<'b> {
 }
 
 impl Wish<'_> {
-    /// How a conversation becomes a prompt.
+    /// How the conversation becomes a prompt.
     pub fn format(&self) -> ChatFormat<'_> {
         let &Self { enable_thinking, reasoning_effort, ref tools, .. } = self;
         ChatFormat { enable_thinking, reasoning_effort, tools, ..ChatFormat::default() }
     }
 
-    /// Whether the tools may be called, as the engine takes it. If they may not, there are none.
+    /// Whether tools may be called, in the form that the engine takes. If tools may not be called, there are none.
     pub fn engine_choice(&self) -> front::ToolChoice<'_> {
         match &self.tool_choice {
             ToolChoice::Auto | ToolChoice::None => front::ToolChoice::Auto,
@@ -194,7 +194,7 @@ impl Wish<'_> {
         }
     }
 
-    /// What this is refused with that the engine does not answer, by the names of its fields.
+    /// The refusal for an error of the engine, in terms of the request's fields.
     pub fn refusal(&self, error: EngineError) -> ApiError {
         if matches!(&error, EngineError::Front(front) if front.is_out_of_memory()) {
             return error.into();
@@ -202,7 +202,7 @@ impl Wish<'_> {
         if let EngineError::Front(front @ FrontError::Tool { .. }) = &error {
             let usual = ApiError::from(EngineError::Front(front.clone()));
             let field = usual.param.as_deref().unwrap_or("tools");
-            // Elsewhere a tool's fields stand beside its type.
+            // On other routes a tool's fields are beside its type.
             return match self.shape {
                 Shape::Messages => ApiError::field(
                     field.replace(".function", "").replace(".parameters", ".input_schema"),
@@ -226,7 +226,7 @@ impl Wish<'_> {
 fn enable_thinking(fields: &Fields<'_>) -> Result<Option<bool>, ApiError> {
     let known = fields.chat_template_kwargs.as_ref().and_then(|known| known.enable_thinking);
     match fields.thinking.as_ref().map(|thinking| thinking.kind.as_ref().map_or("", |kind| &*kind.0)) {
-        // Models decide that for themselves, between tools too.
+        // Models decide that for themselves, also between tools.
         None | Some("adaptive" | "between_tools") => Ok(known),
         Some("enabled") => Ok(Some(true)),
         Some("disabled") => Ok(Some(false)),
@@ -237,25 +237,25 @@ fn enable_thinking(fields: &Fields<'_>) -> Result<Option<bool>, ApiError> {
     }
 }
 
-/// How much.
+/// How much the model is to think.
 fn reasoning_effort<'b>(fields: &'b Fields<'b>) -> Option<&'b str> {
     let of_response = fields.reasoning.as_ref().and_then(|reasoning| reasoning.effort.as_ref());
     let of_message = fields.output_config.as_ref().and_then(|config| config.effort.as_ref());
     fields.reasoning_effort.as_ref().or(of_response).or(of_message).map(|effort| &*effort.0)
 }
 
-/// What is said has to keep to, and the field that says so.
+/// The grammar that the answer's text must match, and the field that has it.
 fn grammar<'b>(fields: &'b Fields<'b>) -> Result<(Option<AnswerGrammar<'b>>, &'static str), ApiError> {
     let gbnf = fields.grammar.as_ref().map(|text| &*text.0).filter(|text| !text.is_empty());
     let of_schema = |schema: &'b RawValue, strict: Option<bool>| {
-        // Unless the request would rather have any, members come in the order of the schema.
+        // Members come in the order of the schema unless the request asks for any order.
         let order = if strict == Some(false) { Order::Any } else { Order::Schema };
         AnswerGrammar::JsonSchema(schema.get(), Options { order, ..Options::GENERATED })
     };
     let of_response = fields.text.as_ref().and_then(|text| text.format.as_ref());
     let of_message = fields.output_config.as_ref().and_then(|config| config.format.as_ref());
     let format = fields.response_format.as_ref().or(of_response).or(of_message);
-    // Where the schema stands: in OpenAI's place, or in llama.cpp's and that of a response.
+    // Where the schema is: in OpenAI's place, or in that of llama.cpp and of responses.
     let [base, named_field, plain_field] = match (&fields.response_format, of_response) {
         (None, None) => {
             ["output_config.format", "output_config.format.json_schema.schema", "output_config.format.schema"]
@@ -301,7 +301,7 @@ fn grammar<'b>(fields: &'b Fields<'b>) -> Result<(Option<AnswerGrammar<'b>>, &'s
         ));
     }
     let has_tools = fields.tools.as_ref().is_some_and(|tools| !tools.0.is_empty());
-    // Beside a schema an answer is valid against it, or calls.
+    // With a schema, an answer either satisfies it or calls tools.
     let is_gbnf = matches!(grammar, Some(AnswerGrammar::Gbnf(_)));
     if is_gbnf && has_tools && ToolChoice::of(fields.tool_choice)? != ToolChoice::None {
         return Err(ApiError::field("tools", "an answer that keeps to a grammar cannot call tools"));
@@ -309,7 +309,7 @@ fn grammar<'b>(fields: &'b Fields<'b>) -> Result<(Option<AnswerGrammar<'b>>, &'s
     Ok((grammar, field))
 }
 
-/// What the model may call: nothing, where it may not call anything.
+/// The tools that the model may call: none if it may not call any.
 fn tools<'b>(shape: Shape, fields: &'b Fields<'b>) -> Result<Vec<Tool<'b>>, ApiError> {
     let asked = fields.tools.as_ref().map_or(&[][..], |tools| &tools.0);
     if !shape.is_chat() && !asked.is_empty() {
@@ -324,7 +324,7 @@ fn tools<'b>(shape: Shape, fields: &'b Fields<'b>) -> Result<Vec<Tool<'b>>, ApiE
     }
 }
 
-/// Whether the model may call these tools, or must.
+/// Whether the model may or must call these tools.
 fn tool_choice<'b>(fields: &'b Fields<'b>, tools: &[Tool<'_>]) -> Result<ToolChoice<'b>, ApiError> {
     let choice = ToolChoice::of(fields.tool_choice)?;
     match &choice {
@@ -357,7 +357,7 @@ fn thinking_budget(fields: &Fields<'_>) -> Result<Option<usize>, ApiError> {
     }
 }
 
-/// Whether what is said, thought and called is to come apart: in a chat, unless the request would rather not.
+/// Whether text, thoughts and calls are to be sent separately: in a chat, unless the request says otherwise.
 fn is_apart(shape: Shape, fields: &Fields<'_>) -> Result<bool, ApiError> {
     let format = fields.reasoning_format.as_ref().map(|format| &*format.0);
     match format {
@@ -370,7 +370,7 @@ fn is_apart(shape: Shape, fields: &Fields<'_>) -> Result<bool, ApiError> {
     }
 }
 
-/// Names a field that changes the answer and is not supported, rather than ignore it.
+/// Refuses a field that would change the answer and is not supported, and names it; it is not ignored.
 fn refuse_unsupported(shape: Shape, fields: &Fields<'_>) -> Result<(), ApiError> {
     if fields.echo == Some(true) && (shape != Shape::Completion || fields.logprobs.is_some()) {
         return Err(ApiError::field("echo", "supported in /v1/completions only, and without logprobs"));
@@ -451,7 +451,7 @@ fn prompts<'b>(shape: Shape, fields: &'b Fields<'b>, n: usize) -> Result<Vec<Ask
     Ok(prompts)
 }
 
-/// After how many milliseconds an answer ends, if ever.
+/// After how many milliseconds an answer is cut off, if at all.
 ///
 /// # Errors
 /// If it would end before it begins.
@@ -462,7 +462,8 @@ pub fn timeout(ms: Option<u64>) -> Result<Option<u64>, ApiError> {
     }
 }
 
-/// Most tokens of an answer, and whether the request says so; as many as there is room for if the request does not say, but for OpenAI's completions, which have 16.
+/// Most tokens of an answer, and whether the request sets that number. If it does not, the answer may fill the context, except
+/// that OpenAI's completions have 16 tokens.
 fn max_tokens(shape: Shape, fields: &Fields<'_>) -> Result<(usize, bool), ApiError> {
     let named = [
         ("max_completion_tokens", fields.max_completion_tokens),
@@ -475,7 +476,7 @@ fn max_tokens(shape: Shape, fields: &Fields<'_>) -> Result<(usize, bool), ApiErr
     };
     match n {
         -1 => Ok((usize::MAX, false)),
-        // A client asks for no tokens to have the prompt computed, which a text without tokens is not.
+        // A client asks for no tokens in order to have the prompt computed, but a text without tokens is not computed.
         0 if shape == Shape::Infill => Ok((1, true)),
         _ => {
             let expected = "expected 0 or more, or -1 for no limit";
@@ -541,7 +542,7 @@ fn breakers<'b>(fields: &'b Fields<'b>) -> Result<Vec<&'b str>, ApiError> {
     Ok(breakers)
 }
 
-/// A number of tokens to look back at.
+/// How many tokens to look back.
 fn window(name: &'static str, n: Option<i64>, usual: u32) -> Result<u32, ApiError> {
     match n {
         Some(-1) => Ok(SamplingConfig::WHOLE_CONTEXT),
@@ -563,7 +564,7 @@ fn seed(fields: &Fields<'_>) -> Result<Option<u64>, ApiError> {
     match fields.seed {
         None | Some(-1) => Ok(None),
         Some(seed) => {
-            // A negative one is as good as its bits.
+            // A negative seed stands for its bits.
             let bits = u64::try_from(seed).or_else(|_| i64::try_from(seed).map(|seed| seed as u64));
             bits.map(Some).map_err(|_| ApiError::field("seed", "expected a whole number of 64 bits"))
         }

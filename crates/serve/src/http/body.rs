@@ -1,4 +1,4 @@
-//! The body of a request, in whatever pieces it arrives.
+//! The body of a request, put together from the pieces that arrive.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -8,16 +8,16 @@ use super::limits::{Limits, too_large};
 use super::sealed::Sealed;
 use crate::error::{ApiError, Status};
 
-/// Longest line that says the size of a chunk, its extensions included.
+/// Most bytes of the line that gives a chunk's size, including its extensions.
 const MAX_SIZE_LINE: usize = 256;
 
 /// A body that is arriving.
 #[derive(Debug)]
 pub(super) struct Body {
     bytes: Vec<u8>,
-    /// How many of them have been opened, of a body that is sealed.
+    /// For a sealed body, how many of these bytes have been opened.
     n_opened: usize,
-    /// Bytes that have come.
+    /// Number of bytes that have arrived.
     n_come: usize,
     next: Next,
     /// Bytes of trailers so far.
@@ -27,22 +27,22 @@ pub(super) struct Body {
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    /// So many bytes of a body that says its length.
+    /// This many bytes of a body whose length is known.
     Counted(usize),
     /// The line with the size of a chunk.
     Size,
-    /// So many bytes of a chunk.
+    /// This many bytes of a chunk.
     Chunk(usize),
     /// The line break after a chunk.
     ChunkEnd,
-    /// Trailers, which are ignored, up to an empty line.
+    /// Trailers, which are ignored, until an empty line.
     Trailer,
     /// Nothing.
     End,
 }
 
 impl Body {
-    /// A body with this framing, of which nothing has come.
+    /// A body with this framing, before any of it has arrived.
     ///
     /// # Errors
     /// If there is no memory for it.
@@ -57,12 +57,12 @@ impl Body {
         Ok(Self { bytes, n_opened: 0, n_come: 0, next, n_trailer_bytes: 0 })
     }
 
-    /// Whether all of it has come.
+    /// Whether the whole body has arrived.
     pub fn is_complete(&self) -> bool {
         self.next == Next::End
     }
 
-    /// Bytes that have come.
+    /// Number of bytes that have arrived.
     pub fn len(&self) -> usize {
         self.n_come
     }
@@ -72,11 +72,11 @@ impl Body {
         self.bytes
     }
 
-    /// Takes what `input` has of it; how many bytes that was. What is left is the beginning of something that is not
-    /// complete, or belongs to the next request. What is `sealed` is opened.
+    /// Takes bytes of the body from `input` and returns how many. The rest is the beginning of an incomplete element, or belongs
+    /// to the next request. If the body is `sealed`, it is opened.
     ///
     /// # Errors
-    /// If the framing is broken, the body too large, or there is no memory for it; if it was sealed otherwise.
+    /// If the framing is broken, the body is too large, there is no memory for it, or it was not sealed for this exchange.
     pub fn take(
         &mut self,
         input: &[u8],
@@ -84,14 +84,14 @@ impl Body {
         sealed: Option<&mut Sealed>,
     ) -> Result<usize, ApiError> {
         let n_taken = self.take_bytes(input, limits);
-        // Also what came before something that is wrong, as if it had come before.
+        // Bytes before an error are opened too, as if they had arrived earlier.
         if let Some(sealed) = sealed {
             self.open(sealed, limits)?;
         }
         n_taken
     }
 
-    /// Opens the chunks that have come whole, and moves what follows them up.
+    /// Opens the chunks that are complete, and moves the bytes after them forward.
     fn open(&mut self, sealed: &mut Sealed, limits: &Limits) -> Result<(), ApiError> {
         let mut start = self.n_opened;
         while let Some((len, rest)) = self.bytes[start..].split_first_chunk_mut() {
@@ -144,7 +144,7 @@ impl Body {
         Ok(input.len() - rest.len())
     }
 
-    /// Takes up to `left` bytes, after which comes `then`.
+    /// Takes up to `left` bytes; then comes `then`.
     fn append(
         &mut self,
         input: &[u8],
@@ -163,7 +163,7 @@ impl Body {
     fn take_size(&mut self, input: &[u8], limits: &Limits) -> Result<usize, ApiError> {
         let broken = || ApiError::bad("the size of a chunk of the body is no hexadecimal number");
         let line = &input[..input.len().min(MAX_SIZE_LINE)];
-        // Else an empty line would be a chunk of no bytes, which is the last.
+        // Otherwise an empty line would be taken for a chunk of no bytes, which ends the body.
         if line.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
             return Err(broken());
         }

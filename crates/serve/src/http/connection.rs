@@ -12,68 +12,69 @@ use crate::error::{ApiError, Status};
 
 /// A connection of a client.
 ///
-/// It has one request at a time: while that is answered, bytes of the next wait.
+/// It handles one request at a time: while one is answered, the bytes of the next wait.
 #[derive(Debug)]
 pub struct Connection {
     phase: Phase,
-    /// Bytes that came and belong to nothing complete.
+    /// Bytes that have arrived and are not part of anything complete.
     inbound: Vec<u8>,
-    /// How many of them have been looked at in vain for the end of a head.
+    /// How many of them were already searched for the end of a head without finding it.
     n_parsed: usize,
     out: Outbox,
-    /// When the connection was opened, or had its last answer.
+    /// When the connection was opened, or finished its last answer.
     since_us: u64,
-    /// When the current phase ends at the latest.
+    /// The latest time at which the current phase may end.
     deadline_us: u64,
-    /// When the client took bytes last, or there were none for it to take.
+    /// When the client last took bytes, or there were none for it to take.
     moved_us: u64,
-    /// Whether the client sends nothing more.
+    /// Whether the client will send nothing more.
     is_half_closed: bool,
-    /// Of the request that is answered.
+    /// Whether the connection stays open after the current request.
     keep_alive: bool,
     is_head: bool,
     framed: Framed,
-    /// By what its bodies are opened and sealed, if they are to be.
+    /// What opens and seals the bodies, if they are to be sealed.
     sealed: Option<Sealed>,
-    /// Whether an answer that was sealed has not been sent whole.
+    /// Whether part of a sealed answer is still unsent.
     has_sealed_unsent: bool,
-    /// What its answer tells of what the client has left.
+    /// What the answer's head says about the tokens that the client has left.
     pub rate: Option<Rate>,
 }
 
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "most connections have a request most of the time")]
 enum Phase {
-    /// A head is to come, or has come in part.
+    /// The connection waits for a head, or for the rest of one.
     Head,
-    /// The body of a request.
+    /// The body of a request is arriving.
     Body { head: Head, body: Body, begun_us: u64 },
     /// A request is being answered.
     Answering,
-    /// What is to be sent is sent, and the connection ends.
+    /// The remaining bytes are sent, and then the connection ends.
     Closing,
 }
 
-/// What came of bytes that arrived.
+/// The result of bytes that arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
-    /// Nothing that is complete.
+    /// Nothing complete yet.
     Nothing,
-    /// A request, which is to be answered.
+    /// A request that is to be answered.
     Request(Head, Vec<u8>),
-    /// Something that is no request, or one that is not wanted; that is to be answered, after which the connection ends.
+    /// Bytes that are not a request, or a request that is not wanted. It gets an answer, and then the connection
+    /// ends.
     Refused(ApiError),
 }
 
 impl Connection {
-    /// A connection that was opened now.
+    /// A connection that has just been opened.
     pub fn new(now_us: u64, limits: &Limits) -> Self {
         Self {
             phase: Phase::Head,
             inbound: Vec::new(),
             n_parsed: 0,
             out: Outbox::default(),
-            // Who opens a connection has something to say.
+            // A client that opens a connection is about to send a request.
             since_us: now_us,
             deadline_us: now_us.saturating_add(limits.head_us),
             moved_us: now_us,
@@ -87,16 +88,16 @@ impl Connection {
         }
     }
 
-    /// Takes bytes; how many of them. Those that are not taken are to be offered again after the request before them is
-    /// answered. [`next_request`](Self::next_request) says what came of them.
+    /// Takes bytes and returns how many. Offer the remaining ones again once the request before them is answered.
+    /// [`next_request`](Self::next_request) says what came of them.
     ///
     /// # Errors
-    /// If there is no memory for them.
+    /// If there is no memory for the bytes.
     pub fn receive(&mut self, bytes: &[u8], limits: &Limits) -> Result<usize, ApiError> {
         let takes_bytes = self.takes_bytes(limits);
         match &mut self.phase {
             _ if !takes_bytes => Ok(0),
-            // Nobody is interested any more, but unread bytes would make the other side lose what it was sent.
+            // Nobody will use these bytes, but if they stayed unread the other side could lose what it was sent.
             Phase::Closing => Ok(bytes.len()),
             Phase::Body { body, .. } if self.inbound.is_empty() => {
                 let n_taken = body.take(bytes, limits, self.sealed.as_mut())?;
@@ -116,8 +117,8 @@ impl Connection {
         Ok(())
     }
 
-    /// The next request, if it has come whole. `check` is asked about its head before the body is waited for, and says by what that is
-    /// opened, if it is sealed.
+    /// The next request, if it has arrived completely. `check` sees its head before the body is awaited, and returns
+    /// what opens the body if it is sealed.
     pub fn next_request(
         &mut self,
         now_us: u64,
@@ -134,7 +135,7 @@ impl Connection {
         }
     }
 
-    /// What comes in now is no request any more: one answer is to come, and then the end.
+    /// Treats bytes that arrive from now on as no request: one more answer is sent, and then the connection ends.
     pub fn give_up_request(&mut self) {
         self.phase = Phase::Answering;
         self.inbound = Vec::new();
@@ -149,13 +150,13 @@ impl Connection {
         check: &mut dyn FnMut(&Head) -> Result<Option<Sealed>, ApiError>,
     ) -> Result<Option<(Head, Vec<u8>)>, ApiError> {
         if self.out.unsent().len() >= limits.outbox_bytes {
-            // Who does not read its answers asks no more.
+            // A client that does not read its answers may not ask for more.
             return Ok(None);
         }
         if let Phase::Head = self.phase {
             self.is_head = false;
-            // Whole lines only, so that one that has not ended is not parsed again and again as it grows, and what is said
-            // of it does not depend on how it arrives.
+            // Only whole lines are parsed. An incomplete line is then not parsed again each time it grows, and the
+            // result does not depend on how the bytes are split.
             let unseen = &self.inbound[self.n_parsed.min(self.inbound.len())..];
             let line_end = unseen.iter().rposition(|&byte| byte == b'\n');
             let parsed = match line_end {
@@ -174,7 +175,7 @@ impl Connection {
             self.inbound.drain(..len);
             self.n_parsed = 0;
             self.is_head = head.method == Method::Head;
-            // Of no meaning for a whole answer.
+            // Irrelevant for an answer that is sent whole.
             self.framed = match head.is_http_10 {
                 true => Framed::UntilClosed,
                 false => Framed::Chunked,
@@ -208,15 +209,16 @@ impl Connection {
         self.sealed.is_some()
     }
 
-    /// Whether anything sealed is still to be opened, or to be sent.
+    /// Whether any sealed bytes are still to be opened or sent.
     pub fn holds_sealed(&self) -> bool {
         self.is_sealed() || self.has_sealed_unsent
     }
 
-    /// Answers the request, whole. An answer to a request of a connection that has been [cut off](Self::abort) is nobody's.
+    /// Sends a whole answer to the request. If the connection was [cut off](Self::abort), the answer is dropped.
     ///
     /// # Errors
-    /// If there is no memory for the answer, of which nothing is sent then. A sealed one ends the connection.
+    /// If there is no memory for the answer; nothing of it is sent then. For a sealed answer, this ends the
+    /// connection.
     pub fn respond(
         &mut self,
         response: &Response<'_>,
@@ -224,12 +226,13 @@ impl Connection {
         now_us: u64,
         limits: &Limits,
     ) -> fmt::Result {
-        // It may have been cut off while the answer was made: whether that was to be sealed is not known any more.
+        // It may have been cut off while the answer was made. Whether the answer was to be sealed is then no longer
+        // known.
         if !self.is_answering() {
             return Ok(());
         }
         if self.is_sealed() && response.content_type.is_some() {
-            // How long it is sealed nobody needs to know before.
+            // The client need not know the sealed length in advance.
             self.begin_stream(response);
             if self.is_head && self.is_answering() {
                 self.answered(self.keep_alive && !self.is_half_closed, now_us, limits);
@@ -252,7 +255,7 @@ impl Connection {
         written
     }
 
-    /// Begins an answer whose length is not known.
+    /// Begins an answer whose length is not known in advance.
     pub fn begin_stream(&mut self, response: &Response<'_>) {
         if !self.is_answering() {
             return;
@@ -266,7 +269,7 @@ impl Connection {
         }
     }
 
-    /// Sends a piece of it.
+    /// Sends a piece of the streamed answer.
     pub fn send(&mut self, bytes: &[u8]) {
         if bytes.is_empty() || !self.is_answering() {
             return;
@@ -286,7 +289,7 @@ impl Connection {
         }
     }
 
-    /// Ends it.
+    /// Ends the streamed answer.
     pub fn end_stream(&mut self, now_us: u64, limits: &Limits) {
         if !self.is_answering() {
             return;
@@ -304,12 +307,12 @@ impl Connection {
         self.has_sealed_unsent |= self.sealed.take().is_some();
         self.phase = if keep_alive { Phase::Head } else { Phase::Closing };
         self.since_us = now_us;
-        // What is there of the next request came while it could not be read.
+        // Bytes of the next request that arrived while it could not be read.
         let has_begun = !self.inbound.is_empty();
         self.deadline_us = now_us.saturating_add(if has_begun { limits.head_us } else { limits.idle_us });
     }
 
-    /// Ends the connection at once; what waits to be sent is lost.
+    /// Ends the connection at once; unsent bytes are lost.
     pub fn abort(&mut self) {
         self.phase = Phase::Closing;
         self.inbound = Vec::new();
@@ -318,21 +321,21 @@ impl Connection {
         self.has_sealed_unsent = false;
     }
 
-    /// The client sends nothing more; it still gets its answer.
+    /// The client will send nothing more, but still gets its answer.
     pub fn half_close(&mut self) {
         self.is_half_closed = true;
-        // What has come of a request will never be whole.
+        // The rest of an incomplete request will never arrive.
         if matches!(self.phase, Phase::Head | Phase::Body { .. }) {
             self.phase = Phase::Closing;
         }
     }
 
-    /// Bytes that are to be sent.
+    /// Bytes that wait to be sent.
     pub fn unsent(&self) -> &[u8] {
         self.out.unsent()
     }
 
-    /// The client took the first `n` of them.
+    /// The client took the first `n` unsent bytes.
     pub fn sent(&mut self, n: usize, now_us: u64) {
         self.out.sent(n);
         self.has_sealed_unsent &= !self.out.unsent().is_empty();
@@ -341,8 +344,8 @@ impl Connection {
         }
     }
 
-    /// Looks at the clock: `Some` if a request took too long to arrive, which is to be answered. Who waits for nothing, or
-    /// takes nothing, is cut off.
+    /// Checks the time limits. Returns `Some` if a request took too long to arrive; this error is to be sent. A
+    /// connection that waits for nothing, or takes no bytes, is cut off.
     pub fn check_time(&mut self, now_us: u64, limits: &Limits) -> Option<ApiError> {
         if self.out.unsent().is_empty() {
             self.moved_us = now_us;
@@ -376,7 +379,7 @@ impl Connection {
         matches!(self.phase, Phase::Head | Phase::Body { .. })
     }
 
-    /// Whether bytes that arrive would be taken.
+    /// Whether bytes that arrive now would be taken.
     pub fn takes_bytes(&self, limits: &Limits) -> bool {
         !self.is_answering() && self.out.unsent().len() < limits.outbox_bytes
     }
@@ -386,13 +389,14 @@ impl Connection {
         matches!(self.phase, Phase::Closing) && self.out.unsent().is_empty()
     }
 
-    /// Since when it waits.
+    /// Since when the connection waits.
     pub fn since_us(&self) -> u64 {
         self.since_us
     }
 }
 
-/// Writes what goes before a chunk of so many bytes, or what goes behind one. Source: RFC 9112, section 7.1.
+/// Writes what precedes a chunk of `n_bytes` bytes, or what follows a chunk if that is `None`. Source: RFC 9112,
+/// section 7.1.
 fn frame(out: &mut Outbox, n_bytes: Option<usize>) -> core::fmt::Result {
     match n_bytes {
         Some(n_bytes) => write!(out, "{n_bytes:x}\r\n"),

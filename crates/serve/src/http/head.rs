@@ -9,26 +9,26 @@ use trust::sealed::PublicKey;
 use super::limits::{Limits, too_large};
 use crate::error::{ApiError, Status};
 
-/// Most header fields of a request.
+/// Most header fields in a request.
 const MAX_FIELDS: usize = 64;
 
-/// What is asked to be done.
+/// The method of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// To be shown something.
+    /// Asks to be shown something.
     Get,
-    /// As [`Get`](Self::Get), without the body of the answer.
+    /// Like [`Get`](Self::Get), but the answer has no body.
     Head,
-    /// To have something done.
+    /// Asks for something to be done.
     Post,
-    /// What can be asked of a path.
+    /// Asks which methods a path has.
     Options,
-    /// Another.
+    /// Any other method.
     Other,
 }
 
 impl Method {
-    /// Its name.
+    /// The method's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -43,9 +43,9 @@ impl Method {
 /// How long a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// So many bytes.
+    /// This many bytes.
     Length(usize),
-    /// In chunks, the last of which is empty.
+    /// In chunks; the last one is empty.
     Chunked,
 }
 
@@ -56,23 +56,23 @@ pub struct Head {
     pub method: Method,
     /// The path, without query.
     pub path: String,
-    /// The query, without its question mark; often empty.
+    /// The query without its question mark; empty if there is none.
     pub query: String,
     /// What follows `Authorization: Bearer`, or else `x-api-key`, as Anthropic's clients send it.
     pub bearer: Option<Vec<u8>>,
-    /// The media type of the body, without parameters, in lower case.
+    /// The media type of the body in lower case, without parameters.
     pub content_type: Option<String>,
-    /// The client's key of a body that is sealed: `Ehbp-Encapsulated-Key`.
+    /// The client's key for a sealed body: `Ehbp-Encapsulated-Key`.
     pub encapsulated_key: Option<PublicKey>,
-    /// Whether it says from which web page it comes, as browsers do.
+    /// Whether the head says which web page the request comes from, as browsers do.
     pub has_origin: bool,
-    /// The header fields that a browser asks whether it may send.
+    /// The header fields that a browser asks permission to send.
     pub requested_fields: Option<String>,
-    /// Whether the client speaks HTTP/1.0 and knows no chunks.
+    /// Whether the client speaks HTTP/1.0, which does not know chunks.
     pub is_http_10: bool,
     /// Whether the connection can have another request after this one.
     pub(super) keep_alive: bool,
-    /// Whether the client waits for a word before it sends the body.
+    /// Whether the client waits for `100 Continue` before it sends the body.
     pub(super) expects_continue: bool,
     pub(super) framing: Framing,
 }
@@ -83,7 +83,8 @@ impl Head {
         self.framing != Framing::Length(0)
     }
 
-    /// Reads a head from the beginning of `bytes`; the head and its length, or `None` if there is more to come.
+    /// Reads a head from the beginning of `bytes`. Returns the head and its length, or `None` if more bytes are
+    /// needed.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -172,7 +173,7 @@ impl<'f> Fields<'f> {
         self.0.iter().filter(of_name).map(|field| field.value.trim_ascii())
     }
 
-    /// The value of a field that can be there once.
+    /// The value of a field that may occur only once.
     fn one(&self, name: &'static str) -> Result<Option<&'f [u8]>, ApiError> {
         let mut values = self.all(name);
         let value = values.next();
@@ -182,7 +183,7 @@ impl<'f> Fields<'f> {
         }
     }
 
-    /// The words of a list, in which a field can be there several times.
+    /// The words of a list field, which may occur several times.
     fn words(&self, name: &'static str) -> impl Iterator<Item = &'f [u8]> {
         self.all(name).flat_map(|value| value.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
     }
@@ -237,7 +238,7 @@ impl<'f> Fields<'f> {
     }
 }
 
-/// What a head that cannot be parsed is refused with.
+/// The refusal for a head that cannot be parsed.
 fn refused(error: httparse::Error) -> ApiError {
     use httparse::Error;
     let message = match error {
@@ -256,7 +257,7 @@ fn refused(error: httparse::Error) -> ApiError {
     ApiError::bad(message)
 }
 
-/// The path and the query of a target in origin form, or in absolute form, which proxies send.
+/// The path and the query of a target in origin form, or in the absolute form that proxies send.
 fn path_and_query(target: &str) -> Result<(&str, &str), ApiError> {
     let origin = match target.strip_prefix("http://") {
         Some(rest) => rest.find('/').map_or("/", |at| &rest[at..]),
@@ -282,7 +283,7 @@ fn copy(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
     Ok(copy)
 }
 
-/// A copy in which bytes that are no ASCII are question marks.
+/// A copy in which bytes that are not ASCII are replaced by question marks.
 fn copy_lossy(bytes: &[u8]) -> Result<String, ApiError> {
     let mut copy = String::new();
     copy.try_reserve_exact(bytes.len()).map_err(|_| ApiError::out_of_memory())?;

@@ -1,21 +1,21 @@
-//! [`Limits`]: what a client may make large or slow.
+//! [`Limits`]: bounds on how much a client may send and how slow it may be.
 
 use alloc::format;
 
 use crate::error::{ApiError, Status};
 
-/// What a client may make large or slow.
+/// Bounds on how much a client may send and how slow it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a request's head, and of the trailers of a body.
+    /// Most bytes of a request's head, and of the trailers of a body.
     pub head_bytes: usize,
-    /// Bytes of a request's body.
+    /// Most bytes of a request's body.
     pub body_bytes: usize,
-    /// Bytes that wait to be sent before the text of a stream is gathered into larger pieces.
+    /// Once this many bytes wait to be sent, the text of a stream is gathered into larger pieces.
     pub outbox_bytes: usize,
-    /// From the first byte of a request to the end of its head.
+    /// Most time from the first byte of a request to the end of its head.
     pub head_us: u64,
-    /// From the end of the head to the end of the body, and as much again for each 256 KiB of it.
+    /// Most time from the end of the head to the end of the body. Each 256 KiB of the body adds the same time again.
     pub body_us: u64,
     /// How long a connection may wait for its next request.
     pub idle_us: u64,
@@ -23,7 +23,7 @@ pub struct Limits {
     pub stalled_us: u64,
 }
 
-/// A body has [`Limits::body_us`] of time for each so many bytes of it.
+/// Each time this many bytes of a body arrive, it gets another [`Limits::body_us`].
 pub const BODY_STEP_BYTES: usize = 256 << 10;
 
 impl Default for Limits {
@@ -40,7 +40,7 @@ impl Default for Limits {
     }
 }
 
-/// What a body is refused with that is larger than `limit_bytes`.
+/// The refusal for a body that is larger than `limit_bytes`.
 pub(super) fn too_large(limit_bytes: usize) -> ApiError {
     let message = format!("the body of the request has more than {limit_bytes} bytes");
     ApiError::new(Status::ContentTooLarge, message)

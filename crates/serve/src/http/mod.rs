@@ -1,7 +1,8 @@
-//! HTTP/1.1 for one connection at a time: what a [`Connection`] makes of the bytes that arrive, and what it sends.
+//! HTTP/1.1 for one connection at a time: [`Connection`] turns the bytes that arrive into requests, and answers into
+//! bytes to be sent.
 //!
-//! Source: RFC 9110 (semantics) and RFC 9112 (messages). A request whose length can be read in two ways is refused, since a proxy
-//! in front may have read it in the other.
+//! Source: RFC 9110 (semantics) and RFC 9112 (messages). A request whose length can be read in two ways is refused,
+//! because a proxy in front of the server may have read it the other way.
 //!
 //! # Layers
 //!

@@ -8,20 +8,20 @@ use trust::sealed::Nonce;
 
 use crate::error::{ApiError, Status};
 
-/// What the body of an answer is.
+/// The media type of an answer's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentType {
     /// JSON.
     Json,
     /// Server-sent events. Source: WHATWG HTML, "Server-sent events".
     EventStream,
-    /// JSON, a value in each line.
+    /// JSON, one value in each line.
     JsonLines,
-    /// Figures, as Prometheus reads them.
+    /// Metrics in the format of Prometheus.
     Prometheus,
-    /// A page.
+    /// A web page.
     Html,
-    /// Keys that bodies are sealed to. Source: RFC 9458, section 3.2.
+    /// The public keys for sealed bodies. Source: RFC 9458, section 3.2.
     Keys,
     /// Why a request was refused. Source: RFC 9457.
     Problem,
@@ -41,31 +41,31 @@ impl ContentType {
     }
 }
 
-/// The head of an answer, and what is in it of the request.
+/// The head of an answer, including what it repeats from the request.
 #[derive(Debug, Clone, Copy)]
 pub struct Response<'r> {
     /// The status.
     pub status: Status,
-    /// What the body is; without one there is none.
+    /// The media type of the body; `None` if there is no body.
     pub content_type: Option<ContentType>,
-    /// Methods that the path has, if the request asked for another, or asked which.
+    /// The methods that the path has, if the request used another one or asked for them.
     pub allow: Option<&'static str>,
-    /// After how many seconds the request may be repeated.
+    /// After how many seconds the client may repeat the request.
     pub retry_after_s: Option<u32>,
-    /// The header fields that a browser may send, as it asked for them.
+    /// The header fields that a browser asked permission to send; it may.
     pub allowed_fields: Option<&'r str>,
 }
 
-/// What a client has left of the tokens that it may have in a minute.
+/// How many tokens a client may still use in this minute.
 ///
-/// Header fields and their forms are OpenAI's: <https://platform.openai.com/docs/guides/rate-limits>.
+/// The names and formats of the header fields are OpenAI's: <https://platform.openai.com/docs/guides/rate-limits>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Most tokens.
+    /// Most tokens in a minute.
     pub limit: u32,
-    /// Those that it can have now.
+    /// Tokens that are available now.
     pub remaining: u32,
-    /// After how long it has all of them again.
+    /// Time until all of them are available again.
     pub reset_us: u64,
 }
 
@@ -86,7 +86,7 @@ impl Rate {
 }
 
 impl Response<'static> {
-    /// An answer with this content.
+    /// A successful answer with a body of this type.
     pub fn ok(content_type: ContentType) -> Self {
         let content_type = Some(content_type);
         Self { status: Status::Ok, content_type, allow: None, retry_after_s: None, allowed_fields: None }
@@ -109,16 +109,16 @@ impl Response<'static> {
 /// How an answer's body is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framed {
-    /// So many bytes.
+    /// A body of this many bytes.
     Length(usize),
     /// In chunks.
     Chunked,
-    /// It ends with the connection.
+    /// The body ends when the connection closes.
     UntilClosed,
 }
 
 impl Response<'_> {
-    /// Writes the head; that of a sealed answer has a nonce.
+    /// Writes the head. The head of a sealed answer includes a nonce.
     pub(super) fn write(
         &self,
         out: &mut Outbox,
@@ -129,17 +129,17 @@ impl Response<'_> {
     ) -> fmt::Result {
         let (code, phrase) = self.status.line();
         write!(out, "HTTP/1.1 {code} {phrase}\r\nServer: ferrite\r\n")?;
-        // Whoever may reach the server may read its answers: no cookie and no password of the browser is ever looked at.
+        // Everyone who can reach the server may read its answers: it never looks at a browser's cookies or passwords.
         out.write_str("Access-Control-Allow-Origin: *\r\n")?;
         if let Some(content_type) = self.content_type {
             write!(out, "Content-Type: {}\r\n", content_type.name())?;
             if content_type == ContentType::EventStream {
-                // A proxy that gathers bytes would gather tokens.
+                // A proxy that buffers bytes would hold back tokens.
                 out.write_str("Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n")?;
             }
         }
         if self.content_type == Some(ContentType::Html) {
-            // All that the page may do: be as it is, and ask this server.
+            // The page may only show itself and ask this server.
             out.write_str(
                 "Content-Security-Policy: default-src 'none'; connect-src 'self'; img-src data:; \
                  script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'\r\n\
@@ -156,7 +156,7 @@ impl Response<'_> {
             rate.write(out)?;
         }
         if let Some(nonce) = nonce {
-            // Which a web page may not see unless it is told so.
+            // A web page sees this field only if the server exposes it.
             let field = "Ehbp-Response-Nonce";
             write!(out, "{field}: {}\r\nAccess-Control-Expose-Headers: {field}\r\n", Hex(nonce))?;
         }
@@ -190,12 +190,12 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Those that have not been sent.
+    /// The bytes that have not been sent.
     pub fn unsent(&self) -> &[u8] {
         &self.bytes[self.n_sent..]
     }
 
-    /// The first `n` of them have been sent.
+    /// Removes the first `n` unsent bytes, which have been sent.
     pub fn sent(&mut self, n: usize) {
         self.n_sent += n.min(self.unsent().len());
         if self.n_sent == self.bytes.len() {
@@ -210,12 +210,12 @@ impl Outbox {
         &mut self.bytes[start..]
     }
 
-    /// Leaves the first `n` of those that have not been sent.
+    /// Keeps only the first `n` unsent bytes.
     pub fn truncate(&mut self, n: usize) {
         self.bytes.truncate(self.n_sent + n);
     }
 
-    /// Adds bytes, or nothing if there is no memory for them.
+    /// Adds bytes; adds nothing if there is no memory for them.
     pub fn write(&mut self, bytes: &[u8]) -> fmt::Result {
         if self.n_sent > 0 && self.bytes.capacity() - self.bytes.len() < bytes.len() {
             self.bytes.drain(..self.n_sent);

@@ -1,7 +1,8 @@
-//! [`Sealed`]: an exchange whose bodies only its client and the holder of a key can read.
+//! [`Sealed`]: an exchange with bodies that only its client and the holder of a key can read.
 //!
-//! Source: SPEC.md, 4 and 5, of <https://github.com/tinfoilsh/encrypted-http-body-protocol>. A body is a row of chunks: four bytes with
-//! the length of what follows, the greatest first, and a part of the text that has been sealed. Chunks of no bytes are none.
+//! Source: SPEC.md, 4 and 5, of <https://github.com/tinfoilsh/encrypted-http-body-protocol>. A body is a sequence of
+//! chunks: four bytes with the length of the rest, most significant byte first, and then a sealed part of the text.
+//! Chunks without bytes are ignored.
 
 use alloc::rc::Rc;
 use core::fmt;
@@ -12,17 +13,17 @@ use trust::sealed::{Nonce, Opener, PublicKey, Sealer, TAG_BYTES};
 use super::response::Outbox;
 use crate::error::{ApiError, Status};
 
-/// Most bytes of an answer in a chunk, since who opens it must have it whole.
+/// Most bytes of an answer in one chunk; the client needs a whole chunk before it can open it.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// An exchange whose bodies only its client and the holder of a key can read.
+/// An exchange with bodies that only its client and the holder of a key can read.
 pub struct Sealed {
     nonce: Nonce,
     now: Now,
 }
 
 enum Now {
-    /// Nothing has come by which it is worth the time to make a key with the client's.
+    /// Nothing has arrived yet that would justify the time to derive a key with the client's key.
     Begun { notary: Rc<Notary>, encapsulated: PublicKey },
     /// The request is being opened.
     Opening { opener: Opener, has_opened: bool },
@@ -37,15 +38,17 @@ impl fmt::Debug for Sealed {
 }
 
 impl Sealed {
-    /// One of which nothing has come, by this key of the client's, and whose answer has this nonce.
+    /// An exchange that has just begun, with the client's key and the nonce of the answer.
     pub fn new(notary: Rc<Notary>, encapsulated: PublicKey, nonce: Nonce) -> Self {
         Self { nonce, now: Now::Begun { notary, encapsulated } }
     }
 
-    /// Opens the next chunk of the request where it is: how many bytes it has then, from its beginning.
+    /// Opens the next chunk of the request in place. Returns the length of the text, which starts at the beginning of
+    /// `chunk`.
     ///
     /// # Errors
-    /// If it was not sealed as this one. Of the first chunk that means another key: the client is to ask for the key of now.
+    /// If the chunk was not sealed for this exchange. If the first chunk fails, the client used an old key and should
+    /// ask for the current one.
     pub(super) fn open(&mut self, chunk: &mut [u8]) -> Result<usize, ApiError> {
         if let Now::Begun { notary, encapsulated } = &self.now {
             let opener = notary.recipient().opener(encapsulated);
@@ -64,8 +67,8 @@ impl Sealed {
         opened
     }
 
-    /// The same when the request has been read; `None` if nothing of it was opened: then nobody knows whose key it came with, and an
-    /// answer that is sealed to it could be for anyone.
+    /// Turns to the answer once the request has been read. Returns `None` if nothing of the request was opened:
+    /// nobody knows then whose key came with it, and a sealed answer could go to anyone.
     pub(super) fn answered(self) -> Option<Self> {
         match self.now {
             Now::Opening { opener, has_opened: true } => {
@@ -76,12 +79,13 @@ impl Sealed {
         }
     }
 
-    /// What the client makes the key of the answer with.
+    /// The nonce that the client needs to derive the key of the answer.
     pub(super) fn nonce(&self) -> &Nonce {
         &self.nonce
     }
 
-    /// Sends a piece of the answer by `frame`, which is told how many bytes come and writes what goes before them, and what goes behind.
+    /// Sends a piece of the answer. `frame` is told the number of bytes, and writes what precedes them and what
+    /// follows them.
     pub(super) fn send(
         &mut self,
         out: &mut Outbox,

@@ -1,8 +1,9 @@
-//! [`Accounts`]: what the keys have used, and whether they may have more.
+//! [`Accounts`]: how many tokens each key has used, and whether it may use more.
 //!
-//! Tokens are limited by a bucket for each key that may have so many in a minute: it holds as many as that at most, begins full, and fills
-//! evenly. What is computed is taken out as it is computed. How much an answer will take is not known before, so that a request is let in
-//! while there is one token, and may leave less than nothing: then the key waits until that is made up for.
+//! A key that has a limit of tokens per minute has a bucket. The bucket holds at most that many tokens, begins full,
+//! and fills evenly. Tokens are taken out as they are computed. How many an answer will need is not known in advance,
+//! so a request is admitted while at least one token is left. It may take the level below zero; the key then has to
+//! wait until the bucket is above zero again.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -11,26 +12,26 @@ use crate::error::{ApiError, Status};
 use crate::http::Rate;
 use crate::keys::{Key, Keys};
 
-/// A token, in the unit of buckets: what one token in a minute gives in a microsecond.
+/// One token in the unit of buckets. A limit of one token per minute adds one unit per microsecond.
 const TOKEN: i64 = 60_000_000;
 
-/// What each key has left.
+/// The bucket of each key, if it has one.
 pub(super) struct Accounts(Vec<Option<Bucket>>);
 
-/// Tokens that a key has left.
+/// The tokens that a key has left.
 struct Bucket {
     per_minute: u32,
-    /// What is in it, at most a minute's, in parts of a [`TOKEN`].
+    /// What is in the bucket, in units of 1/[`TOKEN`] of a token; at most a minute's worth.
     level: i64,
-    /// When that was so.
+    /// When the level was right.
     at_us: u64,
 }
 
 impl Accounts {
-    /// Those of these keys, which have used nothing.
+    /// Accounts for `keys`; none has used any tokens.
     ///
     /// # Errors
-    /// If there is no memory for them.
+    /// If there is no memory for the accounts.
     pub fn new(keys: &Keys) -> Result<Self, ApiError> {
         let mut buckets = Vec::new();
         buckets.try_reserve_exact(keys.all().len()).map_err(|_| ApiError::out_of_memory())?;
@@ -44,10 +45,11 @@ impl Accounts {
         Some(bucket)
     }
 
-    /// Whether a request with this key may be answered, of which `n_running` others are.
+    /// Checks whether a request with this key may be answered, while `n_running` other requests with this key are
+    /// being answered.
     ///
     /// # Errors
-    /// What it has to wait for.
+    /// What the key has to wait for.
     pub fn admit(&mut self, keys: &Keys, key: usize, n_running: usize, now_us: u64) -> Result<(), ApiError> {
         let Some(Key { name, limits, .. }) = keys.all().get(key) else { return Ok(()) };
         let (limit, what, wait_s) = match (limits.running, self.bucket(Some(key), now_us)) {
@@ -65,7 +67,7 @@ impl Accounts {
         Err(ApiError { retry_after_s: Some(wait_s.try_into().unwrap_or(u32::MAX)), ..refused })
     }
 
-    /// Takes tokens that were computed for a key.
+    /// Charges a key for tokens that were computed for it.
     pub fn charge(&mut self, key: Option<usize>, n_tokens: usize, now_us: u64) {
         if let Some(bucket) = self.bucket(key, now_us) {
             let n_tokens = i64::try_from(n_tokens).unwrap_or(i64::MAX);
@@ -73,7 +75,7 @@ impl Accounts {
         }
     }
 
-    /// What a key has left, as its clients are told.
+    /// What a key has left, in the form in which its clients are told.
     pub fn rate(&mut self, key: Option<usize>, now_us: u64) -> Option<Rate> {
         let bucket = self.bucket(key, now_us)?;
         Some(Rate {
@@ -101,7 +103,7 @@ impl Bucket {
         self.at_us = self.at_us.max(now_us);
     }
 
-    /// How long it takes until so much is in it.
+    /// How long it takes until the bucket is filled to `level`.
     fn wait_us(&self, level: i64) -> u64 {
         let missing = level.saturating_sub(self.level).max(0) as u64;
         missing.div_ceil(u64::from(self.per_minute))
@@ -135,7 +137,7 @@ mod tests {
         assert_eq!(refused.message, "key ci may have 60 tokens in a minute; try again in 2 s");
         assert_eq!(accounts.admit(&keys, 0, 0, 1_999_999).unwrap_err().retry_after_s(), Some(1));
         assert!(accounts.admit(&keys, 0, 0, 2_000_000).is_ok());
-        // A clock that goes back gives nothing.
+        // If the clock goes back, nothing is added.
         assert_eq!(rate(&mut accounts, 0), (60, 1, 59_000_000));
         assert_eq!(rate(&mut accounts, u64::MAX), (60, 60, 0));
         accounts.charge(Some(0), usize::MAX, u64::MAX);
@@ -154,7 +156,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes when, a key gets no more than the bucket, what fills it, and what the last request overdrew.
+        /// Whatever the order of events, a key gets no more than its bucket, the tokens that refill it, and what its
+        /// last request overdrew.
         #[test]
         fn no_more_is_used_than_is_given(
             per_minute in 1_u32..100_000,
@@ -170,7 +173,7 @@ mod tests {
                         used += n_tokens as u64;
                         last = n_tokens as u64;
                     }
-                    // Who comes back when he is told to is let in.
+                    // A client that comes back at the time it was told is admitted.
                     Err(refused) => {
                         let wait_s = u64::from(refused.retry_after_s.unwrap());
                         prop_assert!(accounts.admit(&keys, 0, 0, now_us + 1_000_000 * wait_s).is_ok());

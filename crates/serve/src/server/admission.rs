@@ -1,4 +1,4 @@
-//! Whether a request is wanted: by its head, and by the model that it names.
+//! Decides whether a request is accepted, from its head and the model that it names.
 
 use alloc::vec::Vec;
 
@@ -10,7 +10,7 @@ use crate::engine::{Engine, ModelInfo};
 use crate::error::{ApiError, Status, shortened};
 use crate::http::{Head, Sealed};
 
-/// Whether a request is wanted, by its head; the number of its key, if keys are asked for, goes to `key`.
+/// Checks a request's head. The number of its key, if the server requires keys, goes to `key`.
 pub(super) fn check(head: &Head, settings: &Settings, key: &mut Option<usize>) -> Result<Route, ApiError> {
     *key = None;
     let route = Route::find(head.method, &head.path)?;
@@ -35,7 +35,7 @@ pub(super) fn check(head: &Head, settings: &Settings, key: &mut Option<usize>) -
         let message = "requests may load and unload models only where the server is told so, by ferrite.admin=on or --admin";
         return Err(ApiError::new(Status::Forbidden, message).with_code("admin_off"));
     }
-    // Whoever sits before a browser may look at any page, and that at any server of the same machine.
+    // Somebody at a browser may visit any web page, and that page can reach any server on the same machine.
     if route.is_admin() && head.has_origin && settings.keys.is_empty() {
         let message = "web pages may load and unload models only where the server has a key";
         return Err(ApiError::new(Status::Forbidden, message).with_code("admin_off"));
@@ -44,7 +44,7 @@ pub(super) fn check(head: &Head, settings: &Settings, key: &mut Option<usize>) -
         let message = "web pages may read receipts only where the server has a key";
         return Err(ApiError::new(Status::Forbidden, message).with_code("receipts_off"));
     }
-    // What curl sends unless it is told otherwise is taken too.
+    // Also accepts the type that curl sends by default.
     let is_known = |media_type: &str| {
         matches!(media_type, "application/json" | "application/x-www-form-urlencoded" | "text/plain" | "")
             || (media_type.starts_with("application/") && media_type.ends_with("+json"))
@@ -59,10 +59,10 @@ pub(super) fn check(head: &Head, settings: &Settings, key: &mut Option<usize>) -
     }
 }
 
-/// By what the body of a request is opened and that of its answer sealed, if it is to be.
+/// Returns what opens the body of a request and seals that of its answer, if the exchange is to be sealed.
 ///
-/// Without a body there is nothing by which anyone could tell whether the head is as the client sent it, so that the answer is not sealed
-/// either. Source: EHBP's SPEC.md, 7.4.
+/// If a request has no body, nothing shows whether its head is as the client sent it. Its answer is therefore not
+/// sealed either. Source: EHBP's SPEC.md, 7.4.
 pub(super) fn sealed(head: &Head, settings: &Settings) -> Result<Option<Sealed>, ApiError> {
     let Some(encapsulated) = head.encapsulated_key.as_ref().filter(|_| head.has_body()) else {
         return Ok(None);
@@ -70,7 +70,7 @@ pub(super) fn sealed(head: &Head, settings: &Settings) -> Result<Option<Sealed>,
     Ok(Some(Sealed::new(settings.opens()?.clone(), *encapsulated, settings.secret()?)))
 }
 
-/// Whether the body of a request may be read by everyone in between.
+/// Checks that a request whose body must be sealed is sealed.
 pub(super) fn check_sealed(route: Route, is_sealed: bool, settings: &Settings) -> Result<(), ApiError> {
     if is_sealed || !settings.sealed_only || !route.has_texts() {
         return Ok(());
@@ -82,7 +82,7 @@ pub(super) fn check_sealed(route: Route, is_sealed: bool, settings: &Settings) -
 /// The models that are loaded.
 ///
 /// # Errors
-/// If there is no memory for them.
+/// If there is no memory for the list.
 pub(super) fn models<E: Engine>(engine: &E) -> Result<Vec<ModelInfo>, ApiError> {
     let (mut models, mut reserved) = (Vec::new(), Ok(()));
     engine.each_model(&mut |model| match models.try_reserve(1) {
@@ -92,8 +92,8 @@ pub(super) fn models<E: Engine>(engine: &E) -> Result<Vec<ModelInfo>, ApiError> 
     reserved.map(|()| models).map_err(|_| ApiError::out_of_memory())
 }
 
-/// Checks that the model of this name still has the number that it had when a request began: another one in its place would answer the
-/// rest of the request.
+/// Checks that the model of this name is still the one with number `id`, as when the request began. Otherwise another
+/// model in its place would answer the rest of the request.
 pub(super) fn check_model(engine: &impl Engine, name: &str, id: u64) -> Result<(), ApiError> {
     if engine.id(Some(name)).is_ok_and(|now| now == id) {
         return Ok(());
@@ -102,7 +102,8 @@ pub(super) fn check_model(engine: &impl Engine, name: &str, id: u64) -> Result<(
     Err(ApiError::new(Status::ServiceUnavailable, message))
 }
 
-/// The model of this name. Where there is only one it answers to any, as clients made for another server name others.
+/// The model of this name. If only one model is loaded, it answers to any name, because clients made for another
+/// server send other names.
 pub(super) fn chosen<'m>(models: &'m [ModelInfo], name: Option<&str>) -> Result<&'m ModelInfo, ApiError> {
     match (models, name) {
         ([], _) => {

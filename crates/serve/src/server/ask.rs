@@ -1,32 +1,34 @@
-//! [`Ask`]: a request for what a model computes, but for its body.
+//! [`Ask`]: a request for something that a model computes, without its body.
 
 use crate::error::{ApiError, Status};
 
-/// A request for what a model computes, but for its body.
+/// A request for something that a model computes, without its body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask {
-    /// Its number, from 1.
+    /// The request's number, counted from 1.
     pub number: u64,
-    /// When it had come whole.
+    /// When the request had arrived completely.
     pub arrived_us: u64,
-    /// When it is taken.
+    /// When the request is passed on to the engine.
     pub now_us: u64,
-    /// Most tokens of prompt and answer, if there is such a limit.
+    /// Most tokens of prompt and answer together, if limited.
     pub context: Option<usize>,
     /// Whether it came in an encrypted body.
     pub is_sealed: bool,
 }
 
 impl Ask {
-    /// When the answer is wanted at the latest, `timeout_ms` after the request came: never if that is [`u64::MAX`].
+    /// The latest time at which the answer is wanted: `timeout_ms` after the request arrived, or [`u64::MAX`] for no
+    /// limit.
     pub fn deadline_us(&self, timeout_ms: Option<u64>) -> u64 {
         timeout_ms.map_or(u64::MAX, |ms| self.arrived_us.saturating_add(ms.saturating_mul(1000)))
     }
 }
 
-/// What is answered where nothing was computed in time.
+/// The error for a request for which nothing was computed in time.
 ///
-/// Source: google.rpc.Code, which maps `DEADLINE_EXCEEDED` to status 504, and Anthropic's `timeout_error`, which has the same.
+/// Source: google.rpc.Code, which maps `DEADLINE_EXCEEDED` to status 504, and Anthropic's `timeout_error`, which has
+/// the same status.
 pub(super) fn missed() -> ApiError {
     let message = "nothing was computed before timeout_ms was over";
     ApiError::new(Status::GatewayTimeout, message).with_code("deadline_exceeded")

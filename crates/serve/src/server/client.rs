@@ -1,4 +1,4 @@
-//! [`Client`]: a connection and what happens on it.
+//! [`Client`]: a connection and the state of its current request.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -18,37 +18,37 @@ use crate::engine::{Change, Engine, EngineError};
 use crate::error::{ApiError, Status};
 use crate::http::{Connection, ContentType, Head, Limits, Method, Received, Response};
 
-/// The status of a request whose client hung up, as nginx's log has it.
+/// The status that is logged if the client hung up before its answer ended, as in nginx's log.
 const CLIENT_CLOSED: u16 = 499;
 
-/// How much of the memory that an answer was written to is kept for the next one.
+/// How many bytes of an answer's buffer are kept for the next answer.
 const KEPT_BYTES: usize = 64 << 10;
 
-/// A connection and what happens on it.
+/// A connection and the state of its current request.
 pub(super) struct Client<T> {
     pub connection: Connection,
     pub state: State<T>,
-    /// The number of the key that its request brought, if keys are asked for.
+    /// The number of the key that the request brought, if the server requires keys.
     pub key: Option<usize>,
-    /// How errors are told.
+    /// The format in which errors are sent.
     dialect: Dialect,
-    /// What was asked, and when.
+    /// The current request, and when it came.
     asked: Option<Asked>,
 }
 
-/// A request that has come whole.
+/// A request that has arrived completely.
 struct Asked {
     method: Method,
     path: String,
     arrived_us: u64,
-    /// The number of what a model computes for it, from 1; 0 before.
+    /// The number of the computation that a model does for it, counted from 1; 0 before that.
     number: u64,
-    /// When the answer is wanted at the latest.
+    /// The latest time at which the answer is wanted.
     deadline_us: u64,
-    /// The model that it is for, once that or a change of the models has been begun.
+    /// The model that the request is for, once that computation, or a change of the models, has begun.
     model: Option<String>,
     is_stream: bool,
-    /// Whether there is a receipt of what it was answered.
+    /// Whether a receipt of the answer is kept.
     has_receipt: bool,
     used: Used,
 }
@@ -57,18 +57,18 @@ struct Asked {
 pub(super) enum State<T> {
     /// Nothing.
     Idle,
-    /// That the engine takes a request: its body or, where it has none, its query.
+    /// For the engine to accept a request. Holds the request's body, or its query if it has no body.
     Queued(Route, Vec<u8>),
-    /// That the change of the models with this number is made. It is there until somebody makes it.
+    /// For the change of the models with this number. It is held here until somebody carries it out.
     Changing(u64, Option<Change>),
-    /// Text.
+    /// For text.
     Generating(Generation<T>),
-    /// Vectors.
+    /// For vectors.
     Embedding(Embeddings<T>),
 }
 
 impl<T: Copy + PartialEq> Client<T> {
-    /// One that has connected now.
+    /// A client that has just connected.
     pub fn new(now_us: u64, limits: &Limits) -> Self {
         Self {
             connection: Connection::new(now_us, limits),
@@ -79,7 +79,7 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// Takes bytes that arrived; how many of them.
+    /// Takes bytes that arrived and returns how many.
     pub fn receive(&mut self, bytes: &[u8], desk: &mut Desk<'_, T>) -> usize {
         match self.connection.receive(bytes, &desk.settings.limits) {
             Ok(n_taken) => n_taken,
@@ -91,7 +91,7 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// The next request on the connection that has come whole and is wanted.
+    /// The next request on the connection that has arrived completely and is accepted.
     pub fn next_request(&mut self, desk: &mut Desk<'_, T>) -> Option<(Route, Head, Vec<u8>)> {
         let settings = desk.settings;
         let (dialect, key) = (&mut self.dialect, &mut self.key);
@@ -122,7 +122,7 @@ impl<T: Copy + PartialEq> Client<T> {
     /// Notes a request for the log.
     pub fn note(&mut self, head: &Head, now_us: u64) {
         let mut path = String::new();
-        // The log can do without.
+        // The log can do without the path.
         if path.try_reserve_exact(head.path.len()).is_ok() {
             path.push_str(&head.path);
         }
@@ -139,7 +139,7 @@ impl<T: Copy + PartialEq> Client<T> {
         });
     }
 
-    /// Answers with what has been written to the desk or, where there is no memory for that, that there is none.
+    /// Sends the answer that was written to the desk, or an error if there is no memory for it.
     pub fn respond(&mut self, response: &Response<'_>, desk: &mut Desk<'_, T>) {
         let body = if response.content_type.is_some() { &desk.scratch[..] } else { &[] };
         match self.connection.respond(response, body, desk.now_us, &desk.settings.limits) {
@@ -148,7 +148,7 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// Answers that the request is refused.
+    /// Refuses the request with `error`.
     pub fn refuse(&mut self, error: &ApiError, desk: &mut Desk<'_, T>) {
         desk.metrics.n_refused += 1;
         let shorter = ApiError::out_of_memory();
@@ -189,11 +189,11 @@ impl<T: Copy + PartialEq> Client<T> {
                 return;
             }
         }
-        // What comes next and is no request is nobody's.
+        // If what comes next is not a request, it belongs to no key.
         desk.audit.refused(self.key.take(), status.code(), desk.now_us);
     }
 
-    /// Adds a request that is over to the audit.
+    /// Records a request that has ended in the audit.
     fn record(&self, asked: &Asked, status: u16, finish: Option<&'static str>, desk: &mut Desk<'_, T>) {
         let entry = Entry {
             key: self.key,
@@ -206,7 +206,7 @@ impl<T: Copy + PartialEq> Client<T> {
             used: asked.used,
             duration_us: desk.now_us.saturating_sub(asked.arrived_us),
         };
-        // What came to nothing counts as a token: else nothing would bound how many lines a key can fill.
+        // A request without any tokens is charged one. Otherwise nothing would bound how many lines a key can add.
         if asked.used.prompt + asked.used.completion == 0 {
             desk.accounts.charge(self.key, 1, desk.now_us);
         }
@@ -214,7 +214,7 @@ impl<T: Copy + PartialEq> Client<T> {
         desk.audit.add(&desk.settings.keys, &entry, moment);
     }
 
-    /// The connection is no more.
+    /// The connection is gone.
     pub fn hang_up(&mut self, desk: &mut Desk<'_, T>) {
         self.give_up(desk);
         if let Some(asked) = self.asked.take().filter(|asked| asked.model.is_some()) {
@@ -222,22 +222,22 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// Whether text or vectors are being computed for it.
+    /// Whether text or vectors are being computed for this client.
     pub fn is_generating(&self) -> bool {
         matches!(self.state, State::Generating(_) | State::Embedding(_))
     }
 
-    /// The number of what a model computes for it.
+    /// The number of the computation that a model does for this client.
     pub fn computed_number(&self) -> Option<u64> {
         self.asked.as_ref().filter(|_| self.is_generating()).map(|asked| asked.number)
     }
 
-    /// Whether a model computes for it, or will when it is its turn.
+    /// Whether a model computes for this client, or will when its turn comes.
     pub fn is_computed_for(&self) -> bool {
         self.is_generating() || matches!(&self.state, State::Queued(route, _) if route.computes())
     }
 
-    /// What a model is asked for, with this number.
+    /// What a model is asked for, under this number.
     pub fn ask(&mut self, number: u64, desk: &Desk<'_, T>) -> Ask {
         let key = self.key.and_then(|key| desk.settings.keys.all().get(key));
         let context = key.and_then(|key| key.limits.context).map(|n_tokens| n_tokens as usize);
@@ -248,7 +248,7 @@ impl<T: Copy + PartialEq> Client<T> {
         Ask { number, arrived_us, now_us: desk.now_us, context, is_sealed: self.connection.is_sealed() }
     }
 
-    /// Begins what a model computes, or a change of the models.
+    /// Begins a computation of a model, or a change of the models.
     pub fn begin(&mut self, state: State<T>) {
         let (deadline_us, model, is_stream) = match &state {
             State::Generating(generation) => {
@@ -260,7 +260,7 @@ impl<T: Copy + PartialEq> Client<T> {
         };
         if let Some(asked) = &mut self.asked {
             let mut name = String::new();
-            // The audit can do without.
+            // The audit can do without the name.
             if name.try_reserve_exact(model.len()).is_ok() {
                 name.push_str(model);
             }
@@ -269,7 +269,7 @@ impl<T: Copy + PartialEq> Client<T> {
         self.state = state;
     }
 
-    /// Ends an answer whose time is over: with what has come of it, if anything has.
+    /// Ends an answer whose time is up. Whatever has been generated is sent.
     fn check_deadline(&mut self, desk: &mut Desk<'_, T>) {
         match &mut self.state {
             State::Generating(generation) if generation.is_overdue(desk.now_us) => {
@@ -289,7 +289,7 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// Takes what was computed from what its key may have.
+    /// Charges what was computed to the client's key.
     fn charge(&mut self, event: &Event<'_>, desk: &mut Desk<'_, T>) {
         let n_tokens = match event {
             Event::Started { prompt_tokens, cached_tokens } => prompt_tokens.saturating_sub(*cached_tokens),
@@ -309,7 +309,7 @@ impl<T: Copy + PartialEq> Client<T> {
         self.connection.rate = desk.accounts.rate(self.key, desk.now_us);
     }
 
-    /// Whether it waits for the request of this name.
+    /// Whether the client waits for the request `ticket`.
     pub fn has(&self, ticket: T) -> bool {
         match &self.state {
             State::Generating(generation) => generation.has(ticket),
@@ -318,7 +318,7 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// It waits for nothing any more.
+    /// Stops waiting; whatever is being computed is no longer wanted.
     pub fn give_up(&mut self, desk: &mut Desk<'_, T>) {
         match core::mem::replace(&mut self.state, State::Idle) {
             State::Generating(generation) => desk.unwanted.extend(generation.tickets()),
@@ -327,7 +327,7 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// Looks at the clock.
+    /// Checks the time limits.
     pub fn check_time(&mut self, desk: &mut Desk<'_, T>) {
         if let Some(error) = self.connection.check_time(desk.now_us, &desk.settings.limits) {
             self.refuse(&error, desk);
@@ -337,8 +337,8 @@ impl<T: Copy + PartialEq> Client<T> {
         self.check_deadline(desk);
     }
 
-    /// Goes on with what takes the engine: has it take the other answers to a request for several, or more texts of a list, and
-    /// tells tokens by the vocabulary.
+    /// Does what needs the engine: submits the remaining answers of a request for several, or more texts of a list,
+    /// and sends tokens, which needs the vocabulary.
     pub fn go_on<E: Engine<Ticket = T>>(&mut self, engine: &mut E, desk: &mut Desk<'_, T>) {
         if let State::Embedding(embeddings) = &mut self.state {
             if let Err(error) = embeddings.submit(engine) {
@@ -358,7 +358,7 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// Sends its vectors, if there are all of them.
+    /// Sends the vectors once all of them are there.
     fn end_embeddings(&mut self, desk: &mut Desk<'_, T>) {
         let State::Embedding(embeddings) = &self.state else { return };
         if !embeddings.is_finished() {
@@ -371,7 +371,7 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// Takes what the engine tells of a request that it waits for.
+    /// Handles an event that the engine reports for a request of this client.
     pub fn event(&mut self, ticket: T, event: &Event<'_>, desk: &mut Desk<'_, T>) {
         self.charge(event, desk);
         if let State::Embedding(embeddings) = &mut self.state {
@@ -414,13 +414,13 @@ impl<T: Copy + PartialEq> Client<T> {
         self.check_deadline(desk);
     }
 
-    /// Sends what there is to tell, as far as the connection takes it, and ends the answer if that was all.
+    /// Sends as much as the connection takes, and ends the answer if that was all.
     pub fn relay(&mut self, vocabulary: Option<&Tokenizer<'_>>, desk: &mut Desk<'_, T>) {
         let State::Generating(generation) = &mut self.state else { return };
         let Desk { scratch, settings, now_us, .. } = desk;
         generation.relay(&mut self.connection, scratch, vocabulary, &settings.limits, *now_us);
         if !self.connection.is_answering() {
-            // There was no memory for what was to be sent.
+            // There was no memory for the text that was to be sent.
             self.give_up(desk);
             return;
         }
@@ -440,7 +440,7 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// There is no more of an answer.
+    /// Ends an answer with an error.
     pub fn fail(&mut self, error: &ApiError, desk: &mut Desk<'_, T>) {
         if let State::Embedding(_) = self.state {
             self.give_up(desk);

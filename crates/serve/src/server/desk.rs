@@ -1,4 +1,4 @@
-//! [`Desk`]: what a client needs of the server.
+//! [`Desk`]: the parts of the server that a client uses.
 
 use alloc::vec::Vec;
 
@@ -8,17 +8,17 @@ use super::receipts::Receipts;
 use super::settings::Settings;
 use crate::audit::{Audit, Moment};
 
-/// What a client needs of the server.
+/// The parts of the server that a client uses.
 pub(super) struct Desk<'s, T> {
     pub settings: &'s Settings,
     /// Where an answer is written before it is sent.
     pub scratch: &'s mut Vec<u8>,
     pub metrics: &'s mut Metrics,
-    /// What keys have used.
+    /// How many tokens each key has used.
     pub accounts: &'s mut Accounts,
-    /// Who has asked for what.
+    /// The log of requests.
     pub audit: &'s mut Audit,
-    /// The receipts of the last answers.
+    /// The receipts of the most recent answers.
     pub receipts: &'s mut Receipts,
     /// Requests that nobody waits for any more.
     pub unwanted: &'s mut Vec<T>,
@@ -26,7 +26,7 @@ pub(super) struct Desk<'s, T> {
 }
 
 impl<T> Desk<'_, T> {
-    /// Now, by both clocks.
+    /// The current moment on both clocks.
     pub fn moment(&self) -> Moment {
         self.settings.moment(self.now_us)
     }

@@ -1,4 +1,4 @@
-//! [`Embeddings`]: a request for vectors, or for what is made of them.
+//! [`Embeddings`]: a request for vectors, or for ranks computed from vectors.
 
 use alloc::format;
 use alloc::string::String;
@@ -17,13 +17,13 @@ use crate::api::wish::{MAX_CHOICES, timeout};
 use crate::engine::{Engine, EngineError};
 use crate::error::ApiError;
 
-/// Texts that become vectors, a few at a time, so that others have their turn.
+/// Texts that become vectors. Only a few are computed at a time, so that other requests get their turn.
 pub(super) struct Embeddings<T> {
     model: String,
-    /// Its number.
+    /// The number of the model.
     model_id: u64,
     texts: Vec<Text<T>>,
-    /// How many of them, the first ones, the engine has been asked for.
+    /// How many of the texts, counted from the first, have been submitted to the engine.
     n_asked: usize,
     /// When the answer is wanted at the latest.
     pub deadline_us: u64,
@@ -31,10 +31,10 @@ pub(super) struct Embeddings<T> {
     form: Form,
 }
 
-/// What is answered.
+/// The form of the answer.
 enum Form {
     Vectors(Encoding),
-    /// The best of documents for a query; in the form of Text Embeddings Inference or Jina's.
+    /// The documents ranked for a query, in the format of Text Embeddings Inference or of Jina.
     Ranks {
         query: String,
         top_n: usize,
@@ -44,19 +44,19 @@ enum Form {
 
 /// One of the texts.
 enum Text<T> {
-    /// The engine is to be asked.
+    /// It has not been submitted yet.
     Waiting(values::Prompt<'static>),
-    /// It has been asked.
+    /// It has been submitted.
     Asked(T),
     /// Its vector.
     Done(Embedding),
 }
 
 impl<T: Copy + PartialEq> Embeddings<T> {
-    /// Has the engine take a request for vectors.
+    /// Submits a request for vectors to the engine.
     ///
     /// # Errors
-    /// What is wrong with it, that there is no such model, or why the engine does not take it.
+    /// What is wrong with the request, that there is no such model, or why the engine refuses it.
     pub fn begin<E: Engine<Ticket = T>>(engine: &mut E, body: &[u8], ask: Ask) -> Result<Self, ApiError> {
         let asked: embeddings::Asked<'_> = json::read(body)?;
         if asked.input.0.is_empty() {
@@ -77,7 +77,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
         Self::of_texts(engine, (&model.name, deadline_us), texts, wish, form)
     }
 
-    /// Has the engine take a request for the ranks of documents.
+    /// Submits a request to rank documents to the engine.
     ///
     /// # Errors
     /// As [`begin`](Self::begin).
@@ -92,7 +92,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
         let name = asked.model.as_ref().map(|name| &*name.0).filter(|name| !name.is_empty());
         let model = chosen(&models, name)?;
         let deadline_us = ask.deadline_us(timeout(asked.timeout_ms)?);
-        // Each document becomes tokens, behind the query, when it is its turn.
+        // Each document is tokenized, after the query, when its turn comes.
         let query = json::own(&asked.query.0)?;
         let documents = documents.into_iter().map(values::Prompt::into_owned);
         let form = Form::Ranks { query, top_n: asked.top_n.unwrap_or(usize::MAX), is_bare };
@@ -119,10 +119,11 @@ impl<T: Copy + PartialEq> Embeddings<T> {
         Ok(embeddings)
     }
 
-    /// Has the engine take more of the texts, so that it has a few of them.
+    /// Submits more of the texts, so that the engine has a few of them.
     ///
     /// # Errors
-    /// Why it does not take one; that the model was replaced. If its queue is full that is an error of the first only: the others are asked for again.
+    /// Why the engine refuses a text, or that the model was replaced. A full queue is an error only for the first
+    /// text: the others are submitted again later.
     pub fn submit<E: Engine<Ticket = T>>(&mut self, engine: &mut E) -> Result<(), ApiError> {
         if self.n_asked < self.texts.len() {
             check_model(engine, &self.model, self.model_id)?;
@@ -154,7 +155,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
         &self.model
     }
 
-    /// The names of the texts that the engine has.
+    /// The tickets of the texts that the engine has.
     pub fn tickets(&self) -> impl Iterator<Item = T> {
         self.texts.iter().filter_map(|text| match text {
             Text::Asked(ticket) => Some(*ticket),
@@ -162,7 +163,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
         })
     }
 
-    /// Takes the vector of the text of this name.
+    /// Takes the vector of the text `ticket`.
     ///
     /// # Errors
     /// If there is no memory for it.
@@ -174,7 +175,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
         Ok(())
     }
 
-    /// Whether there is a vector of each text.
+    /// Whether every text has its vector.
     pub fn is_finished(&self) -> bool {
         self.texts.iter().all(|text| matches!(text, Text::Done(_)))
     }

@@ -34,7 +34,7 @@ use crate::engine::{Engine, EngineError};
 use crate::error::ApiError;
 use crate::http::{Connection, ContentType, Limits, Response};
 
-/// After how long without a piece of text a word is said on a stream, so that nobody takes the connection for dead.
+/// After this long without text, a stream sends a sign of life, so that nobody takes the connection for dead.
 const SILENCE_US: u64 = 5_000_000;
 
 /// A request for text that is being answered.
@@ -42,31 +42,31 @@ pub(super) struct Generation<T> {
     answer: Answer,
     /// The number of the model.
     model_id: u64,
-    /// The request, until all its answers have been asked for.
+    /// The request's body, until all its answers have been submitted.
     body: Vec<u8>,
-    /// Those wanted, of each prompt `n_of_each`.
+    /// The answers, `n_of_each` for each prompt.
     choices: Vec<Choice<T>>,
     n_of_each: usize,
-    /// How many of them the engine has been asked for.
+    /// How many of them have been submitted to the engine.
     n_asked: usize,
     seed: u64,
     speculate: usize,
-    /// Most tokens of prompt and answer, if there is such a limit.
+    /// Most tokens of prompt and answer together, if limited.
     context: Option<usize>,
-    /// What receipts say beside the answers, if there are to be any.
+    /// What receipts say besides the answers, if receipts are wanted.
     receipt: Option<Box<ReceiptWish>>,
     is_stream: bool,
-    /// What is told of the tokens too, which takes the vocabulary.
+    /// What is sent about the tokens, if anything; this needs the vocabulary.
     logprobs: Option<LogprobWish>,
-    /// Whether what is said, thought and called comes apart.
+    /// Whether text, thoughts and calls are sent separately.
     is_apart: bool,
     /// Whether the head of the answer has been sent.
     has_begun: bool,
-    /// When the request had come.
+    /// When the request arrived.
     arrived_us: u64,
-    /// When the answer ends at the latest.
+    /// The latest time at which the answer ends.
     pub deadline_us: u64,
-    /// Whether that has come.
+    /// Whether that time has come.
     is_cut: bool,
     told_us: u64,
     usage: Usage,
@@ -74,37 +74,37 @@ pub(super) struct Generation<T> {
 
 /// One of the answers.
 struct Choice<T> {
-    /// Its name, until its end.
+    /// The ticket of the answer, until it ends.
     ticket: Option<T>,
-    /// What has come, as far as it was not sent.
+    /// The parts that have arrived and are not sent yet.
     blocks: Blocks,
-    /// Tokens likewise, if they were asked for.
+    /// The tokens that have arrived and are not sent yet, if they were asked for.
     log: LogprobLog,
-    /// Whether the prompt is counted.
+    /// Whether the prompt has been counted.
     is_started: bool,
-    /// Tokens of the prompt, and how many of them were found.
+    /// Number of tokens of the prompt, and how many of them were in the cache.
     prompt: (usize, usize),
-    /// Tokens that have come.
+    /// Number of tokens that have arrived.
     n_tokens: usize,
-    /// When the first of them came.
+    /// When the first of them arrived.
     first_us: u64,
-    /// Whether the last token is counted as one of a thought.
+    /// Whether the last token is counted as part of a thought.
     is_thought: bool,
-    /// Whether the stream has said that it begins.
+    /// Whether the stream has announced the answer's beginning.
     is_begin_told: bool,
-    /// How it ended.
+    /// Why it ended, and its times.
     end: Option<(FinishReason, Timings)>,
-    /// By which stop string.
+    /// The stop string that ended it.
     stop: String,
-    /// Whether the stream has said so.
+    /// Whether the stream has announced its end.
     is_end_told: bool,
 }
 
 impl<T: Copy + PartialEq> Generation<T> {
-    /// Has the engine take a request for text.
+    /// Submits a request for text to the engine.
     ///
     /// # Errors
-    /// What is wrong with it, or why the engine does not take it.
+    /// What is wrong with the request, or why the engine refuses it.
     pub fn begin<E: Engine<Ticket = T>>(
         engine: &mut E,
         shape: Shape,
@@ -178,10 +178,10 @@ impl<T: Copy + PartialEq> Generation<T> {
         Ok(generation)
     }
 
-    /// Has the engine take the answers before the `end`th, in their order: the first to each prompt computes that for the others.
+    /// Submits the answers before number `end`, in order. The first answer to each prompt computes the prompt for the others.
     ///
     /// # Errors
-    /// Why the engine does not take one. If its queue is full that is an error of the first only: the others are asked for again.
+    /// Why the engine refuses an answer. A full queue is an error only for the first one: the others are submitted again later.
     fn submit_up_to<E: Engine<Ticket = T>>(
         &mut self,
         end: usize,
@@ -205,10 +205,10 @@ impl<T: Copy + PartialEq> Generation<T> {
         self.body = if self.n_asked < self.choices.len() { body } else { Vec::new() };
     }
 
-    /// The vocabulary of the model, if it is needed to tell what has come.
+    /// The vocabulary of the model, if it is needed to send what has arrived.
     ///
     /// # Errors
-    /// If it is not there any more, or cannot be used.
+    /// If the model is gone, or its vocabulary cannot be used.
     pub fn vocabulary<'e, E: Engine<Ticket = T>>(
         &self,
         engine: &'e E,
@@ -220,10 +220,10 @@ impl<T: Copy + PartialEq> Generation<T> {
         Ok(Some(engine.tokenizer(Some(&self.answer.name.model))?))
     }
 
-    /// Has the engine take the answers after the first, behind the first ones to other requests.
+    /// Submits the answers after the first. They queue behind the first answers to other requests.
     ///
     /// # Errors
-    /// Why the engine does not take one; that the model has been replaced.
+    /// Why the engine refuses an answer, or that the model has been replaced.
     pub fn submit_others<E: Engine<Ticket = T>>(&mut self, engine: &mut E) -> Result<(), ApiError> {
         if self.n_asked == self.choices.len() {
             return Ok(());
@@ -243,24 +243,24 @@ impl<T: Copy + PartialEq> Generation<T> {
         &self.answer.name.model
     }
 
-    /// Why the first of the answers ended: in OpenAI's words, or because its time was over.
+    /// Why the first answer ended: in OpenAI's words, or that its time was up.
     pub fn finish_reason(&self) -> Option<&'static str> {
         let choice = self.choices.first()?;
         let (reason, _) = choice.end?;
         Some(if self.is_cut { "deadline" } else { finish_reason(reason, choice.blocks.has_calls()) })
     }
 
-    /// The names of the answers that have not ended.
+    /// The tickets of the answers that have not ended.
     pub fn tickets(&self) -> impl Iterator<Item = T> {
         self.choices.iter().filter_map(|choice| choice.ticket)
     }
 
-    /// Whether one of the answers has this name.
+    /// Whether one of the answers has this ticket.
     pub fn has(&self, ticket: T) -> bool {
         self.tickets().any(|other| other == ticket)
     }
 
-    /// The engine has no answer of this name any more.
+    /// The engine no longer has the answer `ticket`.
     pub fn drop_ticket(&mut self, ticket: T) {
         for choice in &mut self.choices {
             choice.ticket = choice.ticket.filter(|other| *other != ticket);
@@ -272,13 +272,13 @@ impl<T: Copy + PartialEq> Generation<T> {
         self.has_begun
     }
 
-    /// Whether the answer is wanted as it is generated.
+    /// Whether the client wants the answer as it is generated.
     pub fn is_stream(&self) -> bool {
         self.is_stream
     }
 
-    /// Signs the receipt of an answer that has ended, and has it kept, if there is to be one: by the answer's name, that of the second
-    /// answer with `.1` behind it, and so on; whether there was to be one.
+    /// Signs and keeps the receipt of an answer that has ended, if one is wanted. It is kept under the answer's name; `.1` is
+    /// added to the name for the second answer, and so on. Returns whether a receipt was wanted.
     ///
     /// # Errors
     /// If there is no memory for it.
@@ -296,7 +296,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         wanted.sign(id, report, key, desk)
     }
 
-    /// Takes what the engine tells.
+    /// Handles an event that the engine reports.
     ///
     /// # Errors
     /// If there is no memory for it.
@@ -346,17 +346,17 @@ impl<T: Copy + PartialEq> Generation<T> {
         Ok(())
     }
 
-    /// Whether the answer is wanted no more, but has not ended.
+    /// Whether the time of the answer is up although it has not ended.
     pub fn is_overdue(&self, now_us: u64) -> bool {
         now_us >= self.deadline_us && self.choices.iter().any(|choice| choice.end.is_none())
     }
 
-    /// Whether a token has come.
+    /// Whether a token has arrived.
     pub fn has_tokens(&self) -> bool {
         self.choices.iter().any(|choice| choice.n_tokens > 0 || choice.end.is_some())
     }
 
-    /// Ends all answers with what has come of them, as if that were all that they may have. The engine is to forget their names.
+    /// Ends all answers with what has arrived, as if they had reached their length limit. The engine is to forget their tickets.
     ///
     /// # Errors
     /// If there is no memory.
@@ -379,8 +379,8 @@ impl<T: Copy + PartialEq> Generation<T> {
         Ok(())
     }
 
-    /// Sends what a stream has to tell, as far as the client takes it: text that waits grows into larger pieces. Without the
-    /// `vocabulary` tokens wait, if they are to be told.
+    /// Sends as much of a stream as the client takes; text that waits is gathered into larger pieces. Without the `vocabulary`,
+    /// tokens wait if they are to be sent.
     pub fn relay(
         &mut self,
         connection: &mut Connection,
@@ -411,7 +411,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         }
     }
 
-    /// Writes what there is to tell of an answer.
+    /// Writes what is new in an answer.
     fn write_news(
         &mut self,
         index: usize,
@@ -431,7 +431,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         }
         if let (Some((reason, timings)), false) = (choice.end, choice.is_end_told) {
             choice.is_end_told = true;
-            // Those of tokens behind the last piece.
+            // Log-probabilities of tokens after the last piece of text.
             let logprobs = match choice.log.is_empty() {
                 true => Told::default(),
                 false => told(&self.answer, &choice.log, vocabulary, self.logprobs),
@@ -448,7 +448,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         }
     }
 
-    /// Says a word on a stream that has been silent for long.
+    /// Sends a sign of life on a stream that has been silent for long.
     pub fn keep_alive(&mut self, connection: &mut Connection, now_us: u64) {
         if self.is_stream && connection.unsent().is_empty() && now_us > self.told_us + SILENCE_US {
             self.begin_stream(connection);
@@ -457,14 +457,14 @@ impl<T: Copy + PartialEq> Generation<T> {
         }
     }
 
-    /// Writes the last event of a stream that has begun: that there is no more, and why. Whether the shape has one of its own.
+    /// Writes the event that ends a stream with an error. Returns `None` if the shape has no such event.
     pub fn write_failure(&mut self, out: &mut Vec<u8>, error: &ApiError) -> Option<fmt::Result> {
         let blocks = &self.choices.first()?.blocks;
         self.answer.fail(out, blocks, error)
     }
 
-    /// Whether all answers have ended, and a stream has said so. Without the `vocabulary` an answer whose tokens are to be told
-    /// has not.
+    /// Whether all answers have ended, and a stream has announced it. Without the `vocabulary`, an answer with tokens still to be
+    /// sent has not ended.
     pub fn is_finished(&self, vocabulary: Option<&Tokenizer<'_>>) -> bool {
         if self.logprobs.is_some() && vocabulary.is_none() {
             return false;
@@ -491,7 +491,7 @@ impl<T: Copy + PartialEq> Generation<T> {
 }
 
 impl<T> Choice<T> {
-    /// One that begins with this text, and may call tools.
+    /// An answer that begins with this text, and may call tools.
     fn new(begin: &str, may_call: bool) -> Result<Self, ApiError> {
         let mut blocks = Blocks::new(may_call);
         blocks.say(begin)?;
@@ -513,7 +513,7 @@ impl<T> Choice<T> {
 }
 
 impl<T> Choice<T> {
-    /// It has ended, for this reason, and this is all that the model wrote, as far as that is known.
+    /// The answer has ended for this reason; `output` is all that the model wrote, as far as that is known.
     fn finish(&mut self, reason: FinishReason, timings: Timings, output: &str) -> Result<(), ApiError> {
         let is_cut =
             matches!(reason, FinishReason::MaxTokens | FinishReason::ContextFull | FinishReason::StopString);
@@ -524,7 +524,7 @@ impl<T> Choice<T> {
     }
 }
 
-/// The tokens that have come, if they are to be told.
+/// The tokens that have arrived, if they are to be sent.
 fn told<'t>(
     answer: &Answer,
     log: &'t LogprobLog,
@@ -549,7 +549,7 @@ fn text_of<'p>(engine: &impl Engine, model: &str, prompt: &Asked<'p>) -> Result<
     }
 }
 
-/// What each adapter of a model is multiplied by.
+/// The factor of each adapter of a model.
 fn scales(engine: &impl Engine, model: &str, asked: &[AdapterScale]) -> Result<Vec<f32>, EngineError> {
     let n_adapters = engine.responder(Some(model))?.runner().adapters().len();
     let mut scales = Vec::new();
@@ -563,7 +563,7 @@ fn scales(engine: &impl Engine, model: &str, asked: &[AdapterScale]) -> Result<V
     Ok(scales)
 }
 
-/// Has the engine take one answer to a prompt of a request.
+/// Submits one answer to a prompt of a request.
 fn submit<E: Engine>(
     engine: &mut E,
     model: &str,
@@ -581,7 +581,7 @@ fn submit<E: Engine>(
         }
         Asked::Text(text) => Prompt::Text(text, PROMPT_ENCODING),
         Asked::Ids(ids) => Prompt::Ids(ids),
-        // It has become ids.
+        // The gap has already become ids.
         Asked::Gap(_) => Prompt::Ids(&[]),
     };
     let adapters = wish.adapters.map(|asked| scales(engine, model, asked)).transpose()?;

@@ -1,7 +1,7 @@
-//! Gaps in code as prompts, as models are trained to fill them: what stands before and behind the gap, each behind a token
-//! that says which it is, then the token of the gap itself; in front of all that, other files.
+//! Prompts that ask a model to fill a gap in code, in the form that models are trained on: first other files, then the text
+//! before and the text after the gap, each preceded by a token that says which it is, then the token of the gap itself.
 //!
-//! Source: llama.cpp's server, whose shares of the context these are, and Qwen2.5-Coder's report (arXiv 2409.12186), figure 3.
+//! Source: llama.cpp's server for the shares of the context, and Qwen2.5-Coder's report (arXiv 2409.12186), figure 3.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -13,16 +13,16 @@ use crate::api::wish::{Asked, Gap, Wish};
 use crate::engine::Engine;
 use crate::error::ApiError;
 
-/// Most tokens around the gap, of which those before it have three quarters.
+/// Most tokens around the gap. Three quarters of them are for the text before it.
 const MAX_AROUND: usize = 2048;
 
-/// Between texts where there is no token for that.
+/// Separates texts if the vocabulary has no token for that.
 const SNIPPET: &str = "\n\n--- snippet ---\n\n";
 
-/// Makes ids of the gap that a request asks to fill, if it does, for a prompt and an answer of at most `context` tokens.
+/// Turns the gap that a request asks to fill, if any, into ids, for a prompt and an answer of at most `context` tokens together.
 ///
 /// # Errors
-/// If the vocabulary has no tokens for gaps or cannot spell the texts, or there is no memory.
+/// If the vocabulary has no tokens for gaps or cannot spell the texts, or if there is no memory.
 pub(super) fn encode<E: Engine>(
     engine: &E,
     model: &str,
@@ -38,7 +38,7 @@ pub(super) fn encode<E: Engine>(
     Ok(())
 }
 
-/// The prompt for a gap, which has up to `room` tokens, unless what the gap begins with is long.
+/// The prompt for a gap. It has up to `room` tokens, unless the text that begins the gap is long.
 fn prompt(tokenizer: &Tokenizer<'_>, gap: &Gap<'_>, room: usize) -> Result<Vec<u32>, ApiError> {
     let InfillTokens { prefix: Some(before), suffix: Some(behind), middle: Some(middle), repository, file } =
         tokenizer.infill()
@@ -78,14 +78,14 @@ fn prompt(tokenizer: &Tokenizer<'_>, gap: &Gap<'_>, room: usize) -> Result<Vec<u
     }
     name_of("filename", &mut ids)?;
 
-    // The token that begins a text and the one in front of it have no share.
+    // The token that begins a text and the token of the first text are not counted in the shares.
     let room = room.saturating_sub(2);
     let n_around = MAX_AROUND.min(room);
     let n_prefix = prefix.len().min(3 * (n_around / 4));
-    // One token each says what is behind the gap, and where it is.
+    // One token says what comes next, and one marks the gap.
     let n_suffix = suffix.len().min((n_around / 4).saturating_sub(2 + begun.len()));
     let bos = tokenizer.bos_id().filter(|_| tokenizer.add_bos());
-    // What is the farthest from the gap has to go.
+    // The text farthest from the gap is cut.
     let n_extra = ids.len().min(room - n_around);
     ids.drain(..ids.len() - n_extra);
     push(&mut ids, bos.as_slice())?;

@@ -1,6 +1,6 @@
-//! [`Metrics`]: figures, as Prometheus reads them.
+//! [`Metrics`]: figures in the format that Prometheus reads.
 //!
-//! Names are those of llama.cpp's server where the meaning is the same, with the prefix `ferrite_`. Source: Prometheus, "Exposition
+//! Names are those of llama.cpp's server if the meaning is the same, with the prefix `ferrite_`. Source: Prometheus, "Exposition
 //! formats".
 
 use alloc::vec::Vec;
@@ -10,53 +10,54 @@ use llm::front::{Event, Histogram, Report};
 
 use crate::engine::EngineStatus;
 
-/// How many answers that took too long are kept.
+/// Number of late answers that are kept.
 const N_OVERDUE: usize = 8;
 
-/// What was done so far.
+/// What the server has done so far.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
-    /// Connections that were opened.
+    /// Number of connections that were opened.
     pub n_connections: u64,
-    /// Requests that arrived whole.
+    /// Number of requests that arrived completely.
     pub n_requests: u64,
-    /// Requests that were refused, also those that did not.
+    /// Number of requests that were refused, including those that did not arrive completely.
     pub n_refused: u64,
-    /// Tokens of prompts, but for those that were found and not computed.
+    /// Number of prompt tokens that were computed.
     n_prompt_tokens: u64,
-    /// Tokens of prompts that were found.
+    /// Number of prompt tokens that were found in the cache.
     n_cached_tokens: u64,
-    /// From requests to their first tokens.
+    /// Total time from requests to their first tokens.
     prompt_us: u64,
-    /// Tokens generated.
+    /// Number of tokens generated.
     n_generated_tokens: u64,
-    /// From first tokens to ends.
+    /// Total time from first tokens to the ends of answers.
     generation_us: u64,
-    /// From each token of an answer to the next.
+    /// Time from each token of an answer to the next.
     token_us: Histogram,
-    /// Answers that took longer than they were given.
+    /// Answers that missed their deadline.
     pub overdue: Overdue,
-    /// What the engine had to do when it was asked last.
+    /// The engine's status when it was last asked.
     pub status: EngineStatus,
 }
 
-/// Answers that took longer than their requests gave them.
+/// Answers that missed their deadline.
 #[derive(Debug, Default)]
 pub struct Overdue {
-    /// How many.
+    /// Number of such answers.
     pub n: u64,
-    /// The last of them: the number of the request, which the name of its answer ends with, and by how many microseconds.
+    /// The most recent of them: the number of the request, with which the name of its answer ends, and the delay in
+    /// microseconds.
     last: [(u64, u64); N_OVERDUE],
 }
 
 impl Overdue {
-    /// Counts one.
+    /// Counts one answer.
     pub(super) fn add(&mut self, number: u64, by_us: u64) {
         self.last[self.n as usize % N_OVERDUE] = (number, by_us);
         self.n += 1;
     }
 
-    /// The last of them, oldest first.
+    /// The most recent ones, oldest first.
     pub fn last(&self) -> impl Iterator<Item = (u64, u64)> {
         let first = self.n.saturating_sub(N_OVERDUE as u64);
         (first..self.n).map(|n| self.last[n as usize % N_OVERDUE])
@@ -64,7 +65,7 @@ impl Overdue {
 }
 
 impl Metrics {
-    /// Adds what the engine tells.
+    /// Adds an event of the engine to the figures.
     pub fn add(&mut self, event: &Event<'_>) {
         match event {
             Event::Token { gap_us, .. } => {
@@ -85,7 +86,7 @@ impl Metrics {
         self.generation_us += report.latency_us.saturating_sub(prompt_us);
     }
 
-    /// Writes them.
+    /// Writes the figures.
     pub fn write(&self, out: &mut Vec<u8>, n_open: usize) -> fmt::Result {
         let seconds = |us: u64| us as f64 / 1e6;
         let mut out = Fallible(out);
@@ -163,7 +164,7 @@ impl Metrics {
     }
 }
 
-/// Bytes to which text is added as far as there is memory.
+/// Bytes to which text is added as long as there is memory.
 struct Fallible<'v>(&'v mut Vec<u8>);
 
 impl Write for Fallible<'_> {

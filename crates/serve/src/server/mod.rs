@@ -1,17 +1,17 @@
-//! [`Server`]: connections, the requests on them, and what is answered.
+//! [`Server`]: connections, their requests and the answers.
 //!
-//! A server does nothing by itself. Whoever owns it
+//! A server does nothing by itself. Its owner
 //!
-//! 1. hands it what arrives: [`accept`](Server::accept), [`receive`](Server::receive), [`half_close`](Server::half_close),
-//!    [`remove`](Server::remove);
-//! 2. lets it talk to the engine: [`serve`](Server::serve);
-//! 3. has the engine compute a batch, of which it tells the server: [`event`](Server::event);
+//! 1. passes on what arrives: [`accept`](Server::accept), [`receive`](Server::receive),
+//!    [`half_close`](Server::half_close), [`remove`](Server::remove);
+//! 2. lets it use the engine: [`serve`](Server::serve);
+//! 3. has the engine compute a batch, and reports the results to the server: [`event`](Server::event);
 //! 4. makes the [changes](Server::next_change) of the models that clients ask for;
-//! 5. sends what is [to be sent](Server::unsent), closes what [is over](Server::is_over), and tells it the
-//!    [time](Server::check_time).
+//! 5. sends the [unsent bytes](Server::unsent), closes connections that [are over](Server::is_over), and tells the
+//!    server the [time](Server::check_time).
 //!
-//! The first and the last may happen while a batch is computed: requests that need no engine (`/health`, `/metrics`, and all that is
-//! refused) are answered at once.
+//! The first and the last step may happen while a batch is computed: requests that need no engine (`/health`,
+//! `/metrics`, and all that are refused) are answered at once.
 //!
 //! # Layers
 //!
@@ -67,22 +67,22 @@ use receipts::Receipts;
 pub use metrics::Overdue;
 pub use settings::Settings;
 
-/// Names a connection from its beginning to its removal.
+/// Identifies a connection until it is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionId(usize);
 
-/// Names a change of the models from when it is begun until it is made.
+/// Identifies a change of the models until it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChangeId {
     index: usize,
     number: u64,
 }
 
-/// Connections, the requests on them, and what is answered.
+/// Connections, their requests and the answers.
 pub struct Server<T> {
     settings: Settings,
     clients: Vec<Option<Client<T>>>,
-    /// Clients with a request for the engine, in the order in which they came.
+    /// Clients with a request for the engine, in order of arrival.
     queue: VecDeque<usize>,
     /// Requests that nobody waits for any more.
     unwanted: Vec<T>,
@@ -91,14 +91,14 @@ pub struct Server<T> {
     audit: Audit,
     receipts: Receipts,
     n_answers: u64,
-    /// The last time that was told.
+    /// The last time that the server was told.
     now_us: u64,
-    /// Where answers are written before they are sent; kept to be used again.
+    /// The buffer in which answers are written before they are sent; reused for each answer.
     scratch: Vec<u8>,
 }
 
 impl<T: Copy + PartialEq> Server<T> {
-    /// A server without connections, that starts now.
+    /// A server without connections that starts now.
     ///
     /// # Errors
     /// If there is no memory for its tables.
@@ -128,28 +128,29 @@ impl<T: Copy + PartialEq> Server<T> {
         })
     }
 
-    /// Names answers with another [nonce](Settings::nonce) from here on, for a server of which there may be copies.
+    /// Uses another [nonce](Settings::nonce) for the names of answers from here on. This is for a server that may
+    /// have been copied.
     pub fn rename(&mut self, nonce: u64) {
         self.settings.nonce = nonce;
     }
 
-    /// Says that it was this time when the clock of `now_us` started, in seconds since the beginning of 1970, for a machine that was stopped
-    /// meanwhile; `None` if nobody knows.
+    /// Sets the time at which the clock of `now_us` started, in seconds since the beginning of 1970; `None` if nobody
+    /// knows. This is for a machine that was stopped in between.
     pub fn set_start(&mut self, start_unix_s: Option<u64>) {
         self.settings.start_unix_s = start_unix_s;
     }
 
-    /// Has receipts signed, and bodies opened, by somebody else from here on. Sealed exchanges end at once: there may be a copy of this
-    /// server that goes on with them, and two texts that are sealed as the same chunk can both be read.
+    /// Uses another notary from here on, to sign receipts and to open bodies. Sealed exchanges end at once: a copy of
+    /// this server may continue them, and if two texts are sealed as the same chunk, both can be read.
     pub fn set_notary(&mut self, notary: Option<Rc<Notary>>) {
         self.settings.notary = notary;
         let connections = self.clients.iter_mut().flatten().map(|client| &mut client.connection);
         connections.filter(|connection| connection.holds_sealed()).for_each(Connection::abort);
     }
 
-    /// Takes a new connection. If there are as many as can be, the one that has waited longest for a request
-    /// [is over](Self::is_over), and there is room when it has been [removed](Self::remove); `None` says so, and that all are
-    /// being answered.
+    /// Takes a new connection. Returns `None` if there are as many as allowed: then the one that has waited longest
+    /// for a request [is over](Self::is_over), and there is room once it has been [removed](Self::remove), or all of
+    /// them are being answered.
     pub fn accept(&mut self, now_us: u64) -> Option<ConnectionId> {
         let Some(index) = self.clients.iter().position(Option::is_none) else {
             let waiting = self.clients.iter_mut().flatten().map(|client| &mut client.connection);
@@ -164,7 +165,7 @@ impl<T: Copy + PartialEq> Server<T> {
         Some(ConnectionId(index))
     }
 
-    /// The connection is no more. What was asked on it is wanted no more.
+    /// The connection is gone. Its requests are no longer wanted.
     pub fn remove(&mut self, id: ConnectionId) {
         if let Some((client, mut desk)) = self.client(id, self.now_us) {
             client.hang_up(&mut desk);
@@ -173,7 +174,7 @@ impl<T: Copy + PartialEq> Server<T> {
         self.queue.retain(|&index| index != id.0);
     }
 
-    /// Takes bytes that arrived on a connection; how many of them. The others are to be offered again.
+    /// Takes bytes that arrived on a connection and returns how many. Offer the others again.
     pub fn receive(&mut self, id: ConnectionId, bytes: &[u8], now_us: u64) -> usize {
         let Some((client, mut desk)) = self.client(id, now_us) else { return bytes.len() };
         let n_taken = client.receive(bytes, &mut desk);
@@ -181,14 +182,14 @@ impl<T: Copy + PartialEq> Server<T> {
         n_taken
     }
 
-    /// The client sends nothing more, but waits for its answer.
+    /// The client will send nothing more, but waits for its answer.
     pub fn half_close(&mut self, id: ConnectionId) {
         if let Some((client, _)) = self.client(id, 0) {
             client.connection.half_close();
         }
     }
 
-    /// Whether bytes that arrive on the connection would be taken.
+    /// Whether bytes that arrive on the connection now would be taken.
     pub fn takes_bytes(&self, id: ConnectionId) -> bool {
         let limits = &self.settings.limits;
         self.clients[id.0].as_ref().is_none_or(|client| client.connection.takes_bytes(limits))
@@ -199,7 +200,7 @@ impl<T: Copy + PartialEq> Server<T> {
         self.clients[id.0].as_ref().map_or(&[], |client| client.connection.unsent())
     }
 
-    /// The first `n` of them were sent.
+    /// The first `n` unsent bytes were sent.
     pub fn sent(&mut self, id: ConnectionId, n: usize, now_us: u64) {
         let Some((client, mut desk)) = self.client(id, now_us) else { return };
         client.connection.sent(n, now_us);
@@ -207,13 +208,13 @@ impl<T: Copy + PartialEq> Server<T> {
         self.go_on(id, now_us);
     }
 
-    /// Whether nothing more will be sent on a connection: it is to be closed, and then [removed](Self::remove).
+    /// Whether nothing more will be sent on a connection: close it, and then [remove](Self::remove) it.
     pub fn is_over(&self, id: ConnectionId) -> bool {
         self.clients[id.0].as_ref().is_none_or(|client| client.connection.is_over())
     }
 
-    /// Looks at the clock: refuses what took too long to arrive, ends what waits for nothing, and says a word on streams on
-    /// which nothing was said for a while.
+    /// Checks the time limits: refuses requests that took too long to arrive, ends connections that wait for nothing,
+    /// and sends a sign of life on streams that were silent for a while.
     pub fn check_time(&mut self, now_us: u64) {
         self.now_us = now_us;
         self.audit.settle(&self.settings.keys, self.settings.moment(now_us));
@@ -222,13 +223,14 @@ impl<T: Copy + PartialEq> Server<T> {
                 client.check_time(&mut desk);
             }
         }
-        // What the last one had is given back when the engine has been told, after what it computes now.
+        // Memory of the request given up last is freed only after the engine has been told and has finished its
+        // current computation.
         if self.unwanted.is_empty() && (self.settings.is_memory_low)() {
             self.give_up_last();
         }
     }
 
-    /// Gives up what is computed for the request that came last, for want of memory.
+    /// Gives up the request that came last, for lack of memory.
     fn give_up_last(&mut self) {
         let computed = self.clients.iter().enumerate();
         let last =
@@ -239,33 +241,33 @@ impl<T: Copy + PartialEq> Server<T> {
         self.go_on(ConnectionId(index), self.now_us);
     }
 
-    /// Who has asked for what, and how it ended.
+    /// The log of who asked for what and how it ended.
     pub fn audit(&self) -> &Audit {
         &self.audit
     }
 
-    /// Answers that took longer than their requests gave them.
+    /// Answers that missed their deadline.
     pub fn overdue(&self) -> &Overdue {
         &self.metrics.overdue
     }
 
-    /// Connections that there are.
+    /// Number of connections.
     pub fn n_connections(&self) -> usize {
         self.clients.iter().flatten().count()
     }
 
-    /// Whether text is being generated, or vectors are being computed, that somebody waits for.
+    /// Whether text or vectors that somebody waits for are being computed.
     pub fn is_generating(&self) -> bool {
         self.clients.iter().flatten().any(Client::is_generating)
     }
 
-    /// Takes requests to the engine: those that are wanted no more, and those that wait for it.
+    /// Tells the engine which requests are no longer wanted, and submits those that wait for it.
     pub fn serve<E: Engine<Ticket = T>>(&mut self, engine: &mut E, now_us: u64) {
         for ticket in self.unwanted.drain(..) {
             engine.cancel(ticket);
         }
         self.metrics.status = engine.status();
-        // Those that come meanwhile are for the next time, so that a client with many requests stalls nobody.
+        // Requests that come in meanwhile wait for the next call, so that a client with many requests stalls nobody.
         for _ in 0..self.queue.len() {
             let Some(index) = self.queue.pop_front() else { break };
             self.ask(engine, ConnectionId(index), now_us);
@@ -279,7 +281,7 @@ impl<T: Copy + PartialEq> Server<T> {
         }
     }
 
-    /// Has the engine answer a request that waits, or take it.
+    /// Has the engine answer a waiting request at once, or accept it.
     fn ask<E: Engine<Ticket = T>>(&mut self, engine: &mut E, id: ConnectionId, now_us: u64) {
         self.n_answers += 1;
         let number = self.n_answers;
@@ -305,8 +307,8 @@ impl<T: Copy + PartialEq> Server<T> {
         }
     }
 
-    /// The change of the models that was asked for first, if there is one. Whoever owns them makes it, and
-    /// [says so](Self::changed).
+    /// The oldest change of the models that was asked for, if any. The owner of the models makes it and then [reports
+    /// it](Self::changed).
     pub fn next_change(&mut self) -> Option<(ChangeId, Change)> {
         let waiting = self.clients.iter_mut().enumerate().filter_map(|(index, client)| {
             let State::Changing(number, change @ Some(_)) = &mut client.as_mut()?.state else { return None };
@@ -316,13 +318,13 @@ impl<T: Copy + PartialEq> Server<T> {
         Some((id, change.take()?))
     }
 
-    /// Whether somebody waits for a change that is being made.
+    /// Whether somebody still waits for a change that is being made.
     pub fn is_wanted(&self, ChangeId { index, number }: ChangeId) -> bool {
         let client = self.clients[index].as_ref();
         client.is_some_and(|client| matches!(client.state, State::Changing(own, None) if own == number))
     }
 
-    /// A change has been made, or why not.
+    /// Reports that a change has been made, or why not.
     pub fn changed(&mut self, change: ChangeId, made: Result<(), ApiError>, now_us: u64) {
         let id = ConnectionId(change.index);
         if !self.is_wanted(change) {
@@ -336,7 +338,7 @@ impl<T: Copy + PartialEq> Server<T> {
         self.go_on(id, now_us);
     }
 
-    /// Learns what the engine tells of a request, and whether it is to go on.
+    /// Handles an event that the engine reports for a request. Returns whether the request is to go on.
     pub fn event(&mut self, ticket: T, event: &Event<'_>, now_us: u64) -> ControlFlow<()> {
         let has_ticket =
             |client: &Option<Client<T>>| client.as_ref().is_some_and(|client| client.has(ticket));
@@ -352,7 +354,7 @@ impl<T: Copy + PartialEq> Server<T> {
         }
     }
 
-    /// Takes the requests that have come on a connection, as long as they are answered at once.
+    /// Handles the requests that have arrived on a connection, as long as they can be answered at once.
     fn go_on(&mut self, id: ConnectionId, now_us: u64) {
         let mut desk = Desk {
             settings: &self.settings,
@@ -398,7 +400,7 @@ impl<T: Copy + PartialEq> Server<T> {
         }
     }
 
-    /// A client, and what it needs of the server.
+    /// A client, and the parts of the server that it uses.
     fn client(&mut self, id: ConnectionId, now_us: u64) -> Option<(&mut Client<T>, Desk<'_, T>)> {
         let desk = Desk {
             settings: &self.settings,

@@ -1,4 +1,4 @@
-//! Requests that are answered at once: by the server alone, or by what the engine knows.
+//! Requests that are answered at once: by the server alone, or from what the engine knows.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -26,10 +26,10 @@ use crate::engine::{Change, Engine};
 use crate::error::{ApiError, Status, shortened};
 use crate::http::{ContentType, Head, Response};
 
-/// The page for people. It asks for nothing but what this server has.
+/// The web page for people. It loads nothing from other servers.
 const PAGE: &str = include_str!("../page.html");
 
-/// Most lines of the audit in an answer.
+/// Most lines of the audit in one answer.
 const MAX_AUDIT_LINES: usize = 128;
 
 #[derive(Serialize)]
@@ -57,15 +57,15 @@ struct Content<'c> {
     content: &'c str,
 }
 
-/// Who asks for the receipt of an encrypted request.
+/// The query of somebody who asks for the receipt of an encrypted request.
 #[derive(Deserialize)]
 struct Knower<'b> {
     #[serde(borrow)]
     nonce: Text<'b>,
 }
 
-/// Writes the answer to a request that needs no engine and brought this key, and this body if it was encrypted; `None` if this one
-/// does. There are `n_open` connections.
+/// Writes the answer to a request that needs no engine; returns `None` if the request needs one. The request brought
+/// the given key and, if it was encrypted, the given body. There are `n_open` connections.
 pub(super) fn answer_alone<'h, T>(
     route: Route,
     head: &'h Head,
@@ -143,7 +143,7 @@ pub(super) fn answer_alone<'h, T>(
     Some(written.map(|()| Response::ok(ContentType::Json)).map_err(|_| ApiError::out_of_memory()))
 }
 
-/// Writes the lines of the audit that come after the one of a number, as many as an answer may have.
+/// Writes the lines of the audit that follow line number `after`, as many as an answer may have.
 fn write_audit<T>(after: Option<&str>, desk: &mut Desk<'_, T>) -> Result<Response<'static>, ApiError> {
     let first = match after.map(str::parse::<u64>) {
         None => 0,
@@ -163,10 +163,10 @@ fn append(out: &mut Vec<u8>, bytes: &[u8]) -> fmt::Result {
     Ok(())
 }
 
-/// Who signs receipts here.
+/// The notary that signs receipts.
 ///
 /// # Errors
-/// If nobody can.
+/// If there is none.
 pub(super) fn notary(settings: &Settings) -> Result<&Notary, ApiError> {
     settings.notary.as_deref().ok_or_else(|| {
         let message =
@@ -175,7 +175,7 @@ pub(super) fn notary(settings: &Settings) -> Result<&Notary, ApiError> {
     })
 }
 
-/// A nonce, if it is not too long.
+/// The nonce, if it is not too long.
 pub(super) fn nonce_of(nonce: Option<&str>) -> Result<Option<&str>, ApiError> {
     match nonce {
         Some(nonce) if nonce.len() > MAX_NONCE_BYTES => {
@@ -185,7 +185,7 @@ pub(super) fn nonce_of(nonce: Option<&str>) -> Result<Option<&str>, ApiError> {
     }
 }
 
-/// Writes the answer to a request about what the engine knows: `asked` is the body or, where there is none, the query.
+/// Writes the answer to a question to the engine. `asked` is the body, or the query if there is no body.
 pub(super) fn answer<E: Engine>(
     engine: &mut E,
     route: Route,
@@ -215,7 +215,7 @@ pub(super) fn change(route: Route, body: &[u8]) -> Result<Change, ApiError> {
     Ok(if route == Route::Load { Change::Load(model) } else { Change::Unload(model) })
 }
 
-/// Writes the answer that something has been done.
+/// Writes the answer that says that something has been done.
 pub(super) fn success<T>(desk: &mut Desk<'_, T>) -> Result<Response<'static>, ApiError> {
     desk.scratch.clear();
     write(desk.scratch, &Success { success: true }, 0)?;
@@ -269,7 +269,7 @@ fn adapters<E: Engine>(engine: &E, query: &[u8], out: &mut Vec<u8>) -> Result<()
     write(out, &adapters, text_bytes)
 }
 
-/// The name of the model, and the text that it is prompted with.
+/// The name of the model, and the text of its prompt.
 fn rendered<E: Engine>(engine: &mut E, shape: Shape, body: &[u8]) -> Result<(String, String), ApiError> {
     let fields: Fields<'_> = json::read(body)?;
     let wish = Wish::new(shape, &fields)?;
@@ -290,7 +290,7 @@ fn count_tokens<E: Engine>(engine: &mut E, body: &[u8], out: &mut Vec<u8>) -> Re
     let (model, prompt) = rendered(engine, Shape::Messages, body)?;
     let tokenizer = engine.tokenizer(Some(&model))?;
     let mut tokens = Vec::new();
-    // As prompts are encoded: the token that begins a text is there once.
+    // As for prompts, the token that begins a text occurs only once.
     for add_special in [false, true] {
         tokens.clear();
         let encoded =
@@ -326,7 +326,7 @@ fn detokenize<E: Engine>(engine: &E, body: &[u8], out: &mut Vec<u8>) -> Result<(
     write(out, &Content { content: &content }, content.len())
 }
 
-/// Why what a field has could not be encoded, or decoded.
+/// The error for a field whose value could not be encoded or decoded.
 pub(super) fn of_tokenizer(field: &str, error: TokenizerError) -> ApiError {
     match error {
         TokenizerError::OutOfMemory { .. } => ApiError::out_of_memory(),
@@ -338,9 +338,9 @@ fn name<'n>(name: Option<&'n Text<'_>>) -> Option<&'n str> {
     name.map(|name| &*name.0).filter(|name| !name.is_empty())
 }
 
-/// The value of a parameter of a query; `None` also where there is no memory to read it, which is asked for first.
+/// The value of a parameter of a query. Also `None` if there is no memory to read it, which is requested first.
 fn parameter<'q>(query: &'q [u8], name: &str) -> Option<Cow<'q, str>> {
-    // A byte that is no UTF-8 becomes three.
+    // A byte that is not UTF-8 becomes three bytes.
     Vec::<u8>::new().try_reserve(3 * query.len()).ok()?;
     let found = form_urlencoded::parse(query).find(|(key, _)| key == name);
     found.map(|(_, value)| value).filter(|value| !value.is_empty())

@@ -1,4 +1,4 @@
-//! [`ReceiptWish`]: what the receipts of a request's answers say beside the answers, and their signing.
+//! [`ReceiptWish`]: what the receipts for a request say besides the answers, and how they are signed.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,18 +13,18 @@ use super::settings::Settings;
 use crate::engine::Engine;
 use crate::error::ApiError;
 
-/// What receipts say beside the answers.
+/// What receipts say besides the answers.
 pub(super) struct ReceiptWish {
     model: receipt::Model<'static>,
     nonce: Option<String>,
-    /// Whether only who knows the nonce gets it.
+    /// Whether the receipt is given only to clients that know the nonce.
     is_sealed: bool,
-    /// By which digests are computed.
+    /// The function that computes digests.
     compress: Compress,
 }
 
 impl ReceiptWish {
-    /// For answers of the model of this name.
+    /// For answers of the model with this name.
     ///
     /// # Errors
     /// If nobody signs receipts, or the model's files cannot be read.
@@ -45,15 +45,16 @@ impl ReceiptWish {
         Ok(Self { model: engine.record(Some(model))?, nonce: nonce.map(String::from), compress, is_sealed })
     }
 
-    /// By which digests are computed.
+    /// The function that computes digests.
     pub fn compress(&self) -> Compress {
         self.compress
     }
 
-    /// Signs the receipt of an answer that has ended, and has it kept under the name `id`; whether there was anything to be signed.
+    /// Signs the receipt of an answer that has ended, and keeps it under the name `id`. Returns whether there was
+    /// anything to sign.
     ///
     /// # Errors
-    /// If nobody signs receipts any more, or there is no memory for it.
+    /// If nobody signs receipts any more, or if there is no memory for the receipt.
     pub fn sign<T>(
         &mut self,
         id: String,
@@ -67,7 +68,7 @@ impl ReceiptWish {
             false => core::mem::take(&mut self.model.adapters),
         };
         let (time, nonce) = (desk.moment().unix_s, self.nonce.as_deref());
-        // The key of now: a snapshot may have been restored since the request came.
+        // The current key is used: a snapshot may have been restored since the request came.
         let notary = notary(desk.settings)?;
         let signed = notary.receipt(&self.model, nonce, time, Some(work.prompt()), |writer| {
             work.write(writer, report);

@@ -1,4 +1,4 @@
-//! [`Receipts`]: those of the last answers, for who asks for them.
+//! [`Receipts`]: the receipts of the most recent answers, for clients that ask for them.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -9,10 +9,10 @@ use trust::sha256;
 /// Most receipts that are kept.
 pub(super) const MAX_RECEIPTS: usize = 64;
 
-/// Most bytes of all that are kept, but for the last one.
+/// Most bytes of all receipts that are kept, not counting the last one.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The receipts of the last answers.
+/// The receipts of the most recent answers.
 #[derive(Default)]
 pub(super) struct Receipts {
     list: VecDeque<Entry>,
@@ -21,21 +21,21 @@ pub(super) struct Receipts {
 
 struct Entry {
     id: String,
-    /// The number of the key that the request brought, if it brought one.
+    /// The number of the key that the request brought, if any.
     key: Option<usize>,
-    /// SHA-256 of the nonce that it is given for, if the request was encrypted.
+    /// SHA-256 of the nonce that a client must present, if the request was encrypted.
     secret: Option<[u8; 32]>,
     text: Vec<u8>,
 }
 
-/// Digests are compared, so that how long it takes says nothing of the nonce.
+/// Digests are compared instead of nonces, so that the time of the comparison reveals nothing about the nonce.
 fn digest(nonce: &str) -> [u8; 32] {
     sha256::digest(sha256::PORTABLE, nonce.as_bytes())
 }
 
 impl Receipts {
-    /// Keeps the receipt of an answer to a request with this key; that of an encrypted one is for who knows the secret. Without memory it
-    /// is not kept.
+    /// Keeps the receipt of an answer to a request with this key. The receipt of an encrypted request is only for
+    /// clients that know the secret. If there is no memory for it, it is not kept.
     pub fn keep(&mut self, id: String, key: Option<usize>, secret: Option<&str>, text: Vec<u8>) {
         self.n_bytes += text.len();
         while self.list.len() >= MAX_RECEIPTS || (self.n_bytes > MAX_BYTES && !self.list.is_empty()) {
@@ -48,7 +48,8 @@ impl Receipts {
         }
     }
 
-    /// The receipt of an answer to a request with this key, if it is kept, for who says this nonce in an encrypted request.
+    /// The receipt of an answer to a request with this key, if it is kept. `secret` is the nonce that the client
+    /// presented in an encrypted request.
     pub fn find(&self, id: &str, key: Option<usize>, secret: Option<&str>) -> Option<&[u8]> {
         let entry = self.list.iter().find(|entry| entry.id == id && entry.key == key)?;
         (entry.secret.is_none() || entry.secret == secret.map(digest)).then_some(&*entry.text)

@@ -1,4 +1,4 @@
-//! [`Settings`]: what a server is set to.
+//! [`Settings`]: the configuration of a server.
 
 use alloc::rc::Rc;
 
@@ -10,38 +10,38 @@ use crate::error::{ApiError, Status};
 use crate::http::Limits;
 use crate::keys::Keys;
 
-/// What a server is set to.
+/// The configuration of a server.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What clients may make large or slow.
+    /// Bounds on how much a client may send and how slow it may be.
     pub limits: Limits,
     /// Most connections at a time.
     pub max_connections: usize,
-    /// The keys of which requests must bring one, if any.
+    /// The keys that are accepted; empty if requests need none.
     pub keys: Keys,
     /// Whether requests may load and unload models.
     pub admin: bool,
-    /// The time at which the caller's clock showed 0, in seconds since 1970; `None` where that is not known.
+    /// The time at which the caller's clock showed 0, in seconds since 1970; `None` if unknown.
     pub start_unix_s: Option<u64>,
-    /// A number that no other start of a server has, for the names of answers.
+    /// A number that differs at every start of a server. It becomes part of the names of answers.
     pub nonce: u64,
-    /// Who signs receipts, if anybody can.
+    /// The notary that signs receipts, if there is one.
     pub notary: Option<Rc<Notary>>,
-    /// Gives a secret that nobody could have told beforehand, if there are random numbers.
+    /// Returns an unpredictable secret, if there are random numbers.
     pub secret: fn() -> Option<[u8; 32]>,
     /// Whether requests with clients' texts are taken only if their bodies are sealed.
     pub sealed_only: bool,
-    /// Tokens that are guessed at a time, see [`Request`](llm::front::Request).
+    /// Number of tokens to guess at a time, see [`Request`](llm::front::Request).
     pub speculate: usize,
-    /// Gives a seed to a request that has none.
+    /// Returns a seed for a request that has none.
     pub random: fn() -> u64,
-    /// Whether there is no memory for anything new: requests that wait for a model are refused then, and what is computed is
-    /// given up, the last request first, until there is.
+    /// Whether memory is too low for anything new. Requests that wait for a model are then refused, and running
+    /// requests are given up, the most recent first, until memory is available again.
     pub is_memory_low: fn() -> bool,
 }
 
 impl Settings {
-    /// The time in seconds since 1970, 0 if that is not known.
+    /// The time in seconds since 1970, 0 if unknown.
     pub(super) fn unix_s(&self, now_us: u64) -> u64 {
         self.moment(now_us).unix_s.unwrap_or(0)
     }
@@ -54,7 +54,7 @@ impl Settings {
         self.opens().map(|notary| notary.recipient())
     }
 
-    /// Whose that key is.
+    /// The notary that holds this key.
     ///
     /// # Errors
     /// If there is none.
@@ -62,7 +62,7 @@ impl Settings {
         self.notary.as_ref().ok_or_else(no_random_numbers)
     }
 
-    /// Numbers that nobody could have told beforehand.
+    /// Unpredictable random numbers.
     ///
     /// # Errors
     /// If there are none.
@@ -70,13 +70,13 @@ impl Settings {
         (self.secret)().ok_or_else(no_random_numbers)
     }
 
-    /// A time by both clocks.
+    /// A moment on both clocks.
     pub(super) fn moment(&self, now_us: u64) -> Moment {
         Moment { now_us, unix_s: self.start_unix_s.map(|start| start + now_us / 1_000_000) }
     }
 }
 
-/// What is answered where a body cannot be sealed.
+/// The error if a body cannot be sealed for lack of random numbers.
 fn no_random_numbers() -> ApiError {
     let message = "this server takes no encrypted bodies: it has no source of random numbers";
     ApiError::new(Status::NotImplemented, message)
