@@ -1,8 +1,8 @@
 //! Typed buffers carved from the memory that a caller lends.
 //!
-//! [`Arena`] hands out slices one after the other, never frees one and never runs a destructor. The
-//! same code that carves a buffer also measures it: an arena made by [`Arena::measuring`] has no
-//! memory, returns empty slices and counts, so a plan cannot differ from what is later taken.
+//! [`Arena`] hands out slices one after the other, never frees one and never runs a destructor. The code that carves a buffer
+//! also measures it: an arena made by [`Arena::measuring`] has no memory, returns empty slices and counts. A plan can therefore
+//! not differ from the later allocation.
 
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -17,19 +17,19 @@ pub struct Arena<'m> {
     used_bytes: usize,
 }
 
-/// The memory that was lent is too small.
+/// The borrowed memory is too small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("needs {needed_bytes} bytes of memory, {available_bytes} are available")]
 pub struct OutOfMemory {
-    /// Bytes that the whole arena would have to have, up to and including the refused buffer.
+    /// How many bytes the whole arena would need, up to and including the refused buffer.
     pub needed_bytes: usize,
-    /// Bytes that it has.
+    /// How many bytes it has.
     pub available_bytes: usize,
 }
 
 impl<'m> Arena<'m> {
-    /// An arena over `memory`. All of it is used if it starts at a multiple of [`ALIGN`]; otherwise
-    /// the bytes before the first such address are lost.
+    /// An arena over `memory`. If `memory` does not begin at a multiple of [`ALIGN`], the bytes before the first such address are
+    /// not used.
     pub fn new(memory: &'m mut [u8]) -> Self {
         let skipped = memory.as_ptr().align_offset(ALIGN).min(memory.len());
         Arena { rest: Some(&mut memory[skipped..]), used_bytes: 0 }
@@ -40,7 +40,7 @@ impl<'m> Arena<'m> {
         Arena { rest: None, used_bytes: 0 }
     }
 
-    /// What no buffer was taken of; nothing while measuring.
+    /// The memory that no buffer was taken from; empty while measuring.
     pub fn into_rest(self) -> &'m mut [u8] {
         self.rest.unwrap_or_default()
     }
@@ -52,11 +52,11 @@ impl<'m> Arena<'m> {
 
     /// The next `len` elements; an empty slice while measuring.
     ///
-    /// What they hold is whatever the memory held before.
+    /// They hold whatever was in the memory before.
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`] if the memory, or while measuring the address space, ends before.
+    /// If the memory, or while measuring the address space, is too small.
     #[inline(always)]
     pub fn take<T: FromBytes + IntoBytes>(&mut self, len: usize) -> Result<&'m mut [T], OutOfMemory> {
         let available_bytes = self.used_bytes + self.rest.as_ref().map_or(0, |rest| rest.len());

@@ -1,4 +1,4 @@
-//! [`fold`]: the bits of many numbers in 64 bytes, for a hash of them that costs little.
+//! [`fold`]: condenses the bits of many numbers into 64 bytes, so that hashing them is cheap.
 //!
 //! There are sixteen lanes, and number i goes into lane i mod 16 by the round of XXH32 (Collet, "xxHash fast digest algorithm",
 //! section "Stripes"):
@@ -7,10 +7,10 @@
 //! lane = rotate_left(lane + bits × 0x85ebca77, 13) × 0x9e3779b1
 //! ```
 //!
-//! Each round is a permutation of the lane and of the bits, so any one number that has other bits gives another fold. Who can choose
-//! all numbers could find others with the same fold: it is for numbers that whoever compares has computed.
+//! Each round is a permutation of the lane and of the bits, so that a change in any one number changes the fold. Somebody who can
+//! choose all numbers could find others with the same fold: it is only for numbers that the comparing side computed itself.
 
-/// Lanes of a fold.
+/// Number of lanes.
 pub const LANES: usize = 16;
 
 /// The primes of XXH32's rounds.
@@ -18,7 +18,7 @@ const MULTIPLIERS: [u32; 2] = [0x85eb_ca77, 0x9e37_79b1];
 
 const ROTATION: u32 = 13;
 
-/// The bits of all numbers in 64 bytes.
+/// Condenses the bits of all numbers into 64 bytes.
 pub fn fold(numbers: &[f32]) -> [u32; LANES] {
     let mut lanes = [0_u32; LANES];
     let (rows, rest) = numbers.as_chunks::<LANES>();
@@ -58,7 +58,7 @@ mod tests {
         }
     }
 
-    /// Made by Python from the definition.
+    /// The expected values were computed from the definition with Python.
     #[test]
     fn a_fold_is_as_defined() {
         let mut expected = [0; LANES];

@@ -1,8 +1,8 @@
 //! Keys and values of the positions computed so far.
 //!
 //! [`KvCache`] is allocated once, as pages of [`PAGE_LEN`] positions of all layers. Within a page, keys and values lie
-//! per layer and per head, positions one after the other, so that attention over one head reads a run of memory in each
-//! page. Which pages a sequence has, and in which order, is kept by its owner.
+//! per layer and per head, position after position, so that attention over one head reads contiguous memory in each page. The
+//! owner of a sequence keeps track of which pages it has and in which order.
 
 use alloc::vec::Vec;
 
@@ -22,17 +22,17 @@ pub enum CacheType {
     F16,
     /// Single precision, for comparison with a reference.
     F32,
-    /// Integers of 8 bits with a half-precision scale for each 32 elements of a vector. Vectors must be whole blocks,
-    /// here and in the next two.
+    /// Integers of 8 bits, with a half-precision scale for every 32 elements of a vector. Vectors must be whole blocks, also for
+    /// the next two types.
     Q8_0,
-    /// Integers of 5 bits, likewise.
+    /// Integers of 5 bits, in the same way.
     Q5_0,
-    /// Integers of 4 bits, likewise.
+    /// Integers of 4 bits, in the same way.
     Q4_0,
 }
 
 impl CacheType {
-    /// All types, as ggml calls them.
+    /// All types, with ggml's types and names.
     const ALL: [(CacheType, GgmlType, &'static str); 5] = [
         (CacheType::F16, GgmlType::F16, "f16"),
         (CacheType::F32, GgmlType::F32, "f32"),
@@ -41,7 +41,7 @@ impl CacheType {
         (CacheType::Q4_0, GgmlType::Q4_0, "q4_0"),
     ];
 
-    /// What [`from_name`](Self::from_name) knows, for messages.
+    /// The names that [`from_name`](Self::from_name) knows, for messages.
     pub const EXPECTED: &'static str = "f16, f32, q8_0, q5_0 or q4_0";
 
     /// The type of this name (`f16`, `q8_0`).
@@ -49,7 +49,7 @@ impl CacheType {
         Self::ALL.iter().find(|(_, _, known)| *known == name).map(|&(ty, _, _)| ty)
     }
 
-    /// What it is called (`f16`, `q8_0`).
+    /// Its name (`f16`, `q8_0`).
     pub fn name(self) -> &'static str {
         match Self::ALL.iter().find(|(ty, _, _)| *ty == self) {
             Some(&(_, _, name)) => name,
@@ -65,12 +65,12 @@ impl CacheType {
         }
     }
 
-    /// Elements that are stored together: vectors must be a multiple of them.
+    /// Number of elements that are stored together; vectors must be a multiple of it.
     pub fn block_len(self) -> usize {
         self.ggml_type().block_len()
     }
 
-    /// How a vector of `len` elements, whole blocks, is unpacked.
+    /// How to unpack a vector of `len` elements, which must be whole blocks.
     pub fn row_format(self, len: usize) -> RowFormat {
         let unpack: fn(&[u8], &mut [f32]) = match self {
             CacheType::F16 => |bytes, out| dequantize(GgmlType::F16, bytes, out),
@@ -82,7 +82,7 @@ impl CacheType {
         RowFormat { unpack, bytes: self.bytes_of(len) }
     }
 
-    /// What so many elements take, whole blocks; no wrapped number.
+    /// Bytes of `len` elements, which must be whole blocks; saturates on overflow.
     fn bytes_of(self, len: usize) -> usize {
         (len / self.block_len()).saturating_mul(self.ggml_type().block_bytes())
     }
@@ -91,9 +91,9 @@ impl CacheType {
 /// The number formats of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KvType {
-    /// That of keys, and of values that are the beginnings of keys.
+    /// The format of keys, and of values that are the beginnings of keys.
     pub keys: CacheType,
-    /// That of values.
+    /// The format of values.
     pub values: CacheType,
 }
 
@@ -128,26 +128,26 @@ pub struct KvShape {
     pub head_len_k: usize,
     /// Elements of one value.
     pub head_len_v: usize,
-    /// Whether values are the beginnings of keys, and not kept beside them.
+    /// Whether values are the beginnings of keys and are not stored separately.
     pub values_in_keys: bool,
-    /// Elements of the key of an indexer, which chooses the positions that queries attend to; 0 without.
+    /// Elements of the key of an indexer, which chooses the positions that queries attend to; 0 if there is no indexer.
     pub index_len: usize,
 }
 
 impl KvShape {
-    /// The lengths of a key, of a value and of an indexer's key, and the types that they have.
+    /// The lengths and types of a key, of a value and of an indexer's key.
     pub fn vectors(&self, kv_type: KvType) -> [(usize, CacheType); 3] {
         let value_type = if self.values_in_keys { kv_type.keys } else { kv_type.values };
         [(self.head_len_k, kv_type.keys), (self.head_len_v, value_type), (self.index_len, kv_type.keys)]
     }
 
-    /// Elements of a value that are kept beside the key's.
+    /// Elements of a value that are stored in addition to the key's.
     fn stored_len_v(&self) -> usize {
         if self.values_in_keys { 0 } else { self.head_len_v }
     }
 }
 
-/// Positions of a page.
+/// Number of positions in a page.
 pub const PAGE_LEN: usize = BLOCK_LEN;
 
 /// Keys and values of all layers, in pages of [`PAGE_LEN`] positions.
@@ -156,13 +156,13 @@ pub struct KvCache<'m> {
     n_pages: usize,
     /// One per layer.
     places: Vec<Place>,
-    /// Of each page, of each layer, `[n_head_kv][PAGE_LEN][head_len_k]`, then `[PAGE_LEN][index_len]`.
+    /// For each page and each layer: `[n_head_kv][PAGE_LEN][head_len_k]`, then `[PAGE_LEN][index_len]`.
     keys: Elements<'m>,
-    /// Of each page, of each layer, `[n_head_kv][PAGE_LEN][head_len_v]`.
+    /// For each page and each layer: `[n_head_kv][PAGE_LEN][head_len_v]`.
     values: Elements<'m>,
-    /// Elements of the keys of a page.
+    /// Elements of a page's keys.
     page_len_k: usize,
-    /// Elements of the values of a page.
+    /// Elements of a page's values.
     page_len_v: usize,
 }
 
@@ -175,7 +175,7 @@ struct Place {
 }
 
 impl Place {
-    /// Where the keys of the indexer begin.
+    /// Where the indexer's keys begin.
     fn first_index_key(&self) -> usize {
         self.first_key + self.shape.n_head_kv * PAGE_LEN * self.shape.head_len_k
     }
@@ -195,9 +195,9 @@ enum Elements<'m> {
 pub struct HeadPages<'c> {
     /// The elements of all pages.
     pub elements: HeadElements<'c>,
-    /// Values of the slice's type from the start of one page to the next one's.
+    /// Distance from the start of one page to the start of the next, in elements of the slice's type.
     pub page_len: usize,
-    /// Values of the slice's type from the start of a page to the head's `[PAGE_LEN][head_len]`.
+    /// Distance from the start of a page to the head's `[PAGE_LEN][head_len]`, in elements of the slice's type.
     pub first: usize,
 }
 
@@ -225,7 +225,7 @@ impl<'c> HeadPages<'c> {
         }
     }
 
-    /// The same as bytes, and lengths in bytes.
+    /// The elements as bytes, and both distances in bytes.
     pub fn bytes(&self) -> (&'c [u8], [usize; 2]) {
         let (bytes, size): (&[u8], _) = match self.elements {
             HeadElements::F16(elements) => (elements.as_bytes(), size_of::<f16>()),
@@ -258,7 +258,7 @@ impl<'m> KvCache<'m> {
             needed_bytes: shapes.len() * size_of::<Place>(),
             available_bytes: 0,
         })?;
-        // Lengths past the address space are refused by `take` like any others that do not fit.
+        // Lengths beyond the address space saturate; `take` refuses them like any others that do not fit.
         let (mut page_len_k, mut page_len_v) = (0_usize, 0_usize);
         for shape in shapes {
             assert!(shape.vectors(kv_type).iter().all(|(len, ty)| len.is_multiple_of(ty.block_len())));
@@ -283,7 +283,7 @@ impl<'m> KvCache<'m> {
 
     /// Stores the keys and values of position number `row` of a page, of one layer.
     ///
-    /// `keys` is `[n_head_kv][head_len_k]`, `values` `[n_head_kv][head_len_v]`, or empty where they are in the keys.
+    /// `keys` is `[n_head_kv][head_len_k]`. `values` is `[n_head_kv][head_len_v]`, or empty if values are the beginnings of keys.
     ///
     /// # Panics
     ///
@@ -328,7 +328,7 @@ impl<'m> KvCache<'m> {
     ///
     /// # Panics
     ///
-    /// As [`store_index`](Self::store_index).
+    /// If `layer`, `page`, `row` or the length is outside of the shape.
     pub fn index_key(&self, layer: usize, (page, row): (usize, usize), key: &mut [f32]) {
         let place = &self.places[layer];
         assert!(page < self.n_pages && row < PAGE_LEN && key.len() == place.shape.index_len);
@@ -349,7 +349,7 @@ impl<'m> KvCache<'m> {
         self.keys.pages(self.page_len_k, first_key + head * PAGE_LEN * shape.head_len_k)
     }
 
-    /// The values of one head that are not in its keys.
+    /// The values of one head, if they are not the beginnings of its keys.
     ///
     /// # Panics
     ///
@@ -504,8 +504,8 @@ mod tests {
     fn blocks_of_32_keep_each_vector_to_half_a_step() {
         let shape =
             KvShape { n_head_kv: 2, head_len_k: 64, head_len_v: 32, values_in_keys: false, index_len: 0 };
-        // Bytes of a block, and of the largest magnitude what half a step is: with 4 and 5 bits the range is not
-        // symmetrical, so that on one side it is a whole step.
+        // Bytes of a block, and half a step as a fraction of the largest magnitude. With 4 and 5 bits the range is not
+        // symmetrical, so that the error can be a whole step on one side.
         let types = [
             (CacheType::Q8_0, 34, 0.5 / 127.0),
             (CacheType::Q5_0, 22, 1.0 / 16.0),
@@ -530,7 +530,7 @@ mod tests {
                 let found_keys = as_f32(cache.keys(1, 1), 2, 64);
                 let found_values = as_f32(cache.values(1, 0), 2, 32);
                 cache.copy_page(2, 0);
-                // Other positions hold what was in the memory, which may be no number.
+                // The other positions hold whatever was in the memory, possibly NaN.
                 assert_eq!(as_f32(cache.keys(1, 1), 0, 64)[5 * 64..][..64], found_keys[5 * 64..][..64]);
                 assert_eq!(as_f32(cache.values(1, 0), 0, 32)[5 * 32..][..32], found_values[5 * 32..][..32]);
                 let step = |ty| types.iter().find(|(known, _, _)| *known == ty).unwrap().2;
@@ -541,7 +541,7 @@ mod tests {
                     for (given, found) in given.chunks(32).zip(found.chunks(32)) {
                         let amax = given.iter().map(|x| x.abs()).fold(0.0, f32::max);
                         for (x, y) in given.iter().zip(found) {
-                            // Half a step, and the scale's own rounding to 11 bits.
+                            // Half a step, and the rounding of the scale to 11 bits.
                             assert!((x - y).abs() <= amax * (step(ty) + 1.0 / 2048.0), "{x} became {y}");
                         }
                     }

@@ -1,8 +1,8 @@
-//! What language models compute with, without a model: the tensors of GGUF files, and products, attention and recurrences
-//! over them, by the inner loops of each instruction set.
+//! The computations of language models, without any model: the tensors of GGUF files, and products, attention and recurrences
+//! over them, with inner loops for each instruction set.
 //!
 //! The crate does no I/O, reads no clock and starts no threads: its caller lends it memory ([`arena`]) and cores ([`parallel`]).
-//! All that a token takes time for is here; the crate `llm` says what is computed.
+//! Everything that takes time per token is here; the crate `llm` decides what is computed.
 //!
 //! # Layers
 //!

@@ -1,6 +1,6 @@
-//! The seam through which the engine uses several cores without owning a thread.
+//! The interface through which the engine uses several cores without owning a thread.
 //!
-//! [`Workers`] is what a caller lends; [`for_each`] spreads items over it, [`for_each_chunk`] disjoint
+//! [`Workers`] are the cores that a caller lends; [`for_each`] distributes items over them, and [`for_each_chunk`] disjoint
 //! pieces of a buffer.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -9,20 +9,19 @@ use spin::Mutex;
 
 /// Cores that can run one closure at the same time.
 ///
-/// Implemented by [`Serial`] here, by a thread pool on the host and by the secondary cores in the
-/// kernel. Work is not divided here: the closure claims its share, so a core that is taken away for
-/// a while simply claims less.
+/// Implemented by [`Serial`] here, by a thread pool on the host and by the secondary cores in the kernel. Work is not divided in
+/// advance: the closure claims its share, so a core that is taken away for a while simply claims less.
 pub trait Workers: Sync {
-    /// How many cores take part at most, at least 1; the same for as long as the workers are in use.
+    /// The maximum number of cores that take part, at least 1. It stays the same while the workers are in use.
     fn count(&self) -> usize;
 
-    /// Runs `job` at least once, at most once on every core, at the same time; on the calling core unless
-    /// [`count`](Self::count) others were faster. Returns
-    /// when all that have begun have finished: no core that is slow to begin holds the caller up.
+    /// Runs `job` at least once, and at most once on each core, at the same time. It runs on the calling core too, unless
+    /// [`count`](Self::count) other cores were faster. Returns when all runs that have begun have finished: a core that is slow
+    /// to begin does not hold up the caller.
     fn run(&self, job: &(dyn Fn() + Sync));
 
-    /// Called on every core after each item that it has worked on, so that a caller who has more to do than to compute gets
-    /// its turn. Does nothing unless the workers say otherwise.
+    /// Called on every core after each item. A caller that has other work than computing gets its turn here. Does nothing by
+    /// default.
     fn yield_now(&self) {}
 }
 
@@ -40,7 +39,7 @@ impl Workers for Serial {
     }
 }
 
-/// Some workers, of which no more than a number take part in a run: those that come first.
+/// Limits how many of some workers take part in a run: the first ones to come do.
 #[derive(Clone, Copy)]
 pub struct Limited<'w> {
     workers: &'w dyn Workers,
@@ -53,7 +52,7 @@ impl<'w> Limited<'w> {
         Self { workers, most: most.max(1) }
     }
 
-    /// How many take part at most.
+    /// The maximum number that take part.
     pub fn most(&self) -> usize {
         self.most
     }
@@ -96,7 +95,7 @@ pub fn for_each<I: Iterator + Send>(workers: &dyn Workers, items: I, work: impl 
     let unclaimed = Mutex::new(items);
     workers.run(&|| {
         loop {
-            // A statement of its own, so that the lock is free again while the item is worked on.
+            // A separate statement, so that the lock is released before the item is processed.
             let claimed = unclaimed.lock().next();
             let Some(item) = claimed else { break };
             work(item);
@@ -104,16 +103,16 @@ pub fn for_each<I: Iterator + Send>(workers: &dyn Workers, items: I, work: impl 
     });
 }
 
-/// Tokens from which on what is done to each is divided among cores: waking them takes as long as this
-/// takes for a few.
+/// The least number of tokens for which per-token work is divided among cores. For fewer, waking the cores takes as long as the
+/// work.
 const MIN_SHARED_TOKENS: usize = 8;
 
-/// The workers for what is done to each of `n_tokens`: the calling core alone if they are few.
+/// The workers for per-token work on `n_tokens`: only the calling core if there are few tokens.
 pub fn for_tokens(workers: &dyn Workers, n_tokens: usize) -> &dyn Workers {
     if n_tokens < MIN_SHARED_TOKENS { &Serial } else { workers }
 }
 
-/// Calls `work` with what belongs to each token, on all cores if there are enough tokens.
+/// Calls `work` with the data of each token, on all cores if there are enough tokens.
 pub fn for_each_token<I: ExactSizeIterator + Send>(
     workers: &dyn Workers,
     tokens: I,
@@ -122,8 +121,8 @@ pub fn for_each_token<I: ExactSizeIterator + Send>(
     for_each(for_tokens(workers, tokens.len()), tokens, work);
 }
 
-/// Calls `work` with each chunk of `chunk_len` elements of `data` (the last may be shorter) and its
-/// number, on whichever core is free.
+/// Calls `work` with each chunk of `chunk_len` elements of `data` (the last may be shorter) and its number, on whichever core is
+/// free.
 ///
 /// # Panics
 ///

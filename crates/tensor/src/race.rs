@@ -1,20 +1,20 @@
-//! Which set of kernels is the fastest here: all run over the same weights, and the clock decides.
+//! Finds the set of kernels that is fastest on this machine: all sets run over the same weights and are timed.
 //!
-//! Features say what a CPU can do, not what it does well: an emulator has every instruction, and is
-//! slow at those that its host has no equal of. Linux chooses its RAID parity functions in this way.
+//! CPU features say what a CPU can do, not what it does well: an emulator supports every instruction, but is slow at those that
+//! its host lacks. Linux chooses its RAID parity functions in the same way.
 //!
 //! Neighbours: [`crate::roofline`] has the products; [`crate::simd`] the sets.
 
 use crate::{roofline, simd::Kernels};
 
-/// Tokens of the products that are timed: one, as when text is generated, and some, as in a prompt.
+/// Tokens of the products that are timed: one, as when text is generated, and several, as in a prompt.
 const TOKENS: [usize; 2] = [1, 4];
 
-/// How often each is timed. The shortest time counts; the first has an emulator translate the code.
+/// How often each set is timed. The shortest time counts; an emulator translates the code during the first run.
 const ROUNDS: usize = 4;
 
-/// The set with which a token takes the least time, on its own and among others together, by a clock of any unit.
-/// Among equals it is the last; `None` if there are no sets.
+/// The set that takes the least time for a token, alone and among others together. The clock may have any unit. If several are
+/// equal, the last one wins; `None` if there are no sets.
 pub fn fastest(
     sets: impl Iterator<Item = &'static Kernels>,
     now: impl Fn() -> u64,
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn the_least_time_wins_and_the_last_among_equals() {
-        // A clock that takes the time it is told, a step for each reading.
+        // A simulated clock: each reading advances it by the next step.
         let run = |steps: &'static [u64]| {
             let (readings, time) = (Cell::new(0), Cell::new(0));
             fastest([Kernels::scalar(), Kernels::detect()].into_iter(), || {

@@ -1,8 +1,8 @@
-//! What recurrent layers keep of a text.
+//! The state that recurrent layers keep of a text.
 //!
-//! Unlike keys and values it is no list of positions: it is replaced at each position and cannot be cut back. Earlier states
-//! are kept beside the current one, the *checkpoints*, to which a text can return: one that belongs to the sequence, and any
-//! number in a pool, [`SavedStates`].
+//! Unlike keys and values, this is not a list of positions: the state is replaced at each position and cannot be cut back.
+//! Earlier states, the *checkpoints*, are therefore kept beside the current one, so that a text can return to them. One
+//! checkpoint belongs to the sequence; any number are in a pool, [`SavedStates`].
 
 use alloc::vec::Vec;
 
@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::arena::{Arena, OutOfMemory};
 
-/// What one layer keeps of a text, in elements of 32 bits, however long the text is.
+/// Sizes of what one layer keeps of a text, in elements of 32 bits. They do not depend on the text's length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RecurrentShape {
     /// The last inputs of the convolution, `[n_conv - 1][channels]`.
@@ -24,15 +24,15 @@ pub struct RecurrentShape {
 pub struct RecurrentState<'m> {
     /// One per layer.
     places: Vec<Place>,
-    /// Of each layer, the history of its convolution, then its state.
+    /// For each layer: the history of its convolution, then its state.
     current: &'m mut [f32],
-    /// The same, as it was at an earlier position; empty without room for that.
+    /// The same at an earlier position; empty if there is no room for it.
     checkpoint: &'m mut [f32],
-    /// Positions that the checkpoint was made after; none where there is none.
+    /// After how many positions the checkpoint was made; `None` if there is no checkpoint.
     checkpoint_position: Option<usize>,
-    /// Tokens of the batch after which a checkpoint is to be made.
+    /// After how many tokens of the batch a checkpoint is to be made.
     checkpoint_after: Option<usize>,
-    /// Tokens of the next batch that are to follow one that it makes.
+    /// If the next batch is to make a checkpoint: how many of its tokens come after it.
     planned: Option<usize>,
 }
 
@@ -57,50 +57,50 @@ pub struct LayerMemory<'s> {
 /// Where a layer's checkpoints of a batch go, in the order of the tokens that they are made after.
 #[derive(Debug)]
 pub struct Checkpoints<'s> {
-    /// The sequence's own, and the tokens of the batch before it.
+    /// The sequence's own checkpoint, and how many tokens of the batch come before it.
     own: Option<(usize, &'s mut [f32])>,
     slot: u32,
     targets: &'s [Target],
-    /// Of all saved states.
+    /// The states of all saved checkpoints.
     states: &'s mut [f32],
     state_len: usize,
     place: Place,
-    /// After how many tokens the last one was, and which of `targets`.
+    /// The last checkpoint: after how many tokens it was made, and its index in `targets`.
     last: Option<(usize, usize)>,
 }
 
-/// Where a layer's checkpoint goes.
+/// Where a checkpoint of a layer is written.
 #[derive(Debug)]
 pub struct Checkpoint<'s> {
-    /// Tokens of the batch before it.
+    /// How many tokens of the batch come before it.
     pub after: usize,
-    /// For the last inputs of the convolution.
+    /// Room for the last inputs of the convolution.
     pub history: &'s mut [f32],
-    /// For the state.
+    /// Room for the state.
     pub state: &'s mut [f32],
 }
 
-/// The number of no slot.
+/// Stands for no slot.
 const NO_SLOT: u32 = u32::MAX;
 
-/// Which batch a saved state is being made in.
+/// The batch in which a saved state is being made.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Target {
-    /// The slot whose span it is made in, or [`NO_SLOT`].
+    /// The slot whose span makes it, or [`NO_SLOT`].
     slot: u32,
-    /// Tokens of the span before it.
+    /// How many tokens of the span come before it.
     after: u32,
 }
 
-/// States of all layers at earlier positions of any sequences, by number.
+/// States of all layers at earlier positions of any sequence, identified by number.
 #[derive(Debug)]
 pub struct SavedStates<'m> {
     /// `[n]`
     targets: &'m mut [Target],
     /// `[n][state_len]`
     states: &'m mut [f32],
-    /// Elements of one, which are those of a [`RecurrentState`].
+    /// Number of elements of one state, as in a [`RecurrentState`].
     state_len: usize,
 }
 
@@ -123,7 +123,7 @@ impl<'m> SavedStates<'m> {
         Ok(SavedStates { targets, states: arena.take(n.saturating_mul(state_len))?, state_len })
     }
 
-    /// Lets the span of `slot` in this batch make number `index`, after its first `after` tokens.
+    /// Has the span of `slot` in this batch make number `index` after its first `after` tokens.
     pub fn plan(&mut self, index: usize, slot: usize, after: usize) {
         self.targets[index] = Target { slot: slot as u32, after: after as u32 };
     }
@@ -133,13 +133,14 @@ impl<'m> SavedStates<'m> {
         self.targets[index].slot != NO_SLOT
     }
 
-    /// After how many tokens the span of `slot` in this batch makes one, the first of them by number.
+    /// After how many tokens the span of `slot` makes a state in this batch. If it makes several, the one with the lowest number
+    /// counts.
     pub fn planned(&self, slot: usize) -> Option<usize> {
         let target = self.targets.iter().find(|target| target.slot == slot as u32)?;
         Some(target.after as usize)
     }
 
-    /// One that the span of `slot` in this batch makes, and after how many tokens; it counts as made then.
+    /// A state that the span of `slot` makes in this batch, and after how many tokens. The state is no longer planned then.
     pub fn take_planned(&mut self, slot: usize) -> Option<(usize, usize)> {
         let index = self.targets.iter().position(|target| target.slot == slot as u32)?;
         self.targets[index].slot = NO_SLOT;
@@ -158,11 +159,11 @@ impl<'m> SavedStates<'m> {
 }
 
 impl Checkpoints<'_> {
-    /// Where the next one goes.
+    /// Where the next checkpoint is written.
     pub fn next_due(&mut self) -> Option<Checkpoint<'_>> {
         let planned = self.targets.iter().enumerate().filter(|(_, target)| target.slot == self.slot);
         let planned = planned.map(|(index, target)| (target.after as usize, index));
-        // The sequence's own has the number after all others.
+        // The sequence's own checkpoint is numbered after all others.
         let own = self.own.as_ref().map(|(after, _)| (*after, self.targets.len()));
         let next = planned.chain(own).filter(|next| self.last.is_none_or(|last| last < *next)).min()?;
         self.last = Some(next);
@@ -178,8 +179,8 @@ impl Checkpoints<'_> {
 }
 
 impl<'m> RecurrentState<'m> {
-    /// Takes the memory for the state of layers of these shapes, and for a checkpoint of it if it is to have one, from
-    /// `arena`, and a few bytes per layer from the heap.
+    /// Takes the memory for the state of layers of these shapes from `arena`, and for a checkpoint if one is wanted, and a few
+    /// bytes per layer from the heap.
     ///
     /// # Errors
     ///
@@ -197,7 +198,7 @@ impl<'m> RecurrentState<'m> {
         let mut len = 0_usize;
         for shape in shapes {
             places.push(Place { first: len, shape });
-            // Lengths past the address space are refused by `take` like any others that do not fit.
+            // Lengths beyond the address space saturate; `take` refuses them like any others that do not fit.
             len = len.saturating_add(shape.n_history).saturating_add(shape.n_state);
         }
         Ok(RecurrentState {
@@ -215,17 +216,17 @@ impl<'m> RecurrentState<'m> {
         self.current.is_empty()
     }
 
-    /// The state before the first position; the checkpoint is given up.
+    /// Resets to the state before the first position; the checkpoint is dropped.
     pub fn clear(&mut self) {
         self.current.fill(0.0);
         self.checkpoint_position = None;
     }
 
-    /// Makes this the same state as another of the same layers, its checkpoint too, but none that is only planned.
+    /// Copies another state of the same layers, including its checkpoint but not a planned one.
     ///
     /// # Panics
     ///
-    /// If their layers are not of the same shapes.
+    /// If the shapes of the layers differ.
     pub fn copy_from(&mut self, other: &Self) {
         self.current.copy_from_slice(other.current);
         self.checkpoint.copy_from_slice(other.checkpoint);
@@ -233,18 +234,18 @@ impl<'m> RecurrentState<'m> {
         self.planned = None;
     }
 
-    /// Lets the next batch make a checkpoint, before its last `n_after` tokens and in the place of an earlier one, if there
-    /// is room for one.
+    /// Has the next batch make a checkpoint before its last `n_after` tokens, if there is room for one. It replaces the earlier
+    /// checkpoint.
     pub fn plan_checkpoint(&mut self, n_after: usize) {
         self.planned = Some(n_after).filter(|_| !self.checkpoint.is_empty());
     }
 
-    /// Lets the next batch make no checkpoint.
+    /// Cancels the checkpoint planned for the next batch.
     pub fn drop_plan(&mut self) {
         self.planned = None;
     }
 
-    /// Prepares for a batch that has `n_tokens` of the sequence, from `position` on.
+    /// Prepares for a batch with `n_tokens` of the sequence, from `position` on.
     pub fn begin_batch(&mut self, position: usize, n_tokens: usize) {
         if position == 0 {
             self.clear();
@@ -252,24 +253,24 @@ impl<'m> RecurrentState<'m> {
         self.checkpoint_after = None;
         if let Some(n_after) = self.planned.take() {
             self.checkpoint_after = n_tokens.checked_sub(n_after);
-            // Not before the whole batch is computed.
+            // The checkpoint becomes valid only when the whole batch has been computed.
             self.checkpoint_position = None;
         }
     }
 
-    /// States that the batch, which began at `position`, is computed.
+    /// Notes that the batch that began at `position` has been computed.
     pub fn end_batch(&mut self, position: usize) {
         if let Some(after) = self.checkpoint_after.take() {
             self.checkpoint_position = Some(position + after);
         }
     }
 
-    /// Positions that the checkpoint was made after, if there is one.
+    /// After how many positions the checkpoint was made, if there is one.
     pub fn checkpoint_position(&self) -> Option<usize> {
         self.checkpoint_position
     }
 
-    /// Gives up a checkpoint that was made after more than `position` positions.
+    /// Drops a checkpoint that was made after more than `position` positions.
     pub fn drop_checkpoint_after(&mut self, position: usize) {
         self.checkpoint_position = self.checkpoint_position.filter(|&made_at| made_at <= position);
     }
@@ -283,14 +284,15 @@ impl<'m> RecurrentState<'m> {
     ///
     /// # Panics
     ///
-    /// If there is no such layer; here and below.
+    /// If there is no such layer; also in the methods below.
     pub fn parts(&mut self, layer: usize) -> [&mut [f32]; 2] {
         let Place { first, shape } = self.places[layer];
         let part = &mut self.current[first..][..shape.n_history + shape.n_state];
         part.split_at_mut(shape.n_history).into()
     }
 
-    /// The state of one layer, to be replaced by that after the batch, in which this is the span of `slot`.
+    /// The state of one layer during a batch in which the sequence is the span of `slot`. The caller replaces it with the state
+    /// after the batch.
     pub fn layer<'s>(
         &'s mut self,
         layer: usize,
@@ -347,7 +349,7 @@ mod tests {
             assert!(history.iter().all(|x| *x == 0.0));
             history.fill(5.0);
             let mut value = 0.0;
-            // The saved ones first where both are made after the same token.
+            // If both are made after the same token, the saved ones come first.
             for want in [1, 2, 2] {
                 let checkpoint = checkpoints.next_due().unwrap();
                 assert_eq!(checkpoint.after, want);
@@ -357,7 +359,7 @@ mod tests {
             }
             assert!(checkpoints.next_due().is_none());
         }
-        // Not before the batch is computed.
+        // Not valid before the batch has been computed.
         assert_eq!(state.checkpoint_position(), None);
         state.end_batch(0);
         assert_eq!(state.checkpoint_position(), Some(2));

@@ -1,5 +1,5 @@
-//! The roofs over inference: how fast the weights can come from memory, and how fast they can be multiplied
-//! once they are there.
+//! The upper bounds of inference speed: how fast weights can be read from memory, and how fast they can be multiplied once they
+//! have been read.
 //!
 //! A generated token reads each weight once, so [`read`] bounds it; a long prompt reads a weight once
 //! for many tokens, so [`multiply`] bounds it (Williams, Waterman and Patterson, "Roofline", 2009).
@@ -21,21 +21,21 @@ use crate::{
     simd::Kernels,
 };
 
-/// What a core claims at once.
+/// How much a core claims at once.
 const CHUNK_WORDS: usize = (256 << 10) / size_of::<u64>();
 
-/// Shape of the weights that are multiplied: they stay in the first or second cache of a core.
+/// Shape of the weights that are multiplied: small enough to stay in a core's first- or second-level cache.
 const ROWS: usize = 64;
 const COLS: usize = 1024;
 
-/// Reads all of `memory` once with the first `n_cores` of the workers that come.
+/// Reads all of `memory` once with at most `n_cores` cores.
 ///
-/// To tell memory from caches, let it be many times what these hold, and write to it before: a page
-/// that nobody wrote to may be the one page of zeroes.
+/// To measure memory rather than caches, make it many times as large as the caches, and write to it first: pages that were never
+/// written to may all be the same page of zeroes.
 ///
 /// # Panics
 ///
-/// If `memory` is no whole number of aligned words of eight bytes.
+/// If `memory` is not a whole number of aligned words of eight bytes.
 pub fn read(workers: &dyn Workers, n_cores: usize, memory: &[u8]) {
     let words = <[u64]>::ref_from_bytes(memory).expect("whole words");
     let come = AtomicUsize::new(0);
@@ -50,15 +50,15 @@ pub fn read(workers: &dyn Workers, n_cores: usize, memory: &[u8]) {
     });
 }
 
-/// Multiplies Q4_0 weights, as they lie in memory once loaded, with `n_tokens` tokens on this core, `n_times`.
-/// Gives the number of multiply-accumulates.
+/// Multiplies Q4_0 weights, arranged as in a loaded model, with `n_tokens` tokens on this core, `n_times` in a row. Returns the
+/// number of multiply-accumulates.
 pub fn multiply(kernels: &Kernels, n_tokens: usize, n_times: usize) -> u64 {
     const TYPE: GgmlType = GgmlType::Q4_0;
     const ALIGN_BYTES: usize = 64;
     let len_bytes = ROWS * COLS / TYPE.block_len() * TYPE.block_bytes();
     let bytes = vec![0; len_bytes + ALIGN_BYTES];
     let start = bytes.as_ptr().align_offset(ALIGN_BYTES);
-    // Zeroes are weights in every arrangement, and take no less time than others.
+    // Zeroes are valid weights in every arrangement, and take as long as others.
     let weights = Matrix::new(TYPE, ROWS, COLS, &bytes[start..start + len_bytes])
         .expect("so many bytes are so many rows")
         .packed(kernels.packing());
@@ -79,7 +79,7 @@ mod tests {
     use core::sync::atomic::AtomicU64;
     use zerocopy::IntoBytes;
 
-    /// Runs each job as often as told, one after the other.
+    /// Runs each job several times in a row, as often as it is told.
     struct Cores {
         n: usize,
         runs: AtomicU64,

@@ -1,12 +1,13 @@
-//! Sorting for what is sorted once, by code that is there once: that of [`slice::sort_unstable_by`] is there for each type and order.
+//! Sorting for lists that are sorted once. All types and orders share the same code, whereas [`slice::sort_unstable_by`] is
+//! compiled for each type and order.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-/// The places of `n` ≤ `u32::MAX` elements in order, by what is said of two places.
+/// The indices 0 to `n` - 1 (`n` ≤ `u32::MAX`) in sorted order. `compare` compares two indices.
 ///
 /// # Errors
-/// If the heap has no room: how many bytes were asked for.
+/// If the heap has no room: the number of bytes requested.
 pub fn places(n: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Result<Vec<u32>, usize> {
     let mut places = Vec::new();
     places.try_reserve_exact(n).map_err(|_| n.saturating_mul(size_of::<u32>()))?;
@@ -15,10 +16,10 @@ pub fn places(n: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Result<Ve
     Ok(places)
 }
 
-/// Puts an element into a list that `Ord` has sorted, if none is equal to it.
+/// Inserts an element into a list sorted by `Ord`, unless the list has an equal element.
 ///
 /// # Errors
-/// As [`places`].
+/// If the heap has no room: the number of bytes requested.
 pub fn insert<T: Ord>(sorted: &mut Vec<T>, element: T) -> Result<(), usize> {
     if let Err(place) = sorted.binary_search(&element) {
         sorted.try_reserve(1).map_err(|_| (sorted.len() + 1).saturating_mul(size_of::<T>()))?;

@@ -2,8 +2,8 @@
 
 /// The element type of a tensor, as numbered by ggml (`enum ggml_type`).
 ///
-/// All types with a fixed layout are listed, whether this crate computes with them or not, so that
-/// any file can be checked and described.
+/// All types with a fixed layout are listed, whether or not this crate can compute with them, so that any file can be checked and
+/// described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(non_camel_case_types, reason = "ggml's own spelling")]
 #[repr(u32)]
@@ -44,7 +44,7 @@ impl GgmlType {
         INFO.iter().map(|info| info.0).find(|ty| ty.id() == id)
     }
 
-    /// The type with this name, whatever its case.
+    /// The type with this name, in upper or lower case.
     pub fn from_name(name: &str) -> Option<Self> {
         INFO.iter().find(|info| info.1.eq_ignore_ascii_case(name)).map(|info| info.0)
     }
@@ -69,8 +69,7 @@ impl GgmlType {
         self.info().3
     }
 
-    /// Bytes of a row of `n` weights; `None` if `n` is no multiple of the block length or the size
-    /// exceeds the address space.
+    /// Bytes of a row of `n` weights; `None` if `n` is not a multiple of the block length or the size exceeds the address space.
     pub fn row_bytes(self, n: usize) -> Option<usize> {
         n.is_multiple_of(self.block_len()).then(|| (n / self.block_len()).checked_mul(self.block_bytes()))?
     }

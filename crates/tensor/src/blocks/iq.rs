@@ -1,8 +1,8 @@
 //! Blocks of 256 weights whose codes index grids of several values at once: the IQ types below four
 //! bits.
 //!
-//! The grids hold magnitudes; signs are stored apart, in some types seven bits for eight weights, the
-//! eighth making their number even.
+//! The grids hold magnitudes; signs are stored separately. Some types store seven sign bits for eight weights: the eighth sign
+//! makes the number of negative weights even.
 
 use super::{Block256, Group256, HalfBytes, codebooks};
 use spin::Once;
@@ -109,8 +109,8 @@ const _: () = assert!(size_of::<BlockIQ3S>() == 110);
 const _: () = assert!(size_of::<BlockIQ1S>() == 50);
 const _: () = assert!(size_of::<BlockIQ1M>() == 56);
 
-/// The `N` values of each code, unpacked when they are first needed: a program holds grids packed, a quarter as large. What is not
-/// there yet takes up no room in it, if nothing else lies beside it.
+/// The `N` values of each code, unpacked on first use: the program holds packed grids, which are a quarter as large. Memory for
+/// unpacked values is zero-initialised and takes up no room in the program file, as long as nothing else is stored in it.
 type Grid<const N: usize, const ENTRIES: usize> = Once<[[i8; N]; ENTRIES]>;
 
 static GRID_IQ2_XXS: Grid<8, 256> = Once::new();
@@ -123,7 +123,7 @@ static GRID_IQ1: Grid<8, 2048> = Once::new();
 const IQ2_VALUES: &[i8] = &[8, 25, 43];
 const IQ3_XXS_VALUES: &[i8] = &[4, 12, 20, 28, 36, 44, 52, 62];
 const IQ3_S_VALUES: &[i8] = &[1, 3, 5, 7, 9, 11, 13, 15];
-/// Eight times the values, so that the shift by an eighth is 1.
+/// The values times eight, so that a shift by an eighth is 1.
 const IQ1_VALUES: &[i8] = &[-8, 0, 8];
 
 /// A grid's values. Each entry of `packed` has `N` indices of `values`, the first in the lowest of its 16 bits.
@@ -146,12 +146,12 @@ fn eight_signs(seven: u32) -> u8 {
     seven | (seven.count_ones() as u8 & 1) << 7
 }
 
-/// The grid's values, negated where the bit is set.
+/// The grid's values, negated where the corresponding bit is set.
 fn negate<const N: usize>(values: &[i8; N], signs: u8) -> [i8; N] {
     core::array::from_fn(|i| if signs >> i & 1 == 1 { -values[i] } else { values[i] })
 }
 
-/// `2 s + 1` for `s` in the low bits that `mask` leaves.
+/// `2 s + 1`, where `s` is the low bits selected by `mask`.
 fn odd(s: u32, mask: u32) -> i16 {
     (2 * (s & mask) + 1) as i16
 }
@@ -274,7 +274,7 @@ impl Block256 for BlockIQ3S {
     }
 }
 
-/// The grid's values (times eight), one less if the shift is downwards, one more otherwise.
+/// The grid's values (times eight) minus one if the shift is downwards, plus one otherwise.
 fn shifted(values: [i8; 8], down: bool) -> [i8; 8] {
     values.map(|value| if down { value - 1 } else { value + 1 })
 }

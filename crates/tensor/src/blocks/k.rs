@@ -25,7 +25,7 @@ pub struct BlockQ3K {
     pub hmask: [u8; 32],
     /// The low two bits, in the order of [`BlockQ2K::qs`].
     pub qs: [u8; 64],
-    /// Low nibbles of scales 0..8, of 8..16 above them in the same bytes; then the high bits of
+    /// The low nibbles of scales 0..8, with those of scales 8..16 in the high nibbles of the same bytes; then the high bits of
     /// scale `j` in bits `2 * (j / 4)` of byte `8 + j % 4`.
     pub scales: [u8; 12],
     /// Scale of the scales.
@@ -100,7 +100,7 @@ pub fn six_bits(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
     (core::array::from_fn(scale), core::array::from_fn(min))
 }
 
-/// One for each 16 weights from one for each 32.
+/// Turns one value for each 32 weights into one for each 16.
 fn twice(values: [u8; 8]) -> [i16; 16] {
     core::array::from_fn(|j| i16::from(values[j / 2]))
 }

@@ -1,9 +1,8 @@
 //! ggml's weight blocks: their layout in memory and what their bytes mean.
 //!
-//! A quantised row is a sequence of blocks. Whatever its packing, a block unpacks to small integers
-//! under scales, in one of two shapes: [`Group32`] for the types whose blocks stand alone
-//! ([`Block32`]) and [`Group256`] for those with scales within scales ([`Block256`]). `unpack` is
-//! the definition of a type; dequantisation and the scalar dot products follow from it.
+//! A quantised row is a sequence of blocks. However it is packed, a block unpacks to small integers with scales, in one of two
+//! shapes: [`Group32`] for types whose blocks have plain scales ([`Block32`]), and [`Group256`] for types whose scales are
+//! quantised themselves ([`Block256`]). `unpack` defines a type; dequantisation and the scalar dot products follow from it.
 //!
 //! Neighbours: [`crate::quant`] converts whole rows, [`crate::simd`] multiplies them.
 
@@ -31,7 +30,7 @@ pub use table::{
 pub use ternary::{BlockQ1_0, BlockQ2_0, BlockTQ1_0, BlockTQ2_0};
 pub use uniform::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0};
 
-/// An f16 as a file holds it: little-endian, at any address.
+/// An f16 as stored in a file: little-endian, at any address.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(transparent)]
 pub struct HalfBytes([u8; 2]);
@@ -54,9 +53,9 @@ impl HalfBytes {
 pub struct Group32 {
     /// The integers.
     pub quants: [i8; 32],
-    /// One scale for each half; equal where the type has no [`Block32::HALVES`].
+    /// One scale for each half; both are equal unless the type has [`Block32::HALVES`].
     pub scales: [f32; 2],
-    /// What is added to every weight, 0 in types that are symmetric around zero.
+    /// Added to every weight; 0 in types that are symmetric around zero.
     pub min: f32,
 }
 
@@ -81,12 +80,11 @@ impl Group256 {
     pub const ZERO: Self = Self { quants: [0; 256], scales: [0; 16], mins: [0; 16], d: 0.0, d_min: 0.0 };
 }
 
-/// A block made of groups of 32 weights; such rows are multiplied with activations that have one
-/// scale for each 32 values.
+/// A block made of groups of 32 weights. Such rows are multiplied with activations that have one scale for every 32 values.
 pub trait Block32: FromBytes + Immutable + KnownLayout + Unaligned {
     /// Groups in the block.
     const GROUPS: usize = 1;
-    /// Whether the two halves of a group have scales of their own; equal ones in all types but NVFP4.
+    /// Whether the two halves of a group have their own scales; true only for NVFP4.
     const HALVES: bool = false;
     /// Whether the type has minimums.
     const MINS: bool = false;
@@ -95,8 +93,7 @@ pub trait Block32: FromBytes + Immutable + KnownLayout + Unaligned {
     fn unpack(&self, index: usize) -> Group32;
 }
 
-/// A block of 256 weights; such rows are multiplied with activations that have one scale for each
-/// 256 values.
+/// A block of 256 weights. Such rows are multiplied with activations that have one scale for every 256 values.
 pub trait Block256: FromBytes + Immutable + KnownLayout + Unaligned {
     /// Whether the type has minimums.
     const MINS: bool = false;
@@ -107,7 +104,7 @@ pub trait Block256: FromBytes + Immutable + KnownLayout + Unaligned {
         self.unpack_scales(out);
     }
 
-    /// Unpacks the integers.
+    /// Unpacks only the integers.
     fn unpack_quants(&self, quants: &mut [i8; 256]);
 
     /// Unpacks everything but the integers.
@@ -118,7 +115,7 @@ pub trait Block256: FromBytes + Immutable + KnownLayout + Unaligned {
 ///
 /// # Panics
 ///
-/// If `bytes` is no whole number of blocks: rows are checked when a matrix is made.
+/// If `bytes` is not a whole number of blocks: rows are checked when a matrix is made.
 pub(crate) fn cast<B: FromBytes + Immutable + KnownLayout + Unaligned>(bytes: &[u8]) -> &[B] {
     match <[B]>::ref_from_bytes(bytes) {
         Ok(blocks) => blocks,
@@ -126,8 +123,8 @@ pub(crate) fn cast<B: FromBytes + Immutable + KnownLayout + Unaligned>(bytes: &[
     }
 }
 
-/// Evaluates one of two expressions with `B` standing for the block type of `$ty`: the first for a
-/// [`Block32`], the second for a [`Block256`]; the third for types that are no such blocks.
+/// Evaluates one of two expressions, with `B` standing for the block type of `$ty`: the first for a [`Block32`], the second for a
+/// [`Block256`]. The third expression is for all other types.
 macro_rules! with_block_of {
     ($ty:expr, Block32 => $of_32:expr, Block256 => $of_256:expr, _ => $of_none:expr $(,)?) => {
         $crate::blocks::with_block_of!(@match $ty, $of_32, $of_256, $of_none,

@@ -1,8 +1,8 @@
 //! Weights rearranged in memory for the loops that multiply them.
 //!
-//! In a file each row stands alone, block after block. A [`Packing`] takes some rows at a time and
-//! lets the bytes of their blocks alternate, so that one load brings what a vector's lanes, one for
-//! each row, need next: no sum is spread over lanes then, and rows share each load of activations.
+//! In a file each row is stored separately, block after block. A [`Packing`] takes several rows at a time and interleaves the
+//! bytes of their blocks. A single load then brings what the lanes of a vector need next, one lane for each row. No sum is spread
+//! over lanes, and all rows share each load of activations.
 //!
 //! Neighbours: [`crate::simd`] says which packing a set of instructions wants, [`crate::quant`] packs files and
 //! reads what is packed.
@@ -15,9 +15,8 @@ const MAX_BLOCK_BYTES: usize = 256;
 
 /// How weights are rearranged.
 ///
-/// Of `rows` rows the blocks at the same place form a group. Within the group the fields of a block
-/// follow each other as in the block, each cut into units, and each unit is there for all rows
-/// before the next unit comes.
+/// The blocks at the same position in `rows` rows form a group. Within the group, the fields of a block follow one another as in
+/// the block. Each field is cut into units, and each unit is stored for all rows before the next unit.
 pub struct Packing {
     /// Name of the arrangement.
     pub(crate) name: &'static str,
@@ -27,13 +26,13 @@ pub struct Packing {
     pub(crate) signed_nibbles: bool,
     /// Whether signed bytes get an offset of 128.
     pub(crate) unsigned_bytes: bool,
-    /// A faster [`pack_group`](Packing::pack_group) by the set's instructions; says whether it did it.
+    /// A faster [`pack_group`](Packing::pack_group) that uses the instruction set; returns whether it did the packing.
     pub(crate) fast_pack: Option<FastPack>,
     /// Types that are rearranged.
     pub(crate) types: &'static [GgmlType],
 }
 
-/// Rearranges a group of rows, `plain`, as [`Packing::pack_group`] does, or returns false.
+/// Rearranges a group of rows, `plain`, like [`Packing::pack_group`], or returns false.
 pub(crate) type FastPack = fn(&Packing, GgmlType, plain: &[u8], packed: &mut [u8]) -> bool;
 
 impl PartialEq for Packing {
@@ -51,20 +50,20 @@ impl fmt::Debug for Packing {
 /// Part of a block.
 struct Field {
     len_bytes: usize,
-    /// Bytes of one row before those of the next.
+    /// Number of bytes of one row that precede those of the next row.
     unit_bytes: usize,
     content: Content,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Content {
-    /// Taken over as it is.
+    /// Copied unchanged.
     Any,
     /// 4-bit codes with an offset of 8.
     OffsetNibbles,
     /// Signed bytes.
     SignedBytes,
-    /// A bit for each of 32 weights: bit `c` of byte `i` becomes that of weight `4 c + i`.
+    /// One bit for each of 32 weights: bit `c` of byte `i` becomes that of weight `4 c + i`.
     FifthBits,
 }
 
@@ -97,12 +96,12 @@ fn fields(ty: GgmlType) -> &'static [Field] {
 }
 
 impl Packing {
-    /// Whether a matrix is rearranged.
+    /// Whether a matrix of this type and size is rearranged.
     pub(crate) fn covers(&self, ty: GgmlType, n_rows: usize) -> bool {
         self.types.contains(&ty) && n_rows.is_multiple_of(self.rows)
     }
 
-    /// What is flipped in each byte of a field.
+    /// The bits that are flipped in each byte of a field.
     fn flipped(&self, content: Content) -> u8 {
         match content {
             Content::OffsetNibbles => self.flipped_in_nibbles(),
@@ -111,19 +110,19 @@ impl Packing {
         }
     }
 
-    /// What is flipped in each byte of two 4-bit codes with an offset of 8.
+    /// The bits that are flipped in each byte of two 4-bit codes with an offset of 8.
     pub(crate) fn flipped_in_nibbles(&self) -> u8 {
         if self.signed_nibbles { 0x88 } else { 0 }
     }
 
-    /// Rearranges a group of rows; `plain` has them one after the other.
+    /// Rearranges a group of rows; in `plain` they follow one another.
     pub(crate) fn pack_group(&self, ty: GgmlType, plain: &[u8], packed: &mut [u8]) {
         if self.fast_pack.is_none_or(|fast_pack| !fast_pack(self, ty, plain, packed)) {
             self.pack_fields(ty, plain, packed);
         }
     }
 
-    /// [`pack_group`](Self::pack_group), field by field.
+    /// Like [`pack_group`](Self::pack_group), field by field, without the faster routine.
     pub(crate) fn pack_fields(&self, ty: GgmlType, plain: &[u8], packed: &mut [u8]) {
         let row_bytes = plain.len() / self.rows;
         let block_bytes = ty.block_bytes();
@@ -144,7 +143,7 @@ impl Packing {
         }
     }
 
-    /// Copies out block `index` of row `row < self.rows` of a packed group as it is in a file.
+    /// Copies out block `index` of row `row < self.rows` of a packed group, in the layout of a file.
     pub(crate) fn block(&self, ty: GgmlType, group: &[u8], row: usize, index: usize, block: &mut [u8]) {
         let block_bytes = ty.block_bytes();
         let mut rest = &group[index * self.rows * block_bytes..];
@@ -167,7 +166,7 @@ impl Packing {
         }
     }
 
-    /// Calls `use_block` with each block of a row as it is in a file.
+    /// Calls `use_block` with each block of a row, in the layout of a file.
     pub(crate) fn for_each_block(
         &self,
         ty: GgmlType,
@@ -184,7 +183,7 @@ impl Packing {
     }
 }
 
-/// Copies units of `N` bytes of all rows in turn, each converted.
+/// Interleaves units of `N` bytes of all rows, and converts each unit.
 fn interleave<'a, const N: usize>(
     rows: impl ExactSizeIterator<Item = &'a [u8]>,
     packed: &mut [u8],
@@ -200,7 +199,7 @@ fn interleave<'a, const N: usize>(
     }
 }
 
-/// Bit `4 c + i` of a number as bit `8 i + c`.
+/// Moves bit `4 c + i` of a number to bit `8 i + c`.
 fn to_columns(unit: [u8; 4]) -> [u8; 4] {
     moved(unit, |c, i| (4 * c + i, 8 * i + c))
 }
@@ -210,7 +209,7 @@ fn from_columns(unit: [u8; 4]) -> [u8; 4] {
     moved(unit, |c, i| (8 * i + c, 4 * c + i))
 }
 
-/// The bits moved: `places(c, i)` gives from where to where.
+/// Moves bits: `places(c, i)` gives the old and the new position.
 fn moved(unit: [u8; 4], places: impl Fn(usize, usize) -> (usize, usize)) -> [u8; 4] {
     let bits = u32::from_le_bytes(unit);
     let mut moved = 0;

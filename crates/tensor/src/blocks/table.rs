@@ -3,7 +3,7 @@
 use super::{Block32, Block256, Group32, Group256, HalfBytes, uniform::nibbles};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// The values of IQ4_NL and IQ4_XS, denser around zero as weights are.
+/// The values of IQ4_NL and IQ4_XS. They are denser around zero, as weights are.
 pub const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// Twice the values of E2M1, the 4-bit float of MXFP4 and NVFP4.
@@ -43,7 +43,7 @@ pub struct BlockMXFP4 {
     pub qs: [u8; 16],
 }
 
-/// 64 weights of NVIDIA's FP4: E2M1 under an unsigned E4M3 scale for each 16.
+/// 64 weights of NVIDIA's FP4: E2M1 with an unsigned E4M3 scale for every 16 weights.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct BlockNVFP4 {
@@ -59,13 +59,13 @@ const _: () = assert!(size_of::<BlockIQ4XS>() == 136);
 const _: () = assert!(size_of::<BlockMXFP4>() == 17);
 const _: () = assert!(size_of::<BlockNVFP4>() == 36);
 
-/// `2^(e - 128)`: half an E8M0 scale, since the table holds the doubled values.
+/// `2^(e - 128)`: half an E8M0 scale, because the table holds doubled values.
 pub fn e8m0_half(e: u8) -> f32 {
     // The two smallest are subnormal.
     f32::from_bits(if e < 2 { 0x0020_0000 << e } else { (u32::from(e) - 1) << 23 })
 }
 
-/// Half an unsigned E4M3 scale, since the table holds the doubled values; its NaN counts as 0.
+/// Half an unsigned E4M3 scale, because the table holds doubled values; NaN counts as 0.
 pub fn ue4m3_half(bits: u8) -> f32 {
     let (exponent, mantissa) = (bits >> 3 & 0xf, bits & 7);
     match (exponent, mantissa) {

@@ -25,12 +25,12 @@ pub struct BlockQ2_0 {
 
 /// 256 weights, `y = d * (q - 1)`, q in 0..3, five to a byte.
 ///
-/// A byte is the fraction `n / 243` of 256, n being the number with digits q to the base 3: each
+/// A byte `b` stands for the fraction `b / 256`, which is about `n / 243`; the digits of n in base 3 are the q. Each
 /// multiplication by 3 shifts the next digit out at the top.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct BlockTQ1_0 {
-    /// Digit `n` of byte `m < 32` is weight `32 n + m`; of byte `32 + m` it is `160 + 16 n + m`.
+    /// Digit `n` of byte `m < 32` is weight `32 n + m`; digit `n` of byte `32 + m` is weight `160 + 16 n + m`.
     pub qs: [u8; 48],
     /// Digit `n < 4` of byte `m` is weight `240 + 4 n + m`.
     pub qh: [u8; 4],

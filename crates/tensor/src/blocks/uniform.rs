@@ -1,4 +1,4 @@
-//! Blocks of 32 weights on a uniform grid: a scale, in some an offset.
+//! Blocks of 32 weights on a uniform grid, with a scale and, in some types, an offset.
 
 use super::{Block32, Group32, HalfBytes};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -1,8 +1,8 @@
 //! Scaled dot-product attention of a batch (Vaswani et al. 2017), divided among cores.
 //!
-//! A batch is a list of spans, each of which attends to its own sequence. The heads that share their keys and
-//! values are taken together, a few at a time, and where they are few, several positions with them: each key and
-//! value is then loaded once for all of them. The computation is [`Kernels`](crate::simd::Kernels)'.
+//! A batch is a list of spans; each span attends to its own sequence. Heads that share their keys and values are computed
+//! together, a few at a time. If there are only few such heads, several positions are computed together as well. Each key and
+//! value is then loaded once for all of them. [`Kernels`](crate::simd::Kernels) does the computation.
 
 use core::ops::Range;
 
@@ -11,46 +11,46 @@ use crate::kv_cache::{CacheType, HeadElements, HeadPages};
 use crate::parallel::for_each;
 use crate::simd::{Attend, MAX_QUERIES, Query, RelativeBias, Vectors};
 
-/// Pieces of work for each core at least, so that a core taken away for a while holds little back.
+/// Least number of pieces of work for each core, so that a core taken away for a while delays the others only a little.
 const CHUNKS_PER_WORKER: usize = 2;
 
 /// Attention of all heads of a batch.
 pub struct BatchAttention<'a> {
-    /// What computes.
+    /// The instruction set and the cores that compute.
     pub compute: Compute<'a>,
     /// Heads with queries.
     pub n_head: usize,
-    /// Heads with keys and values, each shared by the same number of queries.
+    /// Heads with keys and values; each is shared by the same number of query heads.
     pub n_head_kv: usize,
     /// Elements of a query and a key.
     pub head_len_k: usize,
     /// Elements of a value and an output.
     pub head_len_v: usize,
-    /// What products of queries and keys are multiplied by.
+    /// The factor for products of queries and keys.
     pub scale: f32,
-    /// Scores are bent to `c · tanh(score / c)`.
+    /// Scores become `c · tanh(score / c)`.
     pub softcap: Option<f32>,
-    /// What scores gain by the distance between key and query, after that.
+    /// What is then added to scores, depending on the distance between key and query.
     pub relative: Option<RelativeBias<'a>>,
-    /// The positions that queries attend to, as [`Attend::mask`] has them, where that is not all that they see.
+    /// The positions that queries attend to, in the form of [`Attend::mask`], if they do not attend to all visible positions.
     pub mask: Option<&'a [u64]>,
 }
 
 /// Consecutive tokens of one sequence within a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchSpan {
-    /// The number of the sequence's state.
+    /// The slot that holds the sequence's state.
     pub slot: usize,
     /// The position of the first token in its sequence.
     pub first_position: usize,
-    /// The number of the first token in the batch.
+    /// The index of the first token in the batch.
     pub first_token: usize,
-    /// How many tokens there are.
+    /// Number of tokens.
     pub n_tokens: usize,
 }
 
 impl BatchSpan {
-    /// Where its rows are among those of the whole batch, `[n_tokens][width]`.
+    /// Its range within the rows of the whole batch, `[n_tokens][width]`.
     pub fn rows(&self, width: usize) -> Range<usize> {
         self.first_token * width..(self.first_token + self.n_tokens) * width
     }
@@ -59,9 +59,9 @@ impl BatchSpan {
 /// The keys and values of one head of a sequence.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'c> {
-    /// In each page `[PAGE_LEN][stride_k]`.
+    /// In each page, `[PAGE_LEN][stride_k]`.
     pub keys: HeadPages<'c>,
-    /// In each page `[PAGE_LEN][stride_v]`; each value may be the beginning of a longer vector.
+    /// In each page, `[PAGE_LEN][stride_v]`; a value may be the beginning of a longer vector.
     pub values: HeadPages<'c>,
     /// Elements from one key to the next.
     pub stride_k: usize,
@@ -71,35 +71,35 @@ pub struct Context<'c> {
     pub pages: &'c [u32],
 }
 
-/// What a query sees, and how.
+/// What a query sees, and how scores change.
 #[derive(Debug, Clone)]
 pub struct QuerySight {
-    /// The positions that it sees.
+    /// The visible positions.
     pub visible: Range<usize>,
-    /// What a score loses for each position between key and query (ALiBi).
+    /// How much a score loses per position of distance between key and query (ALiBi).
     pub slope: f32,
-    /// A score that takes its share of the softmax and gives nothing.
+    /// An additional score that takes part in the softmax but adds nothing to the output.
     pub sink: Option<f32>,
-    /// Where the query's words begin in [`BatchAttention::mask`].
+    /// Index of the query's first word in [`BatchAttention::mask`].
     pub mask_at: usize,
 }
 
-/// How a span is cut: into so many tokens with all heads, or a single token with so many heads that share keys
-/// and values.
+/// How a span is divided: into pieces of several tokens with all heads, or of a single token with some of the heads that share
+/// keys and values.
 #[derive(Debug, Clone, Copy)]
 struct Cut {
     n_tokens: usize,
     n_heads: usize,
 }
 
-/// What a core claims: some heads of some tokens of a span.
+/// A piece of work for one core: some heads of some tokens of a span.
 struct Piece<'o> {
     span: BatchSpan,
-    /// Counted from the span's first.
+    /// Index of the first token, counted from the span's first.
     first_token: usize,
     first_head: usize,
     has_all_heads: bool,
-    /// Of its tokens and heads.
+    /// The outputs of its tokens and heads.
     output: &'o mut [f32],
 }
 
@@ -107,8 +107,8 @@ impl BatchAttention<'_> {
     /// `output = softmax(scores(q · keysᵀ)) · values`; `q` is `[n_tokens][n_head][head_len_k]`, `output`
     /// `[n_tokens][n_head][head_len_v]`.
     ///
-    /// `spans` has all tokens of the batch, in order. `context` gives the keys and values of a head in a slot, `sight`
-    /// what the query at a position of a head sees in its span.
+    /// `spans` cover all tokens of the batch, in order. `context` returns the keys and values of a head in a slot; `sight`
+    /// returns what the query of a head at a position sees in its span.
     pub fn run<'c>(
         &self,
         spans: impl Iterator<Item = BatchSpan> + Send,
@@ -121,7 +121,7 @@ impl BatchAttention<'_> {
         let n_group = n_head / n_head_kv;
         let token_len = n_head * head_len_v;
         let n_tokens = output.len() / token_len;
-        // Where a piece begins, and its outputs: one run of memory.
+        // Where the piece begins, and its outputs, which are contiguous in memory.
         let mut rest = output;
         let pieces = spans.flat_map(|span| {
             let (output, others) = core::mem::take(&mut rest).split_at_mut(span.n_tokens * token_len);
@@ -148,7 +148,7 @@ impl BatchAttention<'_> {
             let n_vectors = output.len() / head_len_v;
             let n_heads = if has_all_heads { n_head } else { n_vectors };
             for head in (first_head..first_head + n_heads).step_by(n_group) {
-                // Those of the piece that share their keys and values.
+                // The heads of the piece that share their keys and values.
                 let n_together = n_group.min(n_heads);
                 let mut queries = [Query::default(); MAX_QUERIES];
                 let queries = &mut queries[..n_vectors / n_heads * n_together];
@@ -173,21 +173,21 @@ impl BatchAttention<'_> {
         });
     }
 
-    /// For a span of `n_tokens`, as many queries at once as the kernels take, but of a batch of `n_batch` enough
-    /// pieces for all cores. The output does not depend on it.
+    /// Chooses how to divide a span of `n_tokens`: into as many queries at once as the kernels take, but such that a batch of
+    /// `n_batch` tokens has enough pieces for all cores. The output does not depend on this.
     fn cut(&self, n_tokens: usize, n_batch: usize) -> Cut {
         let n_group = self.n_head / self.n_head_kv;
         let n_wanted = match self.compute.workers.count() {
             1 => 1,
             count if n_tokens == n_batch => CHUNKS_PER_WORKER * count,
-            // The span's share.
+            // The span's share of the pieces.
             count => (CHUNKS_PER_WORKER * count * n_tokens).div_ceil(n_batch),
         };
         let most_tokens = (MAX_QUERIES / n_group).min(n_tokens / n_wanted);
         if most_tokens > 1 {
             return Cut { n_tokens: most_tokens, n_heads: self.n_head };
         }
-        // As few parts of each group as are enough, as equal as possible.
+        // Divides each group into as few and as equal parts as possible.
         let n_parts = n_wanted.div_ceil(n_tokens * self.n_head_kv).max(n_group.div_ceil(MAX_QUERIES));
         Cut { n_tokens: 1, n_heads: n_group.div_ceil(n_parts) }
     }
@@ -234,7 +234,7 @@ impl BatchAttention<'_> {
         }
     }
 
-    /// Keys and values of types without a routine of their own, or of two types.
+    /// Attention over keys and values of types without their own routine, or of two different types.
     fn attend_unpacked<'c>(&self, q: &'c [f32], context: Context<'c>, queries: &[Query], output: &mut [f32]) {
         let BatchAttention { head_len_k, head_len_v, scale, softcap, relative, mask, .. } = *self;
         let vectors = |head: HeadPages<'c>, stride| {
@@ -258,7 +258,7 @@ mod tests {
     use crate::{compute::Adaptation, parallel::Workers, quant::Precision, simd::Kernels};
     use std::{vec, vec::Vec};
 
-    /// So many cores, of which all but one never come.
+    /// Claims to have this many cores, but only one ever takes part.
     struct Absent(usize);
 
     impl Workers for Absent {
@@ -318,7 +318,7 @@ mod tests {
                             pages: &[0],
                         }
                     };
-                    // Each head sees another number of positions.
+                    // Each head sees a different number of positions.
                     let sight = |_: &BatchSpan, position: usize, head: usize| QuerySight {
                         visible: head % 5..position + 1,
                         slope: 0.0,

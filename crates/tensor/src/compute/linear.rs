@@ -9,26 +9,25 @@ use crate::quant::Matrix;
 pub struct Linear<'a> {
     /// `W`, one row per output.
     pub weight: Matrix<'a>,
-    /// `s`, in files whose weights need a factor beyond their blocks' own.
+    /// `s`, for files whose weights need a factor in addition to the scales of their blocks.
     pub scale: Option<f32>,
     /// Whether `s` multiplies `b` as well.
     pub scales_bias: bool,
     /// `b`, one element per output.
     pub bias: Option<&'a [f32]>,
-    /// The number, among the model's tensors, of the one that `W` is rows of, for [adapters](super::LowRanks): none where they
-    /// change nothing.
+    /// The number of the tensor that holds `W`, for [adapters](super::LowRanks); `None` if adapters never change it.
     pub tensor: Option<usize>,
-    /// The row of the tensor that is the first of `W`.
+    /// The row of the tensor at which `W` begins.
     pub first_row: usize,
 }
 
 impl<'a> Linear<'a> {
-    /// A map without a summand.
+    /// A map without a bias or a factor.
     pub fn new(weight: Matrix<'a>) -> Self {
         Linear { weight, scale: None, scales_bias: false, bias: None, tensor: None, first_row: 0 }
     }
 
-    /// The outputs `range` alone.
+    /// The map to the outputs `range` only.
     pub fn rows(&self, range: Range<usize>) -> Self {
         Linear {
             weight: self.weight.rows(range.clone()),

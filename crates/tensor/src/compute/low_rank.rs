@@ -6,12 +6,12 @@ use core::ops::Range;
 
 use super::{Compute, Linear};
 
-/// What holds matrices: a vector, or memory of another kind that the caller has.
+/// Memory that holds matrices: a vector, or another kind of memory that the caller has.
 pub trait Floats: fmt::Debug + Send + Sync {
-    /// All of them.
+    /// All elements.
     fn floats(&self) -> &[f32];
 
-    /// The same, to be filled.
+    /// All elements, to be filled.
     fn floats_mut(&mut self) -> &mut [f32];
 }
 
@@ -25,12 +25,13 @@ impl Floats for Vec<f32> {
     }
 }
 
-/// `s B A x`, added to the product `W x` with one tensor `W`; for a stack of matrices, of as many `A` and `B`.
+/// `s B A x`, which is added to the product `W x` with one tensor `W`. If the tensor is a stack of matrices, there are as many
+/// `A` and `B`.
 #[derive(Debug, Clone)]
 pub struct LowRank {
-    /// The number of the tensor among the model's.
+    /// The number of the tensor in the model.
     pub tensor: usize,
-    /// Where among the adapter's floats `A` is, `[n_matrices][rank][n_cols]`.
+    /// Where `A` is among the adapter's floats, `[n_matrices][rank][n_cols]`.
     pub a: Range<usize>,
     /// Where `B` is, `[n_matrices][rank][n_rows]`: transposed.
     pub b: Range<usize>,
@@ -40,16 +41,16 @@ pub struct LowRank {
     pub n_cols: usize,
     /// Elements of the product.
     pub n_rows: usize,
-    /// `s`, as the file has it.
+    /// `s`, as in the file.
     pub scale: f32,
 }
 
-/// What an adapter adds.
+/// An adapter.
 #[derive(Debug)]
 pub struct LowRanks {
-    /// What the adapter is called, by who loaded it.
+    /// The name that the adapter was given when it was loaded.
     pub name: String,
-    /// In the order of the tensors' numbers.
+    /// In the order of tensor numbers.
     pub list: Vec<LowRank>,
     /// The elements of all matrices.
     pub floats: Box<dyn Floats>,
@@ -60,22 +61,22 @@ pub struct LowRanks {
 pub struct Adaptation<'c> {
     /// The adapters.
     pub adapters: &'c [LowRanks],
-    /// `[n_slots][n_adapters]`: what each adds is multiplied by this; nothing is computed where it is 0.
+    /// `[n_slots][n_adapters]`: a factor for what each adapter adds; nothing is computed if it is 0.
     pub scales: &'c [f32],
-    /// Whose rows these are.
+    /// Which tokens the rows belong to.
     pub rows: Rows<'c>,
 }
 
-/// Whose rows the activations of a product are.
+/// Which tokens the rows of a product's activations belong to.
 #[derive(Debug, Clone, Copy)]
 pub enum Rows<'c> {
-    /// One of each of these slots, in this order.
+    /// One token of each of these slots, in this order.
     OfSlots(&'c [u32]),
-    /// Of the tokens of these slots those that were sent to an expert.
+    /// Of the tokens of these slots, those that were sent to one expert.
     OfExpert {
-        /// The slots of all tokens.
+        /// The slot of each token.
         slots: &'c [u32],
-        /// `[n_tokens][n_used]`: the experts that each token was sent to.
+        /// `[n_tokens][n_used]`: the experts that each token is sent to.
         chosen: &'c [u32],
         /// How many experts a token is sent to.
         n_used: usize,
@@ -91,13 +92,13 @@ impl Default for Rows<'_> {
 }
 
 impl LowRanks {
-    /// What is added to the product with a tensor.
+    /// What the adapter adds to the product with a tensor.
     pub fn of(&self, tensor: usize) -> Option<&LowRank> {
         let place = self.list.binary_search_by_key(&tensor, |low_rank| low_rank.tensor).ok()?;
         Some(&self.list[place])
     }
 
-    /// `A` and `B` of what it adds to a product.
+    /// `A` and `B` of one of the adapter's products.
     fn matrices(&self, low_rank: &LowRank) -> [&[f32]; 2] {
         let floats = self.floats.floats();
         [&floats[low_rank.a.clone()], &floats[low_rank.b.clone()]]
@@ -111,19 +112,19 @@ impl Adaptation<'_> {
             && tensor.is_some_and(|tensor| self.adapters.iter().any(|adapter| adapter.of(tensor).is_some()))
     }
 
-    /// What adapter number `index` adds is multiplied by this in a slot.
+    /// The factor for adapter number `index` in a slot.
     pub fn scale(&self, slot: u32, index: usize) -> f32 {
         self.scales[slot as usize * self.adapters.len() + index]
     }
 }
 
 impl<'c> Compute<'c> {
-    /// The same for other rows.
+    /// The same adapters and factors for other rows.
     pub fn of_rows(&self, rows: Rows<'c>) -> Self {
         Self { adaptation: Adaptation { rows, ..self.adaptation }, ..*self }
     }
 
-    /// Adds what adapters give to the outputs, `[n_rows]` each, of a map of the rows of `x`.
+    /// Adds what the adapters contribute to the outputs, `[n_rows]` each, of a map applied to the rows of `x`.
     pub(super) fn add_low_ranks(&self, linear: &Linear<'_>, x: &[f32], output: &mut [f32]) {
         let Some(tensor) = linear.tensor else { return };
         let Adaptation { adapters, rows, .. } = self.adaptation;
@@ -150,8 +151,8 @@ impl<'c> Compute<'c> {
         }
     }
 
-    /// Adds what adapters give to a token's embedding, which is row `token` of a tensor; the token has number `row` among
-    /// the batch's.
+    /// Adds what the adapters contribute to a token's embedding, which is row `token` of a tensor; the token is number `row` in
+    /// the batch.
     pub fn adapt_embedding(&self, tensor: usize, token: u32, row: usize, embedding: &mut [f32]) {
         let Adaptation { adapters, rows: Rows::OfSlots(slots), .. } = self.adaptation else { return };
         for (index, adapter) in adapters.iter().enumerate() {
@@ -160,7 +161,7 @@ impl<'c> Compute<'c> {
             if scale == 0.0 {
                 continue;
             }
-            // What is multiplied is the token's row of the identity matrix: `A` has a column for each token.
+            // `x` is the token's row of the identity matrix: `A` has a column for each token.
             let [a, b] = adapter.matrices(low_rank);
             for (a, b) in a.chunks_exact(low_rank.n_cols).zip(b.chunks_exact(low_rank.n_rows)) {
                 self.kernels.add_scaled(embedding, scale * a[token as usize], b);
@@ -168,7 +169,7 @@ impl<'c> Compute<'c> {
         }
     }
 
-    /// `output += scale · s B A x`, of the rows of `B` from `first_row` on, counted through all matrices.
+    /// `output += scale · s B A x`, for the rows of `B` from `first_row` on, counted through all matrices.
     fn add_low_rank(
         &self,
         low_rank: &LowRank,

@@ -1,10 +1,10 @@
-//! What networks are made of, without a network: linear maps, normalisations, attention over a batch.
+//! The building blocks of networks: linear maps, normalisations, attention over a batch. It knows no network.
 //!
-//! [`Compute`] is who computes: the instruction set, the cores and the precision. Its methods take activations
-//! `[n_tokens][width]` and give the same bits whatever the cores, and for each token whatever its batch.
+//! [`Compute`] holds the instruction set, the cores and the precision. Its methods take activations `[n_tokens][width]`. The bits
+//! of the result do not depend on the cores, nor, for each token, on the rest of the batch.
 //!
-//! Neighbours: [`quant`](crate::quant) and [`simd`](crate::simd) multiply, [`parallel`] divides
-//! among cores; the model above it says what is computed.
+//! Neighbours: [`quant`](crate::quant) and [`simd`](crate::simd) multiply, [`parallel`] divides work among cores; the model above
+//! this module decides what is computed.
 
 use core::ops::Range;
 
@@ -22,21 +22,21 @@ pub use linear::Linear;
 pub use low_rank::{Adaptation, Floats, LowRank, LowRanks, Rows};
 pub use normalisation::{Norm, NormKind, Normalisation};
 
-/// What a network is computed with.
+/// The means by which a network is computed.
 #[derive(Clone, Copy)]
 pub struct Compute<'c> {
     /// The instruction set.
     pub kernels: &'static Kernels,
     /// The cores.
     pub workers: &'c dyn Workers,
-    /// How activations enter matrix products.
+    /// The precision of activations in matrix products.
     pub precision: Precision,
-    /// What is added to products with some matrices.
+    /// Adapters, which add something to products with some matrices.
     pub adaptation: Adaptation<'c>,
 }
 
 impl Compute<'_> {
-    /// `output = W x + b` for each token of `x`, which no other product reads. `quantized` is room for
+    /// `output = W x + b` for each token of `x`, if no other product uses `x`. `quantized` is scratch of
     /// [`activation_bytes`](crate::quant::activation_bytes).
     pub fn linear(&self, linear: &Linear<'_>, x: &[f32], quantized: &mut [u8], output: &mut [f32]) {
         let mut input = Activations::new(x, linear.weight.n_cols(), quantized, self.precision);
@@ -46,7 +46,7 @@ impl Compute<'_> {
     /// `output = W input + b` for each token of `input`.
     pub fn linear_of(&self, linear: &Linear<'_>, input: &mut Activations<'_>, output: &mut [f32]) {
         match linear {
-            // Nothing is left to be done to each token.
+            // Nothing remains to be done for each token.
             Linear { weight, scale: None, bias: None, .. } if !self.adaptation.changes(linear.tensor) => {
                 matmul(self.kernels, self.workers, weight, input, output);
             }
@@ -54,8 +54,8 @@ impl Compute<'_> {
         }
     }
 
-    /// As [`linear_of`](Self::linear_of), and calls `finish` with some outputs of a token, their rows, and
-    /// the token's number: each core with what it has computed, while that is in its cache.
+    /// Like [`linear_of`](Self::linear_of), but also calls `finish` with some outputs of a token, their rows, and the token's
+    /// number. It runs on the core that computed the outputs, while they are still in its cache.
     pub fn linear_then(
         &self,
         linear: &Linear<'_>,
@@ -81,7 +81,7 @@ impl Compute<'_> {
         });
     }
 
-    /// As [`linear_of`](Self::linear_of) of several at once, for which the cores meet once.
+    /// Like [`linear_of`](Self::linear_of) for several maps; the cores synchronise only once for all of them.
     pub fn linear_each<const N: usize>(
         &self,
         linears: [&Linear<'_>; N],
@@ -100,8 +100,8 @@ impl Compute<'_> {
         }
     }
 
-    /// As [`linear_of`](Self::linear_of) of two of the same shape, and calls `finish` with some outputs of a token of
-    /// either, on the core that has computed them.
+    /// Like [`linear_of`](Self::linear_of) for two maps of the same shape, but also calls `finish` with some outputs of a token
+    /// of both maps, on the core that computed them.
     pub fn linear_pair(
         &self,
         linears: [&Linear<'_>; 2],
@@ -127,7 +127,7 @@ impl Compute<'_> {
         });
     }
 
-    /// What makes a product with the matrix the output.
+    /// Turns the product with the matrix into the output.
     fn finish_linear(&self, linear: &Linear<'_>, tile: &mut Tile<'_>) {
         if linear.scale.is_none() && linear.bias.is_none() {
             return;
@@ -164,7 +164,7 @@ impl Compute<'_> {
         });
     }
 
-    /// Calls `work` with what belongs to each token, on all cores if there are enough tokens.
+    /// Calls `work` with the data of each token, on all cores if there are enough tokens.
     pub fn each_token<I: ExactSizeIterator + Send>(&self, tokens: I, work: impl Fn(I::Item) + Sync) {
         parallel::for_each_token(self.workers, tokens, work);
     }

@@ -1,6 +1,6 @@
 //! The normalisations of one token's activations.
 //!
-//! A [`Normalisation`] is the rule, a [`Norm`] what a model has learned for one place.
+//! A [`Normalisation`] is the rule; a [`Norm`] holds what a model has learned for one place.
 
 use core::ops::Range;
 
@@ -24,17 +24,17 @@ pub struct Normalisation {
     pub eps: f32,
 }
 
-/// The learned part of a normalisation, of the row's length each.
+/// The learned part of a normalisation; each slice is as long as the row.
 #[derive(Debug, Clone, Copy)]
 pub struct Norm<'a> {
-    /// Multiplied with.
+    /// Factors.
     pub weight: Option<&'a [f32]>,
-    /// Added.
+    /// Summands.
     pub bias: Option<&'a [f32]>,
 }
 
 impl Norm<'_> {
-    /// What belongs to some elements of the row.
+    /// The part for a range of the row's elements.
     pub fn part(&self, range: Range<usize>) -> Self {
         let part = |x| &(x as &[f32])[range.clone()];
         Norm { weight: self.weight.map(part), bias: self.bias.map(part) }
@@ -42,7 +42,7 @@ impl Norm<'_> {
 }
 
 impl Normalisation {
-    /// Normalises one row, then multiplies it with the weights and adds the bias, if there are any.
+    /// Normalises one row, then multiplies it by the weights and adds the bias, if there are any.
     ///
     /// # Panics
     ///
@@ -63,8 +63,8 @@ impl Normalisation {
 
 /// `x = x / sqrt(mean(x²) + eps)`.
 ///
-/// Sums are in double precision here and below, as in the reference: a row of thousands of squares
-/// loses too much in single.
+/// Sums are in double precision, here and below, as in the reference: single precision would lose too much in a sum of thousands
+/// of squares.
 fn rms_norm(kernels: &Kernels, x: &mut [f32], eps: f32) {
     let mean_square = kernels.sum_of_squares(x) / x.len() as f64;
     kernels.scale(x, 1.0 / libm::sqrtf(mean_square as f32 + eps));

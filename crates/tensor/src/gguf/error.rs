@@ -5,17 +5,17 @@ use core::fmt;
 use super::{MAX_NESTING, Name, Split, ValueType};
 use crate::blocks::GgmlType;
 
-/// Why a file was refused, or why a value could not be had from it.
+/// Why a file was refused, or why a value could not be read from it.
 ///
 /// Offsets count bytes from the beginning of the file unless a field says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GgufError {
-    /// Only a part of the file was given and the reader needs more of it. `needed_bytes` is what the
-    /// next element needs, a lower bound for the whole header: read at least twice what was given.
+    /// Only a part of the file was given, and the reader needs more of it. `needed_bytes` is enough for the next element, not for
+    /// the whole header: read at least twice as much as was given.
     #[error("the first {needed_bytes} bytes of the file are needed, {available_bytes} were given")]
     Truncated {
-        /// Length of the file's beginning that must at least be given.
+        /// Length of the beginning of the file that is needed at least.
         needed_bytes: u64,
         /// Length of what was given.
         available_bytes: u64,
@@ -29,7 +29,7 @@ pub enum GgufError {
         part: Part,
         /// Where it begins.
         offset: u64,
-        /// Where it would end, saturated.
+        /// Where it would end; `u64::MAX` on overflow.
         needed_bytes: u64,
         /// Size of the file.
         file_bytes: u64,
@@ -59,7 +59,7 @@ pub enum GgufError {
     TooMany {
         /// What there are too many of.
         part: Part,
-        /// Where the number stands.
+        /// Where the number is in the file.
         offset: u64,
         /// The number.
         count: u64,
@@ -83,7 +83,7 @@ pub enum GgufError {
     InvalidUtf8 {
         /// Which text.
         part: Part,
-        /// Where the first bad byte stands; within the value for the value of a key.
+        /// Where the first bad byte is; for the value of a key, counted from the value's beginning.
         offset: u64,
     },
     /// A value type that the format does not define.
@@ -91,17 +91,17 @@ pub enum GgufError {
     UnknownValueType {
         /// Key of the value.
         key: Name,
-        /// Where the type's number stands.
+        /// Where the type's number is in the file.
         offset: u64,
         /// The number.
         id: u32,
     },
-    /// A truth value other than 0 and 1.
+    /// A bool other than 0 and 1.
     #[error("the value of `{key}` holds {byte} at byte {offset}, but a bool is 0 or 1")]
     InvalidBool {
         /// Key of the value.
         key: Name,
-        /// Where the byte stands.
+        /// Where the byte is in the file.
         offset: u64,
         /// The byte.
         byte: u8,
@@ -131,7 +131,7 @@ pub enum GgufError {
     TooManyDimensions {
         /// Name of the tensor.
         tensor: Name,
-        /// Where the number stands.
+        /// Where the number is in the file.
         offset: u64,
         /// Number of dimensions.
         n_dims: u32,
@@ -141,7 +141,7 @@ pub enum GgufError {
     BadDimensions {
         /// Name of the tensor.
         tensor: Name,
-        /// The dimensions, ones behind the last.
+        /// The dimensions; unused ones are 1.
         dims: [u64; 4],
     },
     /// A tensor type that ggml has removed or not assigned.
@@ -149,7 +149,7 @@ pub enum GgufError {
     UnknownTensorType {
         /// Name of the tensor.
         tensor: Name,
-        /// Where the type's number stands.
+        /// Where the type's number is in the file.
         offset: u64,
         /// The number.
         id: u32,
@@ -187,7 +187,7 @@ pub enum GgufError {
     TensorPastEndOfFile {
         /// Name of the tensor.
         tensor: Name,
-        /// Where its data would end, saturated.
+        /// Where its data would end; `u64::MAX` on overflow.
         end_offset: u64,
         /// Size of the file.
         file_bytes: u64,
@@ -201,10 +201,10 @@ pub enum GgufError {
         tensor: Name,
         /// Where its data begins, counted from the beginning of the tensor data.
         data_offset: u64,
-        /// Where the data of the other tensor ends, counted likewise.
+        /// Where the data of the other tensor ends, counted in the same way.
         previous_end: u64,
     },
-    /// A model in no files.
+    /// A model without any files.
     #[error("the model has no files")]
     NoParts,
     /// A part of a model whose number is not below the number of parts.
@@ -212,10 +212,10 @@ pub enum GgufError {
     PartNumber {
         /// Its number, from 0.
         index: u32,
-        /// How many parts there are said to be.
+        /// How many parts there are, according to the file.
         count: u32,
     },
-    /// A file that is not the part of a model that belongs at its place.
+    /// A file that is not the part which belongs at its place.
     #[error(fmt = not_the_part)]
     NotThePart {
         /// The part's number, from 0.
@@ -225,39 +225,39 @@ pub enum GgufError {
         /// Which part it is; `None` if it is a whole file.
         found: Option<Split>,
     },
-    /// The parts of a model have more or fewer tensors than they say.
+    /// The parts of a model have more or fewer tensors than they claim.
     #[error("the parts have {found} tensors, but `split.tensors.count` is {expected}")]
     TensorsInParts {
-        /// What `split.tensors.count` says.
+        /// The number in `split.tensors.count`.
         expected: u32,
-        /// What there are.
+        /// The actual number.
         found: u64,
     },
-    /// The parts of a model that end beyond all addresses.
+    /// The parts of a model are together larger than the address space.
     #[error("the parts are longer together than any memory")]
     PartsTooLong,
-    /// A key that was asked for is not there.
+    /// A required key is missing.
     #[error("the key `{key}` is missing")]
     MissingKey {
         /// The key.
         key: Name,
     },
-    /// The value of a key has another type than was asked for.
+    /// The value of a key has another type than the requested one.
     #[error("the value of `{key}` is of type {found}, but {expected} is needed")]
     WrongType {
         /// The key.
         key: Name,
-        /// What was asked for.
+        /// The requested type.
         expected: &'static str,
-        /// What is there.
+        /// The actual type.
         found: ValueType,
     },
-    /// The value of a key does not fit the type that was asked for.
+    /// The value of a key does not fit the requested type.
     #[error("the value of `{key}` does not fit {expected}")]
     OutOfRange {
         /// The key.
         key: Name,
-        /// What was asked for.
+        /// The requested type.
         expected: &'static str,
     },
     /// No memory for the tables.
@@ -280,20 +280,20 @@ fn not_the_part(index: &u32, count: &u32, found: &Option<Split>, f: &mut fmt::Fo
     }
 }
 
-/// The part of a file that an error speaks of.
+/// The part of a file that an error is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Magic, version and the two counts.
     Header,
     /// The metadata as a whole.
     Metadata,
-    /// A key, by its place in the metadata.
+    /// A key, by its position in the metadata.
     Key(u64),
     /// The value of a key.
     Value(Name),
     /// The tensor table as a whole.
     TensorTable,
-    /// A tensor's name, by its place in the table.
+    /// A tensor's name, by its position in the table.
     TensorName(u64),
     /// A tensor's entry in the table.
     TensorEntry(Name),

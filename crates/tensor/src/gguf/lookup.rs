@@ -1,4 +1,4 @@
-//! Metadata by key: as it is, or as the type that the caller needs.
+//! Metadata by key, as a plain `Value` or as the type that the caller needs.
 
 use super::{Array, Gguf, GgufError, GgufStr, Name, Part, Value};
 
@@ -44,7 +44,7 @@ impl<'a> Gguf<'a> {
     /// An integer of any width that fits u32.
     ///
     /// # Errors
-    /// If the value is no integer or does not fit.
+    /// If the value is not an integer or does not fit.
     pub fn u32_value<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<u32>, GgufError> {
         let key = key.into();
         let Some(integer) = self.typed(key, "an integer", |value| value.as_integer())? else {
@@ -57,15 +57,15 @@ impl<'a> Gguf<'a> {
     /// A float of either width, rounded to f32.
     ///
     /// # Errors
-    /// If the value is no float.
+    /// If the value is not a float.
     pub fn f32_value<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<f32>, GgufError> {
         self.typed(key.into(), "a float", |value| value.as_f32())
     }
 
-    /// A truth value.
+    /// A bool.
     ///
     /// # Errors
-    /// If the value is no bool.
+    /// If the value is not a bool.
     pub fn bool_value<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<bool>, GgufError> {
         self.typed(key.into(), "a bool", |value| value.as_bool())
     }
@@ -73,7 +73,7 @@ impl<'a> Gguf<'a> {
     /// A text.
     ///
     /// # Errors
-    /// If the value is no string or not UTF-8.
+    /// If the value is not a string or not UTF-8.
     pub fn str_value<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<&'a str>, GgufError> {
         let key = key.into();
         let text = self.typed(key, "a string", |value| match value {
@@ -86,54 +86,54 @@ impl<'a> Gguf<'a> {
         })
     }
 
-    /// An array of whatever type.
+    /// An array with elements of any type.
     ///
     /// # Errors
-    /// If the value is no array.
+    /// If the value is not an array.
     pub fn array_value<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Array<'a>>, GgufError> {
         self.typed(key.into(), "an array", |value| value.as_array())
     }
 
-    /// As [`Gguf::u32_value`], and a missing key is an error.
+    /// Like [`Gguf::u32_value`], but a missing key is an error.
     ///
     /// # Errors
-    /// [`GgufError::MissingKey`], or as there.
+    /// [`GgufError::MissingKey`], and the errors of [`Gguf::u32_value`].
     pub fn require_u32<'k>(&self, key: impl Into<Key<'k>>) -> Result<u32, GgufError> {
         let key = key.into();
         self.u32_value(key)?.ok_or(GgufError::MissingKey { key: key.name() })
     }
 
-    /// As [`Gguf::f32_value`], and a missing key is an error.
+    /// Like [`Gguf::f32_value`], but a missing key is an error.
     ///
     /// # Errors
-    /// [`GgufError::MissingKey`], or as there.
+    /// [`GgufError::MissingKey`], and the errors of [`Gguf::f32_value`].
     pub fn require_f32<'k>(&self, key: impl Into<Key<'k>>) -> Result<f32, GgufError> {
         let key = key.into();
         self.f32_value(key)?.ok_or(GgufError::MissingKey { key: key.name() })
     }
 
-    /// As [`Gguf::bool_value`], and a missing key is an error.
+    /// Like [`Gguf::bool_value`], but a missing key is an error.
     ///
     /// # Errors
-    /// [`GgufError::MissingKey`], or as there.
+    /// [`GgufError::MissingKey`], and the errors of [`Gguf::bool_value`].
     pub fn require_bool<'k>(&self, key: impl Into<Key<'k>>) -> Result<bool, GgufError> {
         let key = key.into();
         self.bool_value(key)?.ok_or(GgufError::MissingKey { key: key.name() })
     }
 
-    /// As [`Gguf::str_value`], and a missing key is an error.
+    /// Like [`Gguf::str_value`], but a missing key is an error.
     ///
     /// # Errors
-    /// [`GgufError::MissingKey`], or as there.
+    /// [`GgufError::MissingKey`], and the errors of [`Gguf::str_value`].
     pub fn require_str<'k>(&self, key: impl Into<Key<'k>>) -> Result<&'a str, GgufError> {
         let key = key.into();
         self.str_value(key)?.ok_or(GgufError::MissingKey { key: key.name() })
     }
 
-    /// As [`Gguf::array_value`], and a missing key is an error.
+    /// Like [`Gguf::array_value`], but a missing key is an error.
     ///
     /// # Errors
-    /// [`GgufError::MissingKey`], or as there.
+    /// [`GgufError::MissingKey`], and the errors of [`Gguf::array_value`].
     pub fn require_array<'k>(&self, key: impl Into<Key<'k>>) -> Result<Array<'a>, GgufError> {
         let key = key.into();
         self.array_value(key)?.ok_or(GgufError::MissingKey { key: key.name() })

@@ -1,11 +1,11 @@
 //! The GGUF file format: checked views of its bytes.
 //!
-//! [`Gguf::parse`] checks a whole header at once, so that everything handed out later is known to
-//! be there: [`Value`]s by key, [`TensorInfo`]s by name, and the bytes of a tensor. Nothing is
-//! copied. [`GgufWriter`] makes such files, [`split`] makes one view of a model in several. This module knows the syntax; which keys and tensors a
-//! model needs is the business of whoever makes a model of them.
+//! [`Gguf::parse`] checks the whole header at once, so that everything returned later is known to exist: [`Value`]s by key,
+//! [`TensorInfo`]s by name, and the bytes of a tensor. Nothing is copied. [`GgufWriter`] writes such files; [`split`] joins a
+//! model in several files into one view. This module knows only the syntax: the code that builds a model decides which keys and
+//! tensors it needs.
 //!
-//! Source: `docs/gguf.md` in the ggml repository; where the text leaves room, llama.cpp's reader.
+//! Source: `docs/gguf.md` in the ggml repository; where that is ambiguous, llama.cpp's reader.
 //!
 //! ```text
 //! magic "GGUF" | version u32 | tensor count u64 | metadata count u64
@@ -39,10 +39,10 @@ pub use writer::{GgufWriter, TensorWriter, WriteError};
 use reader::{Cursor, Place};
 use table::Table;
 
-/// Bytes between which tensor data is padded, unless `general.alignment` says otherwise.
+/// The alignment of tensor data unless `general.alignment` says otherwise, in bytes.
 pub const DEFAULT_ALIGNMENT: u32 = 32;
 
-/// How deep arrays may be nested in arrays. No writer is known to nest at all.
+/// How deep arrays may be nested in arrays. No known writer nests them at all.
 pub const MAX_NESTING: usize = 4;
 
 /// The longest key of the format.
@@ -71,14 +71,13 @@ pub struct Gguf<'a> {
 impl<'a> Gguf<'a> {
     /// Checks a file.
     ///
-    /// `bytes` is the file or its beginning, `file_bytes` the size of the whole file or of the disk
-    /// that holds it; what lies behind that is ignored.
+    /// `bytes` is the file or its beginning; `file_bytes` is the size of the whole file, or of the disk that holds it. Anything
+    /// after the file is ignored.
     ///
     /// The tables take less than ten times the size of the header, whatever the file claims.
     ///
     /// # Errors
-    /// [`GgufError::Truncated`] if the header runs past `bytes`, but not past `file_bytes`; any
-    /// other error if the file is broken.
+    /// [`GgufError::Truncated`] if the header ends after `bytes` but within `file_bytes`; any other error if the file is broken.
     pub fn parse(bytes: &'a [u8], file_bytes: u64) -> Result<Self, GgufError> {
         let bytes = match usize::try_from(file_bytes) {
             Ok(len) if len < bytes.len() => &bytes[..len],
@@ -124,7 +123,7 @@ impl<'a> Gguf<'a> {
         }
     }
 
-    /// Checks that every tensor is aligned, within the file and clear of the others.
+    /// Checks that every tensor is aligned, lies within the file and overlaps no other.
     fn check_tensor_places(&self, file_bytes: u64) -> Result<(), GgufError> {
         for tensor in self.tensors() {
             let name = Name::from(tensor.name);
@@ -135,7 +134,7 @@ impl<'a> Gguf<'a> {
                     alignment: self.alignment,
                 });
             }
-            // An end that no file could have is past this one's, however long that is said to be.
+            // An end past all addresses is past the file's end too, whatever size the file is said to have.
             let end = tensor.offset.checked_add(tensor.size_bytes);
             let end_offset = end.and_then(|end| end.checked_add(self.data_offset()));
             if end_offset.is_none_or(|end| end > file_bytes) {
@@ -203,7 +202,7 @@ impl<'a> Gguf<'a> {
         self.tensors.find(name.bytes())
     }
 
-    /// What was given to [`Gguf::parse`], without what lies behind the file.
+    /// The bytes given to [`Gguf::parse`], without anything after the file.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -216,10 +215,10 @@ impl<'a> Gguf<'a> {
         self.tensor_data_in(tensor, self.bytes)
     }
 
-    /// What lies at the place of a tensor in `bytes`, which are the file or its beginning, or what was made of it.
+    /// The bytes at a tensor's place in `bytes`, which hold the file, its beginning, or a rearranged copy.
     ///
     /// # Errors
-    /// [`GgufError::Truncated`] if they end before.
+    /// [`GgufError::Truncated`] if `bytes` end before the tensor does.
     pub fn tensor_data_in<'b>(
         &self,
         tensor: &TensorInfo<'_>,

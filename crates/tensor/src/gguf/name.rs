@@ -4,12 +4,12 @@ use core::fmt;
 
 /// The first 63 bytes of a key or tensor name.
 ///
-/// Errors carry it so that they neither borrow from the file nor allocate; ggml's tensor names fit
-/// whole, longer keys end in `…` when shown.
+/// Errors hold names in this form so that they neither borrow from the file nor allocate. All of ggml's tensor names fit; longer
+/// keys are shown with `…` at the end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Name {
     bytes: [u8; Self::MAX_BYTES],
-    /// Length of the name itself, saturated at `MAX_BYTES + 1`.
+    /// Length of the full name; at most `MAX_BYTES + 1`, which means that it is longer.
     len: u8,
 }
 
@@ -32,7 +32,7 @@ impl Name {
         }
     }
 
-    /// Keeps the beginning of a text put together from parts.
+    /// Keeps the beginning of a formatted text.
     pub fn format(arguments: fmt::Arguments<'_>) -> Self {
         struct Cut(Name);
         impl fmt::Write for Cut {
@@ -47,7 +47,7 @@ impl Name {
         cut.0
     }
 
-    /// The part that was kept, cut at a character boundary.
+    /// The part that was kept; it ends at a character boundary.
     pub fn as_str(&self) -> &str {
         let kept = &self.bytes[..usize::from(self.len).min(Self::MAX_BYTES)];
         match core::str::from_utf8(kept) {
@@ -71,7 +71,7 @@ impl PartialEq<&str> for Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A name is the file's choice: control characters must not reach a terminal.
+        // The file chooses its names: control characters must not reach a terminal.
         write!(f, "{}", self.as_str().escape_debug())?;
         if usize::from(self.len) > Self::MAX_BYTES {
             f.write_str("…")?;

@@ -1,8 +1,8 @@
-//! A position in the file's bytes that moves only over what is really there.
+//! A position in the file's bytes that never moves past their end.
 
 use super::{Array, GgufError, GgufStr, MAX_NESTING, Name, Part, Value, ValueType};
 
-/// What is being read, as [`Part`] but without copying names until something is wrong.
+/// What is being read. Like [`Part`], but names are copied only when an error is made.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Place<'a> {
     Header,
@@ -35,12 +35,12 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Reads `bytes`, the beginning of a file of `file_bytes`.
+    /// A reader of `bytes`, the beginning of a file of `file_bytes`.
     pub(super) fn new(bytes: &'a [u8], file_bytes: u64) -> Self {
         Self { bytes, position: 0, file_bytes, place: Place::Header }
     }
 
-    /// Reads elements that were read before; offsets in errors would be meaningless.
+    /// A reader of elements that were read without errors before; offsets in its errors would be meaningless.
     pub(super) fn trusted(bytes: &'a [u8]) -> Self {
         Self::new(bytes, bytes.len() as u64)
     }
@@ -100,8 +100,8 @@ impl<'a> Cursor<'a> {
         self.word().map(u64::from_le_bytes)
     }
 
-    /// A count, stored at `count_offset`, of entries of at least `min_bytes` each that follow.
-    /// Refused if the rest of the file cannot hold them.
+    /// Checks a count, stored at `count_offset`, of entries that follow and have at least `min_bytes` each. It is an error if the
+    /// rest of the file cannot hold them.
     pub(super) fn check_count(
         &self,
         part: Part,
@@ -191,7 +191,7 @@ impl<'a> Cursor<'a> {
                     self.array(depth + 1)?;
                 }
             }
-            // No overflow: the count was checked against the file's size.
+            // This cannot overflow: the count was checked against the file's size.
             _ => {
                 let offset = self.offset();
                 let elements = self.take(count * min_bytes)?;
@@ -222,7 +222,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// An empty string: its length.
+/// An empty string is only its length.
 const STRING_MIN_BYTES: u64 = 8;
-/// An empty array: its element type and length.
+/// An empty array is only its element type and length.
 const ARRAY_MIN_BYTES: u64 = 4 + 8;

@@ -1,7 +1,7 @@
 //! Models in several files, as llama.cpp's `gguf-split` writes them.
 //!
-//! The first file has the metadata, each some of the tensors, and each says which part it is: [`Split`]. In memory
-//! the parts lie one after another ([`places`]), each as it is in its file, and [`Gguf::join`] makes one view of them.
+//! The first file has the metadata. Each file has some of the tensors and says which part it is: [`Split`]. In memory the parts
+//! lie one after another ([`places`]), each as it is in its file, and [`Gguf::join`] makes one view of them.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -12,7 +12,7 @@ use super::{DEFAULT_ALIGNMENT, Gguf, GgufError, Value};
 /// The key of a part's number, from 0.
 pub const SPLIT_NO: &str = "split.no";
 
-/// The key of the number of parts; 0 or 1 in a file that is whole.
+/// The key of the number of parts; 0 or 1 in a file that is the whole model.
 pub const SPLIT_COUNT: &str = "split.count";
 
 /// The key of the number of tensors in all parts.
@@ -30,17 +30,17 @@ pub struct Split {
 }
 
 impl Split {
-    /// True if both can be parts of one model.
+    /// Whether both can be parts of the same model.
     pub fn is_beside(&self, other: &Self) -> bool {
         (self.count, self.n_tensors) == (other.count, other.n_tensors)
     }
 }
 
 impl<'a> Gguf<'a> {
-    /// Which part of a model the file is; `None` if it is whole.
+    /// Which part of a model the file is; `None` if it is the whole model.
     ///
     /// # Errors
-    /// If a number has the wrong type, or the part's is not below the number of parts.
+    /// If a number has the wrong type, or the number of the part is not below the number of parts.
     pub fn split(&self) -> Result<Option<Split>, GgufError> {
         let Some(count @ 2..) = self.u32_value(SPLIT_COUNT)? else { return Ok(None) };
         let index = self.require_u32(SPLIT_NO)?;
@@ -50,12 +50,12 @@ impl<'a> Gguf<'a> {
         Ok(Some(Split { index, count, n_tensors: self.u32_value(SPLIT_TENSORS_COUNT)? }))
     }
 
-    /// The parts of a model as one file, in the order of their numbers. `bytes` has them at their [`places`]; or only
-    /// the first's beginning, as long as no tensor's data is asked for. [`SPLIT_COUNT`] is 0 in the result: it is whole.
+    /// Joins the parts of a model, given in order, into one view. `bytes` has the parts at their [`places`]; the beginning of the
+    /// first part is enough as long as no tensor's data is needed. [`SPLIT_COUNT`] is 0 in the result, which is a whole model.
     ///
     /// # Errors
-    /// If a part is not the one that belongs at its place, two have a tensor of the same name, or there are more or
-    /// fewer tensors than the first one says.
+    /// If a part is not the one that belongs at its place, if two parts have a tensor of the same name, or if the number of
+    /// tensors is not the one that the first part gives.
     pub fn join(parts: Vec<Gguf<'a>>, bytes: &'a [u8]) -> Result<Self, GgufError> {
         let places = places(&parts)?;
         let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
@@ -77,7 +77,7 @@ impl<'a> Gguf<'a> {
         }
         let own_offset = parts[0].data_offset();
         let mut tensors = parts.iter().zip(&places).flat_map(|(part, place)| {
-            // No underflow: `places` puts no part before the data of the first.
+            // This cannot underflow: `places` puts no part before the data of the first.
             let shift = place.start + part.data_offset() - own_offset;
             part.tensors().iter().map(move |tensor| {
                 let mut tensor = *tensor;
@@ -95,10 +95,10 @@ impl<'a> Gguf<'a> {
         Ok(Self { bytes, tensors, ..joined })
     }
 
-    /// Checks what lies in memory at these places: one file, or the parts of a model.
+    /// Parses what is in memory at these places: one file, or the parts of a model.
     ///
     /// # Errors
-    /// As [`Gguf::parse`] and [`Gguf::join`].
+    /// Those of [`Gguf::parse`] and [`Gguf::join`].
     pub fn parse_at(bytes: &'a [u8], places: &[Range<u64>]) -> Result<Self, GgufError> {
         let parse = |place: &Range<u64>| {
             let begin = usize::try_from(place.start).ok().and_then(|begin| bytes.get(begin..));
@@ -121,8 +121,8 @@ impl<'a> Gguf<'a> {
     }
 }
 
-/// Where the parts of a model lie when they are in memory: each as in its file up to the end of its last tensor, from a
-/// multiple of its alignment on.
+/// Where the parts of a model lie in memory. Each part is as in its file, up to the end of its last tensor, and begins at a
+/// multiple of its alignment.
 ///
 /// # Errors
 /// [`GgufError::PartsTooLong`] if no memory could hold them.
@@ -136,7 +136,7 @@ pub fn places(parts: &[Gguf<'_>]) -> Result<Vec<Range<u64>>, GgufError> {
         let begin = begin.ok_or(GgufError::PartsTooLong)?;
         let end = begin.checked_add(part.end_offset()).ok_or(GgufError::PartsTooLong)?;
         places.push(begin..end);
-        // The data of a part without tensors would begin behind its end.
+        // For a part without tensors, the data begins after the part's end.
         free = begin.checked_add(part.data_offset()).ok_or(GgufError::PartsTooLong)?.max(end);
     }
     Ok(places)

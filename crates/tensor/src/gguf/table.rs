@@ -1,4 +1,4 @@
-//! Entries in the order of the file that can be found by name.
+//! Entries in file order that can be found by name.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -6,7 +6,7 @@ use core::cmp::Ordering;
 use super::{GgufError, Name, TensorInfo, Value};
 use crate::sort;
 
-/// An entry with a name that no other entry has.
+/// An entry whose name must be unique.
 pub(super) trait Named {
     fn name(&self) -> &str;
     /// The error for a second entry of this name.
@@ -37,14 +37,14 @@ impl Named for TensorInfo<'_> {
 pub(super) struct Table<T> {
     /// In the order of the file.
     entries: Vec<T>,
-    /// Places in `entries` in the order of names.
+    /// Indices into `entries`, in the order of names.
     by_name: Vec<u32>,
 }
 
 impl<T: Named> Table<T> {
-    /// Calls `read_entry` `count` ≤ `u32::MAX` times.
+    /// Reads `count` ≤ `u32::MAX` entries with `read_entry`.
     ///
-    /// Grows with what has been read, not with what the count claims.
+    /// Memory grows with the entries that have been read, not with the claimed count.
     pub(super) fn read(
         count: usize,
         mut read_entry: impl FnMut(u64) -> Result<T, GgufError>,
@@ -69,12 +69,12 @@ impl<T: Named> Table<T> {
         &self.entries
     }
 
-    /// Changes entries, but not their names.
+    /// Changes entries; their names must stay the same.
     pub(super) fn for_each_mut(&mut self, change: impl FnMut(&mut T)) {
         self.entries.iter_mut().for_each(change);
     }
 
-    /// The place in `entries` of the entry whose name is made of these bytes.
+    /// The index of the entry whose name consists of these bytes.
     pub(super) fn find(&self, name: impl Iterator<Item = u8> + Clone) -> Option<usize> {
         let place = self
             .by_name
@@ -84,7 +84,7 @@ impl<T: Named> Table<T> {
     }
 }
 
-/// The places of at most `u32::MAX` entries, sorted.
+/// The indices of at most `u32::MAX` entries, in sorted order.
 pub(super) fn places<T>(entries: &[T], compare: impl Fn(&T, &T) -> Ordering) -> Result<Vec<u32>, GgufError> {
     let places = sort::places(entries.len(), &|a, b| compare(&entries[a], &entries[b]));
     places.map_err(|needed_bytes| GgufError::OutOfMemory { needed_bytes: needed_bytes as u64 })

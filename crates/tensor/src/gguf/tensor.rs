@@ -10,13 +10,12 @@ pub const MAX_DIMS: usize = 4;
 /// The longest tensor name of the format.
 pub(super) const MAX_NAME_BYTES: u64 = 64;
 
-/// What the tensor table says of one tensor.
+/// An entry of the tensor table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TensorInfo<'a> {
     /// Its name, such as `blk.0.attn_q.weight`.
     pub name: &'a str,
-    /// Its dimensions in ggml's order: the first is that of elements next to each other in memory.
-    /// Ones behind the last.
+    /// Its dimensions in ggml's order: the first dimension has elements that are adjacent in memory. Unused dimensions are 1.
     pub dims: [u64; MAX_DIMS],
     /// Number of dimensions, 0 to 4.
     pub n_dims: usize,
@@ -29,18 +28,18 @@ pub struct TensorInfo<'a> {
 }
 
 impl<'a> TensorInfo<'a> {
-    /// Its dimensions without the ones behind the last.
+    /// Its dimensions, without unused ones.
     pub fn shape(&self) -> &[u64] {
         &self.dims[..self.n_dims]
     }
 
     /// Number of elements.
     pub fn n_elements(&self) -> u64 {
-        // No overflow: checked when the entry was read.
+        // This cannot overflow: it was checked when the entry was read.
         self.dims.iter().product()
     }
 
-    /// Where its data ends, in bytes from the beginning of the tensor data, saturated.
+    /// Where its data ends, in bytes from the beginning of the tensor data; `u64::MAX` on overflow.
     pub(super) fn end(&self) -> u64 {
         self.offset.saturating_add(self.size_bytes)
     }

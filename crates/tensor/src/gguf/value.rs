@@ -47,7 +47,7 @@ impl ValueType {
         }
     }
 
-    /// Bytes of one value; `None` for strings and arrays, which have a length of their own.
+    /// Bytes of one value; `None` for strings and arrays, whose length varies.
     pub fn fixed_bytes(self) -> Option<usize> {
         match self {
             Self::U8 | Self::I8 | Self::Bool => Some(1),
@@ -128,7 +128,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A truth value.
+    /// A bool.
     pub fn as_bool(&self) -> Option<bool> {
         match *self {
             Self::Bool(v) => Some(v),
@@ -209,7 +209,7 @@ impl fmt::Display for GgufStr<'_> {
 pub struct Array<'a> {
     pub(super) ty: ValueType,
     pub(super) len: usize,
-    /// The elements as they stand in the file, `len` of them and nothing more.
+    /// The `len` elements as they are in the file, and nothing else.
     pub(super) bytes: &'a [u8],
 }
 
@@ -229,7 +229,7 @@ impl<'a> Array<'a> {
         self.len == 0
     }
 
-    /// All elements as values, whatever their type.
+    /// All elements as values, of any type.
     pub fn values(&self) -> Values<'a> {
         Values { ty: self.ty, remaining: self.len, cursor: Cursor::trusted(self.bytes) }
     }
@@ -270,12 +270,12 @@ impl<'a> Array<'a> {
         (self.ty == ValueType::Bool).then(|| self.bytes.iter().map(|&byte| byte != 0))
     }
 
-    /// The elements as they stand in the file, for callers that index them themselves.
+    /// The elements as they are in the file, for callers that index them themselves.
     pub fn encoded(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The elements of an array of `uint8` or `int8` as they are.
+    /// The elements of an array of `uint8` or `int8`, unchanged.
     pub fn bytes(&self) -> Option<&'a [u8]> {
         matches!(self.ty, ValueType::U8 | ValueType::I8).then_some(self.bytes)
     }
@@ -308,7 +308,7 @@ impl<'a> Iterator for Values<'a> {
 
     fn next(&mut self) -> Option<Value<'a>> {
         self.remaining = self.remaining.checked_sub(1)?;
-        // The same code has read the same bytes without an error when the file was parsed.
+        // The same code read the same bytes without an error when the file was parsed.
         self.cursor.value(self.ty, 0).ok()
     }
 
@@ -331,7 +331,7 @@ impl<'a> Iterator for Strings<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         self.remaining = self.remaining.checked_sub(1)?;
-        // As in `Values`.
+        // The same code read the same bytes without an error when the file was parsed.
         self.cursor.string().ok()
     }
 

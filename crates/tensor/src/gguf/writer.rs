@@ -2,7 +2,7 @@
 //!
 //! A [`GgufWriter`] collects the metadata and the tensor table; [`GgufWriter::write_header`] writes
 //! them and returns a [`TensorWriter`], through which the data streams without being held in memory.
-//! Both write into a closure, so that any file, socket or buffer will do.
+//! Both write into a closure, so that the output can be any file, socket or buffer.
 
 use alloc::vec::Vec;
 
@@ -38,21 +38,21 @@ const VERSION: u32 = 3;
 /// ```
 #[derive(Debug, Default)]
 pub struct GgufWriter {
-    /// Entries as they stand in the file.
+    /// The entries as in the file.
     metadata: Vec<u8>,
     n_metadata: u64,
-    /// Entries as they stand in the file, but for the offsets.
+    /// The entries as in the file, without the offsets.
     table: Vec<u8>,
     tensors: Vec<Declared>,
     /// `None` for the default, which is not written.
     alignment: Option<u32>,
 }
 
-/// A tensor in the order of declaration.
+/// A declared tensor.
 #[derive(Debug)]
 struct Declared {
     size_bytes: u64,
-    /// Where its offset stands in the table.
+    /// Where its offset is in the table.
     offset_place: usize,
 }
 
@@ -62,11 +62,11 @@ impl GgufWriter {
         Self::default()
     }
 
-    /// Adds a value of any type, such as one of another file. `general.alignment` is obeyed.
+    /// Adds a value of any type, for example one from another file. A value of `general.alignment` sets the alignment.
     ///
     /// # Errors
-    /// [`GgufError::OutOfMemory`], as for all methods that add something. Whether keys and values
-    /// make a file is checked by [`GgufWriter::write_header`].
+    /// [`GgufError::OutOfMemory`], as for all methods that add something. [`GgufWriter::write_header`] checks whether keys and
+    /// values are valid.
     pub fn put(&mut self, key: &str, value: Value<'_>) -> Result<(), GgufError> {
         if key == ALIGNMENT_KEY {
             self.alignment = value.as_integer().and_then(|alignment| alignment.try_into().ok());
@@ -78,7 +78,7 @@ impl GgufWriter {
     /// Adds an integer.
     ///
     /// # Errors
-    /// As [`GgufWriter::put`].
+    /// Those of [`GgufWriter::put`].
     pub fn put_u32(&mut self, key: &str, value: u32) -> Result<(), GgufError> {
         self.put(key, Value::U32(value))
     }
@@ -86,15 +86,15 @@ impl GgufWriter {
     /// Adds a float.
     ///
     /// # Errors
-    /// As [`GgufWriter::put`].
+    /// Those of [`GgufWriter::put`].
     pub fn put_f32(&mut self, key: &str, value: f32) -> Result<(), GgufError> {
         self.put(key, Value::F32(value))
     }
 
-    /// Adds a truth value.
+    /// Adds a bool.
     ///
     /// # Errors
-    /// As [`GgufWriter::put`].
+    /// Those of [`GgufWriter::put`].
     pub fn put_bool(&mut self, key: &str, value: bool) -> Result<(), GgufError> {
         self.put(key, Value::Bool(value))
     }
@@ -102,15 +102,15 @@ impl GgufWriter {
     /// Adds a text.
     ///
     /// # Errors
-    /// As [`GgufWriter::put`].
+    /// Those of [`GgufWriter::put`].
     pub fn put_str(&mut self, key: &str, value: &str) -> Result<(), GgufError> {
         self.put(key, Value::String(value.into()))
     }
 
-    /// Adds an array of texts, or of byte strings as vocabularies hold them.
+    /// Adds an array of texts, or of byte strings as in vocabularies.
     ///
     /// # Errors
-    /// As [`GgufWriter::put`].
+    /// Those of [`GgufWriter::put`].
     pub fn put_strings<S: AsRef<[u8]>>(
         &mut self,
         key: &str,
@@ -126,25 +126,25 @@ impl GgufWriter {
     /// Adds an array of bytes.
     ///
     /// # Errors
-    /// As [`GgufWriter::put`].
+    /// Those of [`GgufWriter::put`].
     pub fn put_bytes(&mut self, key: &str, values: &[u8]) -> Result<(), GgufError> {
         self.begin_array(key, ValueType::U8, values.len())?;
         append(&mut self.metadata, values)
     }
 
-    /// Adds an array of integers with sign.
+    /// Adds an array of signed integers.
     ///
     /// # Errors
-    /// As [`GgufWriter::put`].
+    /// Those of [`GgufWriter::put`].
     pub fn put_i32s(&mut self, key: &str, values: &[i32]) -> Result<(), GgufError> {
         self.begin_array(key, ValueType::I32, values.len())?;
         values.iter().try_for_each(|value| append(&mut self.metadata, &value.to_le_bytes()))
     }
 
-    /// Adds an array of truth values.
+    /// Adds an array of bools.
     ///
     /// # Errors
-    /// As [`GgufWriter::put`].
+    /// Those of [`GgufWriter::put`].
     pub fn put_bools(&mut self, key: &str, values: &[bool]) -> Result<(), GgufError> {
         self.begin_array(key, ValueType::Bool, values.len())?;
         values.iter().try_for_each(|&value| append(&mut self.metadata, &[u8::from(value)]))
@@ -153,17 +153,17 @@ impl GgufWriter {
     /// Adds an array of floats.
     ///
     /// # Errors
-    /// As [`GgufWriter::put`].
+    /// Those of [`GgufWriter::put`].
     pub fn put_f32s(&mut self, key: &str, values: &[f32]) -> Result<(), GgufError> {
         self.begin_array(key, ValueType::F32, values.len())?;
         values.iter().try_for_each(|value| append(&mut self.metadata, &value.to_le_bytes()))
     }
 
-    /// Adds a tensor whose data will be written in the order of declaration. `dims` in ggml's
-    /// order: the first is that of elements next to each other in memory.
+    /// Declares a tensor. Data must be written in the order of declaration. `dims` is in ggml's order: the first dimension has
+    /// elements that are adjacent in memory.
     ///
     /// # Errors
-    /// If there are too many dimensions, if one is zero, or if a row is no multiple of the block.
+    /// If there are too many dimensions, if one is zero, or if a row is not a whole number of blocks.
     pub fn declare_tensor(&mut self, name: &str, ty: GgmlType, dims: &[u64]) -> Result<(), GgufError> {
         let mut padded = [1; MAX_DIMS];
         let Some(used) = padded.get_mut(..dims.len()) else {
@@ -189,10 +189,10 @@ impl GgufWriter {
         Ok(())
     }
 
-    /// Writes everything in front of the tensor data into `sink`.
+    /// Writes everything before the tensor data into `sink`.
     ///
     /// # Errors
-    /// If [`Gguf::parse`] would refuse the file, for duplicate names for example; if `sink` fails.
+    /// If [`Gguf::parse`] would refuse the file, for example because of duplicate names, or if `sink` fails.
     pub fn write_header<E, S>(mut self, mut sink: S) -> Result<TensorWriter<S>, WriteError<E>>
     where
         S: FnMut(&[u8]) -> Result<(), E>,
@@ -217,7 +217,7 @@ impl GgufWriter {
         Ok(TensorWriter { sink, alignment, tensors: self.tensors, index: 0, written_bytes: 0 })
     }
 
-    /// Fills in the offsets; returns the size of the tensor data, saturated.
+    /// Fills in the offsets; returns the size of the tensor data, or `u64::MAX` on overflow.
     fn place_tensors(&mut self, alignment: u64) -> u64 {
         let mut offset = 0u64;
         for tensor in &self.tensors {
@@ -251,16 +251,16 @@ pub struct TensorWriter<S> {
     tensors: Vec<Declared>,
     /// The tensor being written.
     index: usize,
-    /// How much of it has been written.
+    /// How many of its bytes have been written.
     written_bytes: u64,
 }
 
 impl<S> TensorWriter<S> {
-    /// Writes the next bytes of the current tensor, which begins in `bytes` if the one before it is
-    /// complete. Padding is added as needed.
+    /// Writes the next bytes of the current tensor. If that tensor is complete, `bytes` begin the next one. Padding is added as
+    /// needed.
     ///
     /// # Errors
-    /// If `bytes` reaches beyond the end of the tensor; if the sink fails.
+    /// If `bytes` reach beyond the end of the tensor, or if the sink fails.
     pub fn write<E>(&mut self, bytes: &[u8]) -> Result<(), WriteError<E>>
     where
         S: FnMut(&[u8]) -> Result<(), E>,
@@ -317,17 +317,17 @@ fn write_zeroes<E>(
 /// Why a file could not be written.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum WriteError<E> {
-    /// The header would not be readable.
+    /// The header could not be read back.
     #[error("{0}")]
     Header(GgufError),
-    /// More or less data for a tensor than was declared.
+    /// A tensor has more or less data than was declared.
     #[error("tensor number {index} was declared with {declared_bytes} bytes, but has {written_bytes}")]
     TensorSize {
-        /// Place of the tensor in the order of declaration.
+        /// The tensor's number in the order of declaration.
         index: usize,
         /// Its size as declared; 0 if there is no such tensor.
         declared_bytes: u64,
-        /// What was written, or was to be written.
+        /// How many bytes were written, or were to be written.
         written_bytes: u64,
     },
     /// The sink failed.

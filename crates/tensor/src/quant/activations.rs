@@ -1,22 +1,22 @@
-//! The right-hand side of matrix products: f32 vectors, rounded to 8 bits when a product asks.
+//! The right-hand side of matrix products: f32 vectors that are rounded to 8 bits when a product needs it.
 
 use crate::arena::{ALIGN, Arena, OutOfMemory};
 use crate::parallel::{self, Workers};
 use crate::simd::{Kernels, Q8, Q8Format, Q8Mut};
 
-/// What quantised weights are multiplied with.
+/// How activations enter products with quantised weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// Activations rounded to 8 bits and integer products, as ggml computes.
+    /// Activations are rounded to 8 bits and the products are integer products, as in ggml.
     #[default]
     Quantized,
-    /// f32 activations and dequantised weights: slow, for finding out where an error comes from.
+    /// f32 activations and dequantised weights. This is slow, and meant for finding the source of an error.
     Exact,
 }
 
 /// Bytes of scratch that [`Activations`] need for `n_tokens` vectors of `cols` values.
 ///
-/// `usize::MAX` where they exceed the address space, so that no memory is enough.
+/// `usize::MAX` if it exceeds the address space, so that no memory is ever enough.
 pub fn activation_bytes(cols: usize, n_tokens: usize) -> usize {
     let Some(len) = cols.checked_mul(n_tokens) else { return usize::MAX };
     let bytes = |format| {
@@ -28,8 +28,8 @@ pub fn activation_bytes(cols: usize, n_tokens: usize) -> usize {
 
 /// Vectors `[n_tokens × cols]` with scratch for their rounded form.
 ///
-/// Rounding happens at the first product that needs it and is kept for the next ones; only weights
-/// of the other block length cause it to be done anew.
+/// The first product that needs rounded vectors rounds them, and they are kept for the following products. They are rounded again
+/// only for weights with the other block length.
 #[derive(Debug)]
 pub struct Activations<'s> {
     x: &'s [f32],
@@ -44,7 +44,7 @@ impl<'s> Activations<'s> {
     ///
     /// # Panics
     ///
-    /// If `x` is no whole number of vectors. If the scratch is too small, the first product that needs it panics.
+    /// If `x` is not a whole number of vectors. If the scratch is too small, the first product that needs it panics.
     pub fn new(x: &'s [f32], cols: usize, scratch: &'s mut [u8], precision: Precision) -> Self {
         assert!(x.len().is_multiple_of(cols), "{} values, {cols} a token", x.len());
         Self { x, cols, scratch, rounded: None, precision }
@@ -60,7 +60,7 @@ impl<'s> Activations<'s> {
         self.cols
     }
 
-    /// How many vectors.
+    /// Number of vectors.
     pub fn n_tokens(&self) -> usize {
         self.x.len() / self.cols
     }
@@ -70,7 +70,7 @@ impl<'s> Activations<'s> {
         self.precision
     }
 
-    /// The rounded vectors, made now if the last product did not need them in this format.
+    /// The rounded vectors; rounds them now unless they are available in this format.
     pub(super) fn rounded(&mut self, kernels: &Kernels, workers: &dyn Workers, format: Q8Format) -> Q8<'_> {
         let mut arena = Arena::new(self.scratch);
         let (quants, scales, sums) = carve(&mut arena, self.x.len(), format)
@@ -90,7 +90,7 @@ impl<'s> Activations<'s> {
     }
 }
 
-/// Lays the three arrays of `len` rounded values out.
+/// Takes the three arrays for `len` rounded values.
 fn carve<'s>(arena: &mut Arena<'s>, len: usize, format: Q8Format) -> Result<Arrays<'s>, OutOfMemory> {
     let quants = arena.take(len)?;
     let scales = arena.take(len / format.scale_len())?;

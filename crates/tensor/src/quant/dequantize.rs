@@ -10,11 +10,11 @@ pub fn is_supported(ty: GgmlType) -> bool {
     matches!(ty, GgmlType::F32 | GgmlType::F16 | GgmlType::BF16) || Q8Format::for_weights(ty).is_some()
 }
 
-/// Writes the weights in `bytes`, whole blocks of type `ty`, as f32: bit for bit what ggml gives.
+/// Writes the weights in `bytes`, whole blocks of type `ty`, as f32, with the same bits as ggml.
 ///
 /// # Panics
 ///
-/// If the type is not [supported](is_supported) or the lengths do not agree.
+/// If the type is not [supported](is_supported) or the lengths do not match.
 pub fn dequantize(ty: GgmlType, bytes: &[u8], out: &mut [f32]) {
     assert_eq!(ty.row_bytes(out.len()), Some(bytes.len()), "{} weights of {ty}", out.len());
     match ty {

@@ -1,9 +1,9 @@
 //! The searches for scales of ggml's quantisers.
 //!
-//! Grids somewhat wider and narrower than the one that just covers the values are tried, the scale (and minimum) is fitted
-//! to the rounded values by weighted least squares, the best is kept.
+//! Each search tries grids somewhat wider and narrower than the one that just covers the values. It fits the scale (and minimum)
+//! to the rounded values by weighted least squares, and keeps the best grid.
 
-/// Below this magnitude a group counts as zero.
+/// A group with smaller magnitudes counts as zero.
 pub const TINY: f32 = 1e-15;
 
 /// The nearest integer, ties to even, in `0..=max`.
@@ -17,7 +17,7 @@ fn round_about_zero(x: f32, n: u8) -> f32 {
     libm::rintf(x).clamp(-n, n - 1.0)
 }
 
-/// The first value of largest magnitude, with its sign.
+/// The value of largest magnitude, with its sign; the first one if there are several.
 pub fn extreme(x: &[f32]) -> f32 {
     x.iter().fold(0.0, |best, &x| if x.abs() > f32::abs(best) { x } else { best })
 }
@@ -27,7 +27,7 @@ pub fn mean_square(x: &[f32]) -> f32 {
     x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32
 }
 
-/// How much each weight counts: by the importance of its column, and more the larger it is.
+/// The weight of each error: the importance of the column, increased for larger values.
 pub fn by_importance<const N: usize>(x: &[f32; N], importance: &[f32; N], mean_square: f32) -> [f32; N] {
     core::array::from_fn(|i| importance[i] * libm::sqrtf(mean_square + x[i] * x[i]))
 }
@@ -37,7 +37,7 @@ pub fn steps(first: f32, step: f32, n_steps: u8) -> impl Iterator<Item = f32> + 
     (0..=n_steps).map(move |index| first + step * f32::from(index))
 }
 
-/// The grids tried where columns have importances, in steps beyond the largest code.
+/// The grids to try if columns have importances, in steps beyond the largest code.
 pub fn weighted_widths() -> impl Iterator<Item = f32> + Clone {
     steps(-0.9, 0.05, 36)
 }
@@ -46,7 +46,7 @@ pub fn weighted_widths() -> impl Iterator<Item = f32> + Clone {
 pub struct WithMin<const N: usize> {
     /// Its step.
     pub scale: f32,
-    /// The magnitude of where it starts, which is not above 0.
+    /// The magnitude of the grid's start, which is not above 0.
     pub min: f32,
     /// The codes, `0..=max`.
     pub codes: [u8; N],
@@ -54,8 +54,7 @@ pub struct WithMin<const N: usize> {
 
 /// Rounds values to `0..=max` on a grid that starts at a minimum not above 0.
 ///
-/// `widths` are the grids tried, in steps beyond `max`; what counts are the squares of the errors, or with `is_absolute`
-/// their magnitudes.
+/// `widths` are the grids to try, in steps beyond `max`. The squares of the errors count, or their magnitudes if `is_absolute`.
 pub fn with_min<const N: usize>(
     x: &[f32; N],
     weights: &[f32; N],
@@ -81,7 +80,7 @@ pub fn with_min<const N: usize>(
     let (mut scale, mut min) = (1.0 / inverse, lowest);
     let mut least_error = error(scale, min, &best_codes);
     for width in widths {
-        // From the best minimum so far, not from the lowest value.
+        // Measured from the best minimum so far, not from the lowest value.
         let inverse = (width + f32::from(max)) / (highest - min);
         let codes = x.map(|x| round_to(inverse * (x - min), max));
         let (mut sum_l, mut sum_ll, mut sum_lx) = (0.0, 0.0, 0.0);
@@ -112,7 +111,7 @@ pub fn with_min<const N: usize>(
 pub struct Symmetric {
     /// Its step, of either sign.
     pub scale: f32,
-    /// What values are multiplied by to be rounded; not quite the inverse of the fitted step.
+    /// The factor by which values are multiplied before rounding; not exactly the inverse of the fitted step.
     inverse: f32,
     n: u8,
 }
@@ -152,7 +151,7 @@ pub fn symmetric(x: &[f32], weights: &[f32], n: u8) -> Symmetric {
     Symmetric { scale, inverse, n }
 }
 
-/// Sums from which the scale of a grid about zero follows, and how codes are improved one at a time.
+/// The sums that determine the scale of a grid about zero, used to improve codes one at a time.
 struct OneByOne<'x> {
     x: &'x [f32],
     weights: &'x [f32],
@@ -161,7 +160,7 @@ struct OneByOne<'x> {
 }
 
 impl<'x> OneByOne<'x> {
-    /// Of these codes.
+    /// The sums for these codes.
     fn new(x: &'x [f32], weights: &'x [f32], codes: &[f32]) -> Self {
         let mut sums = Self { x, weights, sum_lx: 0.0, sum_ll: 0.0 };
         for ((&x, &w), &l) in x.iter().zip(weights).zip(codes) {
@@ -171,7 +170,7 @@ impl<'x> OneByOne<'x> {
         sums
     }
 
-    /// Gives each code in turn the value that is best with what the others ask for, a few times over; then the scale.
+    /// Sets each code in turn to its best value given the others, several times over; then returns the scale.
     fn improve(mut self, codes: &mut [f32], round: impl Fn(f32) -> f32, needs_others: bool) -> f32 {
         for _ in 0..5 {
             let mut n_changed = 0;
@@ -200,7 +199,7 @@ impl<'x> OneByOne<'x> {
     }
 }
 
-/// The scale of a grid about zero whose codes were improved one at a time; each value counts by its square.
+/// The scale of a grid about zero after its codes were improved one at a time; each value is weighted by its square.
 pub fn improved_about_zero<const N: usize>(x: &[f32; N], n: u8) -> f32 {
     let extreme = extreme(x);
     if extreme.abs() < TINY {
@@ -213,7 +212,7 @@ pub fn improved_about_zero<const N: usize>(x: &[f32; N], n: u8) -> f32 {
     sums.improve(&mut codes, |l| round_about_zero(l, n), false)
 }
 
-/// The scale and the codes, `0..=max`, of values that are not negative.
+/// The scale and the codes, `0..=max`, for values that are not negative.
 pub fn positive<const N: usize>(x: &[f32; N], weights: &[f32; N], max: u8) -> (f32, [u8; N]) {
     let highest = x.iter().copied().fold(0.0, f32::max);
     if highest < TINY {

@@ -1,4 +1,4 @@
-//! Matrix products: which loop multiplies which type, and how the result is divided among cores.
+//! Matrix products: which loop is used for which type, and how the result is divided among cores.
 
 use core::ops::Range;
 
@@ -10,34 +10,33 @@ use crate::simd::{
     tiles::{Output, Tile, TileSize, for_each_pair, for_each_tile},
 };
 
-/// Products below this many multiplications stay on the calling core: waking the others would
-/// take longer.
+/// Products with fewer multiplications stay on the calling core: waking the other cores would take longer.
 const SERIAL_MACS: usize = 1 << 15;
 
-/// Bytes of weights in a tile, so that they stay in the first-level cache over its tokens.
+/// Bytes of weights in a tile. They stay in the first-level cache for all tokens of the tile.
 const TILE_BYTES: usize = 16 << 10;
 
-/// Packed rows in a tile for many tokens: they share the arrangement of activations.
+/// Packed rows in a tile for many tokens; they share the arranged activations.
 const PACKED_TILE_ROWS: usize = 1024;
 
-/// Tiles for each core at least, so that a core taken away for a while holds little back.
+/// Least number of tiles for each core, so that a core taken away for a while delays the others only a little.
 const TILES_PER_WORKER: usize = 8;
 
 /// Tokens in a tile.
 const TILE_TOKENS: usize = 64;
 
-/// Tokens in a tile of packed weights, which share their unpacking.
+/// Tokens in a tile of packed weights; they share the unpacked weights.
 const PACKED_TILE_TOKENS: usize = 128;
 
-/// `out[t][r] = Σ w[r][c] * x[t][c]`, `out` being `[n_tokens × w.n_rows()]`.
+/// `out[t][r] = Σ w[r][c] * x[t][c]`, where `out` is `[n_tokens × w.n_rows()]`.
 ///
-/// Quantised weights are multiplied with activations rounded to 8 bits unless these ask for
-/// [`Precision::Exact`]; F32, F16 and BF16 weights always with the activations as they are.
+/// Quantised weights are multiplied with activations rounded to 8 bits, unless the activations ask for [`Precision::Exact`]. F32,
+/// F16 and BF16 weights are always multiplied with unrounded activations.
 ///
 /// # Panics
 ///
-/// If the shapes do not agree. The weights must not have been packed for another set than `kernels`, which [`ModelBytes`](super::ModelBytes)
-/// make sure of for a whole model; in builds with debug assertions this is looked at here too.
+/// If the shapes do not match. The weights must not be packed for another set than `kernels`; [`ModelBytes`](super::ModelBytes)
+/// make sure of this for a whole model, and builds with debug assertions check it here too.
 pub fn matmul(
     kernels: &Kernels,
     workers: &dyn Workers,
@@ -48,11 +47,11 @@ pub fn matmul(
     matmul_then(kernels, workers, w, x, out, &|_| {});
 }
 
-/// As [`matmul`], and calls `finish` with each tile of the result, on the core that has computed it.
+/// Like [`matmul`], but also calls `finish` with each tile of the result, on the core that computed it.
 ///
 /// # Panics
 ///
-/// As [`matmul`].
+/// Under the same conditions as [`matmul`].
 pub fn matmul_then(
     kernels: &Kernels,
     workers: &dyn Workers,
@@ -64,12 +63,12 @@ pub fn matmul_then(
     matmul_each(kernels, workers, [w], x, [out], &|_, tile| finish(tile));
 }
 
-/// As [`matmul_then`] for several matrices, which the cores share in one go where that can be: they come and part
-/// once for all. `finish` is told the number of the matrix, too.
+/// Like [`matmul_then`] for several matrices. If possible, the cores compute all of them in one run and synchronise only once.
+/// `finish` also receives the number of the matrix.
 ///
 /// # Panics
 ///
-/// As [`matmul`].
+/// Under the same conditions as [`matmul`].
 pub fn matmul_each<const N: usize>(
     kernels: &Kernels,
     workers: &dyn Workers,
@@ -101,11 +100,11 @@ pub fn matmul_each<const N: usize>(
     });
 }
 
-/// As [`matmul_each`] for two matrices of the same shape, and calls `finish` with both tiles of the same place.
+/// Like [`matmul_each`] for two matrices of the same shape, but calls `finish` with the two tiles at the same place.
 ///
 /// # Panics
 ///
-/// As [`matmul`], or if the shapes differ.
+/// Under the same conditions as [`matmul`], or if the shapes differ.
 pub fn matmul_pair(
     kernels: &Kernels,
     workers: &dyn Workers,
@@ -124,7 +123,7 @@ pub fn matmul_pair(
     check(kernels, w[1], x, second);
     let format = common_format(&loops);
     if format.is_none() {
-        // The activations are there in one format at a time.
+        // The activations are available in only one format at a time.
         matmul(kernels, workers, w[0], x, first);
     }
     let input = Input::new(kernels, workers, x, format.unwrap_or(loops[1].format()));
@@ -151,13 +150,13 @@ fn check(kernels: &Kernels, w: &Matrix<'_>, x: &Activations<'_>, out: &[f32]) {
 /// The loop that multiplies a matrix.
 #[derive(Clone, Copy)]
 enum Loop {
-    /// Packed weights with rounded activations.
+    /// Packed weights and rounded activations.
     Packed(Q8Format, Product<PackedTileFn>),
-    /// Weights as a file has them, with rounded activations.
+    /// Weights in file order and rounded activations.
     Integer(Q8Format, Product<TileFn>),
-    /// Floats with floats.
+    /// Float weights and float activations.
     Float(Product<FloatTileFn>),
-    /// Weights made floats first.
+    /// Weights that are converted to floats first.
     Dequantized,
 }
 
@@ -177,7 +176,7 @@ impl Loop {
         kernels.float_product(w.ty()).map_or(Self::Dequantized, Self::Float)
     }
 
-    /// How activations are to be rounded, if they are.
+    /// The format to which activations are rounded, if they are.
     fn format(&self) -> Option<Q8Format> {
         match *self {
             Self::Packed(format, _) | Self::Integer(format, _) => Some(format),
@@ -186,7 +185,7 @@ impl Loop {
     }
 }
 
-/// The format of rounded activations that all loops take, if any does: `None` if they take several.
+/// The format of rounded activations that all loops use; `None` if they use none, or different ones.
 #[inline(always)]
 fn common_format(loops: &[Loop]) -> Option<Option<Q8Format>> {
     let mut formats = loops.iter().filter_map(Loop::format);
@@ -194,14 +193,14 @@ fn common_format(loops: &[Loop]) -> Option<Option<Q8Format>> {
     formats.all(|format| Some(format) == first).then_some(first)
 }
 
-/// The calling core alone, if the others would take longer to wake up.
+/// Only the calling core, if waking the others would take longer.
 #[inline(always)]
 fn workers_for<'w>(w: &[&Matrix<'_>], x: &Activations<'_>, workers: &'w dyn Workers) -> &'w dyn Workers {
     let macs: usize = w.iter().map(|w| w.n_rows() * w.n_cols() * x.n_tokens()).sum();
     if macs < SERIAL_MACS { &Serial } else { workers }
 }
 
-/// Activations as the loops take them.
+/// Activations in the form that the loops take.
 struct Input<'a> {
     kernels: &'a Kernels,
     x: &'a [f32],
@@ -236,8 +235,8 @@ impl<'a> Input<'a> {
     }
 }
 
-/// The size of tiles of products with these matrices, `n_rows` in all that are divided: their rows a multiple of
-/// those that the kernels take at once.
+/// The size of the tiles of products with these matrices, of which `n_rows` rows in total are divided. The number of rows in a
+/// tile is a multiple of the number that the kernels process at once.
 fn tile_size(
     loops: &[Loop],
     w: &[&Matrix<'_>],
@@ -246,7 +245,8 @@ fn tile_size(
     n_workers: usize,
 ) -> TileSize {
     let at_once = w.iter().map(|w| w.packing().map_or(4, |packing| packing.rows)).max().unwrap_or(1);
-    // The rows of a tile are read once by a single token, and once or packed a few at a time by many.
+    // A single token reads the rows of a tile once. Many tokens read them once for each token, or, if they are packed, once for a
+    // few tokens.
     let most = |w: &&Matrix<'_>| match n_tokens {
         1 => usize::MAX,
         _ if w.packing().is_some() => PACKED_TILE_ROWS,
@@ -266,7 +266,7 @@ fn tile_size(
 
 /// Dequantises each row piece by piece and multiplies it with the f32 vectors.
 fn dequantized_product(kernels: &Kernels, w: &Matrix<'_>, x: &[f32], out: &mut Tile<'_>) {
-    // A multiple of every block length that fits the stack of a small kernel.
+    // A multiple of every block length; small enough for the stack of a small kernel.
     const PIECE: usize = 256;
     let mut piece = [0.0; PIECE];
     for row in 0..w.n_rows() {

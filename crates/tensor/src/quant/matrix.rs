@@ -1,29 +1,29 @@
-//! A weight matrix: bytes borrowed from the model file, checked to be what they are said to be.
+//! A weight matrix: bytes borrowed from the model file, whose type and size have been checked.
 
 use super::{GgmlType, Packing, dequantize};
 use core::{fmt, ops::Range};
 
-/// Weights `[rows × cols]`, each row a whole number of blocks.
+/// Weights `[rows × cols]`; each row is a whole number of blocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a> {
     ty: GgmlType,
     rows: usize,
     cols: usize,
     row_bytes: usize,
-    /// The rows, or where they are packed the groups that hold them.
+    /// The rows or, if they are packed, the groups that hold them.
     data: &'a [u8],
     packing: Option<&'a Packing>,
-    /// Rows of the first group before the matrix begins.
+    /// How many rows of the first group come before the matrix.
     skipped_rows: usize,
 }
 
-/// Why bytes are no matrix that can be multiplied.
+/// Why bytes cannot be used as a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MatrixError {
-    /// The type is not one that this crate computes with.
+    /// This crate cannot compute with this type.
     #[error("weights of type {0} are not supported")]
     UnsupportedType(GgmlType),
-    /// Rows of this type must be a multiple of its block length.
+    /// The length of a row must be a multiple of the type's block length.
     #[error("a row of {cols} weights is no multiple of the {} in a block of {ty}", .ty.block_len())]
     RowLength {
         /// The type.
@@ -31,12 +31,12 @@ pub enum MatrixError {
         /// Weights in a row.
         cols: usize,
     },
-    /// The data is not of the size that the shape asks for.
+    /// The data does not have the size that the shape requires.
     #[error(fmt = wrong_size)]
     Size {
-        /// Bytes that the shape asks for, `None` if they exceed the address space.
+        /// The required number of bytes; `None` if it exceeds the address space.
         expected_bytes: Option<usize>,
-        /// Bytes given.
+        /// The number of bytes given.
         actual_bytes: usize,
     },
 }
@@ -57,7 +57,7 @@ impl<'a> Matrix<'a> {
     ///
     /// # Errors
     ///
-    /// If the type is not computed with, or shape and size do not agree.
+    /// If this crate cannot compute with the type, or if shape and size do not match.
     pub fn new(ty: GgmlType, rows: usize, cols: usize, data: &'a [u8]) -> Result<Self, MatrixError> {
         if !dequantize::is_supported(ty) {
             return Err(MatrixError::UnsupportedType(ty));
@@ -73,8 +73,8 @@ impl<'a> Matrix<'a> {
         Ok(Self { ty, rows, cols, row_bytes, data, packing: None, skipped_rows: 0 })
     }
 
-    /// The whole tensor of a file whose weights have been rearranged so, if at all; types and shapes
-    /// that `packing` does not cover are as they were.
+    /// The whole tensor of a file whose weights have been rearranged by `packing`. Types and shapes that `packing` does not cover
+    /// are as in the file.
     pub fn packed(self, packing: Option<&'a Packing>) -> Self {
         Self { packing: packing.filter(|packing| packing.covers(self.ty, self.rows)), ..self }
     }
@@ -84,7 +84,7 @@ impl<'a> Matrix<'a> {
         self.packing
     }
 
-    /// Rows of the first group before the matrix begins.
+    /// How many rows of the first group come before the matrix.
     pub(super) fn skipped_rows(&self) -> usize {
         self.skipped_rows
     }
@@ -122,7 +122,7 @@ impl<'a> Matrix<'a> {
     pub fn rows(&self, range: Range<usize>) -> Matrix<'a> {
         assert!(range.end <= self.rows, "{range:?} of {} rows", self.rows);
         let in_data = self.skipped_rows + range.start..self.skipped_rows + range.end;
-        // A plain row is a group of its own.
+        // An unpacked row is its own group.
         let group_rows = self.packing.map_or(1, |packing| packing.rows);
         let groups = in_data.start / group_rows..in_data.end.div_ceil(group_rows);
         let group_bytes = group_rows * self.row_bytes;
@@ -138,7 +138,7 @@ impl<'a> Matrix<'a> {
     ///
     /// # Panics
     ///
-    /// If there is no row `row` or `out` is not [`n_cols`](Self::n_cols) long.
+    /// If there is no row `row`, or if `out` is not [`n_cols`](Self::n_cols) long.
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
         assert_eq!(out.len(), self.cols);
         let one = self.rows(row..row + 1);
@@ -151,12 +151,12 @@ impl<'a> Matrix<'a> {
         });
     }
 
-    /// Writes the weights of one row as f32, at most `piece.len()` at a time, and hands each piece
-    /// to `use_piece` with the number of its first weight.
+    /// Writes the weights of one row as f32, at most `piece.len()` at a time, and calls `use_piece` with each piece and the
+    /// number of its first weight.
     ///
     /// # Panics
     ///
-    /// If there is no row `row` or the piece is no whole number of blocks.
+    /// If there is no row `row`, or if the piece is not a whole number of blocks.
     pub(super) fn for_each_piece(
         &self,
         row: usize,

@@ -1,8 +1,8 @@
 //! Rows of quantised weights: to f32 and back, and matrix products over them.
 //!
-//! [`GgmlType`] names the formats, [`Matrix`] is a checked view of a tensor's bytes,
-//! [`Activations`] are what it is multiplied with, [`matmul`] does it. [`Packer`] rearranges weights for a set of
-//! instructions while they are read and gives the [`ModelBytes`] that know it.
+//! [`GgmlType`] names the formats, [`Matrix`] is a checked view of a tensor's bytes, [`Activations`] are the vectors that it is
+//! multiplied with, and [`matmul`] multiplies. [`Packer`] rearranges weights for an instruction set while they are read, and
+//! returns [`ModelBytes`], which record the arrangement.
 //!
 //! Neighbours: [`crate::blocks`] defines the formats, [`crate::simd`] has the inner loops.
 

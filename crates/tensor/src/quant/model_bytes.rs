@@ -1,13 +1,12 @@
-//! The bytes of a model's file in memory, and how the weights among them lie.
+//! The bytes of a model's file in memory, and the arrangement of its weights.
 
 use core::ops::Deref;
 
 use super::Packing;
 
-/// The bytes of a GGUF file, its weights as they are in the file or packed for a set of instructions.
+/// The bytes of a GGUF file, with its weights as in the file or packed for an instruction set.
 ///
-/// That they are packed only the [`Packer`](super::Packer) says that has packed them, and with the bytes. `B` is what
-/// holds the bytes.
+/// Only the [`Packer`](super::Packer) that packed the bytes can mark them as packed. `B` is whatever holds the bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct ModelBytes<B> {
     bytes: B,
@@ -20,24 +19,24 @@ impl<B> ModelBytes<B> {
         Self { bytes, packing: None }
     }
 
-    /// A file that lies in memory as `packing` wants it.
+    /// A file whose weights are arranged by `packing`.
     pub(super) fn packed(bytes: B, packing: Option<&'static Packing>) -> Self {
         Self { bytes, packing }
     }
 
-    /// What holds the bytes.
+    /// The value that holds the bytes.
     pub fn holder(&self) -> &B {
         &self.bytes
     }
 
-    /// How the weights have been rearranged, if they have been.
+    /// How the weights are rearranged, if they are.
     pub fn packing(&self) -> Option<&'static Packing> {
         self.packing
     }
 }
 
 impl<B: Deref<Target = [u8]>> ModelBytes<B> {
-    /// The same, borrowed.
+    /// The same, with the bytes borrowed.
     pub fn borrow(&self) -> ModelBytes<&[u8]> {
         ModelBytes { bytes: &self.bytes, packing: self.packing }
     }

@@ -1,11 +1,10 @@
-//! A file's weights, rearranged on their way from the disk to their place.
+//! Rearranges a file's weights while they are copied from the disk to their place in memory.
 //!
-//! [`Packer`] is given the bytes of a GGUF file piece by piece and writes them where they belong, packed
-//! where [`Packing`] covers the tensor and as they are elsewhere. The size of the file stays, so that the
-//! place of a tensor does too. In the end [`Packer::finish`] gives the file as [`ModelBytes`].
+//! [`Packer`] is given the bytes of a GGUF file piece by piece and writes them to their place. Tensors that [`Packing`] covers
+//! are packed; everything else is unchanged. Packing does not change sizes, so each tensor keeps its place. In the end
+//! [`Packer::finish`] returns the file as [`ModelBytes`].
 //!
-//! Neighbours: [`super::packing`] says how a group of rows is packed; who reads the file is the
-//! caller's business.
+//! Neighbours: [`super::packing`] defines how a group of rows is packed; the caller reads the file.
 
 use super::{GgmlType, ModelBytes, Packing};
 use crate::gguf::{Gguf, TensorInfo};
@@ -13,34 +12,34 @@ use crate::parallel::{Workers, for_each_chunk};
 use alloc::vec::Vec;
 use core::ops::{Deref, Range};
 
-/// What a core packs before it looks for more: little beside the whole, much beside the claiming.
+/// How much a core packs before it claims more: small compared to the whole, large compared to the cost of a claim.
 const CLAIMED_BYTES: usize = 32 * 1024;
 
 /// Packs a file while it is read.
 ///
-/// [`next_span`](Self::next_span) tells what comes next: [`Span::Plain`] can be read right to its place,
-/// [`Span::Packed`] is to be read elsewhere and handed to [`write`](Self::write), which takes any piece.
+/// [`next_span`](Self::next_span) says what comes next: [`Span::Plain`] can be read directly to its place; [`Span::Packed`] must
+/// be read elsewhere and passed to [`write`](Self::write), in pieces of any size.
 #[derive(Debug)]
 pub struct Packer {
     packing: Option<&'static Packing>,
-    /// What is packed, the first of the file last; what has been passed is gone.
+    /// Tensors still to be packed, in reverse file order; each is removed when it is done.
     places: Vec<Place>,
-    /// Bytes of the file that are in their place.
+    /// How many bytes of the file are in their place.
     done_bytes: usize,
-    /// The beginning of a group of rows whose end is in the next piece.
+    /// The beginning of a group of rows that ends in the next piece.
     cut_group: Vec<u8>,
 }
 
 /// A part of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Span {
-    /// Is taken as it is.
+    /// Unchanged.
     Plain(Range<usize>),
-    /// Is packed, but for some of it.
+    /// Packed, except for some of it.
     Packed(Range<usize>),
 }
 
-/// A packed tensor's place in a file.
+/// The place of a packed tensor in a file.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     packing: &'static Packing,
@@ -62,11 +61,11 @@ impl Place {
     }
 }
 
-/// There is no memory to remember what is to be packed.
+/// There is no memory for the list of tensors to be packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no {needed_bytes} bytes on the heap to rearrange weights")]
 pub struct PackError {
-    /// What was asked for.
+    /// The number of bytes requested.
     pub needed_bytes: usize,
 }
 
@@ -76,12 +75,12 @@ fn reserve<T>(list: &mut Vec<T>, len: usize) -> Result<(), PackError> {
 }
 
 impl Packer {
-    /// Packs the file whose header this is, its tensors need not be there yet; without a `packing` everything
-    /// is taken as it is.
+    /// A packer for the file with this header; the tensors need not be available yet. Without a `packing`, everything stays
+    /// unchanged.
     ///
     /// # Errors
     ///
-    /// If the heap has no room for the places of the tensors and for one group of rows.
+    /// If the heap has no room for the list of tensors and for one group of rows.
     pub fn new(packing: Option<&'static Packing>, gguf: &Gguf<'_>) -> Result<Self, PackError> {
         let mut places = Vec::new();
         if let Some(packing) = packing {
@@ -94,18 +93,18 @@ impl Packer {
         Ok(Self { packing, places, done_bytes: 0, cut_group })
     }
 
-    /// Whether the rest of the file is taken as it is.
+    /// Whether the rest of the file stays unchanged.
     pub fn packs_nothing(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// How many bytes of the file have been taken.
+    /// How many bytes of the file have been processed.
     pub fn done_bytes(&self) -> usize {
         self.done_bytes
     }
 
-    /// What comes next in a file of `file_bytes`: at least `worthwhile_bytes` that are taken as they are, or
-    /// everything up to where so many are. `None` at the end.
+    /// The next part of a file of `file_bytes`: at least `worthwhile_bytes` that stay unchanged, or everything up to the next
+    /// such run of bytes. `None` at the end.
     pub fn next_span(&self, worthwhile_bytes: usize, file_bytes: usize) -> Option<Span> {
         let begin = self.done_bytes;
         if begin >= file_bytes {
@@ -126,26 +125,26 @@ impl Packer {
         })
     }
 
-    /// Says that the next `n_bytes`, part of a [`Span::Plain`], have been read to their place.
+    /// Notes that the next `n_bytes`, part of a [`Span::Plain`], have been read to their place.
     ///
     /// # Panics
     ///
-    /// If there are fewer plain ones.
+    /// If fewer than `n_bytes` come before the next packed tensor.
     pub fn skip_plain(&mut self, n_bytes: usize) {
         assert!(n_bytes <= self.plain_bytes(n_bytes), "packed weights among {n_bytes} plain bytes");
         self.done_bytes += n_bytes;
     }
 
-    /// How many of the next `n_bytes` are taken as they are before packed ones come.
+    /// How many of the next `n_bytes` stay unchanged before a packed tensor begins.
     fn plain_bytes(&self, n_bytes: usize) -> usize {
         self.places.last().map_or(n_bytes, |place| n_bytes.min(place.begin.saturating_sub(self.done_bytes)))
     }
 
-    /// Takes the bytes that come next and puts them where they belong in `file`, which holds the whole file.
+    /// Takes the next bytes and writes them to their place in `file`, which holds the whole file.
     ///
     /// # Panics
     ///
-    /// If `file` ends before.
+    /// If `file` is too short.
     pub fn write(&mut self, workers: &dyn Workers, piece: &[u8], file: &mut [u8]) {
         let mut piece = piece;
         while !piece.is_empty() {
@@ -166,17 +165,17 @@ impl Packer {
         }
     }
 
-    /// The file, which lies in `bytes` now as a whole: what says from here on that it is packed.
+    /// The file, which is now complete in `bytes`; the result records that it is packed.
     ///
     /// # Panics
     ///
-    /// If some of it is not in its place.
+    /// If a part of the file is not in its place yet.
     pub fn finish<B: Deref<Target = [u8]>>(self, bytes: B) -> ModelBytes<B> {
         assert_eq!(self.done_bytes, bytes.len(), "bytes of the file that are in their place, and all");
         ModelBytes::packed(bytes, self.packing)
     }
 
-    /// Takes bytes of a packed tensor and says how many.
+    /// Takes bytes of a packed tensor and returns how many.
     fn write_packed(&mut self, workers: &dyn Workers, place: Place, piece: &[u8], file: &mut [u8]) -> usize {
         let Place { packing, ty, end, group_bytes, .. } = place;
         let begin = self.done_bytes;
@@ -224,7 +223,7 @@ mod tests {
         types: &[GgmlType::Q4_0, GgmlType::Q8_0],
     };
 
-    /// Tensors that are packed and that are not, for their type or for their rows.
+    /// Some tensors that are packed, and some that are not because of their type or their number of rows.
     const TENSORS: [(&str, GgmlType, [u64; 2]); 7] = [
         ("a", GgmlType::F32, [10, 3]),
         ("b", GgmlType::Q4_0, [96, 40]),

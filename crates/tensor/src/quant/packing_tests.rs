@@ -1,4 +1,4 @@
-//! Weights packed for each set of instructions: as [`Packing`](super::Packing) says, and with the same products.
+//! Weights packed for each instruction set are arranged as [`Packing`](super::Packing) says, and give the same products.
 
 extern crate std;
 
@@ -35,7 +35,7 @@ fn rows_are_the_same_packed() {
             for (row, plain) in plain.chunks_exact(row_bytes).enumerate() {
                 dequantize(ty, plain, &mut want);
                 matrix.dequantize_row(row, &mut got);
-                // Scales that are no numbers give such, whose bits no arithmetic promises.
+                // Scales that are NaN give NaN, whose bits are not defined by arithmetic.
                 let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
                 assert!(want.iter().zip(&got).all(same), "{ty}, row {row}");
             }
@@ -51,7 +51,7 @@ fn every_set_packs_as_is_said_here() {
             for n_blocks in [1, 2, 5] {
                 let group_bytes = packing.rows * n_blocks * ty.block_bytes();
                 let plain: Vec<u8> = (0..group_bytes).map(|_| random.rand_u32() as u8).collect();
-                // At an odd address, with a byte behind that is to stay.
+                // At an odd address, followed by a byte that must not change.
                 let (mut want, mut got) = (vec![7; group_bytes + 2], vec![7; group_bytes + 2]);
                 packing.pack_fields(ty, &plain, &mut want[1..=group_bytes]);
                 packing.pack_group(ty, &plain, &mut got[1..=group_bytes]);
@@ -121,12 +121,12 @@ fn products_are_the_same_packed() {
                 }
                 let plain = Matrix::new(ty, rows, cols, &plain).unwrap();
                 let packed = Matrix::new(ty, rows, cols, &packed[1..]).unwrap().packed(Some(packing));
-                // Down to where scales of activations and their products with weights' become subnormal.
+                // Small enough that scales of activations, and their products with the weights' scales, become subnormal.
                 let magnitude = [1.0, 1e-20, 1e-25, 1e-30, 1e-34, 1e-38][random.rand_range(0..6) as usize];
                 let mut x: Vec<f32> =
                     (0..n_tokens * cols).map(|_| magnitude * (random.rand_float() - 0.5)).collect();
                 if n_tokens > 1 {
-                    // One token that has no products, and one whose products are far from the others'.
+                    // One token whose products are NaN or infinite, and one whose products are far from the others'.
                     x[cols / 2] = [f32::NAN, f32::NEG_INFINITY, 1e32][random.rand_range(0..3) as usize];
                     x[cols..2 * cols].iter_mut().for_each(|x| *x *= 1e25);
                 }
@@ -156,9 +156,9 @@ fn several_products_at_once_are_the_same_packed() {
         let Some(packing) = kernels.packing() else { continue };
         for (types, n_groups) in [
             ([GgmlType::Q4_0, GgmlType::Q8_0], 3),
-            // Of different formats of activations.
+            // The formats of the activations differ.
             ([GgmlType::Q4_K, GgmlType::Q4_0], 2),
-            // The second is not packed.
+            // The second matrix is not packed.
             ([GgmlType::Q4_0, GgmlType::F16], 5),
         ] {
             let rows = n_groups * packing.rows;
@@ -178,7 +178,7 @@ fn several_products_at_once_are_the_same_packed() {
                 }
                 packed
             });
-            // A number of rows that is no multiple of a group's, where matrices end.
+            // A number of rows that is not a multiple of a group's, so that matrices end within a group.
             for end in [rows, rows - 3] {
                 let matrix = |number: usize| {
                     let whole = Matrix::new(types[number], rows, COLS, &bytes[number]).unwrap();

@@ -1,4 +1,4 @@
-//! f32 to blocks, by the rules of ggml's reference quantisers.
+//! Conversion of f32 to blocks, by the rules of ggml's reference quantisers.
 
 use super::fit::{self, by_importance, extreme, mean_square};
 use super::{GgmlType, quantize_k, quantize_table};
@@ -22,7 +22,7 @@ fn is_plain(ty: GgmlType) -> bool {
 ///
 /// # Panics
 ///
-/// If the type is not one that [can be written](can_quantize) or the lengths do not agree.
+/// If the type [cannot be written](can_quantize) or the lengths do not match.
 pub fn quantize(ty: GgmlType, x: &[f32], out: &mut [u8]) {
     if is_plain(ty) {
         return quantize_plain(ty, x, out);
@@ -31,11 +31,12 @@ pub fn quantize(ty: GgmlType, x: &[f32], out: &mut [u8]) {
     searched(ty, x, None, out);
 }
 
-/// As [`quantize`], for types whose codes follow without a search; a program that needs no others has no code for them.
+/// Like [`quantize`], for types whose codes need no search. A program that uses only these does not contain the code for the
+/// others.
 ///
 /// # Panics
 ///
-/// If the type is another one or the lengths do not agree.
+/// If it is another type or the lengths do not match.
 pub(crate) fn quantize_plain(ty: GgmlType, x: &[f32], out: &mut [u8]) {
     assert_eq!(ty.row_bytes(x.len()), Some(out.len()), "{} weights as {ty}", x.len());
     match ty {
@@ -51,14 +52,14 @@ pub(crate) fn quantize_plain(ty: GgmlType, x: &[f32], out: &mut [u8]) {
     }
 }
 
-/// Writes a row to `out` as whole blocks of type `ty`, so that errors in columns of more `importance` are smaller: by the mean
-/// square of what each column is multiplied with.
+/// Writes a row to `out` as whole blocks of type `ty`, with smaller errors in columns of more `importance`. The importance of a
+/// column is the mean square of the activations that it is multiplied with.
 ///
-/// To types that no importance changes (floats, Q8_0, MXFP4) as [`quantize`].
+/// Types that importances do not affect (floats, Q8_0, MXFP4) are written like [`quantize`].
 ///
 /// # Panics
 ///
-/// If the type is not one that [can be written](can_quantize) or the lengths do not agree.
+/// If the type [cannot be written](can_quantize) or the lengths do not match.
 pub fn quantize_row(ty: GgmlType, row: &[f32], importance: &[f32], out: &mut [u8]) {
     assert_eq!(row.len(), importance.len(), "weights and importances of a row");
     assert_eq!(ty.row_bytes(row.len()), Some(out.len()), "{} weights as {ty}", row.len());
@@ -91,7 +92,7 @@ pub fn quantize_row(ty: GgmlType, row: &[f32], importance: &[f32], out: &mut [u8
     }
 }
 
-/// The types whose scales are always searched for.
+/// Writes the types whose scales always need a search.
 fn searched(ty: GgmlType, x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     match ty {
         GgmlType::Q2_K => each(x, importance, out, quantize_k::q2_k),
@@ -113,7 +114,7 @@ fn floats<const BYTES: usize>(x: &[f32], out: &mut [u8], to_bytes: impl Fn(f32) 
     }
 }
 
-/// Writes blocks of `LEN` weights, each with the importances of its columns where there are any.
+/// Writes blocks of `LEN` weights, each with the importances of its columns, if known.
 fn each<B, const LEN: usize>(
     x: &[f32],
     importance: Option<&[f32]>,

@@ -3,17 +3,17 @@
 use super::fit::{self, TINY, WithMin, by_importance, mean_square, round_to, steps};
 use crate::blocks::{BlockQ2K, BlockQ3K, BlockQ4K, BlockQ5K, BlockQ6K, HalfBytes, six_bits};
 
-/// What a block is made of: 256 weights, and how important their columns are, where that is known.
+/// The importances of the columns of a block of 256 weights, if they are known.
 pub type Importance<'w> = Option<&'w [f32; 256]>;
 
-/// How groups with a minimum are fitted where no importances are known.
+/// How to fit groups with a minimum if no importances are known.
 struct Plain<W> {
-    /// The first of the grids tried, in steps beyond the largest code; each is a tenth wider.
+    /// The first grid to try, in steps beyond the largest code; each following one is a tenth wider.
     first_width: f32,
     n_steps: u8,
-    /// Whether magnitudes of errors count, not squares.
+    /// Whether magnitudes of errors count instead of squares.
     is_absolute: bool,
-    /// What is added to the magnitude of each weight, so that small ones count too, by the mean square of the group.
+    /// Given the mean square of a group, what is added to the magnitude of each weight, so that small weights count too.
     floor: W,
 }
 
@@ -28,7 +28,7 @@ struct WithMins<const N: usize> {
 impl<const N: usize> WithMins<N> {
     /// Fits groups to codes of `0..=max`, and their scales and minimums to `0..=max_scale`.
     ///
-    /// `spread` times the mean square of the block is what every weight counts where importances are known.
+    /// If importances are known, `spread` times the mean square of the block is added to the square of every weight.
     fn new<const LEN: usize>(
         x: &[f32; 256],
         importance: Importance<'_>,
@@ -68,7 +68,7 @@ impl<const N: usize> WithMins<N> {
         Self { d, d_min, scales, mins }
     }
 
-    /// The codes, `0..=max`, which follow from the scales as they are stored.
+    /// The codes, `0..=max`, for the scales as they are stored.
     fn codes(&self, x: &[f32; 256], max: u8) -> [u8; 256] {
         let mut codes = [0; 256];
         let len = 256 / N;
@@ -146,7 +146,7 @@ pub fn q5_k(x: &[f32; 256], importance: Importance<'_>) -> BlockQ5K {
     }
 }
 
-/// The codes, `0..2 n`, of 16 groups of 16 weights under scales as they are stored.
+/// The codes, `0..2 n`, of 16 groups of 16 weights for the scales as they are stored.
 fn codes_about_zero(x: &[f32; 256], d: HalfBytes, scales: &[i8; 16], n: i8) -> [u8; 256] {
     let mut codes = [n as u8; 256];
     for ((codes, x), &scale) in codes.chunks_exact_mut(16).zip(x.chunks_exact(16)).zip(scales) {
@@ -204,7 +204,7 @@ pub fn q6_k(x: &[f32; 256], importance: Importance<'_>) -> BlockQ6K {
     let fits: [f32; 16] = core::array::from_fn(|j| fit::symmetric(&groups[j], &weights[j], 32).scale);
     let largest = fit::extreme(&fits);
     if largest.abs() < TINY {
-        // The code 0 stands for -32, but under a scale of 0.
+        // The code 0 stands for -32, but the scale is 0.
         return BlockQ6K { ql: [0; 128], qh: [0; 64], scales: [0; 16], d: HalfBytes::from_f32(0.0) };
     }
     let inverse = -128.0 / largest;

@@ -3,14 +3,14 @@
 use super::fit::{TINY, by_importance, extreme, mean_square};
 use crate::blocks::{BlockIQ4NL, BlockIQ4XS, BlockMXFP4, E2M1_DOUBLED, HalfBytes, IQ4_VALUES, e8m0_half};
 
-/// The code of the nearest of [`IQ4_VALUES`], of two at the same distance the larger one.
+/// The code of the nearest of [`IQ4_VALUES`]; the larger one if two are equally near.
 fn nearest(x: f32) -> u8 {
     let above = IQ4_VALUES.iter().position(|&value| x < f32::from(value)).unwrap_or(15).max(1);
     let [low, high] = [above - 1, above].map(|code| f32::from(IQ4_VALUES[code]));
     (if x - low < high - x { above - 1 } else { above }) as u8
 }
 
-/// The scale under which 32 values come closest to those of the table.
+/// The scale with which the table's values come closest to 32 weights.
 fn fit(x: &[f32; 32], weights: &[f32; 32]) -> f32 {
     let extreme = extreme(x);
     if extreme.abs() < TINY {
@@ -36,7 +36,7 @@ fn fit(x: &[f32; 32], weights: &[f32; 32]) -> f32 {
     scale
 }
 
-/// How much each weight counts: by its square, or by the importance of its column.
+/// The weight of each error: the square of the value, or the importance of its column.
 fn weights(x: &[f32; 32], importance: Option<&[f32; 32]>, square: f32) -> [f32; 32] {
     match importance {
         Some(importance) => by_importance(x, importance, square),
