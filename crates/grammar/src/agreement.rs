@@ -1,4 +1,4 @@
-//! Random grammars: the machine against trying everything.
+//! Compares the machine with an exhaustive matcher on random grammars.
 
 use alloc::format;
 use alloc::string::String;
@@ -14,7 +14,7 @@ use crate::expression::{Builder, Expression, Interleave, Rule};
 use crate::json_schema::matcher;
 use crate::program::Grammar;
 
-/// Makes expressions from decisions.
+/// Turns decisions into expressions.
 struct Random<'a> {
     builder: Builder,
     rules: [Rule; 3],
@@ -46,7 +46,7 @@ impl Random<'_> {
             3 => self.builder.class(&[(0x61, 0x62), (0xE8, 0xEA)]),
             4 => self.builder.not_in_class(&[(0x61, 0x61)]),
             5 | 6 => {
-                // Something before it, so that no rule begins with itself.
+                // Something comes before it, so that no rule begins with itself.
                 let rule = self.one_of(&self.rules.clone());
                 let text = self.one_of(&["a", ",", "b"]);
                 let (literal, rule) = (self.builder.literal(text).unwrap(), self.builder.rule(rule).unwrap());
@@ -129,7 +129,7 @@ proptest! {
             Err(GrammarError::MatchesNothing { .. }) => {}
             grammar => {
                 let grammar = Arc::new(grammar.unwrap());
-                // It compares the two.
+                // `accepts` compares the two.
                 for text in texts(4) {
                     matcher::accepts(&grammar, &text);
                 }

@@ -1,29 +1,30 @@
-//! What holds of expressions whatever the rules say of one another: which may be empty, which stand for any text at all, and
-//! which begin with themselves.
+//! Properties of expressions that depend on how the rules refer to each other: which may be empty, which stand for any text at
+//! all, and which begin with themselves.
 //!
-//! Time is in proportion to the number of expressions, and nothing recurses: rules may form chains as long as the grammar.
+//! The time is proportional to the number of expressions. Nothing recurses, because chains of rules may be as long as the
+//! grammar.
 
 use alloc::vec::Vec;
 
 use crate::error::GrammarError;
 use crate::expression::{Builder, Expression, InterleaveNode, Node, Rule};
 
-/// What is known of each expression, by its number.
+/// The properties of each expression, by its number.
 #[derive(Debug)]
 pub(crate) struct Facts {
-    /// The empty text is among its texts.
+    /// Whether the empty text is one of its texts.
     pub is_nullable: Vec<bool>,
-    /// It stands for at least one finite text.
+    /// Whether it stands for at least one finite text.
     pub is_productive: Vec<bool>,
-    /// It is part of more than one expression.
+    /// Whether it is part of more than one expression.
     pub is_shared: Vec<bool>,
 }
 
 impl Facts {
-    /// Analyses all expressions of a builder, whose rules are all defined.
+    /// Analyses all expressions of a builder. All its rules must be defined.
     ///
     /// # Errors
-    /// [`GrammarError::LeftRecursion`] by the name of the first rule that begins with itself.
+    /// [`GrammarError::LeftRecursion`] with the name of the first rule that begins with itself.
     pub fn of(builder: &Builder) -> Result<Self, GrammarError> {
         let users = Users::of(builder)?;
         let is_nullable = users.least_fixpoint(builder, Question::Nullable)?;
@@ -42,7 +43,7 @@ impl Facts {
     }
 }
 
-/// An array of `n` times `value`.
+/// A vector with `n` copies of `value`.
 fn filled<T: Clone>(n: usize, value: T) -> Result<Vec<T>, GrammarError> {
     let mut array = Vec::new();
     array.try_reserve_exact(n)?;
@@ -50,7 +51,7 @@ fn filled<T: Clone>(n: usize, value: T) -> Result<Vec<T>, GrammarError> {
     Ok(array)
 }
 
-/// Calls `each` with every expression that is directly part of this one, the body of a rule included.
+/// Calls `each` with every direct part of an expression; for a rule, with its body.
 fn for_each_part(builder: &Builder, node: Node, mut each: impl FnMut(u32)) {
     match node {
         Node::Empty | Node::Never | Node::Text(_) | Node::Class(_) | Node::Token { .. } => {}
@@ -68,14 +69,14 @@ fn for_each_part(builder: &Builder, node: Node, mut each: impl FnMut(u32)) {
     }
 }
 
-/// The number of the expression that a rule stands for. All rules are defined.
+/// The number of the expression that a rule stands for. The rule must be defined.
 pub(crate) fn body(builder: &Builder, rule: Rule) -> u32 {
     builder.rules[rule.0 as usize].body.unwrap_or(Expression::NEVER).0
 }
 
-/// For each expression, those that it is directly part of.
+/// For each expression, the expressions that it is a direct part of.
 struct Users {
-    /// Where the users of each expression begin in `users`, and one more.
+    /// Where the users of each expression begin in `users`, followed by the end.
     starts: Vec<u32>,
     users: Vec<u32>,
 }
@@ -112,12 +113,12 @@ impl Users {
         &self.users[range]
     }
 
-    /// The smallest set of expressions for which the answer is yes that agrees with itself.
+    /// The smallest consistent set of expressions for which the answer is yes.
     fn least_fixpoint(&self, builder: &Builder, question: Question) -> Result<Vec<bool>, GrammarError> {
         let mut holds = filled(builder.nodes.len(), false)?;
-        // How many parts of a sequence are still without the answer yes.
+        // For each sequence, how many of its parts have not been answered with yes.
         let mut n_missing = filled(builder.nodes.len(), 0)?;
-        // Each expression is appended once.
+        // Each expression is added once.
         let mut known = Vec::new();
         known.try_reserve_exact(builder.nodes.len())?;
         for (number, &node) in builder.nodes.iter().enumerate() {
@@ -161,7 +162,7 @@ impl Users {
     }
 }
 
-/// Members that may be empty are refused, so a set is empty only without members.
+/// Members that may be empty are refused, so a set can only be empty if it has no members.
 fn answer(question: Question, interleave: &InterleaveNode, builder: &Builder, holds: &[bool]) -> bool {
     if interleave.required == 0 && interleave.min == 0 {
         return true;
@@ -191,7 +192,7 @@ fn check_left_recursion(builder: &Builder, is_nullable: &[bool]) -> Result<(), G
         Done,
     }
     let mut marks = filled(builder.nodes.len(), Mark::New)?;
-    // Those that are open, and how many of each one's parts were looked at.
+    // The expressions on the current path, and how many parts of each have been visited.
     let mut path: Vec<(u32, u32)> = Vec::new();
     path.try_reserve_exact(builder.nodes.len())?;
     for rule in 0..builder.rules.len() as u32 {
@@ -215,7 +216,7 @@ fn check_left_recursion(builder: &Builder, is_nullable: &[bool]) -> Result<(), G
                     }
                     Mark::Done => {}
                     Mark::Open => {
-                        // Some rule is in the circle, as an expression alone is made of earlier ones.
+                        // A circle contains a rule, because other expressions consist only of earlier ones.
                         let circle = path.iter().rev().map(|&(number, _)| builder.nodes[number as usize]);
                         let found = circle.filter_map(|node| match node {
                             Node::Rule(rule) => Some(rule),
@@ -231,7 +232,7 @@ fn check_left_recursion(builder: &Builder, is_nullable: &[bool]) -> Result<(), G
     Ok(())
 }
 
-/// Part number `n` of those that an expression may begin with.
+/// Part number `n` among the parts that an expression may begin with.
 fn first_part(builder: &Builder, node: Node, n: u32, is_nullable: &[bool]) -> Option<u32> {
     match node {
         Node::Empty | Node::Never | Node::Text(_) | Node::Class(_) | Node::Token { .. } => None,

@@ -1,7 +1,7 @@
 //! Characters as bytes: a class as a graph over the bytes of UTF-8.
 //!
-//! A node of the graph says for ranges of bytes which node comes next, or that a character of the class is complete. Blocks
-//! of characters that are in the class as a whole share their nodes, so `.` takes eight of them.
+//! For ranges of bytes, a node of the graph says which node comes next, or that a character of the class is complete. Blocks of
+//! characters that are completely in the class share their nodes, so `.` needs only eight nodes.
 //!
 //! Source: The Unicode Standard 15.0, section 3.9, table 3-7, well-formed UTF-8 byte sequences.
 
@@ -10,12 +10,12 @@ use alloc::vec::Vec;
 use crate::error::GrammarError;
 use crate::expression::{Span, append};
 
-/// The node that a byte leads to once a character is complete.
+/// The node after the last byte of a character.
 pub(crate) const COMPLETE: u32 = u32::MAX;
-/// Most nodes of all classes of a grammar, and most ranges in them.
+/// Most nodes in all classes of a grammar, and most ranges in them.
 const MAX_NODES: u32 = 1 << 17;
 
-/// A range of bytes and where it leads.
+/// A range of bytes and the node it leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ByteRange {
     pub first: u8,
@@ -23,13 +23,13 @@ pub(crate) struct ByteRange {
     pub target: u32,
 }
 
-/// The graphs of all classes of a grammar. Node 0 is none, so that 0 can stand for a class of which no byte was read.
+/// The graphs of all classes of a grammar. Node 0 is not used, so that 0 can stand for a class before its first byte.
 #[derive(Debug, Default)]
 pub(crate) struct Classes {
     /// The ranges of each node.
     nodes: Vec<Span>,
     ranges: Vec<ByteRange>,
-    /// The nodes after which 1, 2 or 3 arbitrary continuation bytes follow; 0 if there is none yet.
+    /// The nodes that are followed by 1, 2 or 3 arbitrary continuation bytes; 0 if there is none yet.
     any: [u32; 3],
 }
 
@@ -44,7 +44,7 @@ impl Classes {
         &self.ranges
     }
 
-    /// Where a byte leads from a node, if anywhere.
+    /// The node that a byte leads to, if any.
     pub fn step(&self, node: u32, byte: u8) -> Option<u32> {
         let range = self.ranges(node).iter().find(|range| byte <= range.last)?;
         (range.first <= byte).then_some(range.target)
@@ -61,7 +61,7 @@ impl Classes {
                 push(&mut ranges, first as u8, last.min(0x7F) as u8, COMPLETE)?;
             }
         }
-        // First bytes of characters of 2, 3 and 4 bytes, the number of continuation bytes, and the lowest character.
+        // The first bytes of characters of 2, 3 and 4 bytes, the number of continuation bytes, and the lowest character.
         for (first_byte, last_byte, n_more, base, lowest) in
             [(0xC2, 0xDF, 1, 0xC0, 0x80), (0xE0, 0xEF, 2, 0xE0, 0x800), (0xF0, 0xF4, 3, 0xF0, 0x1_0000)]
         {
@@ -75,8 +75,8 @@ impl Classes {
         self.node(&ranges)
     }
 
-    /// The node for the characters of the class among 64 to the power of `n_more` from `start` on, `lowest` and above; none
-    /// if there are no such.
+    /// The node for the characters of the class among the 64 to the power of `n_more` characters from `start` on that are not
+    /// below `lowest`; `None` if there are none.
     fn block(
         &mut self,
         characters: &[u32],
@@ -85,7 +85,7 @@ impl Classes {
         lowest: u32,
     ) -> Result<Option<u32>, GrammarError> {
         let end = start + (1 << (6 * n_more)) - 1;
-        // Whatever is below the lowest character would be written with fewer bytes.
+        // Characters below the lowest one would be written with fewer bytes.
         let (from, to) = (start.max(lowest), end);
         let pairs = characters.as_chunks::<2>().0;
         let at = pairs.partition_point(|&[_, last]| last < from);
@@ -120,7 +120,7 @@ impl Classes {
     }
 }
 
-/// Appends a range, or makes the last one longer.
+/// Appends a range, or extends the last one.
 fn push(ranges: &mut Vec<ByteRange>, first: u8, last: u8, target: u32) -> Result<(), GrammarError> {
     if let Some(before) = ranges.last_mut()
         && before.target == target

@@ -1,4 +1,4 @@
-//! Expressions to instructions: [`Builder::finish`].
+//! Compiles expressions to instructions: [`Builder::finish`].
 
 use alloc::vec::Vec;
 
@@ -10,17 +10,17 @@ use crate::program::{Grammar, InterleaveOp, Op, Repeat};
 
 /// Most instructions of a grammar.
 pub const MAX_INSTRUCTIONS: u32 = 1 << 18;
-/// No place yet.
+/// An address that is not known yet.
 const NOWHERE: u32 = u32::MAX;
 
 impl Builder {
-    /// The grammar of the texts that `root` stands for.
+    /// The grammar of the texts of rule `root`.
     ///
     /// # Errors
-    /// - [`GrammarError::Undefined`] by the name of a rule without a definition.
-    /// - [`GrammarError::LeftRecursion`] by the name of a rule that begins with itself.
-    /// - [`GrammarError::MatchesNothing`] if no finite text keeps to the grammar.
-    /// - [`GrammarError::Invalid`] for an [`Interleave`](crate::Interleave) with a member that may be the empty text.
+    /// - [`GrammarError::Undefined`] with the name of a rule that has no definition.
+    /// - [`GrammarError::LeftRecursion`] with the name of a rule that begins with itself.
+    /// - [`GrammarError::MatchesNothing`] if the grammar has no finite text.
+    /// - [`GrammarError::Invalid`] for an [`Interleave`](crate::Interleave) with a member that may be empty.
     /// - [`GrammarError::TooMany`] if the grammar becomes too large.
     pub fn finish(self, root: Rule) -> Result<Grammar, GrammarError> {
         for number in 0..self.rules.len() as u32 {
@@ -82,11 +82,11 @@ struct Compiler {
     builder: Builder,
     facts: Facts,
     grammar: Grammar,
-    /// Where each expression that is called begins.
+    /// The address of each expression that is called.
     places: Vec<u32>,
-    /// Expressions that are called, each once, in the order of their places.
+    /// Expressions that are called, without repetition, in the order of their addresses.
     called: Vec<u32>,
-    /// Classes as pairs of characters, and the first node of each, by a hash of the pairs.
+    /// Classes as pairs of characters, and the first node of each class, by a hash of the pairs.
     recent_classes: [(Span, u32); N_RECENT],
 }
 
@@ -99,18 +99,18 @@ impl Compiler {
         self.grammar.ops.len() as u32
     }
 
-    /// Emits a call; until all is emitted, its address is the number of the expression.
+    /// Emits a call. Until everything is emitted, its address is the number of the expression.
     fn call(&mut self, number: u32) -> Result<(), GrammarError> {
         self.subroutine(number)?;
         self.emit(Op::Call(number))?;
         Ok(())
     }
 
-    /// Sees to it that the expression will be emitted with a return.
+    /// Makes sure that the expression will be emitted with a return.
     fn subroutine(&mut self, number: u32) -> Result<(), GrammarError> {
         let place = &mut self.places[number as usize];
         if *place == NOWHERE {
-            // Some value, until it is emitted.
+            // Any value; it is set when the expression is emitted.
             *place = 0;
             self.called.try_reserve(1)?;
             self.called.push(number);
@@ -118,7 +118,7 @@ impl Compiler {
         Ok(())
     }
 
-    /// The expression that stands in for this one: a rule's body.
+    /// The expression that this one stands for; for a rule, its body.
     fn resolved(&self, number: u32) -> u32 {
         match self.builder.nodes[number as usize] {
             Node::Rule(rule) => body(&self.builder, rule),
@@ -126,7 +126,7 @@ impl Compiler {
         }
     }
 
-    /// Whether an expression takes no more than one instruction.
+    /// Whether an expression takes at most one instruction.
     fn is_small(&self, number: u32) -> bool {
         matches!(
             self.builder.nodes[number as usize],
@@ -134,15 +134,15 @@ impl Compiler {
         )
     }
 
-    /// Emits what reads an expression and goes on after it. The nesting of expressions bounds the recursion. Expressions that
-    /// are used more than once are called, unless `inside` asks for the expression itself.
+    /// Emits code that reads an expression and then continues. The recursion is bounded by the nesting of expressions.
+    /// Expressions that are used more than once are called, unless `inside` asks for the code of the expression itself.
     fn expression(&mut self, number: u32, inside: bool) -> Result<(), GrammarError> {
         if !inside && self.facts.is_shared[number as usize] && !self.is_small(number) {
             return self.call(number);
         }
         match self.builder.nodes[number as usize] {
             Node::Empty => {}
-            // Those that never match are left out by all that contain them.
+            // Expressions that never match are left out by everything that contains them.
             Node::Never => debug_assert!(false),
             Node::Text(span) => {
                 self.emit(Op::Text(span))?;
@@ -195,7 +195,7 @@ impl Compiler {
         let targets = self.targets(n_living)?;
         let choice = self.emit(Op::Choice(targets))?;
         let mut n_done = 0;
-        // Ends of the alternatives are linked through the addresses of their jumps.
+        // The jumps at the ends of alternatives form a linked list through their addresses.
         let mut last_jump = NOWHERE;
         for i in 0..span.len {
             let part = self.builder.lists[(span.start + i) as usize];
@@ -222,7 +222,7 @@ impl Compiler {
         Ok(())
     }
 
-    /// Room for `n` targets.
+    /// Reserves `n` targets.
     fn targets(&mut self, n: usize) -> Result<Span, GrammarError> {
         let start = self.grammar.targets.len() as u32;
         for _ in 0..n {
@@ -233,11 +233,11 @@ impl Compiler {
 
     fn repeat(&mut self, of: Expression, min: u32, max: u32) -> Result<(), GrammarError> {
         if !self.facts.lives(of) {
-            // It is there at all, so none is enough.
+            // The expression may be empty, so zero repetitions are enough.
             return Ok(());
         }
         let is_nullable = self.facts.is_nullable[of.0 as usize];
-        // Fewer than `min` are filled up with empty ones.
+        // If fewer than `min` are there, empty ones make up the rest.
         let min = if is_nullable { 0 } else { min };
         match (min, max) {
             (0, 1) => {
@@ -322,7 +322,7 @@ impl Compiler {
         Ok(())
     }
 
-    /// Replaces numbers of expressions by places.
+    /// Replaces numbers of expressions by addresses.
     fn finish(self) -> Result<Grammar, GrammarError> {
         let Self { mut grammar, places, builder, .. } = self;
         let place = |number: &mut u32| *number = places[*number as usize];
@@ -340,13 +340,13 @@ impl Compiler {
             interleave.members.of_mut(&mut grammar.targets).iter_mut().for_each(place);
         }
         grammar.text = builder.text;
-        // Jumps to jumps go on at once, so that a call before a return is seen to be the last.
+        // Jumps to jumps are shortened, so that a call followed by a return is recognised as a tail call.
         for at in 0..grammar.ops.len() {
             let mut target = match grammar.ops[at] {
                 Op::Jump(target) => target,
                 _ => continue,
             };
-            // There is no circle of jumps alone: those backwards lead to a choice.
+            // Jumps alone form no circle: backward jumps lead to a choice.
             while let Op::Jump(next) = grammar.ops[target as usize] {
                 target = next;
             }
@@ -360,9 +360,9 @@ impl Compiler {
     }
 }
 
-/// Finds which bytes the grammar tells apart.
+/// Finds which bytes the grammar distinguishes.
 fn divide_bytes(grammar: &mut Grammar) -> Result<(), GrammarError> {
-    // A byte where something begins or after something ends.
+    // The bytes at which a range begins, or that follow the end of one.
     let mut begins = [false; 257];
     begins[0] = true;
     for op in &grammar.ops {

@@ -1,4 +1,4 @@
-//! A text that keeps to a grammar: which tokens may come next, and what came.
+//! A text within a grammar: which tokens may come next, and which have come.
 
 use alloc::collections::TryReserveError;
 use alloc::sync::Arc;
@@ -8,20 +8,20 @@ use crate::mask::{Mask, Masks};
 use crate::program::Grammar;
 use crate::tokens::Vocabulary;
 
-/// What a [`Constraint`] may use.
+/// The resources that a [`Constraint`] may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of all its tables, which are allocated when it is made. What the grammar and the vocabulary take is theirs.
+    /// Bytes of all its tables, which are allocated when it is made. The grammar and the vocabulary are not counted.
     pub memory_bytes: usize,
-    /// How many tokens can be taken back by [`Constraint::rollback`].
+    /// How many tokens [`Constraint::rollback`] can take back.
     pub n_rollback: usize,
-    /// Steps of the machine for one mask or one token, each some forty nanoseconds. What was found out before counts as what was
-    /// not, so that guesses that are taken back change no text.
+    /// Steps of the machine for one mask or one token; a step takes some forty nanoseconds. Cached results count the same as new
+    /// ones, so that guesses that are taken back do not change any text.
     pub steps: u64,
 }
 
 impl Default for Limits {
-    /// 3.5 MiB, enough for large schemas, with a vocabulary of 152 000 tokens; 64 tokens; some 40 ms.
+    /// 3.5 MiB, which is enough for large schemas with a vocabulary of 152 000 tokens; 64 tokens; some 40 ms.
     fn default() -> Self {
         Self { memory_bytes: 7 << 19, n_rollback: 64, steps: 1_000_000 }
     }
@@ -37,10 +37,10 @@ pub enum ConstraintError {
         /// The token.
         token: u32,
     },
-    /// Bytes that may not come here.
+    /// The bytes may not come here.
     #[error("the grammar does not allow these bytes here")]
     BytesNotAllowed,
-    /// No token of the vocabulary continues the text as the grammar demands.
+    /// No token of the vocabulary continues the text within the grammar.
     #[error("no token of the vocabulary continues the text as the grammar demands")]
     NothingAllowed,
     /// The grammar refers to a token that the vocabulary does not have.
@@ -48,18 +48,18 @@ pub enum ConstraintError {
     NoSuchToken {
         /// The token.
         token: u32,
-        /// How many there are.
+        /// Number of tokens in the vocabulary.
         n_vocab: u32,
     },
-    /// More tokens to be taken back than are remembered.
+    /// More tokens should be taken back than are remembered.
     #[error("{n_tokens} tokens cannot be taken back, {n_kept} are remembered")]
     RollbackTooLong {
-        /// How many were to be taken back.
+        /// How many should be taken back.
         n_tokens: usize,
-        /// How many can be.
+        /// How many can be taken back.
         n_kept: usize,
     },
-    /// The text can be read in too many ways for [`Limits::memory_bytes`], or is nested too deeply for it.
+    /// The text has too many readings for [`Limits::memory_bytes`], or is nested too deeply for it.
     #[error("the grammar can be read in too many ways here for {memory_bytes} bytes")]
     TooManyStates {
         /// The limit.
@@ -82,7 +82,7 @@ impl From<TryReserveError> for ConstraintError {
     }
 }
 
-/// A text that keeps to a grammar, at some point. Nothing is allocated after it was made.
+/// A text within a grammar, up to some point. Nothing is allocated after it is made.
 #[derive(Debug)]
 pub struct Constraint {
     vocabulary: Arc<Vocabulary>,
@@ -117,19 +117,18 @@ impl Constraint {
         Ok(Self { machine, masks: Masks::new(n_masks, n_vocab)?, vocabulary, limits })
     }
 
-    /// Bytes that the tables of a constraint take. It is more than [`Limits::memory_bytes`] only if that is too little for
-    /// any text.
+    /// Bytes of a constraint's tables. They exceed [`Limits::memory_bytes`] only if that is too little for any text.
     pub fn memory_bytes(grammar: &Grammar, vocabulary: &Vocabulary, limits: Limits) -> usize {
         let n_vocab = vocabulary.n_vocab();
         Masks::bytes(n_masks(limits, n_vocab), n_vocab) + sizes(grammar, vocabulary, limits).bytes(grammar)
     }
 
-    /// The tokens that may come next. Those that end the text are among them where the text may end, and are alone where it
-    /// must.
+    /// The tokens that may come next. Tokens that end the text are included if the text may end here, and are the only ones if it
+    /// must end here.
     ///
     /// # Errors
-    /// [`ConstraintError::NothingAllowed`], [`ConstraintError::TooManyStates`], [`ConstraintError::TooManySteps`]. The text
-    /// stays where it is.
+    /// [`ConstraintError::NothingAllowed`], [`ConstraintError::TooManyStates`], [`ConstraintError::TooManySteps`]. The text stays
+    /// as it was.
     pub fn allowed(&mut self) -> Result<Mask<'_>, ConstraintError> {
         self.machine.allow_steps(self.limits.steps);
         let mask =
@@ -140,11 +139,11 @@ impl Constraint {
         }
     }
 
-    /// Goes on after a token.
+    /// Advances by a token.
     ///
     /// # Errors
-    /// [`ConstraintError::NotAllowed`], [`ConstraintError::TooManyStates`], [`ConstraintError::TooManySteps`]. The text
-    /// stays where it is, but one token fewer can be taken back.
+    /// [`ConstraintError::NotAllowed`], [`ConstraintError::TooManyStates`], [`ConstraintError::TooManySteps`]. The text stays as
+    /// it was, but one token fewer can be taken back.
     pub fn accept(&mut self, token: u32) -> Result<(), ConstraintError> {
         if token >= self.vocabulary.n_vocab() {
             return Err(ConstraintError::NotAllowed { token });
@@ -160,11 +159,11 @@ impl Constraint {
         self.settle(read, ConstraintError::NotAllowed { token })
     }
 
-    /// Goes on after a reference to a token, whatever text the token has: all that goes on by that text ends here. Counts as one
-    /// token for [`Constraint::rollback`].
+    /// Advances by a reference to a token, whatever the token's text is; readings that continue with that text instead end here.
+    /// Counts as one token for [`Constraint::rollback`].
     ///
     /// # Errors
-    /// As [`Constraint::accept`].
+    /// The same as for [`Constraint::accept`].
     pub fn accept_reference(&mut self, token: u32) -> Result<(), ConstraintError> {
         self.machine.push();
         self.machine.allow_steps(self.limits.steps);
@@ -172,10 +171,10 @@ impl Constraint {
         self.settle(read, ConstraintError::NotAllowed { token })
     }
 
-    /// Goes on after bytes of text, which count as one token for [`Constraint::rollback`].
+    /// Advances by bytes of text, which count as one token for [`Constraint::rollback`].
     ///
     /// # Errors
-    /// [`ConstraintError::BytesNotAllowed`], and as [`Constraint::accept`].
+    /// [`ConstraintError::BytesNotAllowed`], and the errors of [`Constraint::accept`].
     pub fn accept_bytes(&mut self, bytes: &[u8]) -> Result<(), ConstraintError> {
         self.machine.push();
         self.machine.allow_steps(self.limits.steps.saturating_mul(bytes.len() as u64));
@@ -183,7 +182,7 @@ impl Constraint {
         self.settle(read, ConstraintError::BytesNotAllowed)
     }
 
-    /// Takes back what was read last if it led nowhere.
+    /// Takes back the last reading if it led nowhere.
     fn settle(&mut self, read: Result<(), Stop>, error: ConstraintError) -> Result<(), ConstraintError> {
         let result = match read {
             Err(stop) => Err(stopped(stop, self.limits)),
@@ -197,7 +196,7 @@ impl Constraint {
     /// Takes back the last `n_tokens` tokens.
     ///
     /// # Errors
-    /// [`ConstraintError::RollbackTooLong`] if that is more than [`Limits::n_rollback`], or more than came.
+    /// [`ConstraintError::RollbackTooLong`] if that is more than [`Limits::n_rollback`], or more than have come.
     pub fn rollback(&mut self, n_tokens: usize) -> Result<(), ConstraintError> {
         let n_kept = self.machine.n_kept();
         if n_tokens > n_kept {
@@ -207,12 +206,12 @@ impl Constraint {
         Ok(())
     }
 
-    /// Goes back to the beginning of a text.
+    /// Returns to the beginning of a text.
     pub fn reset(&mut self) {
         self.machine.reset();
     }
 
-    /// Makes the next masks anew, though they are remembered: for measurements.
+    /// Computes the next masks again even if they are cached: for measurements.
     pub fn forget_masks(&mut self) {
         self.masks.forget();
     }
@@ -227,18 +226,18 @@ impl Constraint {
         self.machine.must_end(self.machine.state())
     }
 
-    /// What it may use.
+    /// The resources that it may use.
     pub fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// The tokens that it is about.
+    /// The vocabulary.
     pub fn vocabulary(&self) -> &Arc<Vocabulary> {
         &self.vocabulary
     }
 }
 
-/// How many masks are remembered: a sixteenth of the memory, at least one.
+/// The number of cached masks: a sixteenth of the memory, at least one.
 fn n_masks(limits: Limits, n_vocab: u32) -> usize {
     (limits.memory_bytes / 16 / Masks::bytes(1, n_vocab).max(1)).clamp(1, 64)
 }
@@ -246,7 +245,7 @@ fn n_masks(limits: Limits, n_vocab: u32) -> usize {
 fn sizes(grammar: &Grammar, vocabulary: &Vocabulary, limits: Limits) -> Sizes {
     let masks = Masks::bytes(n_masks(limits, vocabulary.n_vocab()), vocabulary.n_vocab());
     let rest = limits.memory_bytes.saturating_sub(masks);
-    // The state before a token that turns out not to be allowed is always kept.
+    // The state before the last token is always kept, in case the token turns out not to be allowed.
     Sizes::divided(grammar, rest, limits.n_rollback.max(1) + 1, vocabulary.longest() + 1)
 }
 

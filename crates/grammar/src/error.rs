@@ -1,4 +1,4 @@
-//! Why there is no grammar.
+//! Why a grammar cannot be made.
 
 use alloc::string::String;
 
@@ -6,7 +6,7 @@ use alloc::string::String;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GrammarError {
-    /// A text in GBNF that is not understood.
+    /// A text that is not valid GBNF.
     #[error("line {line}, column {column}: {problem}; expected {expected}")]
     Syntax {
         /// Line, counted from 1.
@@ -30,40 +30,40 @@ pub enum GrammarError {
         /// The rule's name.
         rule: String,
     },
-    /// A rule that begins with itself, or does so after parts that may be empty or through other rules. Its alternatives can
-    /// be turned around, or written as a repetition.
+    /// A rule that begins with itself, possibly after parts that may be empty or through other rules. It can be rewritten with
+    /// itself at the end, or as a repetition.
     #[error("the rule {rule} begins with itself: write it as a repetition, or with itself at the end")]
     LeftRecursion {
         /// The rule's name.
         rule: String,
     },
-    /// No finite text keeps to the rule that everything starts from.
+    /// The root rule has no finite text.
     #[error("no text keeps to the rule {rule}: it never ends")]
     MatchesNothing {
         /// The rule's name.
         rule: String,
     },
-    /// Expressions inside one another, more than allowed.
+    /// Expressions are nested more deeply than allowed.
     #[error("more than {limit} expressions are inside one another")]
     TooDeep {
-        /// How many may be inside one another.
+        /// The allowed depth.
         limit: u32,
     },
-    /// Whatever keeps to the grammar nests deeper than allowed.
+    /// Every text of the grammar nests more deeply than allowed.
     #[error("no text keeps to the grammar with at most {limit} values inside one another")]
     TooNested {
-        /// How many values may be inside one another.
+        /// The allowed depth.
         limit: u32,
     },
-    /// More of something than allowed.
+    /// There is more of something than allowed.
     #[error("more than {limit} {what}")]
     TooMany {
         /// What there are too many of.
         what: &'static str,
-        /// How many there may be.
+        /// How many are allowed.
         limit: u32,
     },
-    /// A number that has no meaning where it stands.
+    /// A number that is not valid in its place.
     #[error("{problem}: {value}")]
     Invalid {
         /// What is wrong with it.

@@ -1,8 +1,8 @@
-//! What a grammar is made of.
+//! The expressions that grammars are made of.
 //!
-//! A [`Builder`] holds all expressions of a grammar in one array. An [`Expression`] is the number of one of them, made from
-//! those before it; so it may be used several times, and there is no tree of boxes that could be too deep to be dropped. Rules
-//! refer to one another, and to themselves, by [`Rule`]: declared first, defined later.
+//! A [`Builder`] holds all expressions of a grammar in one array. An [`Expression`] is the number of one of them, and is made
+//! from earlier ones. It may therefore be used several times, and there is no tree of boxes that could be too deep to be dropped.
+//! Rules refer to one another, and to themselves, by [`Rule`]: they are declared first and defined later.
 //!
 //! Every method that adds something fails with [`GrammarError::TooMany`], [`GrammarError::TooDeep`] or
 //! [`GrammarError::OutOfMemory`] when there is no room for it.
@@ -14,7 +14,7 @@ use crate::error::GrammarError;
 
 /// Most expressions of a grammar, and most of its rules.
 pub const MAX_EXPRESSIONS: u32 = 1 << 17;
-/// Most expressions inside one another; rules do not count.
+/// Most levels of nested expressions, not counting rules.
 pub const MAX_NESTING: u32 = 256;
 /// Most bytes in all literals and names of a grammar, and most elements in all its lists.
 const MAX_BYTES: u32 = 1 << 20;
@@ -23,12 +23,12 @@ pub const MAX_MEMBERS: usize = 128;
 /// The last character of Unicode.
 const LAST_CHARACTER: u32 = 0x10_FFFF;
 
-/// A set of texts: an element of a grammar. Only the [`Builder`] that made it knows what it stands for.
+/// A set of texts, as an element of a grammar. Only the [`Builder`] that made it knows which texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Expression(pub(crate) u32);
 
 impl Expression {
-    /// The empty text, and no other.
+    /// Only the empty text.
     pub const EMPTY: Self = Self(0);
     /// No text at all. Alternatives, members and repetitions that need it are left out of a grammar.
     pub const NEVER: Self = Self(1);
@@ -38,32 +38,32 @@ impl Expression {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Rule(pub(crate) u32);
 
-/// Members in any order, each at most once, as in an object of JSON.
+/// Members in any order, each at most once, as in a JSON object.
 ///
-/// It costs memory in proportion to the number of members, while rules for every order would number 2ⁿ.
+/// Memory is proportional to the number of members, whereas rules for every order would number 2ⁿ.
 #[derive(Debug, Clone, Copy)]
 pub struct Interleave<'a> {
-    /// The members, at most [`MAX_MEMBERS`]; `true` for those that must be there.
+    /// The members, at most [`MAX_MEMBERS`]; `true` for members that are required.
     pub members: &'a [(Expression, bool)],
-    /// What may be there besides, any number of times. A text that is a member as well can be taken for either, so the caller
-    /// should exclude it.
+    /// What else may come, any number of times. A text that is also a member can be read as either, so the caller should exclude
+    /// it.
     pub others: Option<Expression>,
-    /// What stands between two members.
+    /// What separates two members.
     pub separator: Expression,
-    /// Fewest members in all.
+    /// Fewest members in total.
     pub min: u32,
-    /// Most members in all.
+    /// Most members in total.
     pub max: Option<u32>,
 }
 
-/// What an expression is. Lists are parts of [`Builder::lists`].
+/// The kind of an expression. Lists are ranges of [`Builder::lists`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Node {
     Empty,
     Never,
     /// Bytes of [`Builder::text`], at least one.
     Text(Span),
-    /// Pairs in `lists`: first and last character of each range; sorted and disjoint.
+    /// Pairs in `lists`: the first and last character of each range; sorted and disjoint.
     Class(Span),
     Rule(Rule),
     Token {
@@ -74,17 +74,17 @@ pub(crate) enum Node {
     Sequence(Span),
     /// At least two expressions in `lists`.
     Choice(Span),
-    /// `max` is `u32::MAX` where there is no limit.
+    /// `max` is `u32::MAX` if there is no limit.
     Repeat {
         of: Expression,
         min: u32,
         max: u32,
     },
-    /// The number of an element of [`Builder::interleaves`].
+    /// An index into [`Builder::interleaves`].
     Interleave(u32),
 }
 
-/// A part of an array.
+/// A range of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub start: u32,
@@ -92,32 +92,32 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// The part that it is of `array`.
+    /// This range of `array`.
     pub fn of<T>(self, array: &[T]) -> &[T] {
         &array[self.start as usize..][..self.len as usize]
     }
 
-    /// The same to be changed.
+    /// This range of `array`, mutable.
     pub fn of_mut<T>(self, array: &mut [T]) -> &mut [T] {
         &mut array[self.start as usize..][..self.len as usize]
     }
 }
 
-/// An [`Interleave`] as a builder keeps it.
+/// An [`Interleave`] as stored by a builder.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct InterleaveNode {
     /// Expressions in `lists`.
     pub members: Span,
-    /// Bit `i` is set if member `i` must be there.
+    /// Bit `i` is set if member `i` is required.
     pub required: u128,
     pub others: Option<Expression>,
     pub separator: Expression,
     pub min: u32,
-    /// `u32::MAX` where there is no limit.
+    /// `u32::MAX` if there is no limit.
     pub max: u32,
 }
 
-/// A rule as a builder keeps it.
+/// A rule as stored by a builder.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RuleNode {
     /// Bytes of [`Builder::names`].
@@ -130,14 +130,14 @@ pub(crate) struct RuleNode {
 #[cfg_attr(test, derive(Clone))]
 pub struct Builder {
     pub(crate) nodes: Vec<Node>,
-    /// How many expressions are inside one another, for each.
+    /// The depth of nested expressions in each expression.
     depths: Vec<u16>,
     pub(crate) lists: Vec<u32>,
     pub(crate) text: Vec<u8>,
     pub(crate) interleaves: Vec<InterleaveNode>,
     pub(crate) rules: Vec<RuleNode>,
     pub(crate) names: String,
-    /// What JSON schemas have cost so far.
+    /// The steps that JSON schemas have taken so far.
     pub(crate) schema_steps: u32,
 }
 
@@ -171,8 +171,8 @@ impl Builder {
         self.add(Node::Text(span), 0)
     }
 
-    /// One character of those in `ranges`, each given by its first and its last, in any order. Surrogates, which no text in
-    /// UTF-8 contains, are left out.
+    /// One character of `ranges`, each given by its first and its last character, in any order. Surrogates are left out, because
+    /// no UTF-8 text contains them.
     ///
     /// # Errors
     /// [`GrammarError::Invalid`] for a range that ends before it begins, or that goes beyond U+10FFFF.
@@ -184,7 +184,7 @@ impl Builder {
     /// One character that is in none of `ranges`; any character at all if there are none.
     ///
     /// # Errors
-    /// As [`Builder::class`].
+    /// The same as for [`Builder::class`].
     pub fn not_in_class(&mut self, ranges: &[(u32, u32)]) -> Result<Expression, GrammarError> {
         let sorted = normalized(ranges)?;
         let mut others = Vec::new();
@@ -199,22 +199,23 @@ impl Builder {
         if next <= LAST_CHARACTER {
             others.push((next, LAST_CHARACTER));
         }
-        // Normalised again: the surrogates were left out of what is excluded.
+        // This is normalised again because surrogates were left out of the excluded characters.
         let others = normalized(&others)?;
         self.add_class(&others)
     }
 
-    /// What the rule stands for.
+    /// The texts of a rule.
     pub fn rule(&mut self, rule: Rule) -> Result<Expression, GrammarError> {
         self.add(Node::Rule(rule), 0)
     }
 
-    /// The token with this number; with `negated`, any other token, ends of generation excepted. It need not have a text.
+    /// The token with this number or, with `negated`, any other token except those that end generation. The token need not have a
+    /// text.
     pub fn token(&mut self, id: u32, negated: bool) -> Result<Expression, GrammarError> {
         self.add(Node::Token { id, negated }, 0)
     }
 
-    /// One after the other; the empty text if there are none.
+    /// All parts, one after the other; the empty text if there are none.
     pub fn sequence(&mut self, parts: &[Expression]) -> Result<Expression, GrammarError> {
         match parts {
             [] => Ok(Expression::EMPTY),
@@ -226,7 +227,7 @@ impl Builder {
         }
     }
 
-    /// One of them; [`Expression::NEVER`] if there are none.
+    /// One of the alternatives; [`Expression::NEVER`] if there are none.
     pub fn choice(&mut self, alternatives: &[Expression]) -> Result<Expression, GrammarError> {
         match alternatives {
             [] => Ok(Expression::NEVER),
@@ -296,7 +297,7 @@ impl Builder {
         self.add(Node::Interleave(number.start), depth)
     }
 
-    /// A rule that will be defined later. The name is for errors; two rules may have the same one.
+    /// A rule that will be defined later. The name is used in errors; two rules may have the same name.
     pub fn declare(&mut self, name: &str) -> Result<Rule, GrammarError> {
         let start = self.names.len();
         if start + name.len() > MAX_BYTES as usize {
@@ -309,7 +310,7 @@ impl Builder {
         Ok(Rule(number.start))
     }
 
-    /// Says what a rule stands for.
+    /// Defines what a rule stands for.
     ///
     /// # Errors
     /// [`GrammarError::DefinedTwice`].
@@ -332,13 +333,13 @@ impl Builder {
         &self.names[span.start as usize..][..span.len as usize]
     }
 
-    /// Where it is, for [`Builder::go_back`].
+    /// The current end of all arrays, for [`Builder::go_back`].
     pub(crate) fn place(&self) -> [usize; 6] {
         let Self { nodes, lists, text, interleaves, rules, names, .. } = self;
         [nodes.len(), lists.len(), text.len(), interleaves.len(), rules.len(), names.len()]
     }
 
-    /// Forgets all that was added since it was there; no rule from before was defined since.
+    /// Removes everything that was added since `place` was called. No rule from before may have been defined since.
     pub(crate) fn go_back(&mut self, [nodes, lists, text, interleaves, rules, names]: [usize; 6]) {
         self.nodes.truncate(nodes);
         self.depths.truncate(nodes);
@@ -349,7 +350,7 @@ impl Builder {
         self.names.truncate(names);
     }
 
-    /// How many expressions and rules there are, for a limit of the caller's own.
+    /// Number of expressions and rules, for limits that the caller sets.
     pub fn len(&self) -> usize {
         self.nodes.len() + self.rules.len()
     }
@@ -395,7 +396,7 @@ impl Builder {
     }
 }
 
-/// Appends `new` to an array that may hold `limit` elements.
+/// Appends `new` to an array that may have at most `limit` elements.
 pub(crate) fn append<T: Copy>(
     array: &mut Vec<T>,
     new: &[T],
@@ -436,7 +437,7 @@ fn normalized(ranges: &[(u32, u32)]) -> Result<Vec<(u32, u32)>, GrammarError> {
     let mut n_merged = 0;
     for i in 0..sorted.len() {
         let (first, last) = sorted[i];
-        // Ranges that touch are one range.
+        // Adjacent ranges are merged.
         if n_merged > 0 && first <= sorted[n_merged - 1].1 + 1 {
             sorted[n_merged - 1].1 = last.max(sorted[n_merged - 1].1);
         } else {

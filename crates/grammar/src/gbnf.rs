@@ -1,4 +1,4 @@
-//! Grammars as text: GBNF, as llama.cpp reads it.
+//! Grammars as text: GBNF, in llama.cpp's syntax.
 //!
 //! ```text
 //! # A comment. The text must keep to the rule `root`.
@@ -6,14 +6,14 @@
 //! item   ::= [^\n\x00-\x1F]+ | <|think|> !<[7]>*
 //! ```
 //!
-//! Strings and classes know the escapes `\n`, `\r`, `\t`, `\\`, `\"`, `\[`, `\]`, `\-`, `\xNN`, `\uNNNN`, `\UNNNNNNNN`, all of
-//! which stand for characters. `.` is any character, `<[7]>` the token 7, `<name>` the token that is written so, and `!` before
-//! a token any other token. `*`, `+`, `?`, `{m}`, `{m,}` and `{m,n}` repeat what they follow. Between parentheses, and after `::=`
-//! and `|`, a rule goes on over the ends of lines.
+//! Strings and classes know the escapes `\n`, `\r`, `\t`, `\\`, `\"`, `\[`, `\]`, `\-`, `\xNN`, `\uNNNN`, `\UNNNNNNNN`; each
+//! stands for a character. `.` is any character, `<[7]>` is token 7, `<name>` is the token that is written like this, and `!`
+//! before a token means any other token. `*`, `+`, `?`, `{m}`, `{m,}` and `{m,n}` repeat what precedes them. A rule may continue
+//! on the next line between parentheses and after `::=` and `|`.
 //!
-//! What differs from llama.cpp: numbers in braces have no limit, and are never taken for others; a rule that is defined twice,
-//! an empty class, a range that ends before it begins, surrogates and characters beyond U+10FFFF are refused; and the first bytes
-//! of a character may come if any character that begins so may, also where a negated class leaves out another one.
+//! Differences from llama.cpp: numbers in braces have no limit and are never replaced by others. A rule that is defined twice, an
+//! empty class, a range that ends before it begins, surrogates and characters beyond U+10FFFF are refused. The first bytes of a
+//! character may come if any allowed character begins with them, even if a negated class excludes another character that does.
 //!
 //! Source: llama.cpp, `grammars/README.md` and `src/llama-grammar.cpp`.
 
@@ -24,16 +24,17 @@ use crate::error::GrammarError;
 use crate::expression::{Builder, Expression, MAX_EXPRESSIONS, Rule};
 use crate::program::Grammar;
 
-/// Most parentheses inside one another.
+/// Most nested parentheses.
 pub const MAX_PARENTHESES: u32 = 80;
-/// Most names that are compared to find one.
+/// Most names that are compared in order to find one.
 const MAX_PROBES: u32 = 1000;
 
 impl Grammar {
-    /// Reads a grammar in GBNF. Texts keep to its rule `root`. `token_of` finds the token that is written like `<think>`.
+    /// Reads a grammar in GBNF; its texts are those of the rule `root`. `token_of` finds the token that is written like
+    /// `<think>`.
     ///
     /// # Errors
-    /// [`GrammarError::Syntax`] with line and column, and as [`Builder::finish`].
+    /// [`GrammarError::Syntax`] with line and column, and the errors of [`Builder::finish`].
     pub fn parse(text: &str, token_of: &dyn Fn(&str) -> Option<u32>) -> Result<Self, GrammarError> {
         let (builder, root) = Builder::of_gbnf(text, token_of)?;
         builder.finish(root)
@@ -41,7 +42,7 @@ impl Grammar {
 }
 
 impl Builder {
-    /// The rules of a grammar in GBNF, and the one that is called `root`. `token_of` is as for [`Grammar::parse`].
+    /// The rules of a grammar in GBNF, and its rule `root`. `token_of` is as for [`Grammar::parse`].
     ///
     /// # Errors
     /// [`GrammarError::Syntax`] with line and column.
@@ -55,7 +56,7 @@ impl Builder {
             n_open: 0,
             characters: String::new(),
         };
-        // Each name takes a byte and something that parts it from the next.
+        // Each name takes a byte and something that separates it from the next name.
         let n_slots = text.len().next_power_of_two().clamp(16, 2 * MAX_EXPRESSIONS as usize);
         parser.slots.try_reserve_exact(n_slots)?;
         parser.slots.resize(n_slots, None);
@@ -65,14 +66,14 @@ impl Builder {
 
 struct Parser<'a> {
     text: &'a str,
-    /// Where it reads next, in bytes.
+    /// The position of the next byte to read.
     at: usize,
     builder: Builder,
     /// Rules by a hash of their names.
     slots: Vec<Option<Rule>>,
     token_of: &'a dyn Fn(&str) -> Option<u32>,
     n_open: u32,
-    /// A string being read.
+    /// The characters of the string that is being read.
     characters: String,
 }
 
@@ -97,14 +98,14 @@ impl Parser<'_> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// Skips a byte if it is there.
+    /// Skips a byte if it is next.
     fn skip(&mut self, byte: u8) -> bool {
         let is_there = self.peek() == Some(byte);
         self.at += usize::from(is_there);
         is_there
     }
 
-    /// Skips blanks and comments, and ends of lines where a rule may go on after them.
+    /// Skips spaces and comments, and line ends if a rule may continue after them.
     fn space(&mut self, newlines: bool) {
         loop {
             match self.peek() {
@@ -139,7 +140,7 @@ impl Parser<'_> {
             if self.builder.name(rule) == name {
                 return Ok(rule);
             }
-            // By chance there are never so many; names made to have one hash would take a time without bounds.
+            // By chance there are never that many; names that are made to have the same hash would take unbounded time.
             n_probes += 1;
             if n_probes > MAX_PROBES {
                 return Err(GrammarError::TooMany {
@@ -243,7 +244,7 @@ impl Parser<'_> {
         Ok(inside)
     }
 
-    /// How often what is before comes: `*`, `+`, `?` or numbers in braces.
+    /// The number of repetitions: `*`, `+`, `?` or numbers in braces.
     fn count(&mut self, is_inside: bool) -> Result<(u32, Option<u32>), GrammarError> {
         let sign = self.peek();
         self.at += 1;
@@ -273,7 +274,7 @@ impl Parser<'_> {
     fn number(&mut self) -> Result<u32, GrammarError> {
         let rest = &self.text[self.at..];
         let digits = &rest[..rest.bytes().take_while(u8::is_ascii_digit).count()];
-        // The largest number stands for no limit.
+        // The largest number means no limit.
         match digits.parse::<u32>() {
             Ok(number) if number != u32::MAX => {
                 self.at += digits.len();
@@ -419,5 +420,5 @@ impl Parser<'_> {
 
 /// What a rule may contain.
 const PART: &str = "a string, a class, '.', a token, a name, '(', '|' or a repetition";
-/// What numbers characters have.
+/// The valid numbers of characters.
 const NUMBERS: &str = "a number up to 10FFFF, D800 to DFFF excepted";

@@ -1,15 +1,15 @@
-//! Kinds of bytes, so that what is below a node of the vocabulary's tree can be judged as a whole.
+//! Kinds of bytes, by which everything below a node of the vocabulary's tree can be judged at once.
 //!
-//! Free text is a state that most bytes lead back to. Where all that is below a node is of such kinds, all tokens there may
-//! come, and need not be walked through. A character beyond ASCII takes several bytes and so several states; it counts as one
-//! thing here.
+//! In free text, most bytes lead from a state back to the same state. If all bytes below a node are of kinds that do, all tokens
+//! there may come, and they need not be visited one by one. A character beyond ASCII takes several bytes and therefore several
+//! states; here it counts as one unit.
 
-/// Bytes beyond ASCII that make well-formed characters, the last of which may be cut off.
+/// Bytes beyond ASCII that form well-formed characters; the last character may be cut off.
 pub(crate) const CHARACTERS: u16 = 1 << 14;
 /// Other bytes beyond ASCII.
 pub(crate) const MALFORMED: u16 = 1 << 15;
 
-/// The kind of a byte of ASCII, as a bit. Grammars seldom tell apart bytes of one kind.
+/// The kind of an ASCII byte, as a bit. Grammars seldom distinguish bytes of the same kind.
 pub(crate) fn kind(byte: u8) -> u16 {
     1 << match byte {
         b'a'..=b'z' => 0,
@@ -29,7 +29,7 @@ pub(crate) fn kind(byte: u8) -> u16 {
     }
 }
 
-/// Where a reader of UTF-8 is: between characters, or which bytes must come.
+/// The state of a UTF-8 reader: between characters, or which bytes must come next.
 ///
 /// Source: The Unicode Standard 15.0, section 3.9, table 3-7, well-formed UTF-8 byte sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,22 +37,22 @@ pub(crate) enum Reader {
     Between,
     /// One continuation byte.
     One,
-    /// Two of them.
+    /// Two continuation bytes.
     Two,
-    /// Three of them.
+    /// Three continuation bytes.
     Three,
-    /// Two, the first of them A0 or above.
+    /// Two continuation bytes, the first A0 or above.
     AfterE0,
-    /// Two, the first of them below A0.
+    /// Two continuation bytes, the first below A0.
     AfterEd,
-    /// Three, the first of them 90 or above.
+    /// Three continuation bytes, the first 90 or above.
     AfterF0,
-    /// Three, the first of them below 90.
+    /// Three continuation bytes, the first below 90.
     AfterF4,
 }
 
 impl Reader {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 8] = [
         Self::Between,
         Self::One,
@@ -64,7 +64,7 @@ impl Reader {
         Self::AfterF4,
     ];
 
-    /// Where it is after a byte; nowhere if that may not come.
+    /// The state after a byte; `None` if the byte may not come.
     pub fn after(self, byte: u8) -> Option<Self> {
         let (range, next) = match self {
             Self::Between => {
@@ -92,12 +92,12 @@ impl Reader {
     }
 }
 
-/// What is below a node, gathered from its children.
+/// A summary of everything below a node, gathered from its children.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Below {
-    /// Kinds of ASCII, and [`CHARACTERS`] if anything beyond it.
+    /// Kinds of the ASCII bytes, and [`CHARACTERS`] if there are other bytes.
     kinds: u16,
-    /// Bit `i`: all is well-formed if reader `i` of [`Reader::ALL`] reads it.
+    /// Bit `i`: everything is well-formed for a reader in state `i` of [`Reader::ALL`].
     well_formed: u8,
 }
 
@@ -105,7 +105,7 @@ impl Below {
     /// Nothing.
     pub const NOTHING: Self = Self { kinds: 0, well_formed: u8::MAX };
 
-    /// The same with one more child: its byte, and what is below that.
+    /// Adds a child: its byte, and the summary of what is below it.
     pub fn with_child(self, byte: u8, below: Self) -> Self {
         let own = if byte < 0x80 { kind(byte) } else { CHARACTERS };
         let mut well_formed = 0;
@@ -119,7 +119,7 @@ impl Below {
         Self { kinds: self.kinds | own | below.kinds, well_formed: self.well_formed & well_formed }
     }
 
-    /// The kinds of all bytes, read from between characters.
+    /// The kinds of all bytes, for a reader between characters.
     pub fn kinds(self) -> u16 {
         let is_malformed = self.kinds & CHARACTERS != 0 && self.well_formed & 1 == 0;
         self.kinds | if is_malformed { MALFORMED } else { 0 }
@@ -130,7 +130,7 @@ impl Below {
 mod tests {
     use super::*;
 
-    /// What a text is as a chain of nodes.
+    /// The kinds in a text, computed as for a chain of nodes.
     fn kinds_of(bytes: &[u8]) -> u16 {
         let mut below = Below::NOTHING;
         for &byte in bytes.iter().rev() {
@@ -147,7 +147,7 @@ mod tests {
                 assert_eq!(kinds_of(&text.as_bytes()[..n]) & MALFORMED, 0, "{text:?}, {n} bytes");
             }
         }
-        // Every sequence of a first byte and one more: accepted exactly if some third and fourth byte make it UTF-8.
+        // Every sequence of a first byte and one more byte: accepted exactly if some third and fourth byte complete it to UTF-8.
         for first in 0x80..=0xFF_u8 {
             for second in 0..=0xFF_u8 {
                 let endings: [&[u8]; 3] = [&[], &[0x80], &[0x80, 0x80]];

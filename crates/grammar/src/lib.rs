@@ -1,4 +1,4 @@
-//! Which tokens may come next, so that a model's text keeps to a grammar.
+//! Keeps a model's text within a grammar by computing which tokens may come next.
 //!
 //! ```text
 //! GBNF, JSON schema --> Builder --> Grammar --+
@@ -6,17 +6,17 @@
 //! pieces of tokens --> Vocabulary ------------+
 //! ```
 //!
-//! A [`Grammar`] is text in GBNF or is built from [`Expression`]s with a [`Builder`]. A [`Vocabulary`] is made once for a model.
-//! A [`Constraint`] is a text at some point: it says which tokens may come next, and goes on after one.
+//! A [`Grammar`] is text in GBNF, or is built from [`Expression`]s with a [`Builder`]. A [`Vocabulary`] is made once for a model.
+//! A [`Constraint`] is the state of one text: it says which tokens may come next, and advances by a token.
 //!
-//! All is about bytes, so characters that are divided among tokens, tokens of single bytes and tokens that span several rules
-//! need no care.
+//! Everything works on bytes. Characters that are divided among tokens, tokens of single bytes and tokens that span several rules
+//! therefore need no special treatment.
 //!
 //! # Memory and time
 //!
-//! A grammar is input. It is never trusted: its size and its nesting are limited when it is built. A constraint allocates what
-//! [`Limits`] say when it is made and nothing later, and what it does for one token is bounded. A grammar that needs more is
-//! refused with an error that says which limit.
+//! A grammar is input and is never trusted: its size and its nesting are limited when it is built. A constraint allocates what
+//! [`Limits`] allow when it is made, and nothing later; the work for one token is bounded. A grammar that needs more is refused
+//! with an error that names the limit.
 //!
 //! # Layers
 //!

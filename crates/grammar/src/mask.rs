@@ -1,4 +1,4 @@
-//! Which tokens may come: a bit for each, found by a walk over the tree of the vocabulary.
+//! The tokens that may come, as one bit each, found by walking the tree of the vocabulary.
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ pub struct Mask<'a> {
 }
 
 impl<'a> Mask<'a> {
-    /// The set of the tokens whose bits are set: 64 tokens to a word, the first in the lowest bit.
+    /// The set of tokens whose bits are set: 64 tokens to a word, the first in the lowest bit.
     pub fn of(words: &'a [u64]) -> Self {
         Self { words }
     }
@@ -23,7 +23,7 @@ impl<'a> Mask<'a> {
         self.words.get(token as usize / 64).is_some_and(|word| word >> (token % 64) & 1 == 1)
     }
 
-    /// The bits, 64 tokens to a word, the first in the lowest bit. Those beyond the last token are 0.
+    /// The bits, 64 tokens to a word, the first in the lowest bit. Bits beyond the last token are 0.
     pub fn words(&self) -> &'a [u64] {
         self.words
     }
@@ -42,15 +42,15 @@ impl<'a> Mask<'a> {
     }
 }
 
-/// The masks of some states, those that were asked for last.
+/// A cache of the masks that were used last.
 #[derive(Debug)]
 pub(crate) struct Masks {
     words: Vec<u64>,
-    /// For each mask: the state, or none; and when it was asked for.
+    /// For each mask: its state, if any, and when it was used last.
     keys: Vec<(Option<u32>, u64)>,
     n_words: usize,
     now: u64,
-    /// States had other numbers when this was another one.
+    /// The collection count for which these state numbers are valid: each collection renumbers states.
     n_collections: u64,
 }
 
@@ -60,11 +60,12 @@ impl Masks {
         n * (8 * n_words(n_vocab) + size_of::<(Option<u32>, u64)>()) + 8 * N_SPARE_WORDS as usize
     }
 
-    /// Room for `n` masks.
+    /// A cache with room for `n` masks.
     pub fn new(n: usize, n_vocab: u32) -> Result<Self, TryReserveError> {
         let n_words = n_words(n_vocab);
         let mut masks = Self { words: Vec::new(), keys: Vec::new(), n_words, now: 0, n_collections: 0 };
-        // The words after a mask that is made are spare: the next mask's, put by meanwhile, or those at the end.
+        // The words after a mask under construction are spare: they belong to the next mask, whose words are saved meanwhile, or
+        // to the end.
         let n_all = n * n_words + N_SPARE_WORDS as usize;
         masks.words.try_reserve_exact(n_all)?;
         masks.words.resize(n_all, 0);
@@ -73,12 +74,12 @@ impl Masks {
         Ok(masks)
     }
 
-    /// Forgets all of them.
+    /// Forgets all masks.
     pub fn forget(&mut self) {
         self.keys.fill((None, 0));
     }
 
-    /// The mask of the state where the machine is.
+    /// The mask of the machine's current state.
     pub fn get(&mut self, machine: &mut Machine, vocabulary: &Vocabulary) -> Result<Mask<'_>, Stop> {
         self.now += 1;
         if self.n_collections != machine.n_collections() {
@@ -121,7 +122,7 @@ fn fill(machine: &mut Machine, vocabulary: &Vocabulary, words: &mut [u64]) -> Re
         allow_others(machine, vocabulary, words);
     }
     walk(machine, vocabulary, words)?;
-    // The walk may have given the state another number.
+    // The walk may have renumbered the state.
     let state = machine.state();
     machine.tokens(state).filter(|(_, negated)| !negated).for_each(|(id, _)| set(words, id));
     if machine.can_end(state) {
@@ -130,8 +131,8 @@ fn fill(machine: &mut Machine, vocabulary: &Vocabulary, words: &mut [u64]) -> Re
     Ok(())
 }
 
-/// Sets the bits of all tokens but those that end the text, and one that the grammar leaves out; if it leaves out one here and
-/// another there, neither is left out.
+/// Sets the bits of all tokens, except those that end the text and the one that the grammar excludes. If different readings
+/// exclude different tokens, none is excluded.
 fn allow_others(machine: &Machine, vocabulary: &Vocabulary, words: &mut [u64]) {
     let mut left_out = machine.tokens(machine.state()).filter(|(_, negated)| *negated).map(|(id, _)| id);
     let first = left_out.next();
@@ -152,7 +153,7 @@ fn set(words: &mut [u64], token: u32) {
     words[token as usize / 64] |= 1 << (token % 64);
 }
 
-/// Sets the bits of the tokens whose bytes can come.
+/// Sets the bits of the tokens whose bytes may come.
 fn walk(machine: &mut Machine, vocabulary: &Vocabulary, words: &mut [u64]) -> Result<(), Stop> {
     let (n_collections, n_steps) = (machine.n_collections(), machine.steps());
     machine.begin_walk()?;
@@ -164,7 +165,8 @@ fn walk(machine: &mut Machine, vocabulary: &Vocabulary, words: &mut [u64]) -> Re
             Some(node) => machine.learn(usize::from(node.depth), node.byte)?,
         }
         if !is_again && machine.n_collections() != n_collections {
-            // What was there before does not count: it begins again with tables that are empty, as after another text.
+            // Earlier contents of the tables must not matter: the walk starts again with empty tables, as it would after another
+            // text.
             machine.allow_steps(n_steps);
             machine.begin_walk()?;
             (at, is_again) = (0, true);
@@ -172,10 +174,11 @@ fn walk(machine: &mut Machine, vocabulary: &Vocabulary, words: &mut [u64]) -> Re
     }
 }
 
-/// Walks from a node until the end, or to where something is not known yet or cannot be paid for. Each node costs a look-up.
+/// Walks from a node to the end, or to a byte whose transition is not known yet or cannot be paid for. Each node costs one
+/// look-up.
 fn walk_known(tables: Tables<'_>, vocabulary: &Vocabulary, mut at: usize, words: &mut [u64]) -> usize {
     let Tables { next, costs, steps, mark, byte_class, n_classes, path } = tables;
-    // Where this walk was before, so that only the row is left without the mark.
+    // If this walk was there before, only the row is left after removing the mark.
     let is_paid = |next: u32| next ^ mark < 1 << WALK_SHIFT;
     let nodes = vocabulary.nodes();
     while let Some(&Node { token, end, depth, byte }) = nodes.get(at) {
@@ -201,7 +204,7 @@ fn walk_known(tables: Tables<'_>, vocabulary: &Vocabulary, mut at: usize, words:
                 break;
             }
             if breaking & u32::from(vocabulary.kinds()[at]) == 0 {
-                // All that is below leads back here, too.
+                // All bytes below it lead back here, too.
                 for node in &nodes[at..end as usize] {
                     allow(vocabulary, node.token, words);
                 }

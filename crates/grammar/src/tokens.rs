@@ -1,18 +1,18 @@
-//! The vocabulary of a model as a tree of bytes, so that all tokens with the same beginning are judged together.
+//! The vocabulary of a model as a tree of bytes, so that tokens with the same beginning are judged together.
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
 use crate::kinds::Below;
 
-/// What a token is to a grammar.
+/// What a token means to a grammar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece<'a> {
     /// A part of the text. A character may be divided among several tokens.
     Text(&'a [u8]),
     /// It ends the text.
     End,
-    /// No text, as marks of a chat format. It comes only where a grammar refers to it.
+    /// Not text, like the markers of a chat format. It comes only where a grammar refers to it.
     Mark,
 }
 
@@ -20,17 +20,17 @@ pub enum Piece<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VocabularyError {
-    /// A token longer than it may be.
+    /// A token is too long.
     #[error("token {token} has {n_bytes} bytes, {limit} are possible")]
     TooLong {
         /// The token.
         token: u32,
         /// Its length in bytes.
         n_bytes: usize,
-        /// How long it may be.
+        /// Most bytes that a token may have.
         limit: usize,
     },
-    /// More bytes in all tokens than can be counted.
+    /// All tokens together have more bytes than can be counted.
     #[error("the tokens have more than 2^31 bytes")]
     TooLarge,
     /// No memory is left for it.
@@ -48,47 +48,48 @@ impl From<TryReserveError> for VocabularyError {
 pub const MAX_TOKEN_BYTES: usize = 4096;
 /// Set in the token of a node if further tokens have the same bytes.
 pub(crate) const HAS_TWINS: u32 = 1 << 31;
-/// Words after those of the tokens in a mask under construction, for nodes without a token.
+/// Words after those of the tokens in a mask under construction; their bits are set for nodes without a token.
 pub(crate) const N_SPARE_WORDS: u32 = 16;
 
-/// A node of the tree. Nodes stand in the order of a walk, each before its children.
+/// A node of the tree. Nodes are in depth-first order, each before its children.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node {
-    /// The token that ends here, [`HAS_TWINS`] with it. Where there is none, a number beyond all tokens, the bit of which in
-    /// one of the spare words of a mask is of no meaning: to set it costs less than to ask whether there is a token.
+    /// The token that ends here, possibly with [`HAS_TWINS`]. A node without a token has a number beyond all tokens. The
+    /// corresponding bit, in one of the spare words of a mask, has no meaning: setting it is cheaper than checking whether there
+    /// is a token.
     pub token: u32,
-    /// The first node after it that is not below it.
+    /// The first node after it that is not a descendant.
     pub end: u32,
-    /// How many bytes are before this one.
+    /// Number of bytes before this one.
     pub depth: u16,
     pub byte: u8,
 }
 
-/// All tokens of a model, to be shared by all constraints on its texts.
+/// All tokens of a model, shared by all constraints on its texts.
 #[derive(Debug)]
 pub struct Vocabulary {
     n_vocab: u32,
     nodes: Vec<Node>,
     /// For each node, the kinds of all bytes below it.
     kinds: Vec<u16>,
-    /// The bytes of all tokens, and where each one's begin, and one more.
+    /// The bytes of all tokens, and where the bytes of each token begin, followed by the end.
     bytes: Vec<u8>,
     starts: Vec<u32>,
     /// Tokens that end the text, sorted.
     ends: Vec<u32>,
-    /// Tokens with the same bytes as one in the tree: that one and the other, sorted.
+    /// Tokens with the same bytes as a token in the tree: that token and the other one, sorted.
     twins: Vec<(u32, u32)>,
     longest: usize,
 }
 
 impl Vocabulary {
-    /// Builds the tree of the tokens 0 to `n_vocab`, of which `piece_of` knows the bytes.
+    /// Builds the tree of the tokens 0 to `n_vocab`; `piece_of` returns the bytes of a token.
     ///
-    /// It takes 14 bytes for each node, of which there are two to three for a token of a usual vocabulary, and 8 and the
-    /// token's own bytes for each token.
+    /// It takes 14 bytes for each node, and 8 bytes plus the token's own bytes for each token. A usual vocabulary has two to
+    /// three nodes for each token.
     ///
     /// # Errors
-    /// [`VocabularyError::TooLong`] for a token of more than [`MAX_TOKEN_BYTES`]; the others if there is no room.
+    /// [`VocabularyError::TooLong`] for a token of more than [`MAX_TOKEN_BYTES`]; the other errors if there is no room.
     pub fn new<'a>(n_vocab: u32, piece_of: &dyn Fn(u32) -> Piece<'a>) -> Result<Self, VocabularyError> {
         let mut vocabulary = Self {
             n_vocab,
@@ -123,7 +124,7 @@ impl Vocabulary {
         for token in 0..n_vocab {
             vocabulary.starts.push(vocabulary.bytes.len() as u32);
             match piece_of(token) {
-                // A function that answers differently the second time is a fault of the caller's, but no more than that.
+                // A function that returns something else the second time is the caller's mistake, but must do no further harm.
                 Piece::Text(piece) if vocabulary.bytes.len() + piece.len() <= n_bytes => {
                     vocabulary.bytes.extend_from_slice(piece);
                     if !piece.is_empty() {
@@ -156,7 +157,7 @@ impl Vocabulary {
         }
         self.nodes.try_reserve_exact(n_nodes)?;
         self.twins.try_reserve_exact(n_twins)?;
-        // Nodes on the way to the last token.
+        // The nodes on the path to the last token.
         let mut path: Vec<u32> = Vec::new();
         path.try_reserve_exact(self.longest)?;
         for (i, &token) in sorted.iter().enumerate() {
@@ -165,7 +166,7 @@ impl Vocabulary {
             let before = if i == 0 { &[] } else { self.bytes(sorted[i - 1]) };
             let n_common = common(before, bytes);
             if bytes == before {
-                // The first of them is in the tree, and is the last node.
+                // The first of them is in the tree, as the last node.
                 let last = path[path.len() - 1] as usize;
                 self.twins.push((self.nodes[last].token & !HAS_TWINS, token));
                 self.nodes[last].token |= HAS_TWINS;
@@ -176,7 +177,7 @@ impl Vocabulary {
             for (depth, &byte) in bytes.iter().enumerate().skip(n_common) {
                 path.push(self.nodes.len() as u32);
                 let is_last = depth + 1 == bytes.len();
-                // Not always the same word, as one store would wait for the other.
+                // Different words are used because a store to the same word would wait for the one before.
                 let spare = 64 * (self.n_words() + self.nodes.len() as u32 % N_SPARE_WORDS);
                 let token = if is_last { token } else { spare };
                 self.nodes.push(Node { token, end: 0, depth: depth as u16, byte });
@@ -188,11 +189,11 @@ impl Vocabulary {
         self.find_kinds()
     }
 
-    /// From the last node to the first, so children come before their parents.
+    /// From the last node to the first, so that children come before their parents.
     fn find_kinds(&mut self) -> Result<(), VocabularyError> {
         self.kinds.try_reserve_exact(self.nodes.len())?;
         self.kinds.resize(self.nodes.len(), 0);
-        // For each depth, what the children of the next node above it make.
+        // For each depth, the summary of the children seen so far of the next node above it.
         let mut gathered = Vec::new();
         gathered.try_reserve_exact(self.longest + 2)?;
         gathered.resize(self.longest + 2, Below::NOTHING);
@@ -205,12 +206,12 @@ impl Vocabulary {
         Ok(())
     }
 
-    /// How many tokens there are.
+    /// Number of tokens.
     pub fn n_vocab(&self) -> u32 {
         self.n_vocab
     }
 
-    /// How many words of 64 bits a mask has.
+    /// Number of 64-bit words in a mask.
     pub(crate) fn n_words(&self) -> u32 {
         self.n_vocab.div_ceil(64)
     }
@@ -236,7 +237,7 @@ impl Vocabulary {
         self.longest
     }
 
-    /// How much memory it takes, in bytes.
+    /// The memory that it takes, in bytes.
     pub fn memory_bytes(&self) -> usize {
         size_of_val(&*self.nodes)
             + size_of_val(&*self.kinds)
@@ -250,12 +251,12 @@ impl Vocabulary {
         &self.nodes
     }
 
-    /// For each node, the kinds of all bytes below it, read from between characters.
+    /// For each node, the kinds of all bytes below it, for a reader between characters.
     pub(crate) fn kinds(&self) -> &[u16] {
         &self.kinds
     }
 
-    /// The other tokens with the bytes of this one.
+    /// The other tokens with the same bytes as this one.
     pub(crate) fn twins(&self, token: u32) -> impl Iterator<Item = u32> {
         let first = self.twins.partition_point(|&(of, _)| of < token);
         self.twins[first..].iter().take_while(move |&&(of, _)| of == token).map(|&(_, twin)| twin)

@@ -1,9 +1,9 @@
-//! From what was read to what can be read next: follows calls, returns, choices and counts until each way stands before
-//! something that reads.
+//! Finds what can be read next: follows calls, returns, choices and counts until every reading is in front of an instruction that
+//! reads something.
 //!
-//! Whatever is called at one point of the text is called once, with all its callers together, as in Earley's parser; so a
-//! grammar of which a text has very many readings needs no more than a few entries for each. Stacks of calls made here are
-//! known only when all callers are: until then a stack is the number of a [`Call`] with the bit [`PENDING`].
+//! An expression that is called at a point of the text is called only once, together with all its callers, as in Earley's parser.
+//! A grammar with very many readings of a text therefore needs only a few entries for each point. The stack of a call made here
+//! is known only when all its callers are known. Until then, a stack is the number of a [`Call`] with the bit [`PENDING`].
 //!
 //! Source: J. Earley, An efficient context-free parsing algorithm (1970); M. Tomita, graph-structured stacks (1987).
 
@@ -16,41 +16,41 @@ use super::sets::{DEAD, Entry, Sets};
 use crate::class::COMPLETE;
 use crate::program::{Grammar, InterleaveOp, Op, Repeat};
 
-/// Set in a stack that is a call of this point of the text.
+/// Set in a stack that is a call made at this point of the text.
 const PENDING: u32 = 1 << 31;
 const NONE: u32 = u32::MAX;
-/// Most entries of a state, or of a stack.
+/// Most entries in a state, or in a stack.
 const MAX_ENTRIES: usize = 4096;
-/// Most entries that lead to them at one point of a text, and most callers.
+/// Most entries visited on the way to them at one point of a text, and most callers.
 const MAX_ITEMS: usize = 8192;
 const N_SLOTS: usize = 2 * MAX_ITEMS;
 
-/// Something called at this point of the text.
+/// A call made at this point of the text.
 #[derive(Debug, Clone, Copy)]
 struct Call {
-    /// Where it begins.
+    /// The address that is called.
     target: u32,
     /// The first of its callers in `callers`.
     first: u32,
-    /// Whether it came to an end without reading anything.
+    /// Whether it has returned without reading anything.
     has_returned: bool,
     /// The set of its return addresses, once it is known.
     stack: u32,
-    /// The next caller to be looked at for that.
+    /// The next caller to be processed for that set.
     cursor: u32,
 }
 
-/// A return address, and the next in the list of the same call.
+/// A return address, and the next one in the list of the same call.
 #[derive(Debug, Clone, Copy)]
 struct Caller {
     entry: Entry,
     next: u32,
 }
 
-/// What is reached from some entries; its memory is used again for each point of the text.
+/// The entries that can be reached from some entries; its memory is reused for each point of the text.
 #[derive(Debug)]
 pub(crate) struct Closure {
-    /// All that was reached, in this order.
+    /// All entries that were reached, in order.
     items: Vec<Entry>,
     n_done: usize,
     calls: Vec<Call>,
@@ -59,19 +59,19 @@ pub(crate) struct Closure {
     item_slots: Vec<(u32, u32)>,
     /// By hash: a round and the number of a call.
     call_slots: Vec<(u32, u32)>,
-    /// Slots of other rounds are free.
+    /// Slots with another round are free.
     round: u32,
-    /// Those of the items that read something.
+    /// The items that read something.
     found: Vec<Entry>,
     /// A set under construction.
     built: Vec<Entry>,
     path: Vec<u32>,
-    /// How much more may be done. It is counted by what there is to do, in whichever order.
+    /// How many steps may still be done. The number does not depend on the order of the work.
     pub steps: u64,
 }
 
 impl Closure {
-    /// Bytes that it takes.
+    /// The memory that it takes.
     pub const BYTES: usize = MAX_ITEMS * (size_of::<Entry>() + size_of::<Call>() / 4 + size_of::<Caller>())
         + N_SLOTS * size_of::<(u32, u32)>() * 5 / 4
         + MAX_ENTRIES * (2 * size_of::<Entry>() + size_of::<u32>());
@@ -103,7 +103,7 @@ impl Closure {
         Ok(closure)
     }
 
-    /// Forgets what was reached.
+    /// Forgets all entries.
     pub fn begin(&mut self) {
         self.items.clear();
         self.n_done = 0;
@@ -118,7 +118,7 @@ impl Closure {
         self.round += 1;
     }
 
-    /// Adds where `entry` leads to if it reads `byte`.
+    /// Adds the entries that `entry` leads to when it reads `byte`.
     pub fn read(&mut self, grammar: &Grammar, entry: Entry, byte: u8) -> Result<(), Stop> {
         match grammar.ops[entry.place as usize] {
             Op::Text(span) => {
@@ -143,7 +143,7 @@ impl Closure {
         }
     }
 
-    /// Adds an entry, if it is not there yet.
+    /// Adds an entry unless it is there already.
     pub fn add(&mut self, entry: Entry) -> Result<(), Stop> {
         self.steps = self.steps.checked_sub(1).ok_or(Stop::TooManySteps)?;
         let mut slot = entry.hash() as usize & (N_SLOTS - 1);
@@ -157,7 +157,7 @@ impl Closure {
         push(&mut self.items, entry)
     }
 
-    /// Follows all that was added, and interns the state that it leads to.
+    /// Follows all entries that were added, and interns the resulting state.
     pub fn finish(
         &mut self,
         grammar: &Grammar,
@@ -225,12 +225,13 @@ impl Closure {
         }
         let mut number = item.number + 1;
         if repeat.max == u32::MAX {
-            // Beyond the least number it does not matter how many.
+            // Beyond the minimum, the exact number does not matter.
             number = number.min(repeat.min);
         }
         let back = Entry { number, ..item };
         if repeat.is_nullable {
-            // Who came as far with fewer can do all that this one can. This also ends repetitions of the empty text.
+            // A reading that has come this far with fewer repetitions can do everything that this one can. This also ends
+            // repetitions of the empty text.
             let call = self.find(repeat.body)?;
             let mut at = self.calls[call].first;
             while let Some(&Caller { entry, next }) = self.callers.get(at as usize) {
@@ -255,7 +256,7 @@ impl Closure {
         let (required, any) = open(interleave, came);
         let mut count = came.count + 1;
         if interleave.max == u32::MAX {
-            // Beyond the least number it does not matter how many, except that there is one.
+            // Beyond the minimum, the exact number does not matter, except that it is not zero.
             count = count.min(interleave.min.max(1));
         }
         let back = |number| Entry { place: item.place - 1, stack: item.stack, number };
@@ -276,7 +277,7 @@ impl Closure {
         Ok(())
     }
 
-    /// Calls what is at `target`, to go on at `back` after it.
+    /// Calls the code at `target`; it returns to `back`.
     fn call(&mut self, target: u32, back: Entry) -> Result<(), Stop> {
         let call = self.find(target)?;
         let caller = self.callers.len() as u32;
@@ -288,7 +289,7 @@ impl Closure {
         }
     }
 
-    /// The number of the call of `target` at this point.
+    /// The index of the call of `target` at this point.
     fn find(&mut self, target: u32) -> Result<usize, Stop> {
         let mut slot = target.wrapping_mul(0x9E37_79B1) as usize >> 8 & (N_SLOTS / 4 - 1);
         while self.call_slots[slot].0 == self.round {
@@ -311,7 +312,7 @@ impl Closure {
             return sets.get(stack).iter().try_for_each(|&entry| self.add(entry));
         }
         let call = &mut self.calls[(stack & !PENDING) as usize];
-        // Callers that come later go on at once; those before have gone on if it has.
+        // If the call has already returned, callers that come later continue at once; earlier callers have continued by now.
         if core::mem::replace(&mut call.has_returned, true) {
             return Ok(());
         }
@@ -323,7 +324,7 @@ impl Closure {
         Ok(())
     }
 
-    /// The set that a stack is, its callers' stacks first. There is no circle, as no rule begins with itself.
+    /// Resolves a stack to a set, after the stacks of its callers. There is no circle, because no rule begins with itself.
     fn resolve(
         &mut self,
         grammar: &Grammar,
@@ -344,7 +345,7 @@ impl Closure {
                 continue;
             }
             let mut at = if call.cursor == NONE { call.first } else { call.cursor };
-            // A cursor at the end is the number of callers.
+            // When all callers are done, the cursor is the number of callers.
             while let Some(&Caller { entry, next }) = self.callers.get(at as usize) {
                 if entry.stack & PENDING != 0 {
                     let below = (entry.stack & !PENDING) as usize;
@@ -363,7 +364,7 @@ impl Closure {
         Ok(self.calls[top as usize].stack)
     }
 
-    /// The set of the callers of a list, whose stacks are known.
+    /// The set of the callers in a list, whose stacks are known.
     fn build(
         &mut self,
         grammar: &Grammar,
@@ -378,8 +379,8 @@ impl Closure {
                 entry.stack = self.calls[(entry.stack & !PENDING) as usize].stack;
             }
             match grammar.ops[entry.place as usize] {
-                // After the last thing in a rule one returns to where the rule returns to, so lists that are rules which end
-                // with themselves do not pile up addresses.
+                // A call at the end of a rule returns directly to where the rule returns. Lists that are rules which end with
+                // themselves therefore do not pile up return addresses.
                 Op::Return => {
                     sets.get(entry.stack).iter().try_for_each(|&entry| push(&mut self.built, entry))?
                 }
@@ -396,24 +397,25 @@ impl Closure {
     }
 }
 
-/// Whether an entry whose stack is known can be ended in the nesting that the grammar allows; no return has an empty stack.
+/// Whether an entry with a known stack can be completed within the nesting limit of the grammar. A return never has an empty
+/// stack.
 fn stays(grammar: &Grammar, sets: &Sets, members: &MemberSets, entry: &Entry) -> bool {
     grammar.needs.is_empty()
         || entry.place == 0
         || (entry.stack != DEAD && grammar.can_return(members, entry, sets.depth(entry.stack)))
 }
 
-/// Whether required members can come next, and whether any can.
+/// Whether required members are still missing, and whether any member may come next.
 fn open(interleave: &InterleaveOp, came: Members) -> (bool, bool) {
     let n_missing = (interleave.required & !came.bits).count_ones();
     let room = interleave.max.saturating_sub(came.count);
-    // Members that came are among the first bits.
+    // The members that have come are among the first bits.
     let has_more = interleave.others.is_some() || came.bits.count_ones() < interleave.members.len;
     (n_missing > 0 && room > 0, has_more && room > n_missing)
 }
 
-/// Of repetitions that differ in nothing but how often they came, drops those that can do nothing that another cannot.
-/// Entries of one place and stack stand together, sorted by the number.
+/// Among repetitions that differ only in their count, drops those that can do nothing that another cannot. Entries with the same
+/// address and stack are adjacent, sorted by the count.
 fn prune(grammar: &Grammar, sorted: &mut Vec<Entry>) {
     let mut n_kept = 0;
     for i in 0..sorted.len() {
@@ -425,10 +427,10 @@ fn prune(grammar: &Grammar, sorted: &mut Vec<Entry>) {
         {
             let repeat = grammar.repeats[repeat as usize];
             if repeat.max == u32::MAX {
-                // The more came, the sooner it may end.
+                // An entry with a higher count may end sooner.
                 n_kept -= 1;
             } else if before.number >= repeat.min {
-                // The fewer came, the more may come.
+                // An entry with a lower count may repeat more often.
                 continue;
             }
         }

@@ -1,16 +1,16 @@
-//! What a transition costs, in two bytes.
+//! The cost of a transition, in two bytes.
 
-/// What it took to find out where a byte leads, in steps, rounded up.
+/// How many steps it took to find out where a byte leads, rounded up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cost(u16);
 
 impl Cost {
     const SCALED: u16 = 1 << 15;
     const SHIFT: u32 = 5;
-    /// More than fits.
+    /// The largest cost that can be stored; it also stands for all higher costs.
     pub const LIMIT: u64 = (Self::SCALED as u64 - 1) << Self::SHIFT;
 
-    /// The cost of so many steps, up to [`Cost::LIMIT`].
+    /// The cost of this many steps, at most [`Cost::LIMIT`].
     pub fn new(steps: u64) -> Self {
         match steps {
             0..0x8000 => Self(steps as u16),

@@ -1,14 +1,14 @@
-//! Which members of a set in any order have come, each such knowledge held once under a number.
+//! Which members of a set in any order have come. Each distinct value is stored once and has a number.
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
 use super::Stop;
 
-/// Which members came, and how many with the others.
+/// Which members have come, and how many in total including others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Members {
-    /// Bit `i` is set if member `i` came.
+    /// Bit `i` is set if member `i` has come.
     pub bits: u128,
     pub count: u32,
 }
@@ -17,22 +17,22 @@ impl Members {
     pub const NONE: Self = Self { bits: 0, count: 0 };
 }
 
-/// Interned [`Members`]. Number 0 is that none came.
+/// Interned [`Members`]. Number 0 means that none has come.
 #[derive(Debug)]
 pub(crate) struct MemberSets {
     sets: Vec<Members>,
     /// By hash: a number, or 0.
     slots: Vec<u32>,
-    /// While collecting: the new number of each that stays.
+    /// During a collection: the new number of each value that stays.
     renumbered: Vec<u32>,
     max: usize,
 }
 
 impl MemberSets {
-    /// Bytes for each of them.
+    /// Bytes for each value.
     pub const BYTES_PER_SET: usize = size_of::<Members>() + 5 * size_of::<u32>();
 
-    /// Room for `max` of them.
+    /// A table with room for `max` values.
     pub fn new(max: usize) -> Result<Self, TryReserveError> {
         let mut sets = Self { sets: Vec::new(), slots: Vec::new(), renumbered: Vec::new(), max: max.max(1) };
         sets.sets.try_reserve_exact(max.max(1))?;
@@ -63,7 +63,7 @@ impl MemberSets {
         Ok(self.slots[slot])
     }
 
-    /// Where these members are, or would be.
+    /// The slot of these members, used or free.
     fn slot(&self, members: Members) -> usize {
         let [a, b] = [members.bits as u64, (members.bits >> 64) as u64];
         let mixed =
@@ -75,18 +75,18 @@ impl MemberSets {
         slot
     }
 
-    /// Begins to collect.
+    /// Begins a collection.
     pub fn begin_collection(&mut self) {
         self.renumbered.clear();
         self.renumbered.resize(self.sets.len(), 0);
     }
 
-    /// Says that this one stays.
+    /// Marks a value that stays.
     pub fn mark(&mut self, number: u32) {
         self.renumbered[number as usize] = 1;
     }
 
-    /// Ends it: drops those that do not stay.
+    /// Ends a collection: drops the values that are not marked.
     pub fn sweep(&mut self) {
         let mut n = 1;
         for number in 1..self.sets.len() {
@@ -104,12 +104,12 @@ impl MemberSets {
         }
     }
 
-    /// After [`MemberSets::sweep`]: the new number of one that stays.
+    /// After [`MemberSets::sweep`]: the new number of a value that stayed.
     pub fn renumbered(&self, number: u32) -> u32 {
         if number == 0 { 0 } else { self.renumbered[number as usize] }
     }
 
-    /// Whether so much is taken that room for more must be made.
+    /// Whether the table is so full that room must be made.
     pub fn is_crowded(&self) -> bool {
         self.sets.len() - 1 > self.max / 4 * 3
     }

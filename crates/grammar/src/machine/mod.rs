@@ -1,14 +1,14 @@
 //! The machine that reads a text byte by byte and knows at any point what can come next.
 //!
-//! A state is a set of entries ([`sets`]), found from the one before by following the grammar ([`closure`]). Where a byte leads
-//! from a state is found once and then looked up in a table, a row for each state and a column for each class of bytes; so
-//! what was read before costs a look-up per byte. It counts as before against the limit of steps: each transition has its cost beside
-//! it, and a walk is charged with it where it comes there first.
+//! A state is a set of entries ([`sets`]), found from the state before by following the grammar ([`closure`]). The state that a
+//! byte leads to is computed once and then looked up in a table, which has a row for each state and a column for each class of
+//! bytes. Reading a byte again therefore costs one look-up. It still counts the same against the limit of steps: each transition
+//! is stored with its cost, and a walk is charged with it when it first gets there.
 //!
-//! All memory is allocated when a machine is made. When a part of it is full, what no state to be kept leads to is dropped
-//! ([`Machine::collect`]); only if that does not make room is an error returned.
+//! All memory is allocated when a machine is made. When a part of it is full, everything that is not reachable from a state to be
+//! kept is dropped ([`Machine::collect`]). Only if that does not make enough room is an error returned.
 //!
-//! [`nesting`] keeps to a limit of nesting.
+//! [`nesting`] enforces a limit of nesting.
 
 mod closure;
 mod cost;
@@ -31,13 +31,13 @@ use sets::{BOTTOM, Entry, Sets};
 pub(crate) use sizes::Sizes;
 use sizes::has_members;
 
-/// The row from which no byte leads anywhere.
+/// A row from which no byte leads anywhere.
 pub(crate) const DEAD_ROW: u32 = 0;
-/// Where a byte leads is not known yet, or which kinds lead back.
+/// It is not known yet where a byte leads, or which kinds of bytes lead back.
 pub(crate) const UNKNOWN: u32 = u32::MAX;
-/// What is known has the number of the walk that came there last above these bits.
+/// The bits from here up hold the number of the last walk that used a known transition.
 pub(crate) const WALK_SHIFT: u32 = 24;
-/// The last number of a walk: what is not known has the next one.
+/// The last number of a walk. The next number marks unknown transitions.
 const LAST_WALK: u32 = (1 << (u32::BITS - WALK_SHIFT)) - 2;
 const ROW_BITS: u32 = (1 << WALK_SHIFT) - 1;
 
@@ -52,20 +52,20 @@ pub(crate) enum Stop {
     TooManySteps,
 }
 
-/// What a walk over many texts goes by.
+/// The tables that a walk over many texts uses.
 pub(crate) struct Tables<'a> {
-    /// Rows: for each class of bytes the row that it leads to, then the kinds that do not lead back. A row is named by where it
-    /// begins. Above them is the number of the walk that came there last.
+    /// Rows: for each class of bytes, the row that it leads to; then the kinds of bytes that do not lead back. A row is
+    /// identified by its first index. The upper bits hold the number of the walk that got there last.
     pub next: &'a mut [u32],
-    /// What each of them costs a walk that comes there first.
+    /// The cost of each of these for a walk that gets there first.
     pub costs: &'a [Cost],
-    /// How much more the walk may cost.
+    /// How many more steps the walk may take.
     pub steps: &'a mut u64,
-    /// The number of the walk, in its place.
+    /// The number of the walk, shifted to its place.
     pub mark: u32,
     pub byte_class: &'a [u8; 256],
     pub n_classes: usize,
-    /// The rows after each of the bytes on the way, which the walk writes. The first is that of the current state.
+    /// The rows after each byte of the current path, written by the walk. The first one is that of the current state.
     pub path: &'a mut [u32],
 }
 
@@ -76,12 +76,12 @@ pub(crate) struct Machine {
     sets: Sets,
     members: MemberSets,
     closure: Closure,
-    /// Rows: for each class of bytes, where it leads; then the kinds of bytes of which some do not lead back to the row
-    /// itself. A row is named by where it begins.
+    /// Rows: for each class of bytes, where it leads; then the kinds of bytes that do not always lead back to the row itself. A
+    /// row is identified by its first index.
     next: Vec<u32>,
-    /// What it took to find each of them: whoever comes there is charged with it, whether it was known or not.
+    /// The cost of finding each of them. Every walk that gets there is charged with it, whether it was known already or not.
     costs: Vec<Cost>,
-    /// How much more may be done before [`Stop::TooManySteps`].
+    /// How many more steps may be taken before [`Stop::TooManySteps`].
     steps: u64,
     /// The number of the walk.
     walk: u32,
@@ -90,12 +90,12 @@ pub(crate) struct Machine {
     max_rows: usize,
     /// The state at the beginning of a text.
     start: u32,
-    /// The states at the ends of the last tokens, the current one last.
+    /// The states at the ends of the last tokens; the current one is last.
     kept: Vec<u32>,
     max_kept: usize,
-    /// Rows on the way to where a walk over many texts is.
+    /// The rows on the current path of a walk over many texts.
     path: Vec<u32>,
-    /// How often states got new numbers.
+    /// How often states were renumbered.
     n_collections: u64,
 }
 
@@ -158,18 +158,18 @@ impl Machine {
         self.row_sets.push(DEAD);
     }
 
-    /// Goes back to the beginning of a text.
+    /// Returns to the beginning of a text.
     pub fn reset(&mut self) {
         self.kept.clear();
         self.kept.push(self.start);
     }
 
-    /// The state where the machine is. It stays the same number until the next call of a method that reads.
+    /// The current state. Its number stays the same until the next call of a method that reads.
     pub fn state(&self) -> u32 {
         self.kept[self.kept.len() - 1]
     }
 
-    /// Changes whenever states get other numbers.
+    /// Changes whenever states are renumbered.
     pub fn n_collections(&self) -> u64 {
         self.n_collections
     }
@@ -179,7 +179,7 @@ impl Machine {
         self.kept.len() - 1
     }
 
-    /// Takes back what was read since the state `n` before this one was left. There are so many.
+    /// Returns to the state `n` states before the current one, which must exist.
     pub fn rollback(&mut self, n: usize) {
         self.kept.truncate(self.kept.len() - n);
     }
@@ -189,12 +189,12 @@ impl Machine {
         self.sets.get(state).first().is_some_and(|entry| entry.place == 0)
     }
 
-    /// Whether nothing but an end can come.
+    /// Whether only an end can come.
     pub fn must_end(&self, state: u32) -> bool {
         state == BOTTOM
     }
 
-    /// The tokens that the grammar names in a state: their numbers, and whether all but them are meant.
+    /// The tokens that the grammar refers to in a state: their numbers, and whether all other tokens are meant.
     pub fn tokens(&self, state: u32) -> impl Iterator<Item = (u32, bool)> {
         let ops = self.sets.get(state).iter().map(|entry| self.grammar.ops[entry.place as usize]);
         ops.filter_map(|op| match op {
@@ -203,17 +203,17 @@ impl Machine {
         })
     }
 
-    /// How much more work may be done before [`Stop::TooManySteps`].
+    /// Sets how many steps may be taken before [`Stop::TooManySteps`].
     pub fn allow_steps(&mut self, steps: u64) {
         self.steps = steps;
     }
 
-    /// How much that is.
+    /// How many steps are left.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Keeps the current state and goes on in another of the same number: what is read next can be taken back.
+    /// Keeps the current state and continues in a copy of it, so that what is read next can be taken back.
     pub fn push(&mut self) {
         if self.kept.len() == self.max_kept {
             self.kept.remove(0);
@@ -221,13 +221,13 @@ impl Machine {
         self.kept.push(self.state());
     }
 
-    /// Goes on to the end of the text: nothing but another end can come.
+    /// Goes to the end of the text: only another end can come.
     pub fn end(&mut self) {
         let last = self.kept.len() - 1;
         self.kept[last] = BOTTOM;
     }
 
-    /// Reads bytes. If they cannot come, the state is [`DEAD`].
+    /// Reads bytes. If they may not come, the state becomes [`DEAD`].
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         for &byte in bytes {
             let class = self.grammar.byte_class[usize::from(byte)];
@@ -242,8 +242,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Reads a token by its bytes, if it is text, and by the grammar's references to it. If it cannot come, the state is
-    /// [`DEAD`]. With `by_others` it is meant, too, where the grammar says any token but another.
+    /// Reads a token by its bytes, if it is text, and by the grammar's references to it. If it may not come, the state becomes
+    /// [`DEAD`]. With `by_others`, references to any token but another one count too.
     pub fn read_token(&mut self, id: u32, bytes: &[u8], by_others: bool) -> Result<(), Stop> {
         let last = self.kept.len() - 1;
         let is_meant = |(named, negated)| if negated { by_others && named != id } else { named == id };
@@ -253,7 +253,7 @@ impl Machine {
             }
             return self.read(bytes);
         }
-        // The state before stays until both are known.
+        // The state before it is kept until both results are known.
         self.kept.push(if bytes.is_empty() { DEAD } else { self.kept[last] });
         let state = self.read(bytes).and_then(|()| {
             self.with_room(0, |machine| {
@@ -289,7 +289,7 @@ impl Machine {
         Ok(())
     }
 
-    /// What a walk goes by: see [`Tables`].
+    /// The tables for a walk; see [`Tables`].
     pub fn tables(&mut self) -> Tables<'_> {
         let n_classes = self.grammar.representatives.len();
         Tables {
@@ -303,12 +303,12 @@ impl Machine {
         }
     }
 
-    /// Whether this walk has been there.
+    /// Whether this walk has already paid for a transition.
     fn is_charged(&self, at: usize) -> bool {
         self.next[at] >> WALK_SHIFT == self.walk
     }
 
-    /// Charges this walk with what is known, unless it has been there.
+    /// Charges this walk for a known transition, unless it has already paid.
     fn charge_once(&mut self, at: usize) -> Result<(), Stop> {
         if !self.is_charged(at) {
             self.charge(at)?;
@@ -322,8 +322,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Finds out what a walk did not know, or cannot pay for: where a byte leads after the first `depth` bytes of the path, or which kinds of
-    /// bytes lead from there back to the same state.
+    /// Finds out what a walk did not know or could not pay for: where a byte leads after the first `depth` bytes of the path, or
+    /// which kinds of bytes lead from there back to the same state.
     pub fn learn(&mut self, depth: usize, byte: u8) -> Result<(), Stop> {
         let class = self.grammar.byte_class[usize::from(byte)];
         self.with_room(depth + 1, |machine| {
@@ -338,7 +338,7 @@ impl Machine {
         })
     }
 
-    /// Finds out which kinds of bytes do not lead from a row back to it.
+    /// Finds out which kinds of bytes do not lead from a row back to itself.
     fn find_loops(&mut self, row: u32) -> Result<(), Stop> {
         let mut breaking = MALFORMED;
         for byte in 0..0x80 {
@@ -354,8 +354,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Whether all characters beyond ASCII, of which `reader` has read the first bytes on the way from `start` to `row`, lead
-    /// back to `start`. It goes three levels deep.
+    /// Whether all characters beyond ASCII lead back to `start`. `reader` has read their first bytes, which lead from `start` to
+    /// `row`. Recurses at most three levels.
     fn reads_characters(&mut self, start: u32, row: u32, reader: Reader) -> Result<bool, Stop> {
         let mut before = None;
         for byte in 0x80..=0xFF {
@@ -363,7 +363,7 @@ impl Machine {
                 before = None;
                 continue;
             };
-            // Bytes that neither the grammar nor UTF-8 tells apart need not be tried twice.
+            // Bytes that neither the grammar nor UTF-8 distinguishes need not be tried twice.
             let class = self.grammar.byte_class[usize::from(byte)];
             if before == Some((class, next_reader)) {
                 continue;
@@ -393,7 +393,7 @@ impl Machine {
         row as usize / self.width()
     }
 
-    /// How long a row is.
+    /// The length of a row.
     fn width(&self) -> usize {
         self.grammar.representatives.len() + 1
     }
@@ -415,7 +415,7 @@ impl Machine {
         Ok(self.sets.rows[state as usize])
     }
 
-    /// Where bytes of a class lead from a row. Who wants to know is to be charged.
+    /// Where bytes of a class lead from a row. The caller must charge for it.
     fn advance(&mut self, row: u32, class: u8) -> Result<u32, Stop> {
         let at = row as usize + usize::from(class);
         if self.next[at] == UNKNOWN {
@@ -437,7 +437,7 @@ impl Machine {
         Ok(self.next[at] & ROW_BITS)
     }
 
-    /// Does `work`, once more after room was made if there is none. The first `n_path` rows of the path are kept.
+    /// Does `work`; if there is no room, makes room and tries once more. The first `n_path` rows of the path are kept.
     fn with_room<T>(
         &mut self,
         n_path: usize,
@@ -452,8 +452,8 @@ impl Machine {
         }
     }
 
-    /// Drops all but the states that are kept, and renumbers them. All rows but those of the first `n_path` of the path are
-    /// dropped as well.
+    /// Drops all states but those to be kept, and renumbers them. All rows are dropped too, except the first `n_path` rows of the
+    /// path.
     fn collect(&mut self, n_path: usize) -> Result<(), Stop> {
         for i in 0..n_path {
             self.path[i] = self.row_sets[self.row_number(self.path[i])];

@@ -1,8 +1,8 @@
 //! Grammars whose values nest no deeper than a limit: [`Grammar::nested`].
 //!
-//! What leads to a bracket that may not come leads nowhere, so it may not come either. For each instruction it is known how deep
-//! brackets must at least come between it and the return of its rule. An entry of which that is too deep is dropped, so whatever
-//! stays can be ended.
+//! A reading that can only continue with a forbidden bracket leads nowhere, so it must not begin either. For each instruction it
+//! is therefore known how deeply brackets must nest at least before its rule returns. An entry for which that is too deep is
+//! dropped, so that every remaining entry can be completed.
 //!
 //! Source: D. E. Knuth, A generalization of Dijkstra's algorithm (1977).
 
@@ -13,15 +13,15 @@ use super::sets::Entry;
 use crate::error::GrammarError;
 use crate::program::{Grammar, InterleaveOp, Op};
 
-/// Deeper than any limit.
+/// More than any limit.
 const NEVER: u8 = u8::MAX;
 /// The largest limit.
 const MAX_LIMIT: u32 = 250;
 
 impl Grammar {
-    /// The texts of this grammar in which no more than `limit` calls of rules, and bodies of repetitions, are inside one another
-    /// where a text begins with `[` or `{`. In a grammar of JSON each value inside another takes at least one, so values are
-    /// inside no more than so many others. At most 250 are counted.
+    /// The texts of this grammar in which, wherever a text begins with `[` or `{`, at most `limit` calls of rules and bodies of
+    /// repetitions are nested. In a grammar of JSON each nested value takes at least one of these, so this bounds the nesting of
+    /// values. `limit` is at most 250.
     ///
     /// # Errors
     /// [`GrammarError::TooNested`] if there is no such text; [`GrammarError::OutOfMemory`].
@@ -35,7 +35,7 @@ impl Grammar {
         }
     }
 
-    /// Whether what stands at an entry, below whose stack are at least `depth` calls, can come to its return.
+    /// Whether an entry can get to its return if at least `depth` calls are below its stack.
     pub(super) fn can_return(&self, members: &MemberSets, entry: &Entry, depth: u32) -> bool {
         if self.needs.is_empty() {
             return true;
@@ -59,15 +59,15 @@ fn fits(limit: u32, depth: u32, need: u8) -> bool {
     need == 0 || depth + u32::from(need) <= limit + 1
 }
 
-/// For each instruction, one more than the calls that must at least be inside one another, within its rule, where brackets come
-/// before it returns; 0 if none need come.
+/// For each instruction, one more than the number of calls that must at least be nested, within its rule, where brackets come
+/// before it returns; 0 if no brackets need come.
 fn needs(grammar: &Grammar) -> Result<Vec<u8>, GrammarError> {
     let n_ops = grammar.ops.len();
     let users = Users::of(grammar)?;
     let mut needs = Vec::new();
     needs.try_reserve_exact(n_ops)?;
     needs.resize(n_ops, NEVER);
-    // Those whose need is `level`, and those of which it is more, unless less is found out.
+    // The instructions whose need is `level`, and those whose need is larger unless a smaller one is found.
     let (mut now, mut then) = (Vec::new(), Vec::new());
     for place in 0..n_ops as u32 {
         if matches!(grammar.ops[place as usize], Op::End | Op::Return) {
@@ -105,7 +105,7 @@ fn needs(grammar: &Grammar) -> Result<Vec<u8>, GrammarError> {
     Ok(needs)
 }
 
-/// What an instruction needs, by what is known of others.
+/// The need of an instruction, computed from the known needs of others.
 fn of_op(grammar: &Grammar, needs: &[u8], place: usize) -> u8 {
     let next = needs.get(place + 1).copied().unwrap_or(NEVER);
     match grammar.ops[place] {
@@ -113,9 +113,9 @@ fn of_op(grammar: &Grammar, needs: &[u8], place: usize) -> u8 {
         Op::Text(span) => next.max(u8::from(matches!(span.of(&grammar.text), [b'[' | b'{', ..]))),
         Op::Class(_) | Op::Token { .. } => next,
         Op::Jump(target) => needs[target as usize],
-        // It is known as soon as one of them is.
+        // It is known as soon as one of its alternatives is.
         Op::Choice(_) => NEVER,
-        // Before a return it is as deep as its caller.
+        // A call before a return is as deep as its caller.
         Op::Call(target) if grammar.ops.get(place + 1) == Some(&Op::Return) => needs[target as usize],
         Op::Call(target) => called(needs, target).max(next),
         Op::Repeat(i) => {
@@ -128,16 +128,16 @@ fn of_op(grammar: &Grammar, needs: &[u8], place: usize) -> u8 {
     }
 }
 
-/// The need of what is called.
+/// The need of the code that is called.
 fn called(needs: &[u8], target: u32) -> u8 {
-    // A separator that never comes has no place.
+    // A separator that never comes has no address.
     match needs.get(target as usize) {
         None | Some(0) => 0,
         Some(need) => need.saturating_add(1),
     }
 }
 
-/// The need of members in any order of which some came. A member must come next at [`Op::Member`].
+/// The need of members in any order when some have come. At [`Op::Member`] a member must come next.
 fn of_interleave(
     grammar: &Grammar,
     needs: &[u8],
@@ -165,7 +165,7 @@ fn of_interleave(
     if n_more > 0 {
         need = need.max(called(needs, interleave.separator));
     }
-    // The others that are needed are those which need least.
+    // The other members that are still needed are chosen from those with the smallest need.
     if let Some(n_optional) = n_more.saturating_sub(n_missing).checked_sub(1) {
         let n_up_to = |most: u8| optional.iter().filter(|&&need| need <= most).count();
         let dearest = (0..NEVER).find(|&need| n_up_to(need) > n_optional as usize).unwrap_or(NEVER);
@@ -175,9 +175,9 @@ fn of_interleave(
     need
 }
 
-/// For each instruction those that go on at it, but for those just before it.
+/// For each instruction, the instructions that continue at it, except the one just before it.
 struct Users {
-    /// Where the users of each begin in `users`, and one more.
+    /// Where the users of each instruction begin in `users`, followed by the end.
     starts: Vec<u32>,
     users: Vec<u32>,
 }
@@ -188,7 +188,7 @@ impl Users {
         let mut starts = Vec::new();
         starts.try_reserve_exact(n_ops + 2)?;
         starts.resize(n_ops + 2, 0_u32);
-        // Each count stands two places on, so that filling moves it to where it belongs.
+        // Each count is stored two places further on, so that filling moves it to its final place.
         for_each_use(grammar, &mut |target, _| {
             if let Some(count) = starts.get_mut(target as usize + 2) {
                 *count += 1;
@@ -214,7 +214,7 @@ impl Users {
     }
 }
 
-/// Calls `each` with every place that an instruction goes on at, or calls, and the instruction's own.
+/// Calls `each` with every address that an instruction continues at or calls, and with the instruction's own address.
 fn for_each_use(grammar: &Grammar, each: &mut dyn FnMut(u32, u32)) {
     for (place, op) in grammar.ops.iter().enumerate() {
         let user = place as u32;

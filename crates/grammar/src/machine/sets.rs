@@ -1,11 +1,11 @@
-//! Sets of entries, each set held once, in memory of a fixed size.
+//! Sets of entries in memory of a fixed size; equal sets are stored once.
 //!
-//! An [`Entry`] is a place in the grammar, the number that belongs to it, and the stack below it. A stack is itself a set: of
-//! the addresses that a return may go to. So a state, which is a set too, is a graph in which all that is equal is shared; and
-//! two states are equal exactly if their numbers are.
+//! An [`Entry`] is an address in the grammar, the number that belongs to it, and the stack below it. A stack is itself a set, of
+//! the addresses that a return may go to. A state, which is a set too, is therefore a graph in which all equal parts are shared,
+//! and two states are equal exactly if their numbers are equal.
 //!
-//! The stack of an entry is an older set than that which the entry is in. [`Sets::collect`] relies on it: it drops all that
-//! the given sets do not lead to, and renumbers the rest.
+//! The stack of an entry is always an older set than the set that contains the entry. [`Sets::collect`] relies on this: it drops
+//! everything that is not reachable from the given sets, and renumbers the rest.
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
@@ -15,18 +15,18 @@ use crate::expression::Span;
 
 /// The state without entries: nothing can come any more, not even an end.
 pub(crate) const DEAD: u32 = 0;
-/// The set of the end alone: the stack below everything, and the state in which the text must end.
+/// The set that contains only the end: the bottom of every stack, and the state in which the text must end.
 pub(crate) const BOTTOM: u32 = 1;
 
-/// A place in the grammar where reading goes on, or where a call returns to.
+/// An address in the grammar where reading continues, or where a call returns to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entry {
     /// The number of an instruction.
     pub place: u32,
     /// The set that is the stack.
     pub stack: u32,
-    /// For text: how many bytes were read. For a class: the node, 0 for the first. For a repetition: how often the body came.
-    /// For members in any order: the number of a [`Members`](super::members::Members).
+    /// For text: how many bytes have been read. For a class: the node, 0 for the first. For a repetition: how often the body has
+    /// come. For members in any order: the number of a [`Members`](super::members::Members).
     pub number: u32,
 }
 
@@ -49,19 +49,19 @@ pub(crate) struct Sets {
     slots: Vec<u32>,
     /// The row of each set in the table of transitions, or 0.
     pub rows: Vec<u32>,
-    /// How many return addresses, of the shortest stack, stand below the entries of each set.
+    /// How many return addresses are below the entries of each set, on the shortest stack.
     depths: Vec<u16>,
-    /// While collecting: the new number of each set that stays; otherwise of no meaning.
+    /// During a collection: the new number of each set that stays; otherwise without meaning.
     renumbered: Vec<u32>,
     max_sets: usize,
     max_entries: usize,
 }
 
 impl Sets {
-    /// Bytes that `max_sets` take beside their entries.
+    /// Bytes that `max_sets` sets take in addition to their entries.
     pub const BYTES_PER_SET: usize = size_of::<Span>() + 6 * size_of::<u32>() + size_of::<u16>();
 
-    /// Room for so many sets, with so many entries altogether.
+    /// Room for `max_sets` sets with `max_entries` entries in total.
     pub fn new(max_sets: usize, max_entries: usize) -> Result<Self, TryReserveError> {
         let mut sets = Self {
             entries: Vec::new(),
@@ -78,7 +78,7 @@ impl Sets {
         sets.rows.try_reserve_exact(max_sets)?;
         sets.depths.try_reserve_exact(max_sets)?;
         sets.renumbered.try_reserve_exact(max_sets)?;
-        // At most half of them are taken.
+        // At most half of the slots are used.
         let n_slots = (2 * max_sets).next_power_of_two();
         sets.slots.try_reserve_exact(n_slots)?;
         sets.slots.resize(n_slots, 0);
@@ -96,17 +96,17 @@ impl Sets {
         self.spans[set as usize].of(&self.entries)
     }
 
-    /// How many return addresses, of the shortest stack, stand below the entries of a set.
+    /// How many return addresses are below the entries of a set, on the shortest stack.
     pub fn depth(&self, set: u32) -> u32 {
         self.depths[set as usize].into()
     }
 
-    /// Whether so much is taken that room for more must be made.
+    /// Whether the memory is so full that room must be made.
     pub fn is_crowded(&self) -> bool {
         self.spans.len() > self.max_sets / 4 * 3 || self.entries.len() > self.max_entries / 4 * 3
     }
 
-    /// The set of these entries, which are sorted and differ.
+    /// The set of these entries, which must be sorted and distinct.
     pub fn intern(&mut self, sorted: &[Entry]) -> Result<u32, Stop> {
         if sorted.is_empty() {
             return Ok(DEAD);
@@ -123,7 +123,7 @@ impl Sets {
             return Err(Stop::Full);
         }
         let set = self.spans.len() as u32;
-        // The end has nothing below it.
+        // Nothing is below the end.
         let depth = |entry: &Entry| match *entry {
             Entry::END => 0,
             _ => self.depths[entry.stack as usize].saturating_add(1),
@@ -150,7 +150,7 @@ impl Sets {
         self.slots[slot] = set;
     }
 
-    /// Begins to collect: nothing is marked but the two sets that are always there.
+    /// Begins a collection: only the two sets that always exist are marked.
     pub fn begin_marks(&mut self) {
         self.renumbered.clear();
         self.renumbered.resize(self.spans.len(), 0);
@@ -164,9 +164,9 @@ impl Sets {
         }
     }
 
-    /// Marks all that the marked sets lead to, and shows each entry of it to `visit`.
+    /// Marks all sets that are reachable from the marked sets, and calls `visit` with each of their entries.
     pub fn spread_marks(&mut self, mut visit: impl FnMut(&Entry)) {
-        // Stacks are older than what stands on them.
+        // Stacks are older than the entries above them.
         for set in (0..self.spans.len()).rev() {
             if self.renumbered[set] != 0 {
                 for entry in self.spans[set].of(&self.entries) {
@@ -177,7 +177,8 @@ impl Sets {
         }
     }
 
-    /// Ends it: drops what is not marked. `change` is given each entry that stays. No set has a row after it.
+    /// Ends a collection: drops the sets that are not marked. `change` is called with each entry that stays. Afterwards no set
+    /// has a row.
     pub fn sweep(&mut self, mut change: impl FnMut(&mut Entry)) {
         let (mut n_sets, mut n_entries) = (0, 0);
         for set in 0..self.spans.len() {
@@ -204,12 +205,12 @@ impl Sets {
         self.rows.resize(n_sets, 0);
         self.slots.fill(0);
         for set in BOTTOM..n_sets as u32 {
-            // Renumbering keeps what is sorted by stacks sorted, as it keeps the order of sets.
+            // Renumbering keeps the order of sets, so entries sorted by stack stay sorted.
             self.insert(set);
         }
     }
 
-    /// After [`Sets::sweep`]: the new number of what was `set` before; [`DEAD`] if it was dropped.
+    /// After [`Sets::sweep`]: the new number of `set`, or [`DEAD`] if it was dropped.
     pub fn renumbered(&self, set: u32) -> u32 {
         self.renumbered[set as usize]
     }

@@ -6,8 +6,8 @@ use super::members::MemberSets;
 use super::sets::{Entry, Sets};
 use crate::program::Grammar;
 
-/// Fewest states for which there is room beside those of the longest token: more than the bytes of all characters lead to from
-/// a state of free text, so that all of them can be known at once.
+/// Least number of states in addition to those for the longest token. From a state of free text, the bytes of all characters lead
+/// to fewer states, so all of them can be known at once.
 const MIN_STATES: usize = 64;
 
 /// Sizes of a machine's tables.
@@ -18,7 +18,7 @@ pub(crate) struct Sizes {
     pub rows: usize,
     /// Most states that must be kept.
     pub kept: usize,
-    /// Most members of a path.
+    /// Most rows in a path.
     pub path: usize,
 }
 
@@ -37,7 +37,7 @@ impl Sizes {
         }
     }
 
-    /// Bytes that a machine with these tables takes.
+    /// The memory of a machine with these tables.
     pub fn bytes(&self, grammar: &Grammar) -> usize {
         Closure::BYTES
             + 4 * (self.kept + self.path)
@@ -53,11 +53,11 @@ pub(super) fn has_members(grammar: &Grammar) -> bool {
 }
 
 fn row_bytes(grammar: &Grammar) -> usize {
-    // The row, its kinds, its state; what the row has cost.
+    // The row, its kinds and its state; then the costs of the row.
     4 * (grammar.representatives.len() + 2) + 2 * (grammar.representatives.len() + 1)
 }
 
-/// So many that none begins beyond [`ROW_BITS`].
+/// The largest number of rows for which none begins beyond [`ROW_BITS`].
 fn most_rows(grammar: &Grammar) -> usize {
     ROW_BITS as usize / (grammar.representatives.len() + 1)
 }
