@@ -10,18 +10,18 @@ use super::error::{SchemaError, Why};
 use super::meaning::{Meanings, Place};
 use super::union::{Array, Count, Union, also};
 
-/// Largest array whose elements have schemas of their own.
+/// Most elements of an array that have their own schemas.
 const MAX_PREFIX: usize = 512;
 
 impl<'a> Meanings<'a> {
-    /// What is allowed by the keywords for arrays; `None` where there is none of them.
+    /// The values that the keywords for arrays allow; `None` if the schema has none of these keywords.
     #[inline(never)]
     pub fn arrays(&mut self, place: Place<'a>) -> Result<Option<Union<'a>>, SchemaError> {
         let Place { node, map, holds, .. } = place;
         let mut array = Array::default();
         let mut others = Vec::new();
 
-        // An array of schemas is what older drafts had in the place of `prefixItems`.
+        // Older drafts had an array of schemas in `items` instead of `prefixItems`.
         let is_tuple = matches!(map.get("items"), Some(Value::Array(_)));
         let (prefix, rest) = if is_tuple { ("items", "additionalItems") } else { ("prefixItems", "items") };
         let prefix = self.inner_list(place, prefix)?;
@@ -92,7 +92,7 @@ impl<'a> Meanings<'a> {
         if array == Array::default() {
             return Ok(None);
         }
-        // An element that nothing can be ends the array.
+        // If no value satisfies an element's schema, the array ends before that element.
         if let Some(end) = array.prefix.iter().position(|element| element.contains(&Literal::FALSE)) {
             array.max = Some(array.max.map_or(end as u64, |max| max.min(end as u64)));
             array.prefix.truncate(end);
@@ -101,7 +101,7 @@ impl<'a> Meanings<'a> {
         Ok(Some(Union { arrays, ..Union::all() }))
     }
 
-    /// Asks of the elements that no other schema has looked at what `unevaluatedItems` says.
+    /// Applies `unevaluatedItems` to the elements that no other schema has evaluated.
     #[inline(never)]
     pub fn unevaluated_items(&mut self, place: Place<'a>, all: &mut Union<'a>) -> Result<(), SchemaError> {
         const KEYWORD: &str = "unevaluatedItems";
@@ -131,7 +131,7 @@ impl<'a> Meanings<'a> {
         Ok(())
     }
 
-    /// The opposite of a keyword that depends on what other schemas have looked at.
+    /// The opposite of a keyword that depends on what other schemas have evaluated.
     pub fn not_unevaluated(
         &self,
         place: Place<'a>,

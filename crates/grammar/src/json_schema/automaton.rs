@@ -1,7 +1,8 @@
-//! Deterministic automata over characters: sets of strings, and of numbers as they are written.
+//! Deterministic automata over characters: sets of strings, and of numbers by their texts.
 //!
-//! An [`Automaton`] is complete: from each state every character leads somewhere. So the complement only swaps what is
-//! accepted, and union and intersection are products. What is made is counted by a [`Budget`], since products multiply.
+//! An [`Automaton`] is complete: every character leads from each state to some state. The complement therefore only swaps
+//! accepting and other states, and union and intersection are products. A [`Budget`] counts all work, because products multiply
+//! sizes.
 
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -13,10 +14,10 @@ use super::error::Why;
 pub(super) const LAST: u32 = 0x10_FFFF;
 /// Most states of one automaton.
 const MAX_STATES: usize = 1 << 15;
-/// Automata larger than this are not minimised, which takes quadratic time.
+/// Larger automata are not minimised, because that takes quadratic time.
 const MINIMIZED: usize = 160;
 
-/// What may still be computed for a schema.
+/// How many steps may still be computed for a schema.
 #[derive(Debug)]
 pub(super) struct Budget {
     left: u32,
@@ -32,7 +33,7 @@ impl Budget {
         self.left
     }
 
-    /// Takes `steps` off; fails when there are not so many.
+    /// Subtracts `steps`; fails if fewer are left.
     pub fn spend(&mut self, steps: usize) -> Result<(), Why> {
         let steps = u32::try_from(steps).map_err(|_| Why::TooLarge)?;
         self.left = self.left.checked_sub(steps).ok_or(Why::TooLarge)?;
@@ -40,7 +41,7 @@ impl Budget {
     }
 }
 
-/// Where the characters up to `last`, from those of the edge before, lead to.
+/// The state that characters lead to: those up to `last` that come after the previous edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Edge {
     pub last: u32,
@@ -52,7 +53,7 @@ pub(super) struct Edge {
 pub(super) struct State {
     /// Whether a text may end here.
     pub accepts: bool,
-    /// By ascending characters; the last one reaches to [`LAST`].
+    /// In ascending order of characters; the last edge reaches to [`LAST`].
     pub edges: Vec<Edge>,
 }
 
@@ -62,7 +63,7 @@ pub(super) struct Automaton {
     pub states: Vec<State>,
 }
 
-/// Appends an edge, or lets the last one reach further.
+/// Appends an edge, or extends the last one.
 fn append(edges: &mut Vec<Edge>, last: u32, to: u32) {
     match edges.last_mut() {
         Some(edge) if edge.to == to => edge.last = last,
@@ -76,8 +77,8 @@ impl Automaton {
         Self { states: vec![State { accepts, edges: vec![Edge { last: LAST, to: 0 }] }] }
     }
 
-    /// Explores what `step` reaches from `start`: it says for a state where each of its ranges of characters leads to, in
-    /// ascending order up to [`LAST`], and whether it accepts.
+    /// Explores the states that can be reached from `start`. For each state, `step` gives the state that each range of characters
+    /// leads to, in ascending order up to [`LAST`], and whether the state accepts.
     pub fn explore<S: Ord + Clone>(
         start: S,
         budget: &mut Budget,
@@ -116,12 +117,12 @@ impl Automaton {
         Self { states }.reduced(budget)
     }
 
-    /// The texts that are one of `words`.
+    /// The set of these words.
     pub fn words(words: &[&str], budget: &mut Budget) -> Result<Self, Why> {
         let mut sorted: Vec<Vec<u32>> = words.iter().map(|w| w.chars().map(u32::from).collect()).collect();
         sort::sort(&mut sorted);
         sorted.dedup();
-        // A state is the words that begin with what was read, and how much of them that is.
+        // A state is the range of words that begin with the text so far, and the length of that text.
         Self::explore(Some((0, sorted.len(), 0)), budget, |state, ways, _| {
             let Some((mut from, to, at)) = *state else {
                 ways.push((LAST, None));
@@ -163,7 +164,7 @@ impl Automaton {
         })
     }
 
-    /// What this one does not accept.
+    /// The texts that this one does not accept.
     pub fn complement(&self) -> Self {
         let mut other = self.clone();
         for state in &mut other.states {
@@ -172,7 +173,7 @@ impl Automaton {
         other
     }
 
-    /// What is accepted by both, if `both` is set, or else by one of them.
+    /// The texts that both accept or, unless `both` is set, that one of them accepts.
     fn product(&self, other: &Self, both: bool, budget: &mut Budget) -> Result<Self, Why> {
         Self::explore((0, 0), budget, |&(a, b): &(u32, u32), ways, _| {
             let (a, b) = (&self.states[a as usize], &other.states[b as usize]);
@@ -186,22 +187,22 @@ impl Automaton {
         })
     }
 
-    /// What both accept.
+    /// The texts that both accept.
     pub fn intersect(&self, other: &Self, budget: &mut Budget) -> Result<Self, Why> {
         self.product(other, true, budget)
     }
 
-    /// What one of them accepts.
+    /// The texts that at least one of them accepts.
     pub fn unite(&self, other: &Self, budget: &mut Budget) -> Result<Self, Why> {
         self.product(other, false, budget)
     }
 
-    /// Whether nothing is accepted. (Reduced automata that accept nothing have one state.)
+    /// Whether no text is accepted. (Reduced automata that accept nothing have one state.)
     pub fn is_empty(&self) -> bool {
         self.states.iter().all(|state| !state.accepts)
     }
 
-    /// Whether everything is accepted.
+    /// Whether every text is accepted.
     pub fn is_full(&self) -> bool {
         self.states.iter().all(|state| state.accepts)
     }
@@ -216,7 +217,7 @@ impl Automaton {
         at.accepts
     }
 
-    /// For each state, whether a state that accepts, or one that does not (`wanted`), can be reached from it.
+    /// For each state, whether it can reach a state that accepts (if `wanted`), or one that does not.
     pub fn reaches(&self, wanted: bool) -> Vec<bool> {
         let mut before: Vec<Vec<u32>> = vec![Vec::new(); self.states.len()];
         let mut reaches = vec![false; self.states.len()];
@@ -240,15 +241,15 @@ impl Automaton {
         reaches
     }
 
-    /// The same set with one state for all that can accept nothing any more, and one for all that accept whatever comes;
-    /// small ones with the fewest states that there can be.
+    /// The same set with a single state for all states that can accept nothing any more, and a single state for all that accept
+    /// everything from there on. Small automata get the fewest possible states.
     fn reduced(self, budget: &mut Budget) -> Result<Self, Why> {
         let (may, may_not) = (self.reaches(true), self.reaches(false));
         budget.spend(self.states.len())?;
         let mut class: Vec<u32> = (0..self.states.len() as u32).collect();
         let mut n_classes = class.len();
         if self.states.len() <= MINIMIZED {
-            // Moore's refinement: states differ if they accept otherwise, or lead to states that differ.
+            // Moore's refinement: states differ if only one of them accepts, or if they lead to states that differ.
             n_classes = 1;
             for (number, state) in self.states.iter().enumerate() {
                 class[number] = u32::from(state.accepts);
@@ -284,7 +285,7 @@ impl Automaton {
                 class[number] = *one.get_or_insert(number as u32);
             }
         }
-        // Numbered from the start in the order in which they are found.
+        // States are numbered from the start, in the order in which they are found.
         let mut number_of: Vec<Option<u32>> = vec![None; self.states.len().max(n_classes)];
         let mut found = vec![0u32];
         number_of[class[0] as usize] = Some(0);

@@ -37,8 +37,8 @@ const NAMES: [(&str, &str, Category); 30] = [
     ("Co", "Private_Use", Category::PrivateUse),
     ("Cn", "Unassigned", Category::Unassigned),
 ];
-/// Ranges of characters of one category each, so that they need not be looked at one by one: ideographs, syllables, planes without
-/// characters, and those for private use, which end in two that are no characters.
+/// Ranges in which all characters have the same category, so that they need not be examined one by one: ideographs, syllables,
+/// planes without characters, and planes for private use, which end with two noncharacters.
 const UNIFORM: [(char, char); 9] = [
     ('\u{4E00}', '\u{9FFF}'),
     ('\u{AC00}', '\u{D7A3}'),
@@ -51,7 +51,7 @@ const UNIFORM: [(char, char); 9] = [
     ('\u{10FFFE}', '\u{10FFFF}'),
 ];
 
-/// Names of groups of categories, and the first letter of the short names of these.
+/// Names of groups of categories, and the first letter of the short names of their categories.
 const GROUPS: [(&str, &str); 7] = [
     ("L", "Letter"),
     ("M", "Mark"),
@@ -62,7 +62,7 @@ const GROUPS: [(&str, &str); 7] = [
     ("C", "Other"),
 ];
 
-/// The characters of a category, or of a group of them, in ascending ranges; `None` where no category has the name.
+/// The characters of a category, or of a group of categories, as ascending ranges; `None` if there is no category of this name.
 pub(super) fn class(name: &str) -> Option<Vec<(u32, u32)>> {
     let name = name.strip_prefix("General_Category=").or(name.strip_prefix("gc=")).unwrap_or(name);
     let group = GROUPS.iter().find(|(short, long)| name == *short || name == *long);

@@ -1,7 +1,7 @@
-//! The schema's document: its subschemas, and what references in it lead to.
+//! The schema's document: its subschemas, and the targets of its references.
 //!
-//! A [`Document`] numbers the values that matter as nodes. It knows the resources (subschemas with an `$id`) and their
-//! anchors, JSON Schema core, sections 8.2 and 9.
+//! A [`Document`] numbers the values that matter as nodes. It knows the resources (subschemas with an `$id`) and their anchors:
+//! JSON Schema core, sections 8.2 and 9.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -13,10 +13,11 @@ use serde_json::Value;
 use super::error::{SchemaError, Why};
 use super::uri;
 
-/// The schema that every value is valid against, and the one that none is.
+/// The schema that no value satisfies, and the one that every value satisfies.
 static BOOLEANS: [Value; 2] = [Value::Bool(false), Value::Bool(true)];
 
-/// Whether the value is valid against a node, or is not (`holds`). `scope` numbers what `$dynamicRef` means in it.
+/// The condition that a value is valid against a node or, if `holds` is false, that it is not. `scope` identifies the meaning of
+/// `$dynamicRef` in the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Literal {
     pub node: u32,
@@ -25,9 +26,9 @@ pub(super) struct Literal {
 }
 
 impl Literal {
-    /// What every value is.
+    /// Every value satisfies this.
     pub const TRUE: Self = Self { node: 1, scope: 0, holds: true };
-    /// What no value is.
+    /// No value satisfies this.
     pub const FALSE: Self = Self { node: 0, scope: 0, holds: true };
 
     /// The opposite.
@@ -40,14 +41,14 @@ impl Literal {
     }
 }
 
-/// What a node asks of a value.
+/// What a node requires of a value.
 #[derive(Debug, Clone)]
 pub(super) enum Content<'a> {
-    /// To be valid against the schema.
+    /// The value must be valid against the schema.
     Schema(&'a Value),
-    /// To be equal.
+    /// The value must be equal to this one.
     Constant(&'a Value),
-    /// One of these.
+    /// The value must satisfy one of these.
     Any(Vec<Literal>),
 }
 
@@ -74,7 +75,7 @@ struct Anchor<'a> {
     is_dynamic: bool,
 }
 
-/// A schema with a URI of its own.
+/// A schema with its own URI.
 #[derive(Debug)]
 struct Resource<'a> {
     uri: String,
@@ -86,21 +87,21 @@ struct Resource<'a> {
 #[derive(Debug)]
 pub(super) struct Document<'a> {
     nodes: Vec<Node<'a>>,
-    /// By the address of the value, and whether it is a constant.
+    /// Nodes by the address of the value, and whether it is a constant.
     known: BTreeMap<(usize, bool), u32>,
     resources: Vec<Resource<'a>>,
-    /// What dynamic anchors mean; the first of a name is the outermost.
+    /// The meanings of dynamic anchors. Of several with the same name, the first is the outermost.
     scopes: Vec<Vec<(&'a str, u32)>>,
 }
 
-/// What follows a keyword.
+/// The kind of value that a keyword has.
 enum Holds {
     One,
     List,
     Map,
 }
 
-/// The keywords that hold schemas.
+/// The keywords whose values contain schemas.
 const KEYWORDS: [(&str, Holds); 21] = [
     ("$defs", Holds::Map),
     ("definitions", Holds::Map),
@@ -130,10 +131,10 @@ fn address(value: &Value) -> usize {
 }
 
 impl<'a> Document<'a> {
-    /// Node of the whole schema.
+    /// The node of the whole schema.
     pub const ROOT: u32 = 2;
 
-    /// Reads where the resources and anchors of `schema` are.
+    /// Finds the resources and anchors of `schema`.
     pub fn new(schema: &'a Value) -> Result<Self, SchemaError> {
         let boolean =
             |value| Node { content: Content::Schema(value), parent: 0, step: Step::Root, resource: 0 };
@@ -148,7 +149,8 @@ impl<'a> Document<'a> {
         Ok(document)
     }
 
-    /// Notes the resources and anchors in a schema. Schemas are inside one another no deeper than `serde_json` reads.
+    /// Notes the resources and anchors in a schema. The recursion is bounded, because `serde_json` limits the nesting that it
+    /// reads.
     fn survey(&mut self, node: u32) -> Result<(), SchemaError> {
         let Content::Schema(Value::Object(schema)) = self.nodes[node as usize].content else { return Ok(()) };
         let text = |keyword| match schema.get(keyword) {
@@ -200,7 +202,7 @@ impl<'a> Document<'a> {
         Ok(())
     }
 
-    /// What a node asks for.
+    /// What a node requires.
     pub fn content(&self, node: u32) -> &Content<'a> {
         &self.nodes[node as usize].content
     }
@@ -243,14 +245,14 @@ impl<'a> Document<'a> {
         Some(self.node(Content::Schema(value), node, Step::Index(index)))
     }
 
-    /// A node that asks for a value, which lies somewhere below the node `parent`.
+    /// A node that requires a value which is somewhere below the node `parent`.
     pub fn constant(&mut self, value: &'a Value, parent: u32) -> u32 {
         let step = self.nodes[parent as usize].step;
         let parent = self.nodes[parent as usize].parent;
         self.node(Content::Constant(value), parent, step)
     }
 
-    /// A node that asks for one of several things.
+    /// A node that requires one of several conditions.
     pub fn any(&mut self, of: Vec<Literal>, parent: u32) -> u32 {
         let step = self.nodes[parent as usize].step;
         let parent = self.nodes[parent as usize].parent;
@@ -277,7 +279,7 @@ impl<'a> Document<'a> {
         pointer
     }
 
-    /// The error that something is wrong with a keyword of a node; with the node itself if the keyword is empty.
+    /// An error about a keyword of a node, or about the node itself if the keyword is empty.
     pub fn at(&self, node: u32, keyword: &str, why: Why) -> SchemaError {
         let mut pointer = self.pointer(node);
         if !keyword.is_empty() {
@@ -287,7 +289,8 @@ impl<'a> Document<'a> {
         SchemaError::At { pointer, why }
     }
 
-    /// The scope in a node that was come to with `scope`: the dynamic anchors of its resource that are not hidden by others.
+    /// The scope inside a node that was reached with `scope`: it adds the dynamic anchors of the node's resource that are not
+    /// hidden by others.
     pub fn scope(&mut self, node: u32, scope: u32) -> u32 {
         let resource = &self.resources[self.nodes[node as usize].resource as usize];
         let known = &self.scopes[scope as usize];
@@ -312,7 +315,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The node that a reference in a node leads to.
+    /// The node that a reference in a node refers to.
     pub fn resolve(&mut self, node: u32, scope: u32, reference: &str, is_dynamic: bool) -> Result<u32, Why> {
         let (relative, fragment) = uri::split(reference);
         let base = self.nodes[node as usize].resource as usize;

@@ -1,4 +1,4 @@
-//! Why a schema has no grammar.
+//! Why a grammar cannot be made of a schema.
 
 use alloc::string::String;
 use core::fmt;
@@ -17,13 +17,13 @@ pub enum SchemaError {
         /// Column in bytes, counted from 1.
         column: usize,
     },
-    /// The text is longer than a schema may be.
+    /// The text is longer than allowed.
     #[error("the schema has more than {limit} bytes")]
     TooLong {
         /// Most bytes.
         limit: usize,
     },
-    /// A part of the schema that is wrong, or that no grammar expresses.
+    /// A part of the schema is wrong, or no grammar can express it.
     #[error(fmt = at)]
     At {
         /// JSON pointer (RFC 6901) to the keyword or the schema.
@@ -31,10 +31,10 @@ pub enum SchemaError {
         /// What is wrong with it.
         why: Why,
     },
-    /// No value at all is valid.
+    /// No value is valid.
     #[error("no value is valid against the schema")]
     Unsatisfiable,
-    /// The grammar that it becomes is larger than one may be.
+    /// The grammar would be larger than allowed.
     #[error("{0}")]
     Grammar(GrammarError),
 }
@@ -47,7 +47,7 @@ fn at(pointer: &str, why: &Why, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 impl SchemaError {
-    /// Whether there is no memory for it, so that nothing is known of the schema.
+    /// Whether there was too little memory, so that the error says nothing about the schema.
     pub fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::Grammar(GrammarError::OutOfMemory) | Self::At { why: Why::OutOfMemory, .. })
     }
@@ -57,35 +57,35 @@ impl SchemaError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
-    /// The value of the keyword has another type or value than it may have.
+    /// The value of the keyword has a type or value that is not allowed.
     Expected(&'static str),
-    /// No grammar expresses it, or none of a reasonable size, and why.
+    /// No grammar of reasonable size can express it, and why.
     NotExpressible(&'static str),
-    /// A reference to what is not in the document.
+    /// A reference to something that is not in the document.
     Unresolved,
-    /// References, or schemas inside one another, that come back to where they were without a step into the value.
+    /// References, or nested schemas, that return to where they began without descending into the value.
     Cyclic,
-    /// A pattern that is no regular expression of ECMA-262, or uses something that is not supported.
+    /// A pattern that is not a regular expression of ECMA-262, or uses something unsupported.
     Pattern {
-        /// Characters before the place, counted from 0.
+        /// Number of characters before the error.
         at: usize,
         /// What is wrong there.
         problem: &'static str,
     },
-    /// It takes more states or combinations than a schema may.
+    /// It takes more states or combinations than allowed.
     TooLarge,
     /// No memory is left.
     OutOfMemory,
-    /// The grammar is larger than one may be.
+    /// The grammar would be larger than allowed.
     Grammar(GrammarLimit),
 }
 
 /// The limit of a grammar that was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrammarLimit {
-    /// Of what there is too much.
+    /// The thing of which there is too much.
     pub what: &'static str,
-    /// How much there may be.
+    /// The allowed number.
     pub limit: u32,
 }
 

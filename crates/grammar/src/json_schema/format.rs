@@ -1,17 +1,17 @@
 //! Formats of strings, JSON Schema validation, section 7.3, as patterns.
 //!
-//! A format is an annotation unless [`super::Options::formats`] is set. Then all that the pattern accepts is valid; some accept
-//! less than the format allows, so that one automaton of a reasonable size says it. `regex` and names that are not listed
-//! stay annotations, as the specification allows.
+//! A format is an annotation unless [`super::Options::formats`] is set. With it, everything that the pattern accepts is valid.
+//! Some patterns accept less than the format allows, so that an automaton of reasonable size can express them. `regex` and
+//! unknown names remain annotations, as the specification allows.
 
 /// A format.
 pub(super) struct Format {
     pub pattern: &'static str,
-    /// Whether all that is valid is accepted.
+    /// Whether every valid text is accepted.
     pub is_exact: bool,
 }
 
-/// A date of the years 0001 to 9999 that there is in the calendar.
+/// A date that exists in the calendar, of the years 0001 to 9999.
 macro_rules! date {
     () => {
         concat!(
@@ -28,7 +28,7 @@ macro_rules! time {
     };
 }
 
-/// Up to six labels of up to 40 characters, the last of which begins with a letter: within 253 characters.
+/// Up to six labels of up to 40 characters, which stays within 253 characters; the last label begins with a letter.
 macro_rules! hostname {
     () => {
         r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,38}[a-zA-Z0-9])?\.){0,5}[a-zA-Z](?:[a-zA-Z0-9-]{0,38}[a-zA-Z0-9])?"
@@ -50,7 +50,7 @@ macro_rules! path_character {
     };
 }
 
-/// What comes behind the authority: path, query, fragment.
+/// Everything after the authority: path, query and fragment.
 macro_rules! path {
     () => {
         concat!(
@@ -83,7 +83,7 @@ macro_rules! duration_of_time {
     };
 }
 
-/// Names, patterns, and whether these are exact.
+/// Names, patterns, and whether the patterns are exact.
 const FORMATS: [(&str, &str, bool); 18] = [
     ("date", concat!("^(?!0000)", date!(), "$"), false),
     ("time", concat!("^", time!(), "$"), false),
@@ -123,7 +123,7 @@ const FORMATS: [(&str, &str, bool); 18] = [
     ("relative-json-pointer", r"^(?:0|[1-9]\d*)(?:#|(?:/(?:[^~/]|~[01])*)*)$", true),
 ];
 
-/// The format of this name.
+/// The format with this name.
 pub(super) fn of(name: &str) -> Option<Format> {
     let (_, pattern, is_exact) = FORMATS.iter().find(|format| format.0 == name)?;
     Some(Format { pattern, is_exact: *is_exact })

@@ -1,4 +1,4 @@
-//! How characters, strings and numbers are written in JSON (RFC 8259), as expressions.
+//! Expressions for the JSON texts (RFC 8259) of characters, strings and numbers.
 
 use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
@@ -14,19 +14,19 @@ use super::union::{Numbers, Strings};
 use super::{Notation, Options, RawText, Spelling, Whitespace};
 use crate::expression::{Builder, Expression, Rule};
 
-/// Characters by ranges.
+/// Characters, as ranges.
 type Ranges = Vec<(u32, u32)>;
 
-/// Most expressions that an automaton's states are inside one another before one gets a rule.
+/// Most levels of nested expressions for the states of an automaton; deeper states become rules.
 const MAX_NESTING: u32 = 24;
-/// Most states of a text as it stands whose length is limited; where it would take more, the length is not.
+/// Most states for a raw text of limited length. If it would take more, the length is not limited.
 const MAX_COUNTED: u64 = 512;
-/// Most digits before and behind the point of a number in the plain spelling.
+/// Most digits before and after the point of a number in the plain spelling.
 const MAX_DIGITS: u32 = 16;
 
-/// What JSON does not allow in a string as it is.
+/// Characters that JSON does not allow unescaped in a string.
 const ESCAPED: [(u32, u32); 3] = [(0, 0x1F), (0x22, 0x22), (0x5C, 0x5C)];
-/// Characters with an escape of their own, and its letter.
+/// Characters with a short escape, and its letter.
 const ESCAPES: [(u32, &str); 8] = [
     (0x22, "\\\""),
     (0x5C, "\\\\"),
@@ -38,20 +38,20 @@ const ESCAPES: [(u32, &str); 8] = [
     (13, "\\r"),
 ];
 
-/// Makes expressions, each of them once.
+/// Makes expressions; equal ones are made only once.
 pub(super) struct JsonText<'b> {
     pub builder: &'b mut Builder,
     pub options: Options,
     pub space: Expression,
-    /// A comma, a colon, with white space around.
+    /// A comma or colon, with the allowed white space around it.
     pub comma: Expression,
     pub colon: Expression,
     quote: Expression,
     characters: BTreeMap<Ranges, Expression>,
     hexadecimals: BTreeMap<(u32, u32, u32), Expression>,
-    /// Any number, an integer of the plain spelling, any string, once they are there.
+    /// The expressions for any number, for an integer in the plain spelling and for any string, once they have been made.
     common: [Option<Expression>; 3],
-    /// By the address of the automaton, which is kept, so that no other one has it.
+    /// Expressions by the address of the automaton. The automaton is kept, so that no other one gets the same address.
     automata: BTreeMap<(usize, bool), (Rc<Automaton>, Expression)>,
 }
 
@@ -96,7 +96,7 @@ impl<'b> JsonText<'b> {
         })
     }
 
-    /// `content` between two marks; with `may_be_empty` also nothing but white space between them.
+    /// `content` between two marks. With `may_be_empty`, there may also be only white space between them.
     pub fn between(
         &mut self,
         marks: [&str; 2],
@@ -123,13 +123,13 @@ impl<'b> JsonText<'b> {
         Ok(self.builder.sequence(&parts)?)
     }
 
-    /// A choice without alternatives that are never possible.
+    /// A choice of those alternatives that are possible.
     pub fn choice(&mut self, ways: &[Expression]) -> Result<Expression, Why> {
         let ways: Vec<_> = ways.iter().copied().filter(|way| *way != Expression::NEVER).collect();
         Ok(self.builder.choice(&ways)?)
     }
 
-    /// What `null`, `false` or `true` is in the notation.
+    /// How `null`, `false` or `true` is written in the notation.
     pub fn constant(&mut self, json: &'static str) -> Result<Expression, Why> {
         let word = match (self.options.notation, json) {
             (Notation::Python, "null") => "None",
@@ -151,7 +151,7 @@ impl<'b> JsonText<'b> {
         }
     }
 
-    /// One string.
+    /// A particular string.
     pub fn word(&mut self, text: &str) -> Result<Expression, Why> {
         if let Notation::Quoted { text: any, .. } = self.options.notation {
             if !any.contains(text) {
@@ -194,7 +194,7 @@ impl<'b> JsonText<'b> {
         Ok(self.common[2].unwrap_or(Expression::NEVER))
     }
 
-    /// Strings as they are, without quotation marks, of those that can stand so.
+    /// Strings without quotation marks; only those that can be written so.
     pub fn raw_string(
         &mut self,
         strings: &Strings,
@@ -236,7 +236,7 @@ impl<'b> JsonText<'b> {
         self.sequence(&[self.quote, content, self.quote])
     }
 
-    /// Numbers. `integers` is the automaton of all integers if there is one yet.
+    /// Numbers. `integers` is the automaton of all integers, if it has been made.
     pub fn number(
         &mut self,
         numbers: &Numbers,
@@ -295,7 +295,7 @@ impl<'b> JsonText<'b> {
         Ok(b.sequence(&parts)?)
     }
 
-    /// One character of those in `ranges` in a string, as it is or by an escape.
+    /// One of the characters in `ranges` inside a string, unescaped or as an escape.
     fn character(&mut self, ranges: &[(u32, u32)]) -> Result<Expression, Why> {
         if let Some(known) = self.characters.get(ranges) {
             return Ok(*known);
@@ -339,14 +339,14 @@ impl<'b> JsonText<'b> {
         }
         let mut expression = self.choice(&ways)?;
         if ways.len() > 1 {
-            // A rule of its own, so that what is large is not there twice.
+            // It becomes a rule, so that a large expression is not repeated.
             expression = self.named("character", expression)?;
         }
         self.characters.insert(ranges.into(), expression);
         Ok(expression)
     }
 
-    /// What follows `\u` for characters from `first` to `last`: a unit of UTF-16, or two of them.
+    /// What follows `\u` for the characters from `first` to `last`: one unit of UTF-16, or two.
     fn code_units(&mut self, first: u32, last: u32, ways: &mut Vec<Expression>) -> Result<(), Why> {
         for (from, to) in [(0, 0xD7FF), (0xE000, 0xFFFF)] {
             let (from, to) = (first.max(from), last.min(to));
@@ -356,7 +356,7 @@ impl<'b> JsonText<'b> {
         }
         let (mut from, to) = (first.max(0x1_0000), last);
         while from <= to {
-            // Up to the last one with the same first unit, or all with several first units, whichever is more.
+            // Covers either the characters with the same first unit, or all characters of several first units, whichever is more.
             let (unit, second) = ((from - 0x1_0000) >> 10, (from - 0x1_0000) & 0x3FF);
             let (last_unit, last_second) = ((to - 0x1_0000) >> 10, (to - 0x1_0000) & 0x3FF);
             let (units, seconds) = if unit == last_unit {
@@ -375,7 +375,7 @@ impl<'b> JsonText<'b> {
         Ok(())
     }
 
-    /// The hexadecimal numbers of so many digits from `first` to `last`.
+    /// The hexadecimal numbers from `first` to `last` with `digits` digits.
     fn hexadecimal(&mut self, first: u32, last: u32, digits: u32) -> Result<Expression, Why> {
         if digits == 0 {
             return Ok(Expression::EMPTY);
@@ -429,7 +429,7 @@ impl<'b> JsonText<'b> {
         Ok(self.builder.rule(rule)?)
     }
 
-    /// The texts that an automaton accepts, as they stand or as what is in a string.
+    /// The texts that an automaton accepts, either raw or as the contents of a string.
     pub fn automaton(&mut self, automaton: &Rc<Automaton>, in_string: bool) -> Result<Expression, Why> {
         let key = (Rc::as_ptr(automaton).addr(), in_string);
         if let Some((_, known)) = self.automata.get(&key) {
@@ -447,7 +447,7 @@ impl<'b> JsonText<'b> {
     }
 }
 
-/// The states of an automaton that become expressions. Those to which several others lead get rules.
+/// The states of an automaton that become expressions. A state that several others lead to becomes a rule.
 struct States {
     states: Vec<Live>,
     in_string: bool,
@@ -455,14 +455,14 @@ struct States {
     open: Vec<(u32, Rule)>,
 }
 
-/// A state, and the ways to states from which the end can be reached.
+/// A state, with its edges to states from which the end can be reached.
 struct Live {
     accepts: bool,
     is_live: bool,
-    /// Over these characters to itself.
+    /// The characters that lead back to the same state.
     again: Ranges,
     others: Vec<(u32, Ranges)>,
-    /// Ways from other states.
+    /// Number of edges from other states.
     n_before: u32,
 }
 
@@ -489,13 +489,13 @@ impl States {
                 states[target as usize].n_before += 1;
             }
         }
-        // The start is come to from outside as well.
+        // The start is also entered from outside.
         states[0].n_before += 1;
         let rules = vec![None; states.len()];
         Self { states, in_string, rules, open: Vec::new() }
     }
 
-    /// What may follow in a state.
+    /// The expression for what may follow in a state.
     fn expression(&mut self, text: &mut JsonText<'_>, state: u32, depth: u32) -> Result<Expression, Why> {
         let live = &self.states[state as usize];
         if !live.is_live {

@@ -1,4 +1,4 @@
-//! Whether a text is one of an expression's, by trying everything: slow, and right by its simplicity.
+//! Checks exhaustively whether a text is one of an expression's texts: slow, but simple enough to be obviously right.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -9,14 +9,14 @@ use crate::expression::{Builder, Expression, Node};
 use crate::program::Grammar;
 use crate::tokens::{Piece, Vocabulary};
 
-/// Where texts of expressions can end, by where they begin.
+/// Where the texts of expressions can end, by where they begin.
 pub(super) struct Matcher<'g> {
     builder: &'g Builder,
     text: &'g str,
     known: BTreeMap<(u32, usize), BTreeSet<usize>>,
 }
 
-/// Whether `text` is one of the grammar's. The machine must be of the same opinion.
+/// Whether `text` is one of the grammar's texts. Panics if the machine disagrees.
 pub(crate) fn accepts(grammar: &Arc<Grammar>, text: &str) -> bool {
     let (builder, root) = grammar.parts();
     let body = builder.rules[root.0 as usize].body.unwrap();
@@ -71,8 +71,8 @@ impl Matcher<'_> {
                 }
             }
             Node::Repeat { of, min, max } => {
-                // By the number of times and the place; beyond `min` without a limit the number does not matter.
-                // What may be empty fills up those that are missing.
+                // Keyed by the number of repetitions and the position. Beyond `min`, without a limit, the number does not matter.
+                // If the body may be empty, empty repetitions make up for missing ones.
                 let min = if self.ends(of, from).contains(&from) { 0 } else { min };
                 let cap = if max == u32::MAX { min } else { max };
                 let mut open = alloc::vec![(0, from)];

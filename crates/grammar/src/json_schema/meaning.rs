@@ -1,8 +1,8 @@
-//! What schemas mean: a schema, or its opposite, as a [`Union`] of what values of each type may be.
+//! The meaning of schemas: turns a schema, or its opposite, into a [`Union`] of the values of each type.
 //!
-//! [`Meanings::expand`] follows all keywords that look at the same value (`$ref`, `allOf`, `anyOf`, `oneOf`, `not`, `if`,
-//! `dependentSchemas`) and leaves schemas for what is inside the value as they are. The opposite of a schema is taken keyword
-//! by keyword. `scalars`, `arrays` and `objects` have the keywords for values of these types.
+//! [`Meanings::expand`] follows all keywords that apply to the same value (`$ref`, `allOf`, `anyOf`, `oneOf`, `not`, `if`,
+//! `dependentSchemas`); schemas for the contents of the value stay as they are. The opposite of a schema is taken keyword by
+//! keyword. `scalars`, `arrays` and `objects` handle the keywords for values of these types.
 
 use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
@@ -16,12 +16,12 @@ use super::document::{Content, Document, Literal};
 use super::error::{SchemaError, Why};
 use super::union::{Array, Conjunction, Object, Union};
 
-/// Most schemas that look at the same value through one another.
+/// Most schemas that apply to the same value through one another.
 const MAX_DEPTH: usize = 32;
-/// How far inside a value it is searched for what no value can be.
+/// How many levels inside a value are searched for contradictions.
 const SEARCHED_DEPTH: u32 = 4;
 
-/// Keywords that say something of a value; a schema without any allows everything.
+/// Keywords that constrain a value; a schema without any of them allows everything.
 const ASSERTIONS: [&str; 36] = [
     "$ref",
     "$dynamicRef",
@@ -61,15 +61,15 @@ const ASSERTIONS: [&str; 36] = [
     "if",
 ];
 
-/// A schema that is being read: its node, what dynamic references mean in it, and its keywords.
+/// A schema that is being expanded: its node, the meaning of dynamic references in it, and its keywords.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
     pub node: u32,
     pub scope: u32,
     pub map: &'a Map<alloc::string::String, Value>,
-    /// Whether the schema holds, or its opposite.
+    /// Whether the schema must hold, or its opposite.
     pub holds: bool,
-    /// Whether it matters what schemas look at.
+    /// Whether it matters what schemas evaluate.
     pub tracks: bool,
 }
 
@@ -104,7 +104,7 @@ impl<'a> Meanings<'a> {
         }
     }
 
-    /// Says where something is wrong.
+    /// Adds the place to an error.
     pub fn at<T>(&self, node: u32, keyword: &str, result: Result<T, Why>) -> Result<T, SchemaError> {
         result.map_err(|why| self.document.at(node, keyword, why))
     }
@@ -114,7 +114,7 @@ impl<'a> Meanings<'a> {
         Err(self.document.at(node, keyword, Why::Expected(what)))
     }
 
-    /// A node as a schema that holds.
+    /// The condition that a node holds.
     pub fn literal(&self, node: u32, scope: u32) -> Literal {
         match self.document.value(node) {
             Value::Bool(false) => Literal::FALSE,
@@ -126,13 +126,13 @@ impl<'a> Meanings<'a> {
         }
     }
 
-    /// The schema that a keyword has.
+    /// The schema that is a keyword's value.
     pub fn inner(&mut self, place: Place<'a>, keyword: &str) -> Option<Literal> {
         let node = self.document.child(place.node, keyword)?;
         Some(self.literal(node, place.scope))
     }
 
-    /// The schemas in the list that a keyword has.
+    /// The schemas in the list that is a keyword's value.
     #[inline(never)]
     pub fn inner_list(&mut self, place: Place<'a>, keyword: &str) -> Result<Vec<Literal>, SchemaError> {
         let Some(node) = self.document.child(place.node, keyword) else { return Ok(Vec::new()) };
@@ -150,7 +150,7 @@ impl<'a> Meanings<'a> {
         Ok(literals)
     }
 
-    /// The schemas in the object that a keyword has, by their names.
+    /// The schemas in the object that is a keyword's value, by name.
     pub fn inner_map(
         &mut self,
         place: Place<'a>,
@@ -171,7 +171,8 @@ impl<'a> Meanings<'a> {
         Ok(literals)
     }
 
-    /// What a schema, or the opposite of one, allows. With `tracks` alternatives also say what schemas have looked at.
+    /// The values that a schema, or the opposite of one, allows. With `tracks`, alternatives also record what schemas have
+    /// evaluated.
     pub fn expand(&mut self, literal: Literal, tracks: bool) -> Result<Rc<Union<'a>>, SchemaError> {
         if let Some(known) = self.expanded.get(&(literal, tracks)) {
             return Ok(known.clone());
@@ -213,7 +214,7 @@ impl<'a> Meanings<'a> {
         }
     }
 
-    /// A conjunction's meaning.
+    /// The meaning of a conjunction.
     pub fn conjunction(&mut self, conjunction: &[Literal]) -> Result<Rc<Union<'a>>, SchemaError> {
         let [first, rest @ ..] = conjunction else { return Ok(Rc::new(Union::all())) };
         let mut all = self.expand(*first, false)?;
@@ -264,7 +265,7 @@ impl<'a> Meanings<'a> {
         Ok(all)
     }
 
-    /// Takes a keyword's meaning to those before: both hold, or one of the opposites does.
+    /// Combines a keyword's meaning with those before it: both hold or, for opposites, one of them does.
     #[inline(never)]
     pub fn join(
         &mut self,
@@ -335,7 +336,7 @@ impl<'a> Meanings<'a> {
             let next = self.expand(*literal, tracks)?;
             let budget = &mut self.budget;
             let more = (|| {
-                // Where several hold, all of them have looked at something.
+                // If several hold, all of them have evaluated something.
                 let both = if tracks { any.intersect(&next, budget)? } else { Union::none() };
                 any.unite(&next, budget)?.unite(&both, budget)
             })();
@@ -363,7 +364,7 @@ impl<'a> Meanings<'a> {
         Ok(any)
     }
 
-    /// The pairs of schemas of which no value is valid against both.
+    /// The pairs of schemas that no value satisfies together.
     #[inline(never)]
     fn disjoint(&mut self, node: u32, literals: &[Literal]) -> Result<Vec<(usize, usize)>, SchemaError> {
         let mut pairs = Vec::new();
@@ -380,7 +381,7 @@ impl<'a> Meanings<'a> {
         Ok(pairs)
     }
 
-    /// None of them holds, or at least two.
+    /// The opposite of `oneOf`: none holds, or at least two do.
     #[inline(never)]
     fn not_one_of(&mut self, node: u32, literals: &[Literal]) -> Result<Union<'a>, SchemaError> {
         let mut any = self.all_of(node, &negated(literals), false)?;
@@ -416,7 +417,7 @@ impl<'a> Meanings<'a> {
         Ok(any)
     }
 
-    /// Whether it is clear that no value is in a conjunction. It is not searched for ever.
+    /// Whether it is clear that no value satisfies a conjunction. The search is bounded.
     #[inline(never)]
     pub fn is_void_conjunction(
         &mut self,
@@ -437,7 +438,7 @@ impl<'a> Meanings<'a> {
         let union = match self.conjunction(conjunction) {
             Ok(union) => union,
             Err(error @ SchemaError::At { why: Why::TooLarge | Why::OutOfMemory, .. }) => return Err(error),
-            // What cannot be said of it is found again if it is used.
+            // Errors in it are found again if it is used.
             Err(_) => {
                 self.voids.remove(conjunction);
                 return Ok(false);

@@ -1,18 +1,19 @@
-//! JSON schemas (draft 2020-12) as grammars of the texts of their values.
+//! JSON schemas (draft 2020-12) as grammars of the JSON texts of valid values.
 //!
-//! [`Grammar::of_json_schema`] takes the text of a schema. `document` finds what references lead to, `meaning` brings each schema to a normal
-//! form (`union`) in which numbers and strings are automata (`number`, `pattern`, `format`), and `writer` makes rules of it.
-//! `raw_text` has the texts that stand as they are in a model's form of calls.
+//! [`Grammar::of_json_schema`] takes the text of a schema. `document` resolves references. `meaning` brings each schema to a
+//! normal form (`union`) in which numbers and strings are automata (`number`, `pattern`, `format`). `writer` makes rules of it.
+//! `raw_text` is for texts that are written without JSON's quotes and escapes in a model's format of calls.
 //!
-//! Nothing is left out: what no grammar expresses is an error that names its place. Keywords that the specification does not
-//! know, and those that only annotate, are ignored, as it says.
+//! Nothing is left out silently: a condition that no grammar can express is an error that names its place. Keywords that the
+//! specification does not define, and those that only annotate, are ignored, as it says.
 //!
 //! # What is accepted and what is not
 //!
-//! - Numbers are compared exactly as decimals. An exponent is accepted only where any number is.
-//! - Names of members are told apart if the schema knows them. Whether two others are the same name no grammar can say.
+//! - Numbers are compared exactly, as decimals. An exponent is accepted only where any number is allowed.
+//! - Duplicate names of members are prevented only for names that the schema knows. No grammar can say whether two other names
+//!   are the same.
 //! - Strings are characters of Unicode; an escape that is half a surrogate pair is not accepted.
-//! - `uniqueItems` is expressed where elements are of few values, as with `enum`.
+//! - `uniqueItems` is supported if elements have only few possible values, as with `enum`.
 //! - `$schema` may name this draft or an older one of json-schema.org; `items` may be an array, as in older ones.
 
 mod arrays;
@@ -59,32 +60,32 @@ use self::writer::Writer;
 /// Most bytes of a schema.
 pub const MAX_BYTES: usize = 1 << 20;
 
-/// Most bytes that the values of a schema take for a byte of its text, while the largest list grows.
+/// Most bytes of memory that the values of a schema take for each byte of its text, while the largest list grows.
 const VALUE_BYTES: usize = 96;
-/// What may be computed for a schema: states, edges, alternatives. In an optimised build some 50 ns each.
+/// How many steps may be computed for a schema: states, edges, alternatives. A step takes some 50 ns in an optimised build.
 const STEPS: u32 = 1_000_000;
-/// With fewer nothing of use is computed.
+/// Fewer steps are not enough for any useful schema.
 const FEWEST_STEPS: u32 = 20_000;
-/// Most bytes that are taken for a step.
+/// Most bytes of memory for each step.
 const STEP_BYTES: usize = 48;
 
-/// In which order an object's members may come.
+/// The order in which an object's members may come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// In any. An object can have up to [`crate::expression::MAX_MEMBERS`] members that the schema knows.
+    /// Any order. An object can have up to [`crate::expression::MAX_MEMBERS`] members that the schema knows.
     Any,
-    /// In that of `properties`; members that the schema does not name follow at the end.
+    /// The order of `properties`; members that the schema does not name follow at the end.
     Schema,
 }
 
-/// What may stand between the parts of a text.
+/// The white space that may come between the parts of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whitespace {
-    /// Nothing.
+    /// None.
     None,
-    /// A space behind commas and colons, or nothing.
+    /// A space after commas and colons, or none.
     Spaces,
-    /// Up to so many characters of white space, where JSON allows it inside a value.
+    /// Up to this many characters of white space wherever JSON allows it inside a value.
     UpTo(u32),
 }
 
@@ -93,8 +94,8 @@ pub enum Whitespace {
 pub enum Spelling {
     /// In every way that JSON allows: each character also as `\uXXXX`, each number also with zeros at its end.
     Any,
-    /// In the shortest way that is usual: escapes only where JSON demands them, no zeros at the end of a fraction, and where any
-    /// number may be, at most 16 digits before the point and behind it and no exponent.
+    /// The usual shortest way: escapes only where JSON requires them, and no trailing zeros in a fraction. Where any number is
+    /// allowed, it has at most 16 digits before and after the point and no exponent.
     Plain,
 }
 
@@ -105,54 +106,55 @@ pub enum Notation {
     Json,
     /// As in JSON, but with Python's words for `null`, `true` and `false`.
     Python,
-    /// As in JSON, but strings stand as they are between two marks, and names of members without marks where they are identifiers.
+    /// As in JSON, but strings are written unescaped between two marks, and names of members without marks if they are
+    /// identifiers.
     Quoted {
         /// The mark.
         mark: Expression,
-        /// The texts that can stand between two.
+        /// The texts that can be written between two marks.
         text: RawText,
     },
 }
 
-/// How the members of an object are written that is not written as in JSON: a mark, the name, a mark, the value, a mark.
+/// How the members of an object are written if not as in JSON: a mark, the name, a mark, the value, a mark.
 #[derive(Debug, Clone, Copy)]
 pub struct Members {
     /// Before a name.
     pub before_key: Expression,
     /// Between a name and its value.
     pub after_key: Expression,
-    /// Behind a value.
+    /// After a value.
     pub after_value: Expression,
     /// Between two members.
     pub separator: Expression,
-    /// A name that a schema does not give. Where it names some, no others are written.
+    /// Any name, for schemas that give none. If a schema names some members, only those are written.
     pub any_key: Expression,
-    /// Whether a name can be written.
+    /// Whether a name can be written in this form.
     pub is_key: fn(&str) -> bool,
-    /// The texts that can stand as they are, if texts do: the values of members whose schemas have the type `string`.
+    /// The texts that can be written unescaped, if any can: the values of members whose schemas have the type `string`.
     pub text: Option<RawText>,
 }
 
-/// What a grammar is to accept of the texts of valid values.
+/// Which texts of valid values a grammar accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// In which order members may come.
+    /// The order in which members may come.
     pub order: Order,
-    /// What may stand between parts.
+    /// The white space that may come between parts.
     pub whitespace: Whitespace,
     /// How strings and numbers may be written.
     pub spelling: Spelling,
     /// How values are written.
     pub notation: Notation,
-    /// Whether `format` is an assertion. In the specification it is an annotation.
+    /// Whether `format` is an assertion. In the specification it is an annotation by default.
     pub formats: bool,
-    /// Whether an object whose schema names members may have others also where the schema does not say so, as the specification
-    /// has it.
+    /// Whether an object whose schema names members may also have others when the schema does not say so. The specification
+    /// allows it.
     pub unnamed_members: bool,
 }
 
 impl Options {
-    /// All texts of valid values, as far as a grammar can say it.
+    /// All texts of valid values, as far as a grammar can express them.
     pub const VALID: Self = Self {
         order: Order::Any,
         whitespace: Whitespace::UpTo(64),
@@ -162,7 +164,7 @@ impl Options {
         unnamed_members: true,
     };
 
-    /// The texts that a model should write: compact, members in order, nothing that the schema does not name.
+    /// The texts that a model should write: compact, members in order, and no members that the schema does not name.
     pub const GENERATED: Self = Self {
         order: Order::Schema,
         whitespace: Whitespace::None,
@@ -173,15 +175,15 @@ impl Options {
     };
 }
 
-/// The schema of JSON's objects.
+/// The schema of all JSON objects.
 pub const ANY_OBJECT: &str = r#"{"type": "object"}"#;
 
 impl Grammar {
-    /// The grammar of the texts of the values that are valid against a JSON schema.
+    /// The grammar of the texts of values that are valid against a JSON schema.
     ///
     /// # Errors
-    /// [`SchemaError`], with a JSON pointer to what is wrong or cannot be expressed. A schema of hostile size or content is
-    /// refused after a bounded number of steps.
+    /// [`SchemaError`], with a JSON pointer to the part that is wrong or cannot be expressed. A schema of hostile size or content
+    /// is refused after a bounded number of steps.
     pub fn of_json_schema(schema: &str, options: Options) -> Result<Self, SchemaError> {
         let mut builder = Builder::new();
         let values = builder.json_schema(schema, options)?;
@@ -195,18 +197,18 @@ impl Grammar {
 }
 
 impl Builder {
-    /// The texts of the values that are valid against a JSON schema.
+    /// The texts of values that are valid against a JSON schema.
     ///
     /// # Errors
-    /// As [`Grammar::of_json_schema`]; the builder is then as it was.
+    /// The same as for [`Grammar::of_json_schema`]; the builder is then unchanged.
     pub fn json_schema(&mut self, schema: &str, options: Options) -> Result<Expression, SchemaError> {
         self.values(&read(schema)?, options, None)
     }
 
-    /// The objects that are valid against a JSON schema, in JSON or with members that are written otherwise.
+    /// The objects that are valid against a JSON schema, in JSON or with members written in another form.
     ///
     /// # Errors
-    /// As [`Grammar::of_json_schema`]; the builder is then as it was.
+    /// The same as for [`Grammar::of_json_schema`]; the builder is then unchanged.
     pub fn json_objects(
         &mut self,
         schema: &str,
@@ -241,11 +243,12 @@ impl Builder {
         self.values(&schema, options, members)
     }
 
-    /// Objects with the names that a schema gives, of any values: what is left of a schema that no grammar expresses. Members
-    /// whose schemas have the type `string` are strings. If it gives no name that can be written, members have any.
+    /// Objects with the member names of a schema and any values. This is what remains of a schema that no grammar can express.
+    /// Members whose schemas have the type `string` are strings. If the schema gives no name that can be written, any names are
+    /// allowed.
     ///
     /// # Errors
-    /// As [`Grammar::of_json_schema`]; the builder is then as it was.
+    /// The same as for [`Grammar::of_json_schema`]; the builder is then unchanged.
     pub fn objects_with_names(
         &mut self,
         schema: &str,
@@ -274,7 +277,7 @@ impl Builder {
         members: Option<Members>,
     ) -> Result<Expression, SchemaError> {
         check_dialect(schema)?;
-        // What schemas of one grammar may cost is limited together.
+        // All schemas of one grammar share the limit of steps.
         let n_wanted = STEPS.saturating_sub(self.schema_steps);
         let n_steps = affordable(n_wanted)?;
         let budget = Budget::new(n_steps);
@@ -297,7 +300,7 @@ impl Builder {
     }
 }
 
-/// How many of `n_wanted` steps there is memory for: what is made of a schema by steps cannot be told that there is none.
+/// How many of `n_wanted` steps there is memory for: the code that makes automata of a schema cannot report a lack of memory.
 fn affordable(n_wanted: u32) -> Result<u32, SchemaError> {
     let mut n_steps = n_wanted;
     let mut probe: Vec<u8> = Vec::new();
@@ -315,7 +318,7 @@ fn read(schema: &str) -> Result<Value, SchemaError> {
     if schema.len() > MAX_BYTES {
         return Err(SchemaError::TooLong { limit: MAX_BYTES });
     }
-    // What makes values of it cannot be told that there is no memory. So it is made sure of first.
+    // The library that makes values of the text cannot report a lack of memory, so enough memory is made sure of first.
     let mut probe: Vec<u8> = Vec::new();
     let out_of_memory = |_| SchemaError::At { pointer: String::new(), why: Why::OutOfMemory };
     probe.try_reserve_exact(schema.len().saturating_mul(VALUE_BYTES)).map_err(out_of_memory)?;
@@ -324,7 +327,7 @@ fn read(schema: &str) -> Result<Value, SchemaError> {
         .map_err(|error| SchemaError::Syntax { line: error.line(), column: error.column() })
 }
 
-/// `$schema` must name a dialect whose keywords mean what they do here.
+/// Checks that `$schema` names a dialect in which the keywords mean the same as here.
 fn check_dialect(schema: &Value) -> Result<(), SchemaError> {
     let known = match schema.get("$schema") {
         None => true,

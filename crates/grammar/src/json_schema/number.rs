@@ -1,7 +1,7 @@
-//! Sets of numbers, as automata over how numbers are written.
+//! Sets of numbers, as automata over their texts.
 //!
-//! The texts are JSON's numbers without an exponent: whether `m·10ᵉ` is below a bound is no question for a finite
-//! automaton. So an exponent is accepted where any number is, and nowhere else.
+//! The texts are JSON's numbers without an exponent, because a finite automaton cannot decide whether `m·10ᵉ` is below a bound.
+//! An exponent is therefore accepted only where any number is allowed.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -12,24 +12,24 @@ use serde_json::{Number, Value};
 use super::automaton::{Automaton, Budget, LAST};
 use super::error::Why;
 
-/// Most digits of a number in a schema; those of an `f64` are fewer.
+/// Most digits of a number in a schema; an `f64` never has more.
 const MAX_DIGITS: usize = 700;
-/// Largest number of remainders that are told apart for `multipleOf`.
+/// Most remainders that are distinguished for `multipleOf`.
 const MAX_REMAINDERS: u64 = 1 << 12;
 
-/// A decimal number, exactly.
+/// An exact decimal number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Decimal {
     negative: bool,
-    /// Digits before the point, without zeros in front.
+    /// Digits before the point, without leading zeros.
     whole: Vec<u8>,
-    /// Digits behind the point, without zeros at the end.
+    /// Digits after the point, without trailing zeros.
     fraction: Vec<u8>,
 }
 
 impl Decimal {
-    /// The value of a number in a schema. It is what `serde_json` makes of the text: an integer of 64 bits, or else the
-    /// shortest decimal number that rounds to the same `f64`.
+    /// The value of a number in a schema, as `serde_json` reads it: an integer of 64 bits, or else the shortest decimal number
+    /// that rounds to the same `f64`.
     pub fn of(number: &Number) -> Result<Self, Why> {
         Self::parse(&number.to_string())
     }
@@ -68,7 +68,7 @@ impl Decimal {
     }
 }
 
-/// Whether two values are equal: numbers by their value, members in any order.
+/// Whether two values are equal. Numbers are compared by value; the order of members does not matter.
 pub(super) fn are_equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => {
@@ -84,7 +84,7 @@ pub(super) fn are_equal(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// Where in a number a text is.
+/// A position within the text of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Start,
@@ -93,7 +93,7 @@ enum Place {
     Whole,
     Point,
     Fraction,
-    /// No number can follow.
+    /// The text cannot become a number any more.
     Nowhere,
 }
 
@@ -102,7 +102,7 @@ impl Place {
         matches!(self, Self::Zero | Self::Whole | Self::Fraction)
     }
 
-    /// Where `c` leads to.
+    /// The position after the character `c`.
     fn after(self, c: u8) -> Self {
         match (self, c) {
             (Self::Start, b'-') => Self::Sign,
@@ -115,10 +115,10 @@ impl Place {
     }
 }
 
-/// The characters that numbers consist of, ascending.
+/// The characters of numbers, in ascending order.
 const CHARACTERS: &[u8] = b"-.0123456789";
 
-/// The numbers whose texts `next` follows, character by character, to a state in which `ends` is true.
+/// The numbers whose texts lead `next`, character by character, to a state for which `ends` is true.
 fn walk<S: Ord + Copy>(
     start: S,
     budget: &mut Budget,
@@ -151,19 +151,19 @@ pub(super) fn others(set: &Automaton, budget: &mut Budget) -> Result<Automaton, 
     all(budget)?.intersect(&set.complement(), budget)
 }
 
-/// The texts without zeros at the end of a fraction and without a fraction of nothing else.
+/// The texts without trailing zeros in the fraction, and without a fraction that would be empty then.
 pub(super) fn plain(budget: &mut Budget) -> Result<Automaton, Why> {
     walk(true, budget, |_, c, place| !matches!(place, Place::Fraction) || c != b'0', |ends| ends)
 }
 
-/// What was found out of a number by comparing it with another one.
+/// The state of comparing a number with another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Compared {
     negative: bool,
-    /// Digits read before the point, or behind it; no more than matter.
+    /// Number of digits read before or after the point, as far as it matters.
     digits: usize,
     behind_point: bool,
-    /// How the digits so far compare with as many of the other number's.
+    /// How the digits so far compare with the same number of digits of the other number.
     so_far: Ordering,
 }
 
@@ -192,7 +192,7 @@ impl Compared {
     }
 }
 
-/// The numbers that compare with `with` in one of the ways `accepted`.
+/// The numbers whose comparison with `with` gives one of `accepted`.
 pub(super) fn compared(with: &Decimal, accepted: &[Ordering], budget: &mut Budget) -> Result<Automaton, Why> {
     let start = Compared { negative: false, digits: 0, behind_point: false, so_far: Ordering::Equal };
     let next = |mut state: Compared, c: u8, place: Place| {
@@ -207,7 +207,7 @@ pub(super) fn compared(with: &Decimal, accepted: &[Ordering], budget: &mut Budge
                 let digits = if state.behind_point { &with.fraction } else { &with.whole };
                 let other = digits.get(state.digits).copied().unwrap_or(0);
                 state.so_far = state.so_far.then((c - b'0').cmp(&other));
-                // One more than there are says that there are more.
+                // One more digit than the other number has shows that the number is longer.
                 let most = if state.behind_point { digits.len() } else { digits.len() + 1 };
                 state.digits = most.min(state.digits + 1);
                 if state.behind_point && state.so_far != Ordering::Equal {
@@ -223,12 +223,13 @@ pub(super) fn compared(with: &Decimal, accepted: &[Ordering], budget: &mut Budge
     walk(start, budget, next, |state| accepted.contains(&state.value(with)))
 }
 
-/// The multiples of `of`, which must be above zero.
+/// The multiples of `of`, which must be positive.
 pub(super) fn multiples(of: &Decimal, budget: &mut Budget) -> Result<Automaton, Why> {
     if of.negative || of.is_zero() {
         return Err(Why::Expected("a number above 0"));
     }
-    // `of` is `n · 10^-shift`: a number is a multiple if, moved by as many digits, it is an integer and `n` divides it.
+    // `of` is `n · 10^-shift`. A number is a multiple of it if, shifted by the same number of digits, it is an integer that `n`
+    // divides.
     let shift = of.fraction.len();
     let n =
         of.whole.iter().chain(&of.fraction).try_fold(0u64, |n, &d| n.checked_mul(10)?.checked_add(d.into()));
@@ -236,7 +237,7 @@ pub(super) fn multiples(of: &Decimal, budget: &mut Budget) -> Result<Automaton, 
     let (Some(n), Some(0..=MAX_REMAINDERS)) = (n, states) else {
         return Err(Why::NotExpressible("the divisor has too many remainders to tell apart"));
     };
-    // The remainder, and how many digits behind the point were read; `None` where it is no multiple any more.
+    // The remainder, and how many digits after the point have been read; `None` if it cannot be a multiple any more.
     let next = |state: Option<(u64, usize)>, c: u8, place: Place| {
         let (remainder, behind) = state?;
         match place {
@@ -310,7 +311,7 @@ mod tests {
 
     #[test]
     fn comparisons_are_those_of_values() {
-        // Multiples of 1/8 around zero, and neighbours of the bounds; as texts with and without zeros at the end.
+        // Multiples of 1/8 around zero, and neighbours of the bounds; as texts with and without trailing zeros.
         let texts: Vec<(alloc::string::String, f64)> = (-1700..1700)
             .flat_map(|n| {
                 let value = f64::from(n) / 8.0;

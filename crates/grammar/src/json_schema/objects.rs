@@ -14,13 +14,13 @@ use super::union::{Conjunction, Keys, Object, Strings, Union, also};
 /// Most names in one schema.
 pub(super) const MAX_NAMES: usize = 1024;
 
-/// An object in which a member with one of these names has such a value.
+/// An object in which a member with one of these names has a value that satisfies `literal`.
 fn with_member<'a>(keys: Keys<'a>, literal: Literal) -> Object<'a> {
     Object { exists: vec![(keys, literal)], ..Object::default() }
 }
 
 impl<'a> Meanings<'a> {
-    /// What is allowed by the keywords for objects; `None` where there is none of them.
+    /// The values that the keywords for objects allow; `None` if the schema has none of these keywords.
     #[inline(never)]
     pub fn objects(&mut self, place: Place<'a>) -> Result<Option<Union<'a>>, SchemaError> {
         let Place { node, map, holds, .. } = place;
@@ -98,13 +98,13 @@ impl<'a> Meanings<'a> {
         if object == Object::default() {
             return Ok(None);
         }
-        // An intersection sees what is impossible at once.
+        // Taking the intersection detects at once what is impossible.
         let only = Union { objects: vec![object], ..Union::all() };
         let seen = only.intersect(&Union::all(), &mut self.budget);
         Ok(Some(self.at(node, "", seen)?))
     }
 
-    /// The automaton of the names that are not valid against a schema; `None` where all are.
+    /// The automaton of the names that are not valid against a schema; `None` if all are valid.
     fn other_names(&mut self, node: u32, literal: Literal) -> Result<Option<u32>, SchemaError> {
         if let Some(&known) = self.names.get(&literal) {
             return Ok(Some(known));
@@ -131,7 +131,7 @@ impl<'a> Meanings<'a> {
         names.map_or_else(|| self.expected(node, keyword, "an array of strings"), Ok)
     }
 
-    /// `dependentRequired` and `dependentSchemas`: a member is missing, or something else holds.
+    /// `dependentRequired` and `dependentSchemas`: either a member is missing, or another condition holds.
     #[inline(never)]
     pub fn dependent(&mut self, place: Place<'a>, all: &mut Union<'a>) -> Result<(), SchemaError> {
         let Place { node, map, holds, tracks, .. } = place;
@@ -172,7 +172,7 @@ impl<'a> Meanings<'a> {
         Ok(())
     }
 
-    /// Asks of the members that no other schema has looked at what `unevaluatedProperties` says.
+    /// Applies `unevaluatedProperties` to the members that no other schema has evaluated.
     #[inline(never)]
     pub fn unevaluated_properties(
         &mut self,
@@ -208,7 +208,7 @@ impl<'a> Meanings<'a> {
         }
     }
 
-    /// What is asked of the value of a member.
+    /// The conditions on the value of a member.
     pub fn member(&self, object: &Object<'a>, name: &str) -> Conjunction {
         let mut all = Vec::new();
         for (keys, literal) in &object.rules {

@@ -1,10 +1,9 @@
-//! Regular expressions of ECMA-262 (with its flag `u`), as `pattern` and `patternProperties` have them.
+//! Regular expressions of ECMA-262 (with its flag `u`), as used by `pattern` and `patternProperties`.
 //!
-//! This is their syntax; `search` makes automata of it. A pattern is looked for anywhere in the text unless `^` and `$` say
-//! otherwise. Groups, quantifiers (lazy ones too, which
-//! match the same texts), classes, escapes, and lookaheads directly behind a `^` that begins an alternative are supported.
-//! Of Unicode's properties there are the general categories. Back references, lookbehinds, word boundaries and lookaheads
-//! elsewhere are not supported.
+//! This module parses the syntax; `search` makes automata of it. A pattern may match anywhere in the text unless it is anchored
+//! with `^` and `$`. Groups, quantifiers (also lazy ones, which match the same texts), classes, escapes, and lookaheads directly
+//! after a `^` that begins an alternative are supported. Of Unicode's properties, the general categories are supported. Back
+//! references, lookbehinds, word boundaries and other lookaheads are not supported.
 
 use alloc::string::String;
 use alloc::vec;
@@ -15,22 +14,22 @@ use super::categories;
 use super::error::Why;
 use super::search;
 
-/// Most groups inside one another.
+/// Most levels of nested groups.
 const MAX_DEPTH: u32 = 32;
 
-/// Most classes by Unicode's categories in a pattern: each takes a look at most characters.
+/// Most classes by Unicode category in a pattern: for each of them most characters must be examined.
 const MAX_CATEGORIES: u32 = 4;
-/// What such a class takes of the budget.
+/// The cost of such a class, in steps of the budget.
 const CATEGORY_STEPS: usize = 40_000;
 
-/// Characters, by sorted and disjoint ranges.
+/// Characters, as sorted and disjoint ranges.
 pub(super) type Class = Vec<(u32, u32)>;
 
-/// What does not end a line.
+/// Characters that do not end a line.
 const DOT: [(u32, u32); 4] = [(0, 9), (11, 12), (14, 0x2027), (0x202A, LAST)];
 const DIGITS: [(u32, u32); 1] = [(0x30, 0x39)];
 const WORD: [(u32, u32); 4] = [(0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A)];
-/// White space and ends of lines, ECMA-262 sections 12.2 and 12.3.
+/// White space and line terminators, ECMA-262 sections 12.2 and 12.3.
 const SPACE: [(u32, u32); 10] = [
     (9, 13),
     (0x20, 0x20),
@@ -55,7 +54,7 @@ pub(super) enum Part {
     Ahead { of: usize, negated: bool },
 }
 
-/// The texts in which `pattern` is found.
+/// The texts in which `pattern` matches.
 pub(super) fn automaton(pattern: &str, budget: &mut Budget) -> Result<Automaton, Why> {
     let mut text = Vec::new();
     text.try_reserve(pattern.len())?;
@@ -70,7 +69,7 @@ pub(super) fn automaton(pattern: &str, budget: &mut Budget) -> Result<Automaton,
     search::language(&parser.parts, root, budget)
 }
 
-/// Sorts ranges and joins those that touch.
+/// Sorts ranges and merges adjacent ones.
 fn normalized(mut class: Class) -> Class {
     sort::sort(&mut class);
     let mut result: Class = Vec::new();
@@ -83,7 +82,7 @@ fn normalized(mut class: Class) -> Class {
     result
 }
 
-/// The other characters.
+/// All other characters.
 fn negated(class: &[(u32, u32)]) -> Class {
     let mut result = Vec::new();
     let mut next = 0;
@@ -99,7 +98,7 @@ fn negated(class: &[(u32, u32)]) -> Class {
     result
 }
 
-/// A character, or several that an escape stands for.
+/// A character, or the set that an escape stands for.
 enum Atom {
     One(u32),
     Several(Class),
@@ -108,7 +107,7 @@ enum Atom {
 struct Parser {
     text: Vec<char>,
     at: usize,
-    /// Classes by category so far.
+    /// Number of classes by category so far.
     n_categories: u32,
     parts: Vec<Part>,
 }
@@ -237,7 +236,7 @@ impl Parser {
         self.add(Part::Repeat { of, min, max })
     }
 
-    /// `{n}`, `{n,}` or `{n,m}`. A brace that begins none of them stands for itself.
+    /// Reads `{n}`, `{n,}` or `{n,m}`. A brace that begins none of them stands for itself.
     fn bounds(&mut self) -> Result<Option<(u32, Option<u32>)>, Why> {
         let start = self.at;
         if !self.takes("{") {
@@ -297,7 +296,7 @@ impl Parser {
         Ok(Atom::One(c.into()))
     }
 
-    /// What follows a backslash.
+    /// Reads what follows a backslash.
     fn escape(&mut self, in_class: bool) -> Result<Atom, Why> {
         let c = self.peek().ok_or_else(|| self.problem("a backslash at the end"))?;
         self.at += 1;
@@ -351,7 +350,7 @@ impl Parser {
         })
     }
 
-    /// What follows `\p` or `\P`.
+    /// Reads what follows `\p` or `\P`.
     fn category(&mut self, is_negated: bool) -> Result<Class, Why> {
         self.n_categories += 1;
         if self.n_categories > MAX_CATEGORIES {

@@ -1,4 +1,4 @@
-//! [`RawText`]: texts that stand as they are up to a mark.
+//! [`RawText`]: unescaped texts that end at a mark.
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -13,22 +13,22 @@ use crate::expression::{Builder, Expression};
 /// Most characters of a mark.
 const MAX_MARK: usize = 64;
 
-/// The texts that stand as they are up to a mark: all that do not contain it, nor U+0001, which stands for marks elsewhere.
+/// The unescaped texts that end at a mark: all texts that contain neither the mark nor U+0001, which stands for marks elsewhere.
 ///
-/// Lengths are limited where that takes few states; otherwise any length is accepted.
+/// Lengths are limited if that takes few states; otherwise any length is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawText {
-    /// Any of them.
+    /// Any such text.
     pub(super) any: Expression,
     /// The mark.
     pub(super) end: &'static str,
 }
 
 impl RawText {
-    /// The texts up to this mark, of 1 to 64 characters.
+    /// The texts that end at this mark, which must have 1 to 64 characters.
     ///
     /// # Errors
-    /// If the grammar becomes too large, or for a mark of another length.
+    /// If the grammar becomes too large, or if the mark has another length.
     pub fn new(builder: &mut Builder, end: &'static str) -> Result<Self, GrammarError> {
         let length = end.chars().count();
         if length == 0 || length > MAX_MARK {
@@ -36,7 +36,7 @@ impl RawText {
             return Err(GrammarError::Invalid { problem, value: length as u32 });
         }
         let mut text = Self { any: Expression::EMPTY, end };
-        // A mark of so many characters takes fewer steps.
+        // Even the longest mark takes fewer steps.
         let budget = &mut Budget::new(1 << 20);
         let any = text.automaton(budget).and_then(|automaton| {
             JsonText::new(builder, Options::GENERATED)?.automaton(&Rc::new(automaton), false)
@@ -48,12 +48,12 @@ impl RawText {
         Ok(text)
     }
 
-    /// Whether it is one of them.
+    /// Whether `text` is one of them.
     pub(super) fn contains(&self, text: &str) -> bool {
         !text.contains(self.end) && !text.contains('\u{1}')
     }
 
-    /// The automaton of Knuth, Morris and Pratt for the mark: a state is how many of its characters have come.
+    /// The automaton of Knuth, Morris and Pratt for the mark: a state is the number of its characters that have come.
     pub(super) fn automaton(&self, budget: &mut Budget) -> Result<Automaton, Why> {
         let mark: Vec<char> = self.end.chars().collect();
         Automaton::explore(Some(0), budget, |state: &Option<usize>, ways, _| {
@@ -99,7 +99,7 @@ mod tests {
             let letters: Vec<char> = end.chars().chain(['x', '\u{1}']).collect();
             let mut n_in = 0;
             for round in 0..4000 {
-                // Beginnings of the mark, and single characters.
+                // Prefixes of the mark, and single characters.
                 let mut one = alloc::string::String::new();
                 for _ in 0..random(6) {
                     match random(3) {

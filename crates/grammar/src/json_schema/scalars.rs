@@ -17,7 +17,7 @@ use super::objects::MAX_NAMES;
 use super::pattern;
 use super::union::{Array, Keys, Numbers, Object, Strings, Union};
 
-/// How a number may compare with the one that a keyword has.
+/// The allowed results of comparing a number with a keyword's number.
 const BOUNDS: [(&str, &[Ordering]); 4] = [
     ("minimum", &[Equal, Greater]),
     ("exclusiveMinimum", &[Greater]),
@@ -25,7 +25,7 @@ const BOUNDS: [(&str, &[Ordering]); 4] = [
     ("exclusiveMaximum", &[Less]),
 ];
 
-/// The union of automata, in pairs, so that none is copied often.
+/// The union of automata. They are united in pairs, so that none is copied often.
 fn unite_all(mut all: Vec<Automaton>, budget: &mut Budget) -> Result<Automaton, Why> {
     while all.len() > 1 {
         let mut next = Vec::new();
@@ -42,7 +42,7 @@ fn unite_all(mut all: Vec<Automaton>, budget: &mut Budget) -> Result<Automaton, 
 }
 
 impl<'a> Meanings<'a> {
-    /// A keyword's number that counts something.
+    /// The value of a keyword that is a count.
     pub fn count(&self, place: Place<'a>, keyword: &str) -> Result<Option<u64>, SchemaError> {
         let count = match place.map.get(keyword) {
             None => return Ok(None),
@@ -55,7 +55,7 @@ impl<'a> Meanings<'a> {
         }
     }
 
-    /// What is allowed by the keywords for scalars; `None` where there is none of them.
+    /// The values that the keywords for scalars allow; `None` if the schema has none of these keywords.
     #[inline(never)]
     pub fn scalars(&mut self, place: Place<'a>) -> Result<Option<Union<'a>>, SchemaError> {
         let Place { node, map, holds, .. } = place;
@@ -93,7 +93,7 @@ impl<'a> Meanings<'a> {
         Ok(all)
     }
 
-    /// All values, or none where the opposite of a schema is taken, but for what `change` changes.
+    /// All values, or no values for the opposite of a schema, with the change that `change` makes.
     fn only(
         &mut self,
         holds: bool,
@@ -218,7 +218,7 @@ impl<'a> Meanings<'a> {
         Ok(all)
     }
 
-    /// The number of the automaton of a pattern.
+    /// The number of a pattern's automaton.
     pub fn pattern(&mut self, node: u32, keyword: &str, text: &'a str) -> Result<u32, SchemaError> {
         if let Some(&known) = self.patterns.get(text) {
             return Ok(known);

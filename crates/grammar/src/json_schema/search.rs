@@ -1,7 +1,7 @@
-//! Automata of the texts in which patterns are found.
+//! Automata of the texts in which patterns match.
 //!
-//! Parts of a pattern become states of an automaton that may be in several at once (Thompson's construction); sets of these
-//! are the states of a deterministic one.
+//! Parts of a pattern become states of a nondeterministic automaton (Thompson's construction). Sets of these states are the
+//! states of a deterministic one.
 
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -11,26 +11,26 @@ use super::automaton::{Automaton, Budget, LAST};
 use super::error::Why;
 use super::pattern::Part;
 
-/// Most states of the automaton that is not deterministic yet.
+/// Most states of the nondeterministic automaton.
 const MAX_STATES: usize = 1 << 13;
 
-/// A state of an automaton that may be in several at once.
+/// A state of a nondeterministic automaton.
 enum Nfa {
-    /// Over one of these characters. The class is a part's.
+    /// Reads one of these characters. The class is that of a part.
     Over { part: usize, to: u32 },
-    /// Over any character.
+    /// Reads any character.
     Any { to: u32 },
-    /// To all of these without a character.
+    /// Leads to all of these without reading a character.
     Split(Vec<u32>),
-    /// At the beginning of the text only.
+    /// Passes only at the beginning of the text.
     AtStart(u32),
-    /// At the end of the text only.
+    /// Passes only at the end of the text.
     AtEnd(u32),
-    /// The pattern was found.
+    /// The pattern has matched.
     Found,
 }
 
-/// The texts in which a part of a pattern is found.
+/// The texts in which a part of a pattern matches.
 pub(super) fn language(parts: &[Part], root: usize, budget: &mut Budget) -> Result<Automaton, Why> {
     Matcher { parts }.language(root, budget)
 }
@@ -79,7 +79,7 @@ impl Matcher<'_> {
         })
     }
 
-    /// The texts in which these parts are found, one after the other.
+    /// The texts in which these parts match, one after the other.
     fn search(&self, parts: &[usize], budget: &mut Budget) -> Result<Automaton, Why> {
         let mut nfa = vec![Nfa::Found];
         let mut root = 0;
@@ -148,7 +148,7 @@ impl Matcher<'_> {
         }
     }
 
-    /// The state from which `part` leads to `next`.
+    /// A state from which `part` leads to `next`.
     fn build(&self, part: usize, next: u32, nfa: &mut Vec<Nfa>) -> Result<u32, Why> {
         match &self.parts[part] {
             Part::Class(_) => add(nfa, Nfa::Over { part, to: next }),
@@ -179,7 +179,7 @@ impl Matcher<'_> {
                         next = again;
                     }
                 }
-                // An empty text adds nothing, however often.
+                // Repetitions of an empty text add nothing.
                 let mut first = next;
                 for _ in 0..*min {
                     let before = first;
@@ -208,7 +208,7 @@ fn add(nfa: &mut Vec<Nfa>, state: Nfa) -> Result<u32, Why> {
     Ok(nfa.len() as u32 - 1)
 }
 
-/// The states that are reached from `from` without a character, sorted; only state 0 once the pattern was found.
+/// The states that can be reached from `from` without reading a character, sorted; only state 0 once the pattern has matched.
 fn closure(nfa: &[Nfa], from: &[u32], at_start: bool, at_end: bool) -> Vec<u32> {
     let mut open = from.to_vec();
     let mut seen = vec![false; nfa.len()];

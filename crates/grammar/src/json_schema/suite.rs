@@ -14,7 +14,7 @@ use crate::program::Grammar;
 
 const SUITE: &str = include_str!("../../tests/json_schema_suite.json");
 
-/// The members of all objects in the opposite order.
+/// Reverses the members of all objects.
 fn reversed(value: &Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(
@@ -25,7 +25,8 @@ fn reversed(value: &Value) -> Value {
     }
 }
 
-/// The text with white space where JSON allows it, and all characters of strings but those of escapes as escapes.
+/// The text with white space wherever JSON allows it, and with all characters of strings escaped, except those of existing
+/// escapes.
 fn spread(text: &str) -> String {
     let mut result = String::new();
     let (mut in_string, mut is_escaped) = (false, 0);

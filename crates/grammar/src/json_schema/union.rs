@@ -1,8 +1,8 @@
-//! What values of each type may be: the normal form of a schema.
+//! The normal form of a schema: the allowed values of each type.
 //!
 //! Booleans, numbers and strings are sets, closed under union, intersection and complement. Arrays and objects are lists of
-//! alternatives, [`Array`] and [`Object`]; an intersection has one for each pair that does not exclude itself. What is
-//! inside arrays and objects stays a conjunction of schemas, looked at when it is needed.
+//! alternatives, [`Array`] and [`Object`]; an intersection has one alternative for each pair that does not contradict itself.
+//! Conditions on the contents of arrays and objects remain conjunctions of schemas, which are expanded when needed.
 
 use alloc::rc::Rc;
 use alloc::vec;
@@ -16,10 +16,10 @@ use super::number;
 /// Most alternatives for arrays, and for objects.
 const MAX_ALTERNATIVES: usize = 256;
 
-/// All of these; sorted, without repetitions.
+/// A conjunction of conditions; sorted, without repetitions.
 pub(super) type Conjunction = Vec<Literal>;
 
-/// Adds to a conjunction.
+/// Adds a condition to a conjunction.
 pub(super) fn also(conjunction: &mut Conjunction, literal: Literal) {
     if literal == Literal::TRUE {
         return;
@@ -32,9 +32,9 @@ pub(super) fn also(conjunction: &mut Conjunction, literal: Literal) {
 /// Numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Numbers {
-    /// Any, with an exponent too.
+    /// Any number, also with an exponent.
     All,
-    /// Those of an automaton over their texts.
+    /// The numbers whose texts an automaton accepts.
     Set(Rc<Automaton>),
 }
 
@@ -76,9 +76,9 @@ impl Numbers {
 /// Strings.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Strings {
-    /// By their length in characters.
+    /// The strings within these bounds of their length in characters.
     Lengths(u64, Option<u64>),
-    /// Those of an automaton.
+    /// The strings that an automaton accepts.
     Set(Rc<Automaton>),
 }
 
@@ -141,30 +141,30 @@ impl Strings {
     }
 }
 
-/// How many elements are valid against a schema.
+/// A condition on the number of elements that are valid against a schema.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Count {
     pub literal: Literal,
-    /// Elements before this one do not count.
+    /// Elements before this index do not count.
     pub from: usize,
     pub min: u64,
     pub max: Option<u64>,
 }
 
-/// Which elements schemas have looked at, for `unevaluatedItems`.
+/// Which elements schemas have evaluated, for `unevaluatedItems`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EvaluatedItems {
     pub all: bool,
     pub first: usize,
-    /// Those that are valid against one of these.
+    /// The elements that are valid against one of these.
     pub matching: Conjunction,
 }
 
-/// What an array may be.
+/// An alternative for arrays.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Array {
     pub prefix: Vec<Conjunction>,
-    /// What is asked of the elements behind the prefix.
+    /// The conditions on the elements after the prefix.
     pub rest: Conjunction,
     pub min: u64,
     pub max: Option<u64>,
@@ -174,12 +174,12 @@ pub(super) struct Array {
 }
 
 impl Array {
-    /// What is asked of an element.
+    /// The conditions on an element.
     pub fn element(&self, index: usize) -> &Conjunction {
         self.prefix.get(index).unwrap_or(&self.rest)
     }
 
-    /// Lets the prefix have at least `len` elements.
+    /// Extends the prefix to at least `len` elements.
     pub fn extend(&mut self, len: usize) {
         while self.prefix.len() < len {
             self.prefix.push(self.rest.clone());
@@ -205,7 +205,7 @@ impl Array {
         result.max.is_none_or(|max| result.min <= max).then_some(result)
     }
 
-    /// Whether everything that this allows is allowed by `other` too, as far as that can be seen at once.
+    /// Whether `other` allows everything that this allows, as far as a quick check can tell.
     fn is_within(&self, other: &Self) -> bool {
         let elements = self.prefix.len().max(other.prefix.len());
         self.evaluated == other.evaluated
@@ -224,7 +224,7 @@ fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     }
 }
 
-/// Whether all of `small` are in `large`; both are sorted.
+/// Whether all elements of `small` are in `large`; both are sorted.
 fn is_subset<T: Ord>(small: &[T], large: &[T]) -> bool {
     small.iter().all(|element| large.binary_search(element).is_ok())
 }
@@ -234,13 +234,13 @@ fn is_subset<T: Ord>(small: &[T], large: &[T]) -> bool {
 pub(super) enum Keys<'a> {
     /// One.
     Name(&'a str),
-    /// Those that the automaton of this number accepts.
+    /// The names that the automaton of this number accepts.
     Pattern(u32),
-    /// Those that are not among these, and that none of these automata accepts.
+    /// The names that are not among these and that none of these automata accepts.
     Others { names: Vec<&'a str>, patterns: Vec<u32> },
 }
 
-/// Which members schemas have looked at, for `unevaluatedProperties`.
+/// Which members schemas have evaluated, for `unevaluatedProperties`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EvaluatedMembers<'a> {
     pub all: bool,
@@ -248,26 +248,26 @@ pub(super) struct EvaluatedMembers<'a> {
     pub patterns: Vec<u32>,
 }
 
-/// What an object may be.
+/// An alternative for objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Object<'a> {
-    /// What is asked of the values of members with these names.
+    /// The conditions on the values of members with these names.
     pub rules: Vec<(Keys<'a>, Literal)>,
-    /// Names of members that must be there.
+    /// Names of required members.
     pub required: Vec<&'a str>,
     pub min: u64,
     pub max: Option<u64>,
-    /// There is a member with one of these names and such a value.
+    /// There must be a member with one of these names and such a value.
     pub exists: Vec<(Keys<'a>, Literal)>,
-    /// The names in `properties`, in their order.
+    /// The names in `properties`, in order.
     pub order: Vec<&'a str>,
-    /// Whether a schema says what members may be there that it does not name.
+    /// Whether a schema says which members may exist that it does not name.
     pub is_open: bool,
     pub evaluated: EvaluatedMembers<'a>,
 }
 
 impl<'a> Object<'a> {
-    /// Asks something of the values of some members.
+    /// Adds a condition on the values of some members.
     pub fn rule(&mut self, keys: Keys<'a>, literal: Literal) {
         let rule = (keys, literal);
         if literal == Literal::TRUE {
@@ -307,7 +307,7 @@ impl<'a> Object<'a> {
         result.is_possible().then_some(result)
     }
 
-    /// False where a member that must be there may not be there, or there are more than may be.
+    /// Whether it does not contradict itself: a required member is not forbidden, and there are not more members than allowed.
     fn is_possible(&self) -> bool {
         let forbidden = |name: &&str| {
             self.rules.iter().any(|(keys, literal)| {
@@ -322,7 +322,7 @@ impl<'a> Object<'a> {
         self.max.is_none_or(|max| self.min <= max) && !self.required.iter().any(forbidden)
     }
 
-    /// Whether everything that this allows is allowed by `other` too, as far as that can be seen at once.
+    /// Whether `other` allows everything that this allows, as far as a quick check can tell.
     fn is_within(&self, other: &Self) -> bool {
         self.evaluated == other.evaluated
             && self.min >= other.min
@@ -345,7 +345,7 @@ fn merge<T: Ord + Clone>(set: &mut Vec<T>, other: &[T]) {
 #[derive(Debug, Clone)]
 pub(super) struct Union<'a> {
     pub null: bool,
-    /// Whether it may be false, and true.
+    /// Whether the value may be false, and whether it may be true.
     pub booleans: [bool; 2],
     pub numbers: Numbers,
     pub strings: Strings,
@@ -353,7 +353,7 @@ pub(super) struct Union<'a> {
     pub objects: Vec<Object<'a>>,
 }
 
-/// What it takes to keep an alternative, and to compare it, in steps.
+/// The steps that it takes to keep an alternative and to compare it.
 trait Cost {
     fn cost(&self) -> usize;
 }
@@ -369,7 +369,7 @@ impl Cost for Array {
 impl Cost for Object<'_> {
     fn cost(&self) -> usize {
         let names = self.required.len() + self.order.len();
-        // It is searched whether what is required is forbidden, and for names that two schemas have.
+        // Searches for required members that are forbidden, and for names that two schemas have in common.
         16 + 2 * self.rules.len()
             + names
             + self.exists.len()
@@ -377,7 +377,7 @@ impl Cost for Object<'_> {
     }
 }
 
-/// The pairs of alternatives that do not exclude each other.
+/// The pairs of alternatives that do not contradict each other.
 fn pairs<T: Clone + PartialEq + Cost>(
     a: &[T],
     b: &[T],
@@ -397,7 +397,7 @@ fn pairs<T: Clone + PartialEq + Cost>(
     Ok(all)
 }
 
-/// Adds an alternative, unless another one allows all that it does; takes out those of which it allows all.
+/// Adds an alternative, unless another one allows everything that it does; removes alternatives that it makes redundant.
 fn add<T>(
     all: &mut Vec<T>,
     new: T,
@@ -442,7 +442,7 @@ impl<'a> Union<'a> {
         }
     }
 
-    /// What is valid both here and there.
+    /// The values that both allow.
     pub fn intersect(&self, other: &Self, budget: &mut Budget) -> Result<Self, Why> {
         budget.spend(16)?;
         Ok(Self {
@@ -455,7 +455,7 @@ impl<'a> Union<'a> {
         })
     }
 
-    /// What is valid here or there.
+    /// The values that one of them allows.
     pub fn unite(mut self, other: &Self, budget: &mut Budget) -> Result<Self, Why> {
         budget.spend(16)?;
         self.null |= other.null;
@@ -471,13 +471,13 @@ impl<'a> Union<'a> {
         Ok(self)
     }
 
-    /// Forgets what schemas have looked at.
+    /// Forgets what schemas have evaluated.
     pub fn forget_evaluated(&mut self) {
         self.arrays.iter_mut().for_each(|array| array.evaluated = EvaluatedItems::default());
         self.objects.iter_mut().for_each(|object| object.evaluated = EvaluatedMembers::default());
     }
 
-    /// Whether no value of a type other than arrays and objects is valid.
+    /// Whether only arrays and objects are valid.
     pub fn has_no_scalar(&self) -> bool {
         !self.null && self.booleans == [false; 2] && self.numbers.is_empty() && self.strings.is_empty()
     }

@@ -1,14 +1,14 @@
-//! References to schemas: resolved against a base as RFC 3986, section 5, says.
+//! References to schemas, resolved against a base as in RFC 3986, section 5.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Splits off the fragment: what is before the `#`, and what is behind it.
+/// Splits off the fragment: the part before the `#`, and the part after it.
 pub(super) fn split(reference: &str) -> (&str, Option<&str>) {
     reference.split_once('#').map_or((reference, None), |(uri, fragment)| (uri, Some(fragment)))
 }
 
-/// The length of the scheme with its colon; 0 where there is none.
+/// The length of the scheme with its colon; 0 if there is none.
 fn scheme_len(uri: &str) -> usize {
     match uri.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '-' | '.')) {
         Some(end) if uri[end..].starts_with(':') && uri.starts_with(|c: char| c.is_ascii_alphabetic()) => {
@@ -18,7 +18,7 @@ fn scheme_len(uri: &str) -> usize {
     }
 }
 
-/// What `reference`, without a fragment, means where `base` is the base.
+/// Resolves `reference`, which has no fragment, against `base`.
 pub(super) fn resolve(base: &str, reference: &str) -> String {
     if reference.is_empty() {
         return base.into();
@@ -63,7 +63,7 @@ pub(super) fn resolve(base: &str, reference: &str) -> String {
     [&base[..authority], slash, &segments.join("/"), query].concat()
 }
 
-/// The text with its `%xx` replaced by the bytes that they stand for; `None` where that is not UTF-8.
+/// The text with each `%xx` replaced by the byte that it stands for; `None` if the result is not UTF-8.
 pub(super) fn percent_decoded(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let mut result = Vec::new();
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn references_as_in_rfc_3986() {
-        // Section 5.4, without those that depend on fragments.
+        // The examples of section 5.4, except those that depend on fragments.
         let base = "http://a/b/c/d;p?q";
         for (reference, expected) in [
             ("g:h", "g:h"),

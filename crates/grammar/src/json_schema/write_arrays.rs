@@ -13,18 +13,18 @@ use super::union::{Array, Conjunction, also};
 use super::writer::Writer;
 use crate::expression::{Expression, Interleave, MAX_MEMBERS, Rule};
 
-/// Most states in which an array can be whose elements are counted.
+/// Most states of an array whose elements are counted.
 const MAX_STATES: usize = 1 << 12;
 /// Most schemas that count elements of one array.
 const MAX_COUNTS: usize = 4;
-/// Most references that are followed to the list of values that elements can have.
+/// Most references that are followed to find the values that elements can have.
 const MAX_REFERENCES: u32 = 8;
 
-/// The two values that are booleans.
+/// The two boolean values.
 static BOOLEANS: [Value; 2] = [Value::Bool(false), Value::Bool(true)];
 static NULL: [Value; 1] = [Value::Null];
 
-/// A limit of a grammar's repetition; beyond what 32 bits hold there is none.
+/// A limit for a grammar's repetition; there is no limit if it does not fit 32 bits.
 pub(super) fn limit(max: Option<u64>) -> Option<u32> {
     max.and_then(|max| u32::try_from(max).ok()).filter(|max| *max < u32::MAX)
 }
@@ -33,7 +33,7 @@ impl<'a> Writer<'a, '_> {
     /// An array.
     pub fn array(&mut self, array: &Array) -> Result<Expression, SchemaError> {
         let mut array = array.clone();
-        // An element that nothing can be ends the array.
+        // If no value satisfies an element's schema, the array ends before that element.
         for index in 0..=array.prefix.len() {
             if self.meanings.is_void_conjunction(&array.element(index).clone(), 1)? {
                 array.max = Some(array.max.map_or(index as u64, |max| max.min(index as u64)));
@@ -56,7 +56,7 @@ impl<'a> Writer<'a, '_> {
         self.here(array)
     }
 
-    /// At least one element, as many as there may be.
+    /// At least one element, up to the maximum.
     fn elements(&mut self, array: &Array) -> Result<Expression, SchemaError> {
         if array.max == Some(0) {
             return Ok(Expression::NEVER);
@@ -92,7 +92,7 @@ impl<'a> Writer<'a, '_> {
         Ok(tail)
     }
 
-    /// At least one element, where it matters how many are valid against some schemas.
+    /// At least one element, if it matters how many are valid against some schemas.
     fn counted(&mut self, array: &Array) -> Result<Expression, SchemaError> {
         let counts = &array.counts;
         if counts.len() > MAX_COUNTS {
@@ -101,7 +101,7 @@ impl<'a> Writer<'a, '_> {
         let last = counts.iter().map(|count| count.from as u64);
         let last =
             last.chain([array.prefix.len() as u64, array.max.unwrap_or(array.min), 1]).max().unwrap_or(1);
-        // The number of elements, as far as it matters, and of those that count.
+        // The number of elements, as far as it matters, and the numbers of elements that count for each schema.
         let start = (0u64, vec![0u64; counts.len()]);
         let mut rules: BTreeMap<(u64, Vec<u64>), Rule> = BTreeMap::new();
         let mut open = vec![start];
@@ -156,7 +156,7 @@ impl<'a> Writer<'a, '_> {
         Ok(first)
     }
 
-    /// Elements of which no two are equal: where they are of few values, a set of these.
+    /// Elements that are all different. If they have only few possible values, this is a set of values.
     fn unique(&mut self, array: &Array) -> Result<Expression, SchemaError> {
         let values =
             if array.prefix.is_empty() && array.counts.is_empty() { self.values(&array.rest)? } else { None };
@@ -190,7 +190,7 @@ impl<'a> Writer<'a, '_> {
         self.here(set)
     }
 
-    /// The values of which one must be equal to a value that is valid against all of these; `None` where no schema lists them.
+    /// The values of which one must equal any value that is valid against all of these; `None` if no schema lists them.
     fn values(&mut self, conjunction: &Conjunction) -> Result<Option<Vec<Literal>>, SchemaError> {
         for literal in conjunction.iter().filter(|literal| literal.holds) {
             let mut node = literal.node;
@@ -225,8 +225,8 @@ impl<'a> Writer<'a, '_> {
     }
 }
 
-/// What is asked of an element that counts for those schemas whose bit is set in `chosen`, and how many there are then;
-/// `None` where it may not, or need not be told apart.
+/// The condition on an element that counts exactly for the schemas whose bit is set in `chosen`, and the new counts; `None` if
+/// such an element is not allowed, or need not be distinguished.
 fn next_counts(
     array: &Array,
     element: &Conjunction,
@@ -238,7 +238,7 @@ fn next_counts(
     let mut next = found.to_vec();
     for (index, count) in array.counts.iter().enumerate() {
         let is_chosen = chosen >> index & 1 == 1;
-        // Where at least so many are asked for, an element that counts may as well not be counted.
+        // If only a minimum is required and reached, an element that counts need not be counted.
         let matters = at >= count.from as u64 && (count.max.is_some() || found[index] < count.min);
         match (matters, is_chosen) {
             (false, true) => return None,

@@ -13,19 +13,19 @@ use super::writer::Writer;
 use super::{Members as Written, Order};
 use crate::expression::{Expression, Interleave, MAX_MEMBERS};
 
-/// Most patterns of names in one object.
+/// Most patterns for names in one object.
 const MAX_PATTERNS: usize = 8;
-/// Most alternatives that one object becomes because some member must exist.
+/// Most alternatives into which one object is divided because some member must exist.
 const MAX_ALTERNATIVES: usize = 64;
-/// Most states in which an object can be whose members are in order and counted.
+/// Most states of an object whose members are in order and counted.
 const MAX_STATES: u64 = 1 << 14;
 
 /// The members of an object, as expressions.
 struct Members {
-    /// Those that are named, in order, and whether they must be there.
+    /// The named members, in order, and whether they are required.
     named: Vec<(Expression, bool)>,
     others: Option<Expression>,
-    /// A member without a name that must be there.
+    /// A required member without a fixed name.
     one: Option<Expression>,
     min: u64,
     max: Option<u64>,
@@ -34,7 +34,7 @@ struct Members {
 impl<'a> Writer<'a, '_> {
     /// An object.
     pub fn object(&mut self, object: &Object<'a>) -> Result<Expression, SchemaError> {
-        // Of the members that must exist, each is one that has a name, or another one.
+        // Each member that must exist has either a name that the schema knows, or another name.
         let mut open: Vec<(Object<'a>, Option<(Keys<'a>, Literal)>)> = vec![(object.clone(), None)];
         let mut ways = Vec::new();
         while let Some((mut object, one)) = open.pop() {
@@ -48,7 +48,7 @@ impl<'a> Writer<'a, '_> {
             };
             for name in names {
                 if self.meanings.is_among(name, &keys) {
-                    // Each that is open becomes one at least.
+                    // Each open alternative yields at least one.
                     if ways.len() + open.len() >= MAX_ALTERNATIVES {
                         return self.here(Err(Why::TooLarge));
                     }
@@ -147,7 +147,7 @@ impl<'a> Writer<'a, '_> {
 
     /// At least one member, in order.
     fn in_order(&mut self, members: &Members, n_required: u64) -> Result<Expression, SchemaError> {
-        // How many there are matters up to here: whether there is one, or all that are counted.
+        // Up to here the number of members matters: whether there is one, or all that are counted.
         let is_counted = members.max.is_some() || members.min > n_required;
         let most = if is_counted { members.max.unwrap_or(members.min).max(1) } else { 1 };
         let states = (members.named.len() as u64 + 1).checked_mul(most + 1);
@@ -163,7 +163,7 @@ impl<'a> Writer<'a, '_> {
     fn chain(&mut self, members: &Members, is_counted: bool, most: u64) -> Result<Expression, Why> {
         let text = &mut self.text;
         let comma = text.comma;
-        // For each number of members that there are already, what may follow.
+        // For each number of members that have come, what may follow.
         let mut follow = Vec::new();
         for n in 0..=most {
             let min = if is_counted { members.min.saturating_sub(n) as u32 } else { 0 };
@@ -203,7 +203,7 @@ impl<'a> Writer<'a, '_> {
         Ok(follow.first().copied().unwrap_or(Expression::NEVER))
     }
 
-    /// The members that have none of these names: any of them, and the one that must be there.
+    /// The members that have none of these names: any such member, and the one that is required.
     fn other_members(
         &mut self,
         object: &Object<'a>,
@@ -277,7 +277,7 @@ impl<'a> Writer<'a, '_> {
         Ok((others, ones.map(|one| self.here(one)).transpose()?))
     }
 
-    /// An object whose members are not written as in JSON.
+    /// An object whose members are not written in JSON's form.
     pub fn bare_object(
         &mut self,
         conjunction: &Conjunction,
@@ -295,7 +295,7 @@ impl<'a> Writer<'a, '_> {
         self.here(choice)
     }
 
-    /// A member with this name, of values that are valid against all of `asked`, in JSON `value`.
+    /// A member with this name and a value that satisfies `asked`; `value` is the expression of the value in JSON.
     fn bare_member(
         &mut self,
         name: &str,
@@ -332,7 +332,7 @@ impl<'a> Writer<'a, '_> {
         value: Expression,
     ) -> Result<Expression, SchemaError> {
         if let Some(written) = self.members {
-            // Of those that have names some may be left out.
+            // Some of the members with known names may be left out.
             if !is_any {
                 return Ok(Expression::NEVER);
             }
@@ -349,7 +349,7 @@ impl<'a> Writer<'a, '_> {
         self.here(member)
     }
 
-    /// The names that are not among `names`, by which patterns they are found by.
+    /// Divides the names that are not in `names` into classes, by the patterns that match them.
     fn name_classes(&mut self, names: &[&str], patterns: &[u32]) -> Result<Vec<(Vec<u32>, Automaton)>, Why> {
         let budget = &mut self.meanings.budget;
         let all = Automaton::words(names, budget)?.complement();
@@ -375,7 +375,7 @@ impl<'a> Writer<'a, '_> {
     }
 }
 
-/// The names that a schema says something of, in the order of `properties`; then the others.
+/// The names that a schema mentions, in the order of `properties`; then the other names.
 fn names<'a>(object: &Object<'a>, one: Option<&(Keys<'a>, Literal)>) -> Vec<&'a str> {
     let mut all = object.order.clone();
     let mut more: Vec<&'a str> = object.required.clone();

@@ -1,7 +1,7 @@
 //! Rules for the values that a schema allows.
 //!
-//! Each conjunction of schemas that values inside of others must be valid against becomes a rule, once. So schemas that refer
-//! to themselves become rules that do. `write_arrays` and `write_objects` have what is more than a choice.
+//! Each conjunction of schemas that applies to nested values becomes one rule. Schemas that refer to themselves therefore become
+//! rules that do. `write_arrays` and `write_objects` handle everything that is more than a choice.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -18,13 +18,13 @@ use crate::expression::{Builder, Expression, Rule};
 pub(super) struct Writer<'a, 'b> {
     pub meanings: Meanings<'a>,
     pub text: JsonText<'b>,
-    /// How the members of the object at hand are written, if not as in JSON.
+    /// How the members of the current object are written, if not as in JSON.
     pub members: Option<Members>,
     rules: BTreeMap<Conjunction, Rule>,
     open: Vec<Conjunction>,
     arrays: BTreeMap<Array, Expression>,
     objects: BTreeMap<Object<'a>, Expression>,
-    /// What the rule that is being written is for.
+    /// The conjunction of the rule that is being written.
     pub at: Conjunction,
 }
 
@@ -44,8 +44,8 @@ impl<'a, 'b> Writer<'a, 'b> {
         })
     }
 
-    /// The values of the whole schema, and how many steps are left; objects with such members, if they are not to be written as
-    /// in JSON.
+    /// The values of the whole schema, and how many steps are left. With `members`, the objects whose members are written in that
+    /// form.
     pub fn whole(mut self, members: Option<Members>) -> (Result<Expression, SchemaError>, u32) {
         let all = self.root(members);
         (all, self.meanings.budget.left())
@@ -70,13 +70,13 @@ impl<'a, 'b> Writer<'a, 'b> {
         Ok(all)
     }
 
-    /// Says that the schema at hand is what is wrong.
+    /// Adds the current schema to an error as its place.
     pub fn here<T>(&self, result: Result<T, Why>) -> Result<T, SchemaError> {
         let node = self.at.first().map_or(Document::ROOT, |literal| literal.node);
         self.meanings.at(node, "", result)
     }
 
-    /// The error that a keyword of the schema at hand says what no grammar does.
+    /// The error that no grammar can express a keyword of the current schema.
     pub fn refused<T>(&self, keyword: &str, why: &'static str) -> Result<T, SchemaError> {
         let document = &self.meanings.document;
         let has = |literal: &&Literal| document.value(literal.node).get(keyword).is_some();
@@ -107,7 +107,7 @@ impl<'a, 'b> Writer<'a, 'b> {
         self.here(rule.map_err(Why::from))
     }
 
-    /// The values that are valid against all of these and one more.
+    /// The values that are valid against all of these and against one more condition.
     pub fn reference_with(
         &mut self,
         conjunction: &Conjunction,
