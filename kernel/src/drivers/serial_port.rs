@@ -1,4 +1,4 @@
-//! The registers of a UART of any [kind](UartKind), or a virtio console, one byte at a time.
+//! The registers of a UART of any [kind](UartKind), or a virtio console; sends and receives single bytes.
 
 use super::{
     ns16550::{Ns16550, RegisterBlock},
@@ -13,39 +13,39 @@ use arm_pl011_uart::{DataBits, FifoLevel, Interrupts, LineConfig, PL011Registers
 use core::ptr::NonNull;
 use safe_mmio::UniqueMmioPointer;
 
-/// The speed where nobody asks for another, in bits per second.
+/// The default speed in bits per second.
 const BAUD_RATE: u32 = 115_200;
 
-/// The clock of a PL011 that nobody has set up, where the device tree does not name it.
+/// The assumed clock of a PL011 that has not been set up, if the device tree does not give it.
 const PL011_CLOCK_HZ: u32 = 24_000_000;
 
-/// A UART.
+/// A serial port.
 pub enum SerialPort {
-    /// A PL011, or what is left of it in an SBSA UART.
+    /// A PL011, or the subset of it in an SBSA UART.
     Pl011(Uart<'static>),
-    /// A 16550. Its status may be unreadable, and then bytes are written at the pace of [`BYTE_US`].
+    /// A 16550. If its status cannot be read, bytes are written at the pace of [`BYTE_US`].
     Ns16550 {
         /// The registers.
         uart: Ns16550<Mmio>,
-        /// Whether the UART has failed to become ready for long.
+        /// Whether the UART has not become ready for a long time.
         is_ready_unseen: bool,
     },
-    /// A virtio console, which is no UART and is polled.
+    /// A virtio console, which is polled.
     Virtio(Box<VirtioConsole>),
 }
 
-/// How long a 16550 may take to send what its FIFO holds: sixteen bytes at 9600 bits per second, and more.
+/// The longest time that a 16550 needs to send the contents of its FIFO: more than sixteen bytes at 9600 bits per second.
 const PATIENCE_US: u64 = 30_000;
 
-/// A byte at [`BAUD_RATE`].
+/// The time for a byte at [`BAUD_RATE`].
 const BYTE_US: u64 = 90;
 
 impl SerialPort {
-    /// The UART at `address`, as it is; `None` if the address is null.
+    /// The UART at `address`, unchanged; `None` if the address is null.
     ///
     /// # Safety
-    /// The registers of a UART of this kind must be mapped there as device memory. What else uses them must have
-    /// stopped for good, or let this one alone.
+    /// The registers of a UART of this kind must be mapped there as device memory. Other code that uses them must either have
+    /// stopped for good, or be stopped from running while this is used.
     pub unsafe fn new(kind: UartKind, address: usize) -> Option<Self> {
         Some(match kind {
             UartKind::Pl011 | UartKind::Sbsa => {
@@ -61,8 +61,8 @@ impl SerialPort {
         })
     }
 
-    /// Sets the UART up, without interrupts. A line that the firmware has set up keeps its speed unless the device
-    /// tree asks for another.
+    /// Sets up the UART, without interrupts. A line that the firmware has set up keeps its speed unless the device tree asks for
+    /// another one.
     pub fn init(&mut self, device: &machine::Uart) {
         match self {
             Self::Pl011(uart) => {
@@ -72,7 +72,7 @@ impl SerialPort {
                         parity: Parity::None,
                         stop_bits: StopBits::One,
                     };
-                    // A clock too slow for the speed leaves the line as the firmware has set it.
+                    // If the clock is too slow for the speed, the line stays as the firmware has set it.
                     let _ = uart.enable(
                         line,
                         device.baud_rate.unwrap_or(BAUD_RATE),
@@ -89,11 +89,11 @@ impl SerialPort {
         }
     }
 
-    /// Lets received bytes interrupt, or not.
+    /// Enables or disables the interrupt for received bytes.
     pub fn set_receive_interrupt(&mut self, enabled: bool) {
         match self {
             Self::Pl011(uart) => {
-                // RTI: bytes have been waiting below the FIFO's trigger level for a while.
+                // RTI: bytes below the FIFO's trigger level have been waiting for a while.
                 let masks = match enabled {
                     true => Interrupts::RXI | Interrupts::RTI,
                     false => Interrupts::empty(),
@@ -105,8 +105,8 @@ impl SerialPort {
         }
     }
 
-    /// Takes a pending interrupt back. To be called before what has been received is read: a byte that comes in
-    /// between must interrupt again.
+    /// Clears a pending interrupt. Must be called before the received bytes are read, so that a byte that arrives in between
+    /// interrupts again.
     pub fn acknowledge(&mut self) {
         match self {
             Self::Pl011(uart) => uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI),
@@ -115,13 +115,13 @@ impl SerialPort {
         }
     }
 
-    /// The next byte received, if there is one; what has arrived broken is passed over.
+    /// The next byte received, if there is one; damaged bytes are skipped.
     pub fn read(&mut self) -> Option<u8> {
         loop {
             match self {
                 Self::Pl011(uart) => match uart.read_word() {
                     Ok(byte) => return byte,
-                    // Reading it has taken it out of the FIFO.
+                    // The read has removed it from the FIFO.
                     Err(_broken) => {}
                 },
                 Self::Ns16550 { uart, .. } => match uart.read()? {
@@ -138,7 +138,7 @@ impl SerialPort {
         matches!(self, Self::Ns16550 { is_ready_unseen: true, .. })
     }
 
-    /// Sends a byte, as soon as there is room for it.
+    /// Sends a byte as soon as there is room for it.
     pub fn write(&mut self, byte: u8) {
         match self {
             Self::Pl011(uart) => {
@@ -164,7 +164,7 @@ impl SerialPort {
         }
     }
 
-    /// Sends what has been written: a UART has done so already.
+    /// Sends the buffered bytes of a virtio console; a UART buffers none.
     pub fn flush(&mut self) {
         if let Self::Virtio(console) = self {
             console.flush();
@@ -172,41 +172,41 @@ impl SerialPort {
     }
 }
 
-/// Whether the firmware has set the line of a PL011 up, and nobody asks for another speed that could be set.
+/// Whether the firmware has set up the line of a PL011, and no other possible speed is requested.
 fn keeps_line(device: &machine::Uart) -> bool {
     const INTEGER_DIVISOR: usize = 0x24;
     const CONTROL: usize = 0x30;
     const UART_ENABLE: u32 = 1;
     let read = |offset: usize| {
         let address = device.registers.address as usize + offset;
-        // SAFETY: registers of a PL011 that `SerialPort::new` was promised to be mapped; reading them does nothing.
+        // SAFETY: the caller of `SerialPort::new` promised that the registers of a PL011 are mapped; reading these has no side effect.
         unsafe { core::ptr::with_exposed_provenance::<u32>(address).read_volatile() }
     };
     let is_set_up = read(CONTROL) & UART_ENABLE != 0 && read(INTEGER_DIVISOR) != 0;
     is_set_up && (device.baud_rate.is_none() || device.clock_hz.is_none())
 }
 
-/// Registers in memory, at a distance and with an access size that differ between boards.
+/// Registers in memory, whose spacing and access size differ between boards.
 pub struct Mmio {
     first: NonNull<u8>,
     register_shift: u8,
     access_bytes: u8,
 }
 
-// SAFETY: the registers are the same on every core.
+// SAFETY: the registers can be accessed from every core in the same way.
 unsafe impl Send for Mmio {}
 
 impl Mmio {
     fn register<T>(&self, register: u8) -> *mut T {
-        // SAFETY: the device tree's reader has seen that the block holds eight registers; the one beyond them is in
-        // the block of the one device for which it is read.
+        // SAFETY: the device tree's parser has checked that the block holds eight registers; the only register beyond them is
+        // read only on the device whose block includes it.
         unsafe { self.first.add(usize::from(register) << self.register_shift) }.as_ptr().cast()
     }
 }
 
 impl RegisterBlock for Mmio {
     fn read(&self, register: u8) -> u8 {
-        // SAFETY: `SerialPort::new` was promised mapped registers, and their addresses are multiples of the size.
+        // SAFETY: the caller of `SerialPort::new` promised mapped registers, and their addresses are multiples of the access size.
         unsafe {
             match self.access_bytes {
                 1 => self.register::<u8>(register).read_volatile(),
@@ -217,7 +217,7 @@ impl RegisterBlock for Mmio {
     }
 
     fn write(&mut self, register: u8, value: u8) {
-        // SAFETY: as in `read`.
+        // SAFETY: the caller of `SerialPort::new` promised mapped registers, and their addresses are multiples of the access size.
         unsafe {
             match self.access_bytes {
                 1 => self.register::<u8>(register).write_volatile(value),

@@ -1,19 +1,19 @@
-//! In which order a search for disks visits the places where they may be: [`Turns`].
+//! [`Turns`]: the order in which a search for disks visits the places where they may be.
 
 use alloc::{string::String, vec::Vec};
 
 /// A visit that takes longer is slow.
 const SLOW_US: u64 = 1_000_000;
 
-/// Has what took long in the last search come after all others in the next one, so that it hides none of them.
+/// Puts places that were slow in the last search after all others in the next one, so that they do not keep the others from being found.
 #[derive(Debug, Default)]
 pub struct Turns {
-    /// Their names; the last visit of the first of them is the longest ago.
+    /// Their names, beginning with the one whose last visit is longest ago.
     slow: Vec<String>,
 }
 
 impl Turns {
-    /// The places with these names in the order of their visits, by index.
+    /// The order in which to visit the places with these names, as indices.
     pub fn order(&mut self, names: &[String]) -> Vec<usize> {
         self.slow.retain(|name| names.contains(name));
         let quick = (0..names.len()).filter(|&index| !self.is_slow(&names[index]));
@@ -21,12 +21,12 @@ impl Turns {
         quick.chain(slow).collect()
     }
 
-    /// Whether the last visit of a place took long.
+    /// Whether the last visit of a place was slow.
     pub fn is_slow(&self, name: &str) -> bool {
         self.slow.iter().any(|slow| slow == name)
     }
 
-    /// Says how long the visit of a place took.
+    /// Records how long the visit of a place took.
     pub fn visited(&mut self, name: &str, took_us: u64) {
         self.slow.retain(|slow| slow != name);
         if took_us > SLOW_US {
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
     use alloc::string::ToString;
 
-    /// The places that a search reaches, of which each takes so many seconds and no more is begun after 30.
+    /// The places that a search reaches if each takes the given number of seconds and no visit begins after 30 seconds.
     fn search(turns: &mut Turns, places: &[(&str, u64)]) -> Vec<String> {
         let names: Vec<_> = places.iter().map(|(name, _)| name.to_string()).collect();
         let mut reached = Vec::new();
@@ -64,10 +64,10 @@ mod tests {
         assert_eq!(search(&mut turns, &places), ["deaf"]);
         assert_eq!(search(&mut turns, &places), ["disk", "slow"]);
         assert!(turns.is_slow("slow") && !turns.is_slow("disk"));
-        // They take turns, and what is quick comes before them.
+        // Slow places take turns, and fast ones come before them.
         assert_eq!(search(&mut turns, &places), ["disk", "dead"]);
         assert_eq!(search(&mut turns, &places), ["disk", "deaf"]);
-        // What is slow no more, or gone, has no turn of its own.
+        // A place that is not slow any more, or is gone, is forgotten.
         let places = [("slow", 0), ("disk", 0)];
         assert_eq!(search(&mut turns, &places), ["disk", "slow"]);
         assert_eq!(search(&mut turns, &places), ["slow", "disk"]);

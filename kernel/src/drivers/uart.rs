@@ -1,10 +1,10 @@
 //! The console on a [serial port](SerialPort).
 //!
-//! Where there is none before devices have been found, what is written meanwhile is kept, and a [virtio console](attach) writes it.
+//! If there is no serial port at first, output is kept until devices have been found, and a [virtio console](attach) writes it.
 //!
-//! The interrupt handler moves received bytes into a queue, so that nothing is lost while the core
-//! computes. When the queue is full the receive interrupt is masked and bytes wait in the UART's
-//! FIFO, where the sender's flow control sees them, until the reader has made room.
+//! The interrupt handler moves received bytes into a queue, so that none are lost while the core computes. When the queue is
+//! full, the receive interrupt is masked, and bytes wait in the UART's FIFO, where the sender's flow control notices them, until
+//! the reader has made room.
 
 use super::{
     interrupts, power_keys, received::Received, serial_port::SerialPort, virtio::console::VirtioConsole,
@@ -23,7 +23,7 @@ use core::{
 use log::warn;
 use spin::Mutex;
 
-/// How much is kept that nobody has read.
+/// The most received bytes that are kept for the reader.
 const QUEUE_BYTES: usize = 64 * 1024;
 
 struct Port {
@@ -31,36 +31,36 @@ struct Port {
     received: Received,
     /// Whether a person types: see [`Console::expect_person`].
     is_person: bool,
-    /// The interrupt whose handler takes what comes in, if there is one: see [`has_interrupt`](Self::has_interrupt).
+    /// The interrupt whose handler takes the received bytes, if there is one: see [`has_interrupt`](Self::has_interrupt).
     interrupt: Option<u32>,
-    /// What wakes the core when something comes in, if it has done so once.
+    /// The interrupt that wakes the core when bytes arrive, used once it is known to work.
     wakes: Option<u32>,
 }
 
 static PORT: Mutex<Option<Port>> = Mutex::new(None);
 
-/// What is kept of the text that is written while there is no port.
+/// How much of the output is kept while there is no port.
 const EARLY_BYTES: usize = 4096;
 
 static EARLY: Mutex<heapless::Vec<u8, EARLY_BYTES>> = Mutex::new(heapless::Vec::new());
 
-/// How long a console without an interrupt is not looked at.
+/// How often a console without an interrupt is polled.
 const POLL_US: u64 = 1000;
 
-/// Where QEMU's `virt` machine has its PL011.
+/// The address of the PL011 of QEMU's `virt` machine.
 const QEMU_VIRT_ADDRESS: usize = 0x0900_0000;
 
-/// Until a device tree has been read.
+/// The value until a device tree has been read.
 const UNKNOWN_ADDRESS: usize = usize::MAX;
 
-/// In the place of an address: the port itself is used.
+/// A value that stands for the port itself instead of an address.
 const PORT_ADDRESS: usize = usize::MAX - 1;
 
-/// The UART of [`write_in_emergency`]: address of its registers, or 0 if there is none, and its kind.
+/// The UART of [`write_in_emergency`]: the address of its registers, or 0 if there is none, and its kind.
 static REGISTERS: AtomicUsize = AtomicUsize::new(UNKNOWN_ADDRESS);
 static KIND: AtomicUsize = AtomicUsize::new(PL011);
 
-/// The kind as a number.
+/// The kinds as numbers.
 const PL011: usize = 0;
 
 fn kind_to_raw(kind: UartKind) -> usize {
@@ -79,13 +79,13 @@ fn kind_from_raw(raw: usize) -> UartKind {
     }
 }
 
-/// Runs `use_port` with the port, interrupts masked so that the handler cannot want it meanwhile.
-/// `None` before [`init`].
+/// Runs `use_port` with the port, with interrupts masked so that the handler cannot try to use it at the same time. `None` before
+/// [`init`].
 fn with_port<R>(use_port: impl FnOnce(&mut Port) -> R) -> Option<R> {
     arch::interrupts::masked(|| PORT.lock().as_mut().map(use_port))
 }
 
-/// Lets [`write_in_emergency`] use this UART, or none. Its registers must be mapped as device memory.
+/// Sets the UART that [`write_in_emergency`] uses, if any. Its registers must be mapped as device memory.
 pub fn set_emergency_uart(uart: Option<&Uart>) {
     if let Some(uart) = uart {
         KIND.store(kind_to_raw(uart.kind), Ordering::Relaxed);
@@ -93,11 +93,10 @@ pub fn set_emergency_uart(uart: Option<&Uart>) {
     REGISTERS.store(uart.map_or(0, |uart| uart.registers.address as usize), Ordering::Relaxed);
 }
 
-/// Sets the UART up; output works from here on.
+/// Sets up the UART; output works from here on.
 ///
 /// # Safety
-/// `device` must describe a UART whose registers are mapped and used by nothing else. To be called
-/// once.
+/// `device` must describe a UART whose registers are mapped and used by nothing else. It must be called only once.
 pub unsafe fn init(device: &Uart) {
     // SAFETY: the caller promises mapped registers that nothing else uses.
     let Some(mut uart) = (unsafe { SerialPort::new(device.kind, device.registers.address as usize) }) else {
@@ -119,7 +118,7 @@ pub fn is_there() -> bool {
     with_port(|_| ()).is_some()
 }
 
-/// Makes a virtio console the console, where there is no other. `wakes` is its interrupt.
+/// Makes a virtio console the console if there is no other. `wakes` is its interrupt.
 pub fn attach(console: VirtioConsole, wakes: Option<u32>) {
     set_port(SerialPort::Virtio(Box::new(console)), wakes);
     REGISTERS.store(PORT_ADDRESS, Ordering::Relaxed);
@@ -127,12 +126,12 @@ pub fn attach(console: VirtioConsole, wakes: Option<u32>) {
     write_text(&early);
 }
 
-/// Whether the UART has never said that it can take a byte, which then was written all the same.
+/// Whether the UART has never reported that it can take a byte; bytes are then written anyway.
 pub fn is_unready() -> bool {
     with_port(|port| port.uart.is_unready()) == Some(true)
 }
 
-/// Lets received bytes interrupt the core from here on.
+/// Enables the interrupt for received bytes.
 pub fn enable_interrupt(interrupt: Interrupt) {
     match interrupts::enable(interrupt, on_interrupt, 0) {
         Ok(()) => {
@@ -151,12 +150,13 @@ fn on_interrupt(_context: usize) {
 }
 
 impl Port {
-    /// Whether an interrupt's handler takes what comes in. The reader polls where there is none, or where it was disabled because it did not end.
+    /// Whether an interrupt handler takes received bytes. If not, because there is no interrupt or because it did not stop and
+    /// was disabled, the reader polls.
     fn has_interrupt(&self) -> bool {
         self.interrupt.is_some_and(interrupts::is_handled)
     }
 
-    /// Moves what the FIFO holds into the queue; if that fills up, masks the receive interrupt.
+    /// Moves the FIFO's bytes into the queue; if that gets full, masks the receive interrupt.
     fn drain_fifo(&mut self) {
         self.uart.acknowledge();
         self.received.fill(|| self.uart.read());
@@ -184,7 +184,7 @@ impl Port {
         let was_full = self.received.is_full();
         let byte = self.received.pop();
         if self.has_interrupt() && was_full {
-            // What the FIFO holds has had its interrupt, so it is fetched here.
+            // The bytes in the FIFO will not interrupt again, so they are fetched here.
             self.uart.set_receive_interrupt(true);
             self.drain_fifo();
         } else if byte.is_none() && !self.has_interrupt() {
@@ -200,12 +200,12 @@ pub fn is_interrupted() -> bool {
     with_port(Port::is_interrupted) == Some(true)
 }
 
-/// Writes `bytes` as they are.
+/// Writes `bytes` unchanged.
 pub fn write_raw(bytes: &[u8]) {
     write(bytes, false);
 }
 
-/// Writes text for a terminal: a line feed is preceded by a carriage return.
+/// Writes text for a terminal: each line feed is preceded by a carriage return.
 pub fn write_text(bytes: &[u8]) {
     write(bytes, true);
 }
@@ -227,31 +227,31 @@ fn write(bytes: &[u8], is_text: bool) {
     }
 }
 
-/// Writes `bytes` past the lock, for a kernel that is about to stop and may hold it.
+/// Writes `bytes` without taking the lock, for a kernel that is about to stop and may hold it.
 pub fn write_in_emergency(bytes: &[u8]) {
     let mut address = REGISTERS.load(Ordering::Relaxed);
     if address == UNKNOWN_ADDRESS {
-        // First, for the case that the guess ends in a fault, which would come back here.
+        // First make sure that this is not used again, in case the guess below faults and the fault handler comes back here.
         set_emergency_uart(None);
         address = guess_address().unwrap_or(0);
         REGISTERS.store(address, Ordering::Relaxed);
     }
     if address == PORT_ADDRESS {
-        // SAFETY: if this core holds it, what it was doing never goes on: whoever calls this ends the machine. If another one does, the
-        // worst is a line that is garbled or missing: buffers and rings stay where they are.
+        // SAFETY: if this core holds the lock, the interrupted code never continues, because the caller ends the machine. If
+        // another core holds it, the worst result is a line that is garbled or missing: buffers and rings stay where they are.
         unsafe { PORT.force_unlock() };
         return write_raw(bytes);
     }
     let kind = kind_from_raw(KIND.load(Ordering::Relaxed));
-    // SAFETY: `init` was promised mapped registers, and before it the boot map has them. The other owner, if it was
-    // interrupted half way, never runs again: whoever calls this ends the machine.
+    // SAFETY: the caller of `init` promised mapped registers; before `init`, the boot map contains them. If another user of them
+    // was interrupted, it never runs again, because the caller ends the machine.
     if let Some(mut uart) = unsafe { SerialPort::new(kind, address) } {
         bytes.iter().for_each(|&byte| uart.write(byte));
     }
 }
 
-/// A kernel that finds no device tree has nobody else to tell: if a PL011 is where QEMU's `virt` machine has its
-/// own, by its identification registers (PL011 Technical Reference Manual, 3.3.15), that is the console.
+/// A kernel that finds no device tree has no other way to report that. If the identification registers at the address of the
+/// `virt` machine's PL011 are those of a PL011 (PL011 Technical Reference Manual, 3.3.15), this is used as the console.
 fn guess_address() -> Option<usize> {
     const IDENTIFICATION: [(usize, u32); 7] = [
         (0xfe0, 0x11),
@@ -273,8 +273,8 @@ fn guess_address() -> Option<usize> {
 /// The UART as a [`Console`].
 #[derive(Debug)]
 pub struct SerialConsole {
-    /// True if a terminal listens, which wants a carriage return before each line feed; false
-    /// where output must be exactly what was written.
+    /// True if a terminal reads the output and needs a carriage return before each line feed; false if the output must be exactly
+    /// what was written.
     pub is_terminal: bool,
 }
 
@@ -293,10 +293,11 @@ impl Console for SerialConsole {
                 return None;
             }
             let until_us = background(self);
-            // What has come since the look at the count is not slept over, be it a byte or something for the background:
-            // masked, nothing comes between the comparison and the WFI, which wakes for a masked interrupt too.
+            // Must not sleep through something that has come since the count was read, be it a byte or something for the
+            // background. With interrupts masked, nothing comes between the comparison and the WFI, which even a masked interrupt
+            // ends.
             arch::interrupts::masked(|| {
-                // Nobody waits for a console that is not there.
+                // If there is no console, there is nothing to wait for.
                 let is_woken =
                     with_port(|port| port.has_interrupt() || interrupts::has_come(port.wakes)) != Some(false);
                 if interrupts::count() == n_interrupts {

@@ -1,8 +1,8 @@
-//! A watchdog: it starts a machine again whose main loop no longer turns.
+//! A watchdog: it restarts a machine whose main loop has stopped turning.
 //!
-//! Two kinds are driven: Arm's generic watchdog (Server Base System Architecture, Arm DEN 0029, "Generic Watchdog") and the detector of
-//! stalled virtual CPUs that crosvm has (Linux, qemu,vcpu-stall-detector.yaml). Compiled for the host too, where a test stands in for the
-//! device.
+//! There are drivers for two kinds: Arm's generic watchdog (Server Base System Architecture, Arm DEN 0029, "Generic Watchdog")
+//! and crosvm's detector of stalled virtual CPUs (Linux, qemu,vcpu-stall-detector.yaml). Also compiled for the host, where a test
+//! replaces the device.
 
 use crate::machine::Watchdog as Device;
 
@@ -17,11 +17,12 @@ pub trait Registers {
 
 /// Offsets in the frames of a generic watchdog.
 mod generic {
-    /// Refresh frame: whatever is written feeds the watchdog.
+    /// Refresh frame: writing any value feeds the watchdog.
     pub const REFRESH: u64 = 0x000;
-    /// Control frame: control and status, of which bit 0 turns it on.
+    /// Control frame: control and status; bit 0 enables the watchdog.
     pub const CONTROL: u64 = 0x000;
-    /// Ticks of the system counter up to the first signal, and again as many up to the second one, which starts the machine again.
+    /// Ticks of the system counter until the first signal. After the same time again there is a second signal, which restarts the
+    /// machine.
     pub const OFFSET: u64 = 0x008;
     /// Its upper bits, from architecture version 1 on.
     pub const OFFSET_HIGH: u64 = 0x00c;
@@ -29,21 +30,21 @@ mod generic {
     pub const IDENTIFICATION: u64 = 0xfcc;
 }
 
-/// Offsets in the block that a stall detector has for each CPU. The first one is that of the boot core.
+/// Offsets in the registers that a stall detector has for each CPU. The boot core's come first.
 mod stall {
     pub const STATUS: u64 = 0x0;
-    /// The count from which it counts down to zero; writing it feeds the detector.
+    /// The start value of the countdown; writing it feeds the detector.
     pub const LOAD: u64 = 0x4;
     pub const CLOCK_HZ: u64 = 0xc;
 }
 
-/// How long the main loop may stand still, where the watchdog can wait so long.
+/// How long the main loop may stand still, if the watchdog supports such a long time.
 const TIMEOUT_US: u64 = 60_000_000;
 
-/// It is fed so many times in that.
+/// How often it is fed during that time.
 const FEEDINGS: u64 = 8;
 
-/// A watchdog that is on.
+/// A watchdog that is enabled.
 pub struct Watchdog<R> {
     registers: R,
     device: Device,
@@ -52,14 +53,14 @@ pub struct Watchdog<R> {
 }
 
 impl<R: Registers> Watchdog<R> {
-    /// Turns the watchdog on, on a machine whose system counter has this frequency; `None` if it does not say that it is on.
+    /// Enables the watchdog, on a machine whose system counter has this frequency; `None` if it does not report that it is enabled.
     pub fn start(mut registers: R, device: Device, counter_hz: u64, now_us: u64) -> Option<Self> {
         let timeout_us = match device {
             Device::Generic { control, .. } => {
                 let counter_hz = counter_hz.max(1);
                 let has_high = registers.read(control.address + generic::IDENTIFICATION) >> 16 & 0xf != 0;
                 let max_ticks = if has_high { (1 << 48) - 1 } else { u64::from(u32::MAX) };
-                // There are two signals.
+                // There are two signals, so half of the time is set.
                 let ticks = counter_hz.saturating_mul(TIMEOUT_US / 2_000_000).min(max_ticks);
                 registers.write(control.address + generic::OFFSET, ticks as u32);
                 if has_high {
@@ -84,17 +85,17 @@ impl<R: Registers> Watchdog<R> {
         Some(watchdog)
     }
 
-    /// How long it waits to be fed before it starts the machine again.
+    /// How long it waits to be fed before it restarts the machine.
     pub fn timeout_us(&self) -> u64 {
         self.timeout_us
     }
 
-    /// Feeds it if it is time; returns when that is next.
+    /// Feeds it if it is time to; returns when the next time is.
     pub fn feed(&mut self, now_us: u64) -> u64 {
         if now_us >= self.due_us {
             self.due_us = now_us.saturating_add(self.timeout_us / FEEDINGS);
             match self.device {
-                // The time, so that who looks at it sees when it was.
+                // Writes the time, so that it can be seen from outside when it was fed.
                 Device::Generic { refresh, .. } => {
                     self.registers.write(refresh.address + generic::REFRESH, (now_us / 1000) as u32);
                 }
@@ -106,10 +107,10 @@ impl<R: Registers> Watchdog<R> {
         self.due_us
     }
 
-    /// Turns it off.
+    /// Disables it.
     pub fn stop(mut self) {
         let (Device::Generic { control: block, .. } | Device::Stall { registers: block, .. }) = self.device;
-        // The same register of both: generic::CONTROL, stall::STATUS.
+        // Both kinds have this register at the same place: generic::CONTROL, stall::STATUS.
         self.registers.write(block.address, 0);
     }
 }
@@ -127,7 +128,7 @@ mod tests {
     struct State {
         values: BTreeMap<u64, u32>,
         written: Vec<(u64, u32)>,
-        /// What is written has no effect.
+        /// Whether writes have no effect.
         is_dead: bool,
     }
 
@@ -178,7 +179,7 @@ mod tests {
         let watchdog = Watchdog::start(fake.clone(), generic(), 1_000_000_000, 0).unwrap();
         assert_eq!(fake.take()[0], (0x1008, u32::MAX));
         assert_eq!(watchdog.timeout_us(), 8_589_934);
-        // One with an offset of 48 bits.
+        // A watchdog whose offset has 48 bits.
         fake.0.borrow_mut().values.insert(0x1fcc, 0x0001_043b);
         let watchdog = Watchdog::start(fake.clone(), generic(), 1_000_000_000, 0).unwrap();
         assert_eq!(fake.take()[..2], [(0x1008, 30_000_000_000_u64 as u32), (0x100c, 6)]);

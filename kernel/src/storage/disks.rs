@@ -1,4 +1,4 @@
-//! All disks of the machine, and what is plugged in besides.
+//! All disks of the machine, and other devices that may have disks.
 
 use super::{
     BlockDevice, Disk, FileFacts, Trust, Undriven, fills, number_disks,
@@ -11,34 +11,34 @@ use core::{
     ops::{Deref, DerefMut},
 };
 
-/// Where disks are plugged in.
+/// The buses on which disks are found.
 pub trait DiskBus: Send {
     /// The functions of the PCI bus.
     fn functions(&self) -> &[pci::Function];
 
-    /// Which of the devices with these names, as their [`transport`](BlockDevice::transport) gives them, are no
-    /// longer there, are other ones now, or are to be taken out. [`find`](Self::find) is called next.
+    /// Returns which of the devices with these names, as their [`transport`](BlockDevice::transport) gives them, are gone, have
+    /// been replaced by others, or are to be unplugged. [`find`](Self::find) must be called next.
     fn vanished(&mut self, known: &[&str]) -> Vec<Vanished>;
 
-    /// The devices that are there, those apart whose [`transport`](BlockDevice::transport) is in `known`.
+    /// Finds the devices that are there, except those whose [`transport`](BlockDevice::transport) is in `known`.
     fn find(&mut self, known: &[&str]) -> Found;
 }
 
-/// A device that is not to be used any more.
+/// A device that must not be used any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vanished {
     /// Its name.
     pub transport: String,
-    /// True if it is there still, so that it can be stopped.
+    /// True if it is still there, so that it can be stopped.
     pub is_reachable: bool,
 }
 
-/// What is plugged in.
+/// The result of a search for devices.
 #[derive(Default)]
 pub struct Found {
     /// The disks.
     pub devices: Vec<Box<dyn BlockDevice>>,
-    /// What else there may be disks behind.
+    /// Other devices that may have disks.
     pub undriven: Vec<Undriven>,
 }
 
@@ -47,11 +47,11 @@ pub struct Found {
 pub struct Disks {
     /// In the order of their numbers.
     pub(super) list: Vec<Disk>,
-    /// Who is believed that files are what they should be; nobody needs to be if it is `None`.
+    /// Which signers and roots are trusted; `None` if files are not checked.
     pub(super) trust: Option<Trust>,
-    /// Those whose partitions are in the list.
+    /// The disks whose partitions are in the list.
     divided: Vec<DividedDisk>,
-    /// The places of those of which nothing could be read when it was looked whether they are divided.
+    /// The places of disks that could not be read when they were checked for partitions.
     unread: Vec<String>,
     undriven: Vec<Undriven>,
     bus: Option<Box<dyn DiskBus>>,
@@ -59,7 +59,7 @@ pub struct Disks {
     files: Vec<(String, FileFacts)>,
 }
 
-/// What has become of a disk.
+/// A change of a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// It is gone.
@@ -69,7 +69,7 @@ pub enum Change {
         /// Its serial number.
         serial: String,
     },
-    /// It is new; its number may be that of one that is gone.
+    /// It is new; it may have the number of a disk that is gone.
     New {
         /// The disk.
         disk: usize,
@@ -78,13 +78,13 @@ pub enum Change {
         /// Its size.
         capacity_bytes: u64,
     },
-    /// It has another size.
+    /// Its size has changed.
     Resized {
         /// The disk.
         disk: usize,
-        /// What it held before.
+        /// Its size before.
         from_bytes: u64,
-        /// What it holds now.
+        /// Its size now.
         to_bytes: u64,
     },
 }
@@ -104,7 +104,7 @@ impl fmt::Display for Change {
 }
 
 impl Disks {
-    /// The disks on a bus; `files` is what the host says about the files on them, by serial number.
+    /// Finds the disks on a bus; `files` is what the host says about the files on them, by serial number.
     pub fn find(mut bus: Box<dyn DiskBus>, files: &[(String, FileFacts)]) -> Self {
         let found = bus.find(&[]);
         let mut disks = Self { bus: Some(bus), files: files.to_vec(), ..Self::default() };
@@ -113,9 +113,9 @@ impl Disks {
         disks
     }
 
-    /// Takes note of what was found, and returns the disks, of those that are divided the partitions.
+    /// Records the devices that were found, and returns the disks. A divided disk is replaced by its partitions.
     fn divide(&mut self, Found { devices, undriven }: Found) -> Vec<Box<dyn BlockDevice>> {
-        /// For how long the disks may be silent until one is so, and those after it.
+        /// How long the first silent disk, and those after it together, may take.
         const PATIENCE_US: u64 = 1_000_000;
         const LEAST_US: u64 = 50_000;
         let mut patience_us = PATIENCE_US;
@@ -146,7 +146,7 @@ impl Disks {
         parts
     }
 
-    /// Takes the disks out of the list that are at a place, or on the disk there, and returns where they were, with their numbers.
+    /// Removes the disks at a place, or on the disk there, from the list, and returns their places and numbers.
     fn take_out(
         &mut self,
         is_there: &dyn Fn(&str) -> bool,
@@ -167,13 +167,13 @@ impl Disks {
         gone.into_iter().map(note).collect()
     }
 
-    /// Looks again whether disks are divided of which nothing could be read before. Returns the partitions of those that are.
+    /// Checks again whether disks that could not be read before have partitions. Returns the partitions of those that do.
     fn look_again(
         &mut self,
         gone: &mut Vec<(String, usize)>,
         changes: &mut Vec<Change>,
     ) -> Vec<Box<dyn BlockDevice>> {
-        /// Who is silent still is asked by others, too.
+        /// A disk that is still silent will also be asked by other code, so there is no long wait here.
         const PATIENCE_US: u64 = 50_000;
         let mut parts = Vec::new();
         for place in core::mem::take(&mut self.unread) {
@@ -207,7 +207,7 @@ impl Disks {
         whole.chain(self.divided.iter().map(DividedDisk::transport)).map(String::from).collect()
     }
 
-    /// Looks at everything again. Disks that stay keep their numbers; those that are lost are started anew.
+    /// Looks at everything again. Disks that stay keep their numbers; those that are lost are restarted.
     pub fn rescan(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
         fn as_strs(names: &[String]) -> Vec<&str> {
@@ -219,7 +219,7 @@ impl Disks {
         let lost_divided = self.divided.iter().filter(|disk| disk.is_lost()).map(DividedDisk::transport);
         for lost in lost_disks.chain(lost_divided) {
             if vanished.iter().all(|known| known.transport != lost) {
-                // What the device may still write to is nobody's, so that nothing has to be known of it any more.
+                // The memory that the device may still write to has been left to it, so nothing needs to be remembered about it.
                 vanished.push(Vanished { transport: lost.into(), is_reachable: true });
             }
         }
@@ -259,7 +259,7 @@ impl Disks {
             let after_all = || self.list.iter().map(|disk| disk.index() + 1).max().unwrap_or(0);
             let number = before.map_or_else(after_all, |&(_, number)| number);
             let capacity_bytes = device.capacity_bytes();
-            // What the host said at the start holds for a file of that size.
+            // What the host said at the start still applies to a file of that size.
             let mut files = self.files.iter();
             let file = files.find(|(serial, facts)| serial == device.serial() && fills(facts, &*device));
             let disk = Disk::new(number, device, file.map(|&(_, facts)| facts));
@@ -270,7 +270,7 @@ impl Disks {
         changes
     }
 
-    /// What there may be disks behind that are not driven.
+    /// Devices that may have disks but have no driver here.
     pub fn undriven(&self) -> &[Undriven] {
         &self.undriven
     }
@@ -286,7 +286,7 @@ impl Disks {
     }
 }
 
-/// Disks that nobody can plug in or out.
+/// Disks that cannot be plugged in or out.
 impl From<Vec<Disk>> for Disks {
     fn from(list: Vec<Disk>) -> Self {
         Self { list, ..Self::default() }
@@ -322,10 +322,10 @@ mod tests {
     };
     use std::{string::ToString, sync::Mutex, vec};
 
-    /// What is plugged in: serial numbers and sizes, which are names of slots as well.
+    /// The devices that are plugged in: serial numbers, which are also the names of slots, and sizes.
     struct FakeBus(std::sync::Arc<Mutex<Vec<(&'static str, usize)>>>);
 
-    /// Slot, contents, and whether it cannot be started again.
+    /// Slot, contents, and whether it cannot be restarted.
     struct FakeDisk(&'static str, MemoryDisk, bool);
 
     impl BlockDevice for FakeDisk {
@@ -399,7 +399,7 @@ mod tests {
         let numbers: Vec<_> = disks.iter().map(|disk| (disk.index(), disk.serial().to_string())).collect();
         let expected = [(1, "b"), (2, "c"), (3, "d"), (4, "e")];
         assert_eq!(numbers, expected.map(|(number, serial)| (number, serial.to_string())));
-        // The file of which the host has told fits one of them.
+        // The host's file facts fit one of them.
         assert_eq!(disks.iter().map(Disk::length_bytes).collect::<Vec<_>>(), [1024, 512, 600, 4096]);
     }
 
@@ -414,7 +414,7 @@ mod tests {
         assert_eq!(disks.rescan(), []);
     }
 
-    /// What is plugged in: slots, and what the disks there hold.
+    /// The disks that are plugged in: slots and contents.
     type Images = std::sync::Arc<Mutex<Vec<(&'static str, Vec<u8>)>>>;
 
     struct ImageBus(Images);
@@ -507,7 +507,7 @@ mod tests {
         assert_eq!(disks.rescan(), []);
         assert_eq!(identities(&disks), before);
 
-        // Another table: its partitions are new ones, under the numbers of their places.
+        // Another table: its partitions are new, and get the numbers of their places.
         plugged.lock().unwrap()[1].1 = image(512, &[PARTS[0], ("large", 41, 85, false)]);
         let changes: Vec<_> = disks.rescan().iter().map(Change::to_string).collect();
         let expected = [
@@ -516,7 +516,7 @@ mod tests {
             "disk 2 (\"large\") is new: 23040 bytes",
         ];
         assert_eq!(changes, expected);
-        // A broken one is told, and the disk known all the same.
+        // A broken table is reported, but the disk is still known.
         let broken = image(512, &[("bad", 41, 300, false)]);
         plugged.lock().unwrap()[1].1 = broken;
         assert_eq!(disks.rescan().len(), 1);
@@ -530,7 +530,7 @@ mod tests {
         plugged.lock().unwrap()[1].1 = image(512, &PARTS);
         assert_eq!(disks.rescan().len(), 2);
         assert!(disks.undriven().is_empty());
-        // They go with their disk.
+        // Partitions vanish with their disk.
         plugged.lock().unwrap().remove(1);
         let changes: Vec<_> = disks.rescan().iter().map(Change::to_string).collect();
         assert_eq!(changes, ["disk 4 (\"tiny\") is gone", "disk 5 (\"micro\") is gone"]);
@@ -539,7 +539,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_is_lost_comes_back_with_its_partitions() {
-        /// Lost once it has been reset.
+        /// Becomes lost when it is reset.
         struct LostDisk(MemoryDisk, bool);
 
         impl BlockDevice for LostDisk {

@@ -1,9 +1,9 @@
-//! A disk with bad places, for tests of what happens above it.
+//! A disk with unreadable parts, for tests of the code that uses disks.
 
 use super::{BlockDevice, ReadError};
 use core::ops::Range;
 
-/// Another disk, part of which cannot be read.
+/// A disk, part of which cannot be read.
 #[derive(Debug, Clone)]
 pub struct FaultyDisk<D> {
     inner: D,
@@ -11,7 +11,7 @@ pub struct FaultyDisk<D> {
 }
 
 impl<D: BlockDevice> FaultyDisk<D> {
-    /// `inner`, where every read that touches `bad_bytes` fails.
+    /// `inner`, but every read that touches `bad_bytes` fails.
     pub fn new(inner: D, bad_bytes: Range<u64>) -> Self {
         Self { inner, bad_bytes }
     }

@@ -1,19 +1,19 @@
-//! The partitions of a disk: its GUID Partition Table (UEFI 2.10, 5.3).
+//! The GUID Partition Table of a disk (UEFI 2.10, 5.3).
 //!
-//! A table is read whole, both checksums are compared, and it is used only if it says nothing that cannot be. The
-//! second one, at the end of the disk, stands in for a broken first one.
+//! A table is read completely, both of its checksums are compared, and it is used only if everything in it is possible. The
+//! second table, at the end of the disk, is used if the first one is broken.
 
 use super::{BlockDevice, ReadError};
 use alloc::{string::String, vec, vec::Vec};
 use core::{fmt, ops::Range};
 
-/// The most entries that a table may have: eight times what is usual.
+/// The most entries that a table may have: eight times the usual number.
 const MAX_ENTRIES: u32 = 1024;
 
-/// Sizes of entries: powers of two.
+/// Sizes of entries; they must be powers of two.
 const ENTRY_BYTES: Range<u32> = 128..4097;
 
-/// A header without what is reserved behind it.
+/// Size of a header, without the reserved rest of the block.
 const HEADER_BYTES: usize = 92;
 
 /// The block of the first header.
@@ -30,18 +30,18 @@ pub struct Entry {
     pub number: u32,
     /// Its name, empty if it has none.
     pub label: String,
-    /// Where on the disk it lies.
+    /// Its place on the disk.
     pub bytes: Range<u64>,
     /// True for the partition that firmware boots from.
     pub is_efi_system: bool,
-    /// What tells it from all others.
+    /// Its unique identifier.
     pub guid: [u8; 16],
 }
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// Its partitions, by their numbers.
+    /// Its partitions, in the order of their numbers.
     pub entries: Vec<Entry>,
     /// What is wrong with the first table, if this is the second one.
     pub instead_of: Option<Fault>,
@@ -52,27 +52,27 @@ pub struct Table {
 pub enum Fault {
     /// There is no header.
     NoHeader {
-        /// In which block.
+        /// The block where it should be.
         block: u64,
-        /// How long blocks are.
+        /// The block size.
         block_bytes: usize,
     },
-    /// The header's length, revision or own place is another one.
+    /// The header's length, revision or own address is wrong.
     Header,
     /// The header's checksum is wrong.
     HeaderChecksum,
-    /// The table's number or size of entries, or its place, cannot be.
+    /// The number, the size or the place of the entries is impossible.
     Entries {
-        /// How many.
+        /// Their number.
         count: u32,
-        /// How long each.
+        /// The size of each.
         entry_bytes: u32,
         /// The first block.
         block: u64,
     },
     /// The table's checksum is wrong.
     EntriesChecksum,
-    /// A partition begins or ends where none can.
+    /// A partition has an impossible place.
     Place {
         /// Its number.
         number: u32,
@@ -81,12 +81,12 @@ pub enum Fault {
         /// Its last block.
         last: u64,
     },
-    /// Two partitions have blocks in common.
+    /// Two partitions overlap.
     Overlap {
         /// Their numbers.
         numbers: [u32; 2],
     },
-    /// The disk has failed.
+    /// The disk could not be read.
     Read(ReadError),
 }
 
@@ -119,7 +119,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// CRC-32 of what is given piece by piece (UEFI 2.10, 5.3.2: that of CCITT, as in Ethernet).
+/// CRC-32, computed piece by piece (UEFI 2.10, 5.3.2: the CCITT polynomial, as in Ethernet).
 struct Checksum(u32);
 
 impl Checksum {
@@ -151,7 +151,7 @@ fn number_32(bytes: &[u8]) -> u32 {
     number(bytes) as u32
 }
 
-/// The table of a disk; `None` if it is not divided, which its first block says (UEFI 2.10, 5.2.3), or that cannot be read.
+/// The table of a disk. `None` if its first block says that it is not divided (UEFI 2.10, 5.2.3), or if that cannot be read.
 ///
 /// # Errors
 /// What is wrong with the first table, if the second one is broken too.
@@ -165,7 +165,7 @@ pub fn read(disk: &mut dyn BlockDevice) -> Result<Option<Table>, Fault> {
 /// Whether the first block of a disk says that there is a table.
 ///
 /// # Errors
-/// If that cannot be read, though the disk is long enough to have one.
+/// If the block cannot be read, although the disk is long enough to have a table.
 pub fn is_divided(disk: &mut dyn BlockDevice) -> Result<bool, ReadError> {
     const RECORDS: Range<usize> = 446..510;
     const TYPE: usize = 4;
@@ -183,7 +183,7 @@ pub fn is_divided(disk: &mut dyn BlockDevice) -> Result<bool, ReadError> {
 /// The table of a disk that has one.
 ///
 /// # Errors
-/// As [`read`].
+/// Those of [`read`].
 pub fn read_either(disk: &mut dyn BlockDevice) -> Result<Table, Fault> {
     let n_blocks = disk.capacity_bytes() / disk.block_bytes() as u64;
     let fault = match read_table(disk, FIRST_HEADER, n_blocks) {
@@ -236,14 +236,14 @@ fn read_table(disk: &mut dyn BlockDevice, place: u64, n_blocks: u64) -> Result<V
     }
     let expected = number_32(&header[88..92]);
     let entries = read_entries(disk, block * block_bytes as u64, count, entry_bytes as usize, expected)?;
-    // In blocks until now.
+    // Until here, places count blocks.
     let placed = entries.into_iter().map(|entry| entry.placed(block_bytes as u64, n_blocks, &usable));
     let entries = placed.collect::<Result<Vec<_>, _>>()?;
     check_overlap(&entries)?;
     Ok(entries)
 }
 
-/// Refuses partitions that have blocks in common, which none may (UEFI 2.10, 5.3.1).
+/// Rejects overlapping partitions, which are not allowed (UEFI 2.10, 5.3.1).
 fn check_overlap(entries: &[Entry]) -> Result<(), Fault> {
     for (index, second) in entries.iter().enumerate() {
         let overlaps =
@@ -255,7 +255,7 @@ fn check_overlap(entries: &[Entry]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The entries that are in use, whose places are in blocks, the last one included.
+/// The entries in use. Their places count blocks and include the last one.
 fn read_entries(
     disk: &mut dyn BlockDevice,
     start: u64,
@@ -280,7 +280,7 @@ fn read_entries(
 }
 
 impl Entry {
-    /// Reads an entry (UEFI 2.10, 5.3.3), with its place in blocks; `None` if it is not in use.
+    /// Decodes an entry (UEFI 2.10, 5.3.3), with its place in blocks; `None` if it is not in use.
     fn new(entry: &[u8], place: u32) -> Option<Self> {
         let (kind, guid) = (entry[..16].as_array()?, entry[16..32].as_array()?);
         if *kind == [0; 16] {
@@ -288,7 +288,7 @@ impl Entry {
         }
         let units = entry[56..128].chunks_exact(2).map(|unit| number(unit) as u16);
         let label = char::decode_utf16(units.take_while(|&unit| unit != 0));
-        // What a terminal would obey is no part of a name.
+        // Control characters, which a terminal would obey, are left out of the name.
         let legible =
             |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
         Some(Self {
@@ -300,7 +300,7 @@ impl Entry {
         })
     }
 
-    /// With its place in bytes.
+    /// Converts the place to bytes.
     fn placed(
         self,
         block_bytes: u64,

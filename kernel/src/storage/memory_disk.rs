@@ -1,9 +1,9 @@
-//! A disk whose bytes lie in memory.
+//! A disk whose contents are in memory.
 
 use super::{BlockDevice, ReadError};
 use alloc::{string::String, vec::Vec};
 
-/// A disk made of a vector, for tests.
+/// A disk with the contents of a vector, for tests.
 #[derive(Debug, Clone)]
 pub struct MemoryDisk {
     serial: String,
@@ -11,7 +11,7 @@ pub struct MemoryDisk {
 }
 
 impl MemoryDisk {
-    /// A disk that holds `bytes`.
+    /// A disk with the contents `bytes`.
     pub fn new(serial: &str, bytes: Vec<u8>) -> Self {
         Self { serial: String::from(serial), bytes }
     }

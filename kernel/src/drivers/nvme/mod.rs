@@ -182,7 +182,7 @@ impl<R: Registers> Nvme<R> {
             patience_us,
         };
         let started = nvme.initialise();
-        // Giving up the queues gives up its memory too, so that nothing waits for it again.
+        // Without queues the controller uses none of our memory, so there is no need to wait for it again.
         if started.is_err() && nvme.queues.is_some() {
             let _ = nvme.halt();
         }

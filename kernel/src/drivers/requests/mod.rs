@@ -1,10 +1,9 @@
-//! Which request next, and which one is done: keeps a disk busy until there is nothing left to read, and leaves
-//! it when it does not answer.
+//! Schedules a disk's requests: keeps the disk busy as long as there is something to read, and gives up when it does not answer.
 //!
-//! [`Requests`] knows no device: a [`Channel`] carries the requests, a queue of a device in the kernel, a list in tests.
-//! What a device was asked for and did not answer stays its own: the memory that it may still write to is pinned
-//! in the pool until the answers come or the device has been reset, and no new request is made before.
-//! [`ChannelDisk`] is a `storage::BlockDevice` made of it; [`controller`] makes channels of what several disks share.
+//! [`Requests`] does not depend on a device: a [`Channel`] carries the requests, which is a device's queue in the kernel and a
+//! list in tests. Memory of a request without an answer stays with the device: it is pinned in the pool, and no new request is
+//! made, until the answer comes or the device has been reset. [`ChannelDisk`] implements `storage::BlockDevice` with this;
+//! [`controller`] makes channels for disks that share a controller.
 
 pub mod controller;
 mod disk;
@@ -28,41 +27,43 @@ use core::{
     ptr::NonNull,
 };
 
-/// Requests that a disk works on at the same time. Measured under QEMU: four of 4 MiB are as fast as any,
-/// and more so than one after the other, since the host copies on several cores.
+/// Requests that a disk works on at the same time. Measured under QEMU: four requests of 4 MiB are as fast as any other
+/// combination. They are faster than single ones because the host copies on several cores.
 pub const REQUESTS_IN_FLIGHT: usize = 4;
 
 /// The most that one request transfers.
 pub const LARGEST_REQUEST_BYTES: usize = 4 << 20;
 
-/// The first requests, and those of slow disks: what a disk was asked for it cannot be asked to forget.
+/// Size of the first requests, and of those to slow disks: kept small because a request cannot be cancelled.
 const SMALLEST_REQUEST_BYTES: usize = 64 << 10;
 
-/// What a disk has memory of its own for, so that reading into the heap takes few requests: there may be many disks.
+/// The size of the memory that each disk has of its own. It is large enough that reading into the heap takes few requests, and
+/// small because there may be many disks.
 pub(crate) const OWN_BYTES: usize = 32 << 10;
 
-/// A request that took longer is followed by smaller ones.
+/// After a request that took longer than this, requests become smaller.
 const SLOW_US: u64 = 250_000;
 
-/// A request that took less is followed by larger ones.
+/// After a request that took less than this, requests become larger.
 const FAST_US: u64 = 50_000;
 
-/// How long a finished request is looked out for before the core sleeps: some small requests.
+/// How long to poll for a finished request before the core sleeps: the time of a few small requests.
 const AWAKE_US: u64 = 100;
 
-/// For how long a read goes on whatever the user wants: most are done by then.
+/// How long a read goes on even if the user interrupts it: most reads are done by then.
 pub const UNHEEDING_US: u64 = 150_000;
 
-/// For how long requests are waited for of which nobody wants to know any more, all of them together.
+/// How long to wait, in total, for requests whose results nobody needs any more.
 const GRACE_US: u64 = 150_000;
 
-/// Time between two looks at the state of a silent device.
+/// Interval between two checks of the state of a silent device.
 const LOOK_US: u64 = 10_000;
 
-/// The most, in microseconds, that one look at the clock counts for. A machine that is stopped meanwhile, and its disks with it, has not waited.
+/// The longest time, in microseconds, that one step of the clock counts as waiting. A machine that was stopped, and its disks
+/// with it, has not waited for them.
 const LONGEST_LOOK_US: u64 = 100_000;
 
-/// How long something has been waited for.
+/// Measures how long something has been waited for.
 struct Waited {
     last_us: u64,
     waited_us: u64,
@@ -73,7 +74,7 @@ impl Waited {
         Self { last_us: us, waited_us: 0 }
     }
 
-    /// The microseconds by now.
+    /// The microseconds waited so far.
     fn by(&mut self, now_us: u64) -> u64 {
         self.waited_us += now_us.saturating_sub(self.last_us).min(LONGEST_LOOK_US);
         self.last_us = now_us;
@@ -81,23 +82,23 @@ impl Waited {
     }
 }
 
-/// What a driver needs of the machine while it waits.
+/// The functions of the machine that a driver needs while it waits.
 #[derive(Debug, Clone, Copy)]
 pub struct Surroundings {
-    /// Microseconds since some moment in the past.
+    /// Microseconds since some fixed moment in the past.
     pub clock_us: fn() -> u64,
     /// Sleeps for a fraction of a millisecond.
     pub nap: fn(),
-    /// Feeds the watchdog: every wait has a limit, and so is no hang, however long it takes.
+    /// Feeds the watchdog. Every wait has a limit, so even a long one is not a hang.
     pub feed_watchdog: fn(),
-    /// Whether the user wants no more waiting. The answer stays the same until somebody else acts on it.
+    /// Whether the user wants to stop waiting. The answer stays the same until some other code acts on it.
     pub is_interrupted: fn() -> bool,
-    /// Where buffers come from that a device may write to.
+    /// The pool that supplies buffers to which a device may write.
     pub pool: &'static Pool,
 }
 
 impl Surroundings {
-    /// Waits until `is_done`; false if that takes longer than `limit_us`, or the user wants no more waiting.
+    /// Waits until `is_done`; false if that takes longer than `limit_us`, or if the user wants to stop waiting.
     pub fn wait_until(&self, limit_us: u64, is_done: &mut dyn FnMut() -> bool) -> bool {
         let mut waited = Waited::since((self.clock_us)());
         while !is_done() {
@@ -115,12 +116,12 @@ impl Surroundings {
     }
 }
 
-/// What a device can be asked.
+/// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
-    /// Its contents from this sector on.
+    /// The contents from this sector on.
     Sectors(u64),
-    /// Its serial number.
+    /// The serial number.
     SerialNumber,
 }
 
@@ -129,67 +130,67 @@ pub enum Ask {
 pub struct Geometry {
     /// Sectors in all.
     pub sector_count: u64,
-    /// Requests begin and end with blocks of this size.
+    /// Requests begin and end at block boundaries; this is the block size.
     pub block_bytes: usize,
-    /// The most that one request can transfer, a multiple of a block.
+    /// The most that one request can transfer, a multiple of the block size.
     pub request_bytes: usize,
-    /// Memory that a request writes to begins at a multiple of this.
+    /// The alignment of the memory that a request writes to.
     pub align_bytes: usize,
 }
 
-/// The device did what it must not, or asks for a reset.
+/// The device broke the rules, or needs a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken;
 
-/// Carries requests to a device and back.
+/// Carries requests to a device, and answers back.
 pub trait Channel {
     /// How many requests there can be at a time, at least one.
     fn max_in_flight(&self) -> usize;
 
-    /// The device's size and shape, as it says now.
+    /// The device's current size and shape, according to itself.
     fn geometry(&self) -> Geometry;
 
-    /// Gives the device a request. `slot`, below [`REQUESTS_IN_FLIGHT`], is free, and its name until it is finished.
+    /// Gives the device a request. `slot`, which must be below [`REQUESTS_IN_FLIGHT`] and free, identifies it until it is finished.
     ///
     /// # Errors
-    /// If the device takes none.
+    /// If the device accepts no request.
     ///
     /// # Safety
-    /// Nobody may touch `place`, or lend it to somebody else, until [`finish`](Self::finish) has returned the slot
-    /// or [`halt`](Self::halt) has succeeded.
+    /// `place` must not be accessed, or lent to anything else, until [`finish`](Self::finish) has returned the slot or
+    /// [`halt`](Self::halt) has succeeded.
     unsafe fn start(&mut self, slot: usize, ask: Ask, place: NonNull<[u8]>) -> Result<(), Broken>;
 
-    /// A request that the device is done with, and whether it succeeded; `None` if there is none.
+    /// A request that the device has finished, and whether it succeeded; `None` if there is none.
     ///
     /// # Errors
-    /// If the device claims to have done what it was not asked for.
+    /// If the device reports a request as finished that it was not given.
     fn finish(&mut self) -> Result<Option<(usize, bool)>, Broken>;
 
-    /// True if the device will do nothing before it is reset.
+    /// True if the device will do nothing until it is reset.
     fn is_broken(&self) -> bool;
 
-    /// Stops the device, which lets go of all memory then.
+    /// Stops the device, which then uses no memory any more.
     ///
     /// # Errors
-    /// If the device does not say that it has stopped: how many bytes of the channel's own memory are given to it for ever.
+    /// If the device does not confirm that it has stopped: the number of bytes of the channel's own memory that are left to it for ever.
     fn halt(&mut self) -> Result<(), usize>;
 
-    /// Takes back all memory that was lent, for ever: nothing is asked any more. A channel whose device serves others too
-    /// need not stop it if nothing is in flight.
+    /// Ends all use of the device and takes back the memory that was lent to it; no request is made after this. A channel whose
+    /// device also serves others need not stop it if nothing is in flight.
     ///
     /// # Errors
-    /// As [`halt`](Self::halt).
+    /// Those of [`halt`](Self::halt).
     fn close(&mut self) -> Result<(), usize> {
         self.halt()
     }
 
-    /// Starts a device that was stopped.
+    /// Restarts a device that was stopped.
     ///
     /// # Errors
     /// If it does not start.
     fn restart(&mut self) -> Result<(), Broken>;
 
-    /// Says that the device is no longer there.
+    /// Tells the channel that the device is no longer there.
     fn unplugged(&mut self);
 }
 
@@ -198,28 +199,28 @@ pub struct Requests<C: Channel + ?Sized = dyn Channel + Send> {
     channel: Box<C>,
     surroundings: Surroundings,
     geometry: Geometry,
-    /// Which slots the device has.
+    /// The slots of requests that the device is working on.
     is_in_flight: [bool; REQUESTS_IN_FLIGHT],
-    /// What it may still write to though nobody waits for it.
+    /// Memory that the device may still write to although nobody waits for it.
     abandoned: Option<Pins>,
-    /// Set if it has not stopped or started when it was told to: it is not asked anything any more. How many bytes of
-    /// memory it may write to for ever.
+    /// Set if the device has not stopped or started when told to: it gets no more requests. The value is the number of bytes that
+    /// it may write to for ever.
     lost_with: Option<usize>,
-    /// A block or several, for what is read by parts, or into memory that the device cannot write to.
+    /// One or more blocks, for reads of partial blocks, and for reads into memory that the device cannot write to.
     own: Box<[u8]>,
     request_bytes: usize,
     patience_us: u64,
 }
 
 impl<C: Channel + ?Sized> Requests<C> {
-    /// The disk behind a channel that has been started; `None` if the heap has no room for the block or blocks of its own.
+    /// The disk behind a channel that has been started; `None` if the heap has no room for the disk's own memory.
     pub fn new(mut channel: Box<C>, surroundings: Surroundings) -> Option<Self> {
         let geometry = channel.geometry();
         let own_bytes = OWN_BYTES.min(geometry.request_bytes) / geometry.block_bytes * geometry.block_bytes;
         let own_bytes = own_bytes.max(geometry.block_bytes);
         let mut own = Vec::new();
         if own.try_reserve_exact(own_bytes).is_err() {
-            // What it does not let go of stays its own.
+            // Memory that the device does not release stays its own.
             let _ = channel.close();
             return None;
         }
@@ -237,7 +238,7 @@ impl<C: Channel + ?Sized> Requests<C> {
         })
     }
 
-    /// For how long the disk may be silent from now on.
+    /// Sets how long the disk may be silent from now on.
     pub fn set_patience(&mut self, patience_us: u64) {
         self.patience_us = patience_us;
     }
@@ -250,7 +251,7 @@ impl<C: Channel + ?Sized> Requests<C> {
         }
     }
 
-    /// The serial number, empty if the disk has none or is silent for `patience_us`.
+    /// The serial number; empty if the disk has none, or is silent for longer than `patience_us`.
     pub fn serial(&mut self, patience_us: u64) -> Vec<u8> {
         const LENGTH: usize = 20;
         let usual_us = replace(&mut self.patience_us, patience_us);
@@ -263,7 +264,7 @@ impl<C: Channel + ?Sized> Requests<C> {
         serial
     }
 
-    /// What became of a request that the device has failed: it may have another size or shape now.
+    /// The error for a request that the device has failed; a change of its size or shape may be the cause.
     fn failed(&self, request: Failure) -> Failure {
         match self.channel.geometry().sector_count < self.geometry.sector_count {
             true => Failure::Changed,
@@ -271,10 +272,10 @@ impl<C: Channel + ?Sized> Requests<C> {
         }
     }
 
-    /// Stops the device and starts it again; what was asked of it is forgotten.
+    /// Stops the device and restarts it; its requests are lost.
     ///
     /// # Errors
-    /// [`Failure::Lost`] if it does not stop or start. It is not asked anything any more then.
+    /// [`Failure::Lost`] if it does not stop or start. It then gets no more requests.
     pub fn reset(&mut self) -> Result<(), Failure> {
         self.check_lost()?;
         let lent_bytes = match self.channel.halt() {
@@ -294,7 +295,7 @@ impl<C: Channel + ?Sized> Requests<C> {
         Err(Failure::Lost { lent_bytes })
     }
 
-    /// Gives the device for ever what it may write to, and returns how many bytes that are.
+    /// Leaves the memory that the device may write to with it for ever, and returns the number of bytes.
     fn give_away(&mut self) -> usize {
         let own = take(&mut self.own);
         let n_bytes = own.len() + self.abandoned.as_ref().map_or(0, Pins::size_bytes);
@@ -307,7 +308,7 @@ impl<C: Channel + ?Sized> Requests<C> {
         self.lost_with.map_or(Ok(()), |lent_bytes| Err(Failure::Lost { lent_bytes }))
     }
 
-    /// Says that the device is no longer there, and so writes to nothing.
+    /// Records that the device is no longer there, and therefore writes to no memory.
     pub fn unplugged(&mut self) {
         self.channel.unplugged();
         self.is_in_flight = [false; REQUESTS_IN_FLIGHT];
@@ -315,7 +316,7 @@ impl<C: Channel + ?Sized> Requests<C> {
         self.lost_with = Some(0);
     }
 
-    /// Whether requests can be made for this memory, or parts of it that begin whole blocks behind its start.
+    /// Whether requests can write to this memory, or to parts of it that begin a whole number of blocks after its start.
     fn can_write_to(&self, buffer: &[u8]) -> bool {
         self.surroundings.pool.contains(buffer)
             && buffer.as_ptr().addr().is_multiple_of(self.geometry.align_bytes)
@@ -329,19 +330,18 @@ impl<C: Channel + ?Sized> Requests<C> {
         self.is_in_flight.contains(&true)
     }
 
-    /// True if the device has not stopped or started when it was told to, and so is not asked anything any more.
-    /// What it may still write to has been given to it for ever: the disk can be dropped, and a new one made of the
-    /// device.
+    /// True if the device has not stopped or started when told to, so that it gets no more requests. Memory that it may still
+    /// write to has been left to it for ever, so the disk can be dropped, and a new one created for the device.
     pub fn is_lost(&self) -> bool {
         self.lost_with.is_some()
     }
 
-    /// True if the device was asked for something that nobody waits for any more, and has not answered yet.
+    /// True if the device has not answered a request that nobody waits for any more.
     pub fn is_silent(&self) -> bool {
         self.is_lost() || self.is_busy()
     }
 
-    /// Waits for the answer to any request. What the user wants counts from `heed_from_us` on.
+    /// Waits for the answer to any request. The user can interrupt it from `heed_from_us` on.
     fn wait(&mut self, since_us: u64, patience_us: u64, heed_from_us: u64) -> Result<(usize, bool), Failure> {
         let mut last_look_us = since_us;
         let mut waited = Waited::since(since_us);
@@ -373,13 +373,12 @@ impl<C: Channel + ?Sized> Requests<C> {
                     return Err(Failure::Broken);
                 }
             }
-            // The host may need this core for the copying.
+            // The host may need this core to copy the data.
             (self.surroundings.nap)();
         }
     }
 
-    /// Waits for the answers to requests of which nobody wants to know any more. A device that answers what it was not
-    /// asked, or asks for a reset, is reset.
+    /// Waits for the answers to abandoned requests. Resets the device if it answers something that it was not asked, or needs a reset.
     fn settle(&mut self) -> Result<(), Failure> {
         self.check_lost()?;
         let mut since_us = self.now_us();
@@ -395,19 +394,19 @@ impl<C: Channel + ?Sized> Requests<C> {
         Ok(())
     }
 
-    /// Gives up what is in flight, and the memory that it goes to.
+    /// Abandons the requests in flight, and the memory that they write to.
     fn abandon(&mut self, places: &[Range<usize>], failure: Failure) {
         if self.is_busy() {
             self.abandoned = Some(self.surroundings.pool.pin(places.iter().cloned()));
             self.request_bytes = SMALLEST_REQUEST_BYTES;
         }
         if failure == Failure::Broken {
-            // An error is reported by the next read.
+            // The next read reports an error, if there is one.
             let _ = self.reset();
         }
     }
 
-    /// Asks for as much as the disk's own memory holds, at most, into that.
+    /// Makes a request of at most the size of the disk's own memory, and reads into that.
     fn ask(&mut self, ask: Ask, length: usize) -> Result<&[u8], Failure> {
         self.settle()?;
         let place = &mut self.own[..length];
@@ -415,8 +414,8 @@ impl<C: Channel + ?Sized> Requests<C> {
             Ask::Sectors(first) => Failure::Request { first, count: length / SECTOR_BYTES },
             Ask::SerialNumber => Failure::Request { first: 0, count: 0 },
         };
-        // SAFETY: nobody touches the disk's own memory while a request is in flight: `settle` comes before each use, and
-        // where the device cannot be stopped it is given away for ever.
+        // SAFETY: the disk's own memory is not accessed while a request is in flight: `settle` is called before each use, and if
+        // the device cannot be stopped, the memory is left to it for ever.
         let started = unsafe { self.channel.start(0, ask, NonNull::from(place)) };
         let outcome = match started {
             Ok(()) => {
@@ -439,7 +438,7 @@ impl<C: Channel + ?Sized> Requests<C> {
     /// Keeps requests in flight until there are no more.
     fn transfer<'b>(&mut self, work: &mut dyn Transfer<'b>) -> Result<(), Failure> {
         self.settle()?;
-        // A ring, in the order of the disk.
+        // A ring of requests, in the order of the disk.
         let mut requests: [Next<'b>; REQUESTS_IN_FLIGHT] = array::from_fn(|_| Next::default());
         let most = self.channel.max_in_flight().clamp(1, REQUESTS_IN_FLIGHT);
         let (mut n_started, mut n_taken) = (0, 0);
@@ -456,8 +455,8 @@ impl<C: Channel + ?Sized> Requests<C> {
                 requests[slot] = next;
                 let Next { first, place, length } = &mut requests[slot];
                 let place = NonNull::from(&mut place[..*length]);
-                // SAFETY: nobody touches the place before it is taken out of the ring, when it is finished; what
-                // is not finished is pinned before this function returns.
+                // SAFETY: the place is not accessed before it is taken out of the ring, which happens when it is finished;
+                // unfinished requests are pinned before this function returns.
                 match unsafe { self.channel.start(slot, Ask::Sectors(*first), place) } {
                     Ok(()) => self.is_in_flight[slot] = true,
                     Err(Broken) => (result, is_over) = (result.and(Err(Failure::Broken)), true),
@@ -476,7 +475,7 @@ impl<C: Channel + ?Sized> Requests<C> {
                 let Next { place, length, .. } = take(&mut requests[oldest]);
                 if !is_over {
                     is_over = work.take(place, length).is_break();
-                    // The disk is not to blame for the time that this took.
+                    // The time that this took does not count against the disk.
                     since_us = self.now_us();
                 }
                 continue;
@@ -485,7 +484,7 @@ impl<C: Channel + ?Sized> Requests<C> {
                 if is_over { (GRACE_US, u64::MAX) } else { (self.patience_us, heed_from_us) };
             match self.wait(since_us, patience_us, heed_from_us) {
                 Ok((slot, succeeded)) => {
-                    // Each answer gives the next request its time, but nobody wants to wait for those after the end.
+                    // Each answer restarts the time limit for the next request, except after the end, when nobody needs the rest.
                     if !is_over {
                         let now_us = self.now_us();
                         self.adapt(requests[slot].length, now_us.saturating_sub(since_us));
@@ -504,14 +503,14 @@ impl<C: Channel + ?Sized> Requests<C> {
                     let in_flight = (0..REQUESTS_IN_FLIGHT).filter(|&slot| self.is_in_flight[slot]);
                     let places: Vec<_> = in_flight.map(|slot| requests[slot].addresses()).collect();
                     self.abandon(&places, failure);
-                    // Who has broken off, or has an error, is not told that he did not wait.
+                    // A caller that has broken off, or gets an error anyway, is not told that the wait was interrupted.
                     return if is_over { result } else { Err(failure) };
                 }
             }
         }
     }
 
-    /// Makes requests larger on a fast disk, smaller on a slow one.
+    /// Makes requests larger for a fast disk, smaller for a slow one.
     fn adapt(&mut self, length_bytes: usize, took_us: u64) {
         if took_us > SLOW_US {
             self.request_bytes = (self.request_bytes / 2).max(SMALLEST_REQUEST_BYTES);
@@ -521,7 +520,7 @@ impl<C: Channel + ?Sized> Requests<C> {
     }
 }
 
-/// Requests are not dropped while a device may write to their memory.
+/// Memory of requests must not be freed while a device may write to it.
 impl<C: Channel + ?Sized> Drop for Requests<C> {
     fn drop(&mut self) {
         if !self.is_lost() && self.channel.close().is_err() {
@@ -540,13 +539,13 @@ impl<C: Channel + ?Sized> Sectors for Requests<C> {
     }
 
     fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), Failure> {
-        // It has no memory of its own then.
+        // If the disk is lost, it has no memory of its own.
         self.check_lost()?;
         let block_bytes = self.geometry.block_bytes;
         if self.can_write_to(buffer) {
             return self.transfer(&mut InPlace { first, rest: buffer, block_bytes });
         }
-        // Memory that could not be pinned, or that begins where no request can.
+        // For memory that could not be pinned, or whose alignment does not suit requests.
         let own_bytes = self.own_bytes();
         for (first, part) in (first..).step_by(own_bytes / SECTOR_BYTES).zip(buffer.chunks_mut(own_bytes)) {
             part.copy_from_slice(self.read_own(first, part.len() / SECTOR_BYTES)?);

@@ -1,5 +1,4 @@
-//! What a read asks a disk for, request by request: [`InPlace`] for bytes that go where they belong, [`InLots`] for
-//! those that are shown to somebody.
+//! Divides a read into requests: [`InPlace`] reads bytes to their final place, [`InLots`] passes them to a callback.
 
 use super::REQUESTS_IN_FLIGHT;
 use crate::storage::sectors::{Failure, SECTOR_BYTES};
@@ -8,29 +7,29 @@ use core::{
     ops::{ControlFlow, Range},
 };
 
-/// What is to be read, request by request.
+/// Supplies the requests of a read, one after another.
 pub(super) trait Transfer<'b> {
-    /// The next request: of up to `limit_bytes`, but one block at least.
+    /// The next request, of up to `limit_bytes` but at least one block.
     fn next(&mut self, limit_bytes: usize) -> Option<Next<'b>>;
 
-    /// Takes a request's place back, in the order of the requests, with `length` bytes read. To break off means no
-    /// more requests.
+    /// Takes back the place of a request, in the order of the requests, with `length` bytes read. If this breaks off, no more
+    /// requests are made.
     fn take(&mut self, place: &'b mut [u8], length: usize) -> ControlFlow<()>;
 }
 
-/// A request to be made.
+/// A request.
 #[derive(Default)]
 pub(super) struct Next<'b> {
     /// The first sector.
     pub first: u64,
-    /// Where the sectors go: to its beginning.
+    /// Where the data goes: to the beginning of this.
     pub place: &'b mut [u8],
-    /// How much is read.
+    /// Number of bytes to read.
     pub length: usize,
 }
 
 impl Next<'_> {
-    /// What it means that the request has failed.
+    /// The error if the request fails.
     pub fn failure(&self) -> Failure {
         Failure::Request { first: self.first, count: self.length / SECTOR_BYTES }
     }
@@ -42,16 +41,16 @@ impl Next<'_> {
     }
 }
 
-/// Whole blocks, one at least.
+/// Rounds down to whole blocks, but to at least one.
 fn round_to_blocks(bytes: usize, block_bytes: usize) -> usize {
     (bytes / block_bytes).max(1) * block_bytes
 }
 
-/// Blocks that are read to where they belong.
+/// Reads blocks to their final place.
 pub(super) struct InPlace<'b> {
     /// The next sector.
     pub first: u64,
-    /// Where it goes, with all that follow it.
+    /// Where it and the following ones go.
     pub rest: &'b mut [u8],
     /// Size of a block.
     pub block_bytes: usize,
@@ -75,13 +74,13 @@ impl<'b> Transfer<'b> for InPlace<'b> {
     }
 }
 
-/// Blocks that are shown to somebody.
+/// Reads blocks and passes them to a callback.
 pub(super) struct InLots<'b, 'u> {
-    /// Those that nobody has asked for yet.
+    /// The sectors that have not been requested yet.
     pub sectors: Range<u64>,
-    /// Places that no request has.
+    /// Buffers that no request is using.
     pub free: [Option<&'b mut [u8]>; REQUESTS_IN_FLIGHT],
-    /// Who they are shown to.
+    /// The callback.
     pub use_lot: &'u mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     /// Size of a block.
     pub block_bytes: usize,

@@ -1,7 +1,7 @@
-//! SCSI: which disks are behind a host adapter, and how they are read (SPC-4, SBC-3).
+//! SCSI: finds the disks behind a host adapter, and reads them (SPC-4, SBC-3).
 //!
-//! [`find_units`] knows no adapter: a [`Carrier`] brings commands to logical units, `virtio::scsi` in the kernel, a list in
-//! tests. `request` is how virtio says commands and their outcome.
+//! [`find_units`] does not depend on an adapter: a [`Carrier`] carries commands to logical units, which is `virtio::scsi` in the
+//! kernel and a list in tests. `request` is virtio's encoding of commands and their results.
 
 pub mod request;
 
@@ -20,10 +20,10 @@ use core::fmt;
 /// A command descriptor block.
 pub type Cdb = [u8; 16];
 
-/// The most that a command of [`find_units`] returns.
+/// The most data that a command of [`find_units`] returns.
 pub const MAX_ANSWER_BYTES: usize = 8 + 8 * MAX_UNITS;
 
-/// The most logical units of a target that are looked at.
+/// The most logical units of a target that are examined.
 const MAX_UNITS: usize = 64;
 
 /// Operation codes.
@@ -42,7 +42,7 @@ mod page {
     pub const BLOCK_LIMITS: u8 = 0xb0;
 }
 
-/// A logical unit: target and number.
+/// The address of a logical unit: target and number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address {
     /// The target.
@@ -52,12 +52,12 @@ pub struct Address {
 }
 
 impl Address {
-    /// As one number, for [`Unit`].
+    /// The address as one number, for [`Unit`].
     pub fn number(self) -> u64 {
         u64::from(self.target) << 16 | u64::from(self.lun)
     }
 
-    /// The unit with this number.
+    /// The unit with this address.
     pub fn from_number(number: u64) -> Self {
         Self { target: (number >> 16) as u8, lun: number as u16 }
     }
@@ -72,18 +72,18 @@ impl fmt::Display for Address {
 /// Why a command has failed: sense data (SPC-4, 4.5).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sense {
-    /// The kind of failure.
+    /// The sense key: the kind of failure.
     pub key: u8,
-    /// The failure, and what it is due to.
+    /// The additional sense code and its qualifier: the failure and its cause.
     pub code: [u8; 2],
 }
 
 impl Sense {
-    /// The unit has changed since it was last asked: it is to be asked again.
+    /// The unit has changed since the last command, which must be repeated.
     pub const UNIT_ATTENTION: u8 = 6;
     const NOT_READY: u8 = 2;
 
-    /// Reads it, in either of its formats; all zero if it is in neither.
+    /// Decodes sense data in either of its formats; all zero if it is in neither.
     pub fn new(data: &[u8]) -> Self {
         let byte = |index: usize| data.get(index).copied().unwrap_or(0);
         match byte(0) & 0x7f {
@@ -101,36 +101,36 @@ impl fmt::Display for Sense {
     }
 }
 
-/// A command that did not succeed.
+/// Why a command did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// There is no such target or unit.
     NoUnit,
-    /// There is no answer yet.
+    /// There has been no answer yet.
     Silent,
-    /// The unit is busy and wants to be asked again.
+    /// The unit is busy; the command should be repeated.
     Busy,
-    /// The unit has an objection.
+    /// The unit reports an error with sense data.
     Check(Sense),
-    /// The unit has said what it is, and that it cannot be used yet.
+    /// The unit has said what it is, but cannot be used yet.
     NotReady(Sense),
     /// Anything else.
     Failed,
 }
 
 impl Refusal {
-    /// Whether the same command may succeed when it is given again.
+    /// Whether the same command may succeed if it is repeated.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Busy | Self::Check(Sense { key: Sense::UNIT_ATTENTION, .. }))
     }
 
-    /// Whether there is no such unit: the adapter says so, or its target (illegal request: logical unit not supported).
+    /// Whether there is no such unit, according to the adapter or to the target (illegal request: logical unit not supported).
     fn is_absence(&self) -> bool {
         matches!(self, Self::NoUnit | Self::Check(Sense { key: 5, code: [0x25, _] }))
     }
 
-    /// Whether the unit may have another medium, size or identity now (SPC-4, table F.2): no longer not ready, parameters or
-    /// capacity changed, operating conditions or inquiry data changed.
+    /// Whether the unit may have another medium, size or identity now (SPC-4, table F.2): not-ready to ready transition,
+    /// parameters or capacity changed, operating conditions or inquiry data changed.
     pub fn is_change(&self) -> bool {
         matches!(self, Self::Check(Sense { key: Sense::UNIT_ATTENTION, code: [0x28 | 0x2a | 0x3f, _] }))
     }
@@ -149,22 +149,23 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Brings commands to logical units.
+/// Carries commands to logical units.
 pub trait Carrier {
-    /// Has a unit do a command, and waits for it: up to [`MAX_ANSWER_BYTES`] of data. Returns how much of `data` has come.
+    /// Gives a unit a command and waits for it; it may return up to [`MAX_ANSWER_BYTES`] of data. Returns how many bytes of
+    /// `data` were filled.
     ///
     /// # Errors
     /// [`Refusal`].
     fn execute(&mut self, unit: Address, command: &Cdb, data: &mut [u8]) -> Result<usize, Refusal>;
 
-    /// Lets a busy unit work for so long.
+    /// Waits while a unit is busy.
     fn pause(&mut self, duration_us: u64);
 
-    /// Microseconds since some moment in the past.
+    /// Microseconds since some fixed moment in the past.
     fn now_us(&self) -> u64;
 }
 
-/// How long a busy unit is left alone before it is asked again, after so many times: twice as long each time.
+/// How long to leave a busy unit alone after `n_tries` attempts: the time doubles with each attempt.
 pub fn pause_us(n_tries: u32) -> u64 {
     10_000 << n_tries.min(8)
 }
@@ -183,16 +184,16 @@ pub fn read(first: u64, n_blocks: u32) -> Cdb {
     command
 }
 
-/// A logical unit that is asked.
+/// A logical unit, and the carrier through which it is asked.
 struct Asked<'c> {
     carrier: &'c mut dyn Carrier,
     unit: Address,
 }
 
 impl Asked<'_> {
-    /// Has the unit do a command: an operation, and bytes of the command with their places. What has not come of the data is 0.
+    /// Gives the unit a command: its operation, and further bytes with their positions. Data that the unit does not return is set to 0.
     fn ask(&mut self, operation: u8, bytes: &[(usize, u8)], data: &mut [u8]) -> Result<usize, Refusal> {
-        /// A unit may have several changes to tell, one at a time.
+        /// A unit may have to report several changes, one per command.
         const TRIES: u32 = 8;
         let mut command = [0; 16];
         command[0] = operation;
@@ -225,7 +226,7 @@ impl Asked<'_> {
         let mut luns = Vec::new();
         for entry in listed {
             let lun = match (entry[0] >> 6, entry[0] & 0x3f) {
-                // Peripheral device addressing, on no bus behind it; flat space addressing.
+                // Peripheral device addressing on bus 0, and flat space addressing.
                 (0, 0) => u16::from(entry[1]),
                 (1, high) => u16::from(high) << 8 | u16::from(entry[1]),
                 _ => continue,
@@ -237,7 +238,7 @@ impl Asked<'_> {
         Ok(luns)
     }
 
-    /// What the unit says of itself (SPC-4, 6.6): the standard data, or a page.
+    /// Asks the unit for its standard inquiry data, or for a page of vital product data (SPC-4, 6.6).
     fn inquire(&mut self, page: Option<u8>, data: &mut [u8]) -> Result<usize, Refusal> {
         let length = (4, data.len() as u8);
         match page {
@@ -259,7 +260,7 @@ impl Asked<'_> {
         legible(data.get(4..n_bytes).unwrap_or_default())
     }
 
-    /// How many blocks there are, and their size (SBC-3, 5.15 and 5.16).
+    /// The number of blocks and their size (SBC-3, 5.15 and 5.16).
     fn capacity(&mut self) -> Result<(u64, u64), Refusal> {
         const READ_CAPACITY_16: u8 = 0x10;
         let mut data = [0; 32];
@@ -276,7 +277,7 @@ impl Asked<'_> {
         Ok((last.saturating_add(1), block_bytes))
     }
 
-    /// The shape of a disk whose commands transfer up to `limit_bytes`.
+    /// The geometry of a disk whose commands transfer up to `limit_bytes`.
     fn geometry(&mut self, limit_bytes: usize) -> Result<Result<Geometry, String>, Refusal> {
         const LARGEST_BLOCK_BYTES: u64 = 64 << 10;
         match self.ask(operation::TEST_UNIT_READY, &[], &mut []) {
@@ -294,7 +295,7 @@ impl Asked<'_> {
                 "its blocks have {block_bytes} bytes; expected a power of two from {SECTOR_BYTES} to {LARGEST_BLOCK_BYTES}"
             )));
         }
-        // In blocks; 0 is no limit (SBC-3, 6.5.3).
+        // The limit counts blocks; 0 means no limit (SBC-3, 6.5.3).
         let mut data = [0; 64];
         let n_bytes = self.inquire(Some(page::BLOCK_LIMITS), &mut data).unwrap_or(0);
         let most = number(data.get(8..12.min(n_bytes)).unwrap_or_default());
@@ -311,12 +312,12 @@ impl Asked<'_> {
         Ok(Ok(Geometry { sector_count, block_bytes, request_bytes, align_bytes: 1 }))
     }
 
-    /// Adds the unit, if it is there. One that says that it is a disk and fails the rest is there, too.
+    /// Adds the unit if it exists. A unit that says it is a disk but fails other commands exists too.
     fn add(&mut self, limit_bytes: usize, units: &mut Units) -> Result<(), Refusal> {
         const DISK: u8 = 0x00;
         let mut data = [0; 36];
         self.inquire(None, &mut data)?;
-        // The qualifier in the upper bits says that nothing is attached.
+        // A non-zero qualifier in the upper bits means that nothing is attached.
         let kind = match data[0] {
             DISK => "a SCSI disk",
             0x01 => "a SCSI tape drive",
@@ -347,7 +348,7 @@ impl Asked<'_> {
     }
 }
 
-/// Notes that something may be there which does not say what it is, and how often in a row that has come.
+/// Records that a unit may exist but could not be identified, and how often this has happened in a row.
 ///
 /// # Errors
 /// Why the search ends.
@@ -357,7 +358,7 @@ fn note(
     (name, what): (String, &'static str),
     refusal: Refusal,
 ) -> Result<(), &'static str> {
-    /// So many in a row are the adapter's own.
+    /// If this many units fail in a row, the adapter itself is the problem.
     const MAX_FAILURES: usize = 8;
     if refusal.is_absence() {
         return Ok(());
@@ -375,10 +376,10 @@ fn note(
     }
 }
 
-/// Adds what is behind an adapter.
+/// Adds the units behind an adapter.
 ///
 /// # Errors
-/// Why there may be more.
+/// Why the search is incomplete.
 fn search(
     carrier: &mut dyn Carrier,
     max_target: u8,
@@ -390,7 +391,7 @@ fn search(
     let mut n_failures = 0;
     for target in 0..=max_target {
         let mut asked = Asked { carrier, unit: Address { target, lun: 0 } };
-        // Nobody waits for all targets of a slow one, nor for all units of a target.
+        // If the adapter is slow, not all targets, and not all units of a target, are examined.
         let is_late = |asked: &Asked<'_>| asked.carrier.now_us() >= until_us;
         if is_late(&asked) {
             return Err(SLOW);
@@ -415,14 +416,14 @@ fn search(
     Ok(())
 }
 
-/// What is behind an adapter with targets up to `max_target`, whose commands transfer up to `limit_bytes`.
+/// Finds the units behind an adapter with targets up to `max_target`, whose commands transfer up to `limit_bytes`.
 pub fn find_units(carrier: &mut dyn Carrier, max_target: u8, limit_bytes: usize) -> Units {
     let mut units = Units::default();
     units.unfinished = search(carrier, max_target, limit_bytes, &mut units).err();
     units
 }
 
-/// The size of a disk in sectors, asked anew; `None` if it is not told, and 0 if it is gone or its blocks have another size.
+/// Asks for the size of a disk in sectors; `None` if there is no answer, 0 if the disk is gone or its blocks have another size.
 pub fn sector_count(carrier: &mut dyn Carrier, unit: &Unit) -> Option<u64> {
     let mut asked = Asked { carrier, unit: Address::from_number(unit.number) };
     match asked.capacity() {
@@ -434,8 +435,8 @@ pub fn sector_count(carrier: &mut dyn Carrier, unit: &Unit) -> Option<u64> {
     }
 }
 
-/// Whether a read may be given again to a unit that says that it [may have changed](Refusal::is_change): its blocks up to `end`
-/// are there, and have the size that they had.
+/// Whether a read may be repeated on a unit that says that it [may have changed](Refusal::is_change): its blocks up to `end` must
+/// still exist and have the same size.
 pub fn still_has(carrier: &mut dyn Carrier, unit: &Unit, end: u64) -> bool {
     let sectors_per_block = (unit.geometry.block_bytes / SECTOR_BYTES) as u64;
     sector_count(carrier, unit).is_some_and(|sectors| end.saturating_mul(sectors_per_block) <= sectors)

@@ -1,30 +1,30 @@
-//! SCSI commands and their outcome as virtio carries them (VIRTIO 1.2, 5.6.6.1).
+//! Virtio's encoding of SCSI commands and their results (VIRTIO 1.2, 5.6.6.1).
 
 use super::{Address, Cdb, Refusal, Sense};
 
-/// What the device reads: logical unit, name, attributes, and the command in a field of the usual size.
+/// The part that the device reads: logical unit, identifier, attributes, and the command in a field of the default size.
 pub type Request = [u8; 19 + 32];
 
-/// What the device writes before the data: lengths, status, response, and sense data in a field of the usual size.
+/// The part that the device writes before the data: lengths, status, response, and sense data in a field of the default size.
 pub type Response = [u8; 12 + 96];
 
-/// A response that has not been written.
+/// The value of a response that has not been written.
 pub const NO_RESPONSE: Response = [0xff; _];
 
-/// The request for a unit to do a command.
+/// Encodes the request for a unit to carry out a command.
 pub fn request(unit: Address, command: &Cdb) -> Request {
     let mut request = [0; _];
-    // A structure of a single level, in flat space addressing.
+    // A single-level structure, in flat space addressing.
     let [high, low] = unit.lun.to_be_bytes();
     request[..4].copy_from_slice(&[1, unit.target, 0x40 | high & 0x3f, low]);
     request[19..19 + command.len()].copy_from_slice(command);
     request
 }
 
-/// What has become of a command for `n_bytes`: how many have come.
+/// The result of a command for `n_bytes`: how many bytes were transferred.
 ///
 /// # Errors
-/// Why the command has failed.
+/// Why the command failed.
 #[inline(never)]
 pub fn outcome(response: &Response, n_bytes: usize) -> Result<usize, Refusal> {
     const BAD_TARGET: u8 = 3;
@@ -41,7 +41,7 @@ pub fn outcome(response: &Response, n_bytes: usize) -> Result<usize, Refusal> {
             let sense = &response[12..];
             Err(Refusal::Check(Sense::new(&sense[..sense.len().min(sense_bytes)])))
         }
-        // Also what the device itself calls reset and busy.
+        // Includes what the device itself reports as reset or busy.
         (0, BUSY | TASK_SET_FULL) | (4 | 5, _) => Err(Refusal::Busy),
         (BAD_TARGET, _) => Err(Refusal::NoUnit),
         _ => Err(Refusal::Failed),

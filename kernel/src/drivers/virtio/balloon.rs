@@ -29,10 +29,10 @@ const ACTUAL: usize = 4;
 
 const INFLATE: usize = 0;
 const DEFLATE: usize = 1;
-/// That of the statistics, if they are offered.
+/// The number of the statistics queue, if statistics are offered.
 const FIRST_OTHER: usize = 2;
 
-/// A statistic (5.5.6.3): a tag of two bytes, a value of eight.
+/// Size of a statistic (5.5.6.3): a tag of two bytes, and a value of eight.
 const STATISTIC_BYTES: usize = 10;
 const FREE_BYTES: u16 = 4;
 const TOTAL_BYTES: u16 = 5;
@@ -41,7 +41,7 @@ const N_STATISTICS: usize = 3;
 
 const OUT_OF_ORDER: &str = "a queue of it is out of order";
 
-/// A balloon device. It is never stopped, so what it was lent is its own for ever.
+/// A balloon device. It is never stopped, so memory that was lent to it is its own for ever.
 pub struct VirtioBalloon {
     transport: ManuallyDrop<AnyTransport>,
     surroundings: Surroundings,
@@ -50,9 +50,9 @@ pub struct VirtioBalloon {
     reporting: Option<usize>,
     list: ManuallyDrop<Box<[u32; MAX_PAGES]>>,
     numbers: ManuallyDrop<Box<[u8; N_STATISTICS * STATISTIC_BYTES]>>,
-    /// The queue's number, and the request's.
+    /// The number of the queue, and the request's token.
     in_flight: Option<(usize, u16)>,
-    /// What is lent in that: so many pages of the list, or this memory.
+    /// What that request lends to the device: a number of pages of the list, or this memory.
     lent: Lent,
     statistics_token: Option<u16>,
 }
@@ -62,12 +62,12 @@ enum Lent {
     Memory(*mut [u8]),
 }
 
-// SAFETY: the memory that is lent is nobody's but the device's, whichever core asks.
+// SAFETY: only the device accesses the lent memory, whichever core owns the value.
 unsafe impl Send for VirtioBalloon {}
 
 impl VirtioBalloon {
-    /// Starts the device behind `transport`, and returns the interrupt of its messages, which it may have if it has `vectors`; `None` if it does
-    /// not start.
+    /// Starts the device behind `transport`. With `vectors` it interrupts by messages, and the interrupt is returned. `None` if
+    /// it does not start.
     pub fn new(
         transport: AnyTransport,
         vectors: Option<Vectors>,
@@ -98,12 +98,12 @@ impl VirtioBalloon {
         Some((device, vectors.map(|vectors| vectors.interrupt)))
     }
 
-    /// Gives the device what is lent, by this queue.
+    /// Lends memory to the device by this queue.
     fn begin(&mut self, number: usize, lent: Lent) -> Result<(), Broken> {
         self.lent = lent;
         let Self { transport, queues, list, lent, .. } = self;
         let queue = queues.get_mut(number).ok_or(Broken(OUT_OF_ORDER))?;
-        // SAFETY: the list is touched by nobody before the device has done with it, and the memory is what `report` was given.
+        // SAFETY: the list is not accessed until the device is done with it, and the memory is a region that `report` owns.
         let token = unsafe {
             match *lent {
                 Lent::Pages(n_pages) => queue.start(&mut **transport, &[list[..n_pages].as_bytes()], &mut []),
@@ -115,9 +115,9 @@ impl VirtioBalloon {
     }
 }
 
-/// Initialises the device up to its queues (VIRTIO 1.2, 3.1.1). Which numbers these have depends on what the device offers, as Linux, QEMU and
-/// Firecracker have it: those that are not offered are left out. What is offered is taken, since some devices do not start before all
-/// their queues are there.
+/// Initialises the device up to its queues (VIRTIO 1.2, 3.1.1). The queues' numbers depend on what the device offers: queues that
+/// are not offered are not counted, as in Linux, QEMU and Firecracker. All queues that are offered are set up, since some devices
+/// do not start otherwise.
 fn start(
     transport: &mut AnyTransport,
     vectors: Option<Vectors>,
@@ -131,7 +131,7 @@ fn start(
     let n_others =
         [STATISTICS, FREE_PAGE_HINT, REPORTING].iter().filter(|&&other| features & other != 0).count();
     for number in 0..FIRST_OTHER + n_others {
-        // Nobody waits for the device to want statistics: it says so.
+        // The driver does not wait for the device to ask for statistics: it interrupts for that.
         let is_statistics = features & STATISTICS != 0 && number == FIRST_OTHER;
         let interrupts = is_statistics && vectors.is_none_or(|vectors| vectors.assign(number as u16));
         queues.push(Queue::new(transport, number as u16, false, interrupts).ok()?);
@@ -149,12 +149,12 @@ impl Device for VirtioBalloon {
     }
 
     fn page_limit(&self) -> u64 {
-        // Their numbers have 32 bits.
+        // Page numbers have 32 bits.
         1 << 32
     }
 
     fn stop(&mut self) {
-        // It is not waited for: what it was lent is its own for ever.
+        // There is no wait for the device to stop: memory that was lent to it is its own for ever.
         self.transport.set_status(DeviceStatus::empty());
     }
 
@@ -172,7 +172,7 @@ impl Device for VirtioBalloon {
     }
 
     fn report(&mut self, memory: &mut [u8]) -> Result<(), Broken> {
-        /// Whoever wants memory next finds it there, unless the device takes longer.
+        /// The wait makes sure that the memory is back before other code asks for memory, unless the device takes longer than this.
         const PATIENCE_US: u64 = 100_000;
         let Some(number) = self.reporting else { return Ok(()) };
         self.begin(number, Lent::Memory(memory))?;
@@ -189,7 +189,7 @@ impl Device for VirtioBalloon {
         if done != token {
             return Err(Broken("it says that it has done what it was not asked"));
         }
-        // SAFETY: this is what `begin` gave under this token.
+        // SAFETY: these are the buffers that `begin` gave to the device under this token.
         let finished = unsafe {
             match *lent {
                 Lent::Pages(n_pages) => queue.finish(token, &[list[..n_pages].as_bytes()], &mut []),
@@ -205,8 +205,8 @@ impl Device for VirtioBalloon {
         let Self { transport, queues, numbers, statistics_token, .. } = self;
         let Some(queue) = self.statistics.and_then(|number| queues.get_mut(number)) else { return };
         if let Some(token) = *statistics_token {
-            // The device gives the old numbers back when it wants new ones.
-            // SAFETY: this is what was given under this token.
+            // The device returns the old numbers when it wants new ones.
+            // SAFETY: these are the buffers that were given to the device under this token.
             let is_back = queue.peek() == Some(token)
                 && unsafe { queue.finish(token, &[&numbers[..]], &mut []) }.is_ok();
             if !is_back {
@@ -218,7 +218,7 @@ impl Device for VirtioBalloon {
             place[..2].copy_from_slice(&tag.to_le_bytes());
             place[2..].copy_from_slice(&(value as u64).to_le_bytes());
         }
-        // SAFETY: nobody touches the numbers before the device has given them back.
+        // SAFETY: the numbers are not accessed until the device has returned them.
         *statistics_token = unsafe { queue.start(&mut **transport, &[&numbers[..]], &mut []) }.ok();
     }
 }

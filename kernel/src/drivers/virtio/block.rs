@@ -45,22 +45,22 @@ mod configuration {
 const REQUEST_IN: u32 = 0;
 const REQUEST_GET_ID: u32 = 8;
 
-/// The status of a request that has succeeded; anything above 2 is one that was not written.
+/// The status of a request that succeeded. Values above 2 mean that the device has not written the status.
 const STATUS_OK: u8 = 0;
 const STATUS_NONE: u8 = 0xff;
 
-/// The largest blocks: what Linux has, and more than any disk's.
+/// The largest block size that is accepted: the same as in Linux, and more than any disk has.
 const LARGEST_BLOCK_BYTES: u32 = 64 << 10;
 
-/// The most parts that the data of a request is cut into.
+/// The most segments that the data of a request is divided into.
 const MAX_SEGMENTS: usize = 8;
 
-/// Why a block device is not driven.
+/// Why a block device is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InitError {
     /// It has not confirmed a reset.
     NoReset,
-    /// It takes none of the combinations of features that the driver can offer.
+    /// It accepts none of the combinations of features that the driver can offer.
     Features {
         /// What it offered.
         offered: u64,
@@ -70,17 +70,17 @@ pub enum InitError {
         /// How many descriptors it has.
         length: u32,
     },
-    /// Its blocks have a size that makes no sense.
+    /// Its block size is invalid.
     BlockSize {
         /// What it says.
         block_bytes: u32,
     },
-    /// Its requests must be cut into too small pieces.
+    /// Its requests would have to be divided into segments that are too small.
     SegmentSize {
-        /// The most that a piece may have.
+        /// The maximum size of a segment.
         size_max: u32,
     },
-    /// What `virtio_drivers` says.
+    /// An error of `virtio_drivers`.
     Virtio(Error),
 }
 
@@ -117,9 +117,9 @@ impl fmt::Display for InitError {
     }
 }
 
-/// What a request has besides its data.
+/// The parts of a request other than its data.
 struct Slot {
-    /// What the queue calls it; `None` while the slot is free.
+    /// The request's token in the queue; `None` if the slot is free.
     token: Option<u16>,
     header: [u8; 16],
     status: u8,
@@ -137,13 +137,13 @@ impl Default for Slot {
     }
 }
 
-/// Whether a device that says that it has written `n_written` bytes, the status among them or not, says that it has read less than was
-/// asked for. Some count nothing, or the status alone: what is behind their bytes must be believed.
+/// Whether a device that reports `n_written` bytes, which may or may not include the status, admits to having read less than was
+/// requested. Some devices count nothing, or only the status; their data has to be trusted.
 fn is_short(n_written: u32, n_asked: usize) -> bool {
     n_written > 1 && (n_written as usize) < n_asked
 }
 
-/// Calls `use_parts` with the header and the parts that the device writes to.
+/// Calls `use_parts` with the header and the buffers that the device writes to.
 ///
 /// # Safety
 /// The slot's place must be valid.
@@ -153,7 +153,7 @@ unsafe fn with_parts<R>(
     use_parts: impl for<'a> FnOnce(&'a [&'a [u8]], &'a mut [&'a mut [u8]]) -> R,
 ) -> R {
     let mut parts: [&mut [u8]; MAX_SEGMENTS + 1] = array::from_fn(|_| Default::default());
-    // SAFETY: the caller promises that it is valid.
+    // SAFETY: the caller promises that the place is valid.
     let place = unsafe { &mut *slot.place };
     let mut n_parts = 0;
     for (part, segment) in parts.iter_mut().zip(place.chunks_mut(segment_bytes)) {
@@ -166,9 +166,9 @@ unsafe fn with_parts<R>(
 
 /// A virtqueue of a block device, and what is in it.
 pub struct BlockChannel<T: Transport> {
-    /// Dropping a transport resets the device, and may wait for ever: [`halt`](Channel::halt) does it better.
+    /// Wrapped because dropping a transport resets the device, and may wait for ever; [`halt`](Channel::halt) does it with a time limit.
     transport: ManuallyDrop<T>,
-    /// If it interrupts by messages.
+    /// Set if it interrupts by messages.
     vectors: Option<Vectors>,
     surroundings: Surroundings,
     /// `None` while the device is stopped.
@@ -180,12 +180,11 @@ pub struct BlockChannel<T: Transport> {
     max_in_flight: usize,
 }
 
-// SAFETY: the pointers in the slots go to memory that is the device's while a token is out, and are not followed
-// otherwise.
+// SAFETY: the pointers in the slots lead to memory that belongs to the device while there is a token, and are not followed otherwise.
 unsafe impl<T: Transport + Send> Send for BlockChannel<T> {}
 
 impl<T: Transport> BlockChannel<T> {
-    /// Starts the device behind `transport`, which interrupts if it has `vectors`.
+    /// Starts the device behind `transport`; with `vectors` it interrupts by messages.
     ///
     /// # Errors
     /// [`InitError`].
@@ -248,7 +247,7 @@ impl<T: Transport> BlockChannel<T> {
         Ok(())
     }
 
-    /// What a request may be.
+    /// Reads the limits that requests must observe.
     fn read_limits(&mut self, n_descriptors: usize) -> Result<(), InitError> {
         let mut block_bytes = SECTOR_BYTES as u32;
         if self.has(BLK_SIZE) {
@@ -268,7 +267,7 @@ impl<T: Transport> BlockChannel<T> {
         if self.has(SIZE_MAX) {
             size_max = self.transport.read_config_space(configuration::SIZE_MAX)?;
         }
-        // One segment holds anything unless there is a limit.
+        // One segment may have any size unless there is a limit.
         let mut n_segments = 1;
         let mut segment_bytes = 1 << 30;
         if size_max > 0 {
@@ -284,7 +283,7 @@ impl<T: Transport> BlockChannel<T> {
         Ok(())
     }
 
-    /// The capacity in sectors, both halves from the same moment.
+    /// The capacity in sectors; both halves are read at the same moment.
     fn capacity(&self) -> u64 {
         const TRIES: usize = 100;
         let half = |offset| u64::from(self.transport.read_config_space::<u32>(offset).unwrap_or(0));
@@ -298,12 +297,12 @@ impl<T: Transport> BlockChannel<T> {
         self.geometry.sector_count
     }
 
-    /// Resets the device; true if it confirms that before the user wants no more waiting.
+    /// Resets the device; true if it confirms that before the user stops the wait.
     fn stop(&mut self) -> bool {
         negotiation::reset(&mut *self.transport, self.surroundings)
     }
 
-    /// Tells the device that it will not be driven, and lets it have no memory.
+    /// Tells the device that it will not be used, and takes back its memory.
     fn give_up(&mut self) {
         self.transport.set_status(DeviceStatus::FAILED);
         let _ = self.halt();
@@ -336,7 +335,7 @@ impl<T: Transport> Channel for BlockChannel<T> {
         slot.status = STATUS_NONE;
         slot.place = place.as_ptr();
         let transport = &mut *self.transport;
-        // SAFETY: the caller promises that the place is the device's from now on; the slot is so by its token.
+        // SAFETY: the caller promises that only the device uses the place from now on; the slot is reserved by its token.
         let token = unsafe {
             with_parts(slot, self.segment_bytes, |header, parts| queue.start(transport, header, parts))
         };
@@ -351,16 +350,16 @@ impl<T: Transport> Channel for BlockChannel<T> {
         };
         let index = self.slots.iter().position(|slot| slot.token == Some(token)).ok_or(Broken)?;
         let slot = &mut self.slots[index];
-        // SAFETY: these are the parts that `start` gave to the device under this token.
+        // SAFETY: these are the buffers that `start` gave to the device under this token.
         let finished = unsafe {
             with_parts(slot, self.segment_bytes, |header, parts| queue.finish(token, header, parts))
         };
         let n_written = finished.map_err(|_| Broken)?;
         slot.token = None;
-        // The serial number may be shorter than what there is room for.
+        // The serial number may be shorter than the buffer.
         let is_read = slot.header[..4] == REQUEST_IN.to_le_bytes();
         let is_short = is_read && is_short(n_written, slot.place.len());
-        // SAFETY: the status lies in the slot; the device has written to it behind the compiler's back.
+        // SAFETY: the status lies in the slot. The read is volatile because the device has written to it without the compiler knowing.
         let status = unsafe { (&raw const slot.status).read_volatile() };
         Ok(Some((index, status == STATUS_OK && !is_short)))
     }
@@ -375,7 +374,7 @@ impl<T: Transport> Channel for BlockChannel<T> {
             self.forget_requests();
             return Ok(());
         }
-        // The device may go on to use them.
+        // The device may keep using them.
         let queue_bytes = self.queue.take().map_or(0, |queue| {
             forget(queue);
             RINGS_BYTES
@@ -389,7 +388,7 @@ impl<T: Transport> Channel for BlockChannel<T> {
     fn restart(&mut self) -> Result<(), Broken> {
         let (old, capacity) = (self.geometry, self.geometry.sector_count);
         let started = self.initialise();
-        // A device that is another one now has not been asked for its serial number, and requests are as long as they were.
+        // If another device has taken its place, its serial number is not known, and the limits of requests may differ.
         if started.is_ok()
             && self.geometry.block_bytes == old.block_bytes
             && self.geometry.request_bytes >= old.request_bytes
@@ -408,8 +407,7 @@ impl<T: Transport> Channel for BlockChannel<T> {
     }
 }
 
-/// The disk behind `transport`, which is started and asked for its serial number; for that it may be silent for
-/// `patience_us`.
+/// Starts the disk behind `transport` and asks for its serial number; it may take `patience_us` to answer.
 ///
 /// # Errors
 /// [`InitError`].

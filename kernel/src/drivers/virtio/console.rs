@@ -1,4 +1,4 @@
-//! The console device: its first port, a byte stream each way (VIRTIO 1.2, 5.3).
+//! The console device: its first port, which carries a stream of bytes in each direction (VIRTIO 1.2, 5.3).
 
 use super::{
     hal::IdentityHal,
@@ -23,39 +23,39 @@ const TRANSMIT: u16 = 1;
 
 const QUEUE_LENGTH: usize = 2;
 
-/// A buffer's length, each way.
+/// Length of each of the two buffers.
 const BUFFER_BYTES: usize = 512;
 
-/// How long the device may take with what is sent. Nothing is sent any more until it has done with that.
+/// How long the device may take to send. After that, nothing more is sent until it is done.
 const PATIENCE_US: u64 = 1_000_000;
 
 type Buffer = [u8; BUFFER_BYTES];
 
-/// A console device. It is never stopped, so what it was lent is its own for ever.
+/// A console device. It is never stopped, so memory that was lent to it is its own for ever.
 pub struct VirtioConsole {
-    /// Dropping a transport resets the device, and may wait for ever.
+    /// Wrapped because dropping a transport resets the device, and may wait for ever.
     transport: ManuallyDrop<AnyTransport>,
     receive: ManuallyDrop<VirtQueue<IdentityHal, QUEUE_LENGTH>>,
     transmit: ManuallyDrop<VirtQueue<IdentityHal, QUEUE_LENGTH>>,
     received: ManuallyDrop<Box<Buffer>>,
     sent: ManuallyDrop<Box<Buffer>>,
-    /// What the queue calls the buffer while the device has it.
+    /// The token of the receive buffer while the device has it.
     receiving: Option<u16>,
-    /// The same, and how many bytes of the buffer are to be sent.
+    /// The token of the send buffer while the device has it, and the number of bytes being sent.
     sending: Option<(u16, usize)>,
-    /// How much of the received buffer has been read, and how much there is.
+    /// How many bytes of the received buffer have been read, and how many there are.
     n_read: usize,
     n_received: usize,
     n_unsent: usize,
-    /// Whether the device has been silent for too long: it is not waited for again before it has answered.
+    /// Whether the device has been silent for too long; then there is no further wait until it has answered.
     is_silent: bool,
-    /// Set when it has said that it did what it was not asked: it is not used any more.
+    /// Set when it has reported something done that it was not asked to do; it is not used any more.
     is_broken: bool,
     clock_us: fn() -> u64,
 }
 
 impl VirtioConsole {
-    /// Starts the device behind `transport`, which interrupts if it has `vectors`; `None` if it does not start.
+    /// Starts the device behind `transport`; with `vectors` it interrupts by messages. `None` if it does not start.
     pub fn new(
         transport: AnyTransport,
         vectors: Option<Vectors>,
@@ -88,9 +88,9 @@ impl VirtioConsole {
         Some(console)
     }
 
-    /// Gives the device the buffer for what comes in.
+    /// Gives the device the buffer for received bytes.
     fn lend(&mut self) {
-        // SAFETY: nobody touches the buffer before the device has given it back, and it is never freed.
+        // SAFETY: the buffer is not accessed until the device has returned it, and it is never freed.
         let added = unsafe { self.receive.add(&[], &mut [&mut self.received[..]]) };
         self.receiving = added.ok();
         if self.receive.should_notify() {
@@ -98,7 +98,7 @@ impl VirtioConsole {
         }
     }
 
-    /// The next byte that has come in.
+    /// The next received byte.
     pub fn read(&mut self) -> Option<u8> {
         if self.is_broken {
             return None;
@@ -109,7 +109,7 @@ impl VirtioConsole {
                 self.fail();
                 return None;
             }
-            // SAFETY: this is what was added under this token.
+            // SAFETY: this is the buffer that was added under this token.
             let length = unsafe { self.receive.pop_used(token, &[], &mut [&mut self.received[..]]) };
             self.receiving = None;
             (self.n_read, self.n_received) =
@@ -123,18 +123,18 @@ impl VirtioConsole {
         byte
     }
 
-    /// Stops a device that broke the rules. It is not waited for: what it was lent is its own for ever.
+    /// Stops a device that broke the rules, without waiting for it: memory that was lent to it is its own for ever.
     fn fail(&mut self) {
         self.is_broken = true;
         self.transport.set_status(DeviceStatus::empty());
     }
 
-    /// Takes a byte to be sent, at the latest with the next [`flush`](Self::flush).
+    /// Buffers a byte, which is sent at the latest by the next [`flush`](Self::flush).
     pub fn write(&mut self, byte: u8) {
         if self.n_unsent == BUFFER_BYTES {
             self.flush();
         }
-        // The device may have the buffer still.
+        // The device may still have the buffer.
         if self.sending.is_some() {
             self.flush();
         }
@@ -144,8 +144,8 @@ impl VirtioConsole {
         }
     }
 
-    /// Sends what has been written, and waits until the device has taken it. What is written while a device has been silent for more than
-    /// a second is lost.
+    /// Sends the buffered bytes, and waits until the device has taken them. If the device has been silent for more than a second,
+    /// what is written is lost.
     pub fn flush(&mut self) {
         if self.is_broken {
             self.n_unsent = 0;
@@ -153,7 +153,7 @@ impl VirtioConsole {
         }
         if self.sending.is_none() && self.n_unsent > 0 {
             let n_bytes = core::mem::take(&mut self.n_unsent);
-            // SAFETY: nobody touches the buffer before the device has given it back, and it is never freed.
+            // SAFETY: the buffer is not accessed until the device has returned it, and it is never freed.
             let added = unsafe { self.transmit.add(&[&self.sent[..n_bytes]], &mut []) };
             self.sending = added.ok().map(|token| (token, n_bytes));
             if self.transmit.should_notify() {
@@ -175,7 +175,7 @@ impl VirtioConsole {
         if done != token {
             return self.fail();
         }
-        // SAFETY: this is what was added under this token.
+        // SAFETY: this is the buffer that was added under this token.
         let _ = unsafe { self.transmit.pop_used(token, &[&self.sent[..n_bytes]], &mut []) };
         self.sending = None;
         self.is_silent = false;
@@ -201,7 +201,7 @@ fn start(
     };
     let receive = queue(transport, RECEIVE).ok()?;
     let mut transmit = queue(transport, TRANSMIT).ok()?;
-    // Who sends waits.
+    // No interrupt is needed, because sending waits.
     transmit.set_dev_notify(false);
     Some((receive, transmit, status))
 }

@@ -1,5 +1,5 @@
-//! [`VirtioEntropy`]: the entropy device, which is asked for random bytes when the machine starts and when it has been restored from a
-//! snapshot (VIRTIO 1.2, 5.4). It does nothing in between.
+//! [`VirtioEntropy`]: the entropy device, which supplies random bytes when the machine starts and when it has been restored from
+//! a snapshot (VIRTIO 1.2, 5.4). It is stopped in between.
 
 use super::{
     hal::IdentityHal,
@@ -19,29 +19,29 @@ const SUPPORTED: u64 = feature::VERSION_1 | feature::ACCESS_PLATFORM;
 /// Number of the only queue.
 const QUEUE: u16 = 0;
 
-/// One request needs no more.
+/// Enough for a single request.
 const QUEUE_LENGTH: usize = 2;
 
 /// How long the device may take.
 const PATIENCE_US: u64 = 100_000;
 
-/// Bytes that a device is asked for.
+/// Number of bytes that are requested.
 pub const SEED_BYTES: usize = 32;
 
-/// An entropy device, which is stopped but for the time that it is asked.
+/// An entropy device, which is stopped except during a request.
 pub struct VirtioEntropy {
-    /// Dropping a transport resets the device, and may wait for ever.
+    /// Wrapped because dropping a transport resets the device, and may wait for ever.
     transport: ManuallyDrop<AnyTransport>,
     surroundings: Surroundings,
 }
 
 impl VirtioEntropy {
-    /// A device, which is not touched yet.
+    /// Takes a device, without accessing it yet.
     pub fn new(transport: AnyTransport, surroundings: Surroundings) -> Self {
         Self { transport: ManuallyDrop::new(transport), surroundings }
     }
 
-    /// Bytes that nobody could have told beforehand, other ones each time; `None` if the device has fewer or takes too long.
+    /// Unpredictable bytes, different ones each time; `None` if the device returns fewer or takes too long.
     pub fn seed(&mut self) -> Option<[u8; SEED_BYTES]> {
         let Self { transport, surroundings } = self;
         if !negotiation::reset(&mut **transport, *surroundings) {
@@ -53,12 +53,12 @@ impl VirtioEntropy {
         let mut seed = Box::new([0; SEED_BYTES]);
         queue.set_dev_notify(false);
         transport.set_status(status | DeviceStatus::DRIVER_OK);
-        // SAFETY: nobody touches the bytes before the device has given it back or has been reset; if neither happens, they stay the
-        // device's for ever.
+        // SAFETY: the bytes are not accessed until the device has returned them or has been reset; if neither happens, they are
+        // left to the device for ever.
         let token = unsafe { queue.add(&[], &mut [&mut seed[..]]) }.ok()?;
         transport.notify(QUEUE);
         surroundings.wait_until(PATIENCE_US, &mut || queue.can_pop());
-        // SAFETY: this is what was added under this token.
+        // SAFETY: this is the buffer that was added under this token.
         let popped = unsafe { queue.pop_used(token, &[], &mut [&mut seed[..]]) };
         if !negotiation::reset(&mut **transport, *surroundings) {
             forget((queue, seed));

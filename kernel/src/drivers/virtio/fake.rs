@@ -1,4 +1,4 @@
-//! [`FakeDevice`]: a virtio device in memory, of any kind, that does what it is asked, or [lies](Lie) about it.
+//! [`FakeDevice`]: a simulated virtio device of any kind, which carries out requests, or [lies](Lie) about them.
 
 use super::transport::AnyTransport;
 use crate::{drivers::requests::Surroundings, memory::pool::Pool};
@@ -20,7 +20,7 @@ std::thread_local! {
     static NOW_US: Cell<u64> = const { Cell::new(0) };
 }
 
-/// What a driver needs of a machine whose time goes by while it is looked at.
+/// The functions of a machine whose clock advances each time it is read.
 pub fn surroundings(pool: &'static Pool) -> Surroundings {
     Surroundings {
         clock_us: || {
@@ -34,49 +34,49 @@ pub fn surroundings(pool: &'static Pool) -> Surroundings {
     }
 }
 
-/// The time that has gone by.
+/// The current time.
 pub fn now_us() -> u64 {
     NOW_US.get()
 }
 
-/// What a device says of a request that it has done.
+/// A false report about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
-    /// The number of a descriptor that its queue does not have.
+    /// Names a descriptor that the queue does not have.
     NoDescriptor,
-    /// That of one which nobody has given to it.
+    /// Names a descriptor that was not given to it.
     NotGiven,
-    /// The same once more.
+    /// Reports the same request twice.
     Twice,
-    /// That it has written more than there is room for.
+    /// Reports more bytes written than there is room for.
     TooLong,
-    /// That it has written this many bytes, and no more than that is written.
+    /// Writes this many bytes, and reports this number.
     Short(u32),
-    /// That it has done so many requests more than there are.
+    /// Reports this many more requests as done than there are.
     Jump(u16),
-    /// Nothing.
+    /// Reports nothing.
     Silence,
 }
 
-/// A queue, as its driver has set it up.
+/// A queue, as the driver has set it up.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rings {
     size: u32,
     descriptors: u64,
     available: u64,
     used: u64,
-    /// How many chains have been taken, and how many given back.
+    /// How many chains have been taken, and how many returned.
     n_taken: u16,
     n_given: u16,
 }
 
-/// A piece of a chain: where, how long, and whether the device writes to it.
+/// A buffer of a chain: its address, its length, and whether the device writes to it.
 type Piece = (u64, usize, bool);
 
 impl Rings {
-    /// The next chain that the driver has made available: its name and its pieces.
+    /// The next chain that the driver has made available: its descriptor and its buffers.
     fn take(&mut self) -> Option<(u16, Vec<Piece>)> {
-        // SAFETY: the driver has given the addresses of its rings, which it keeps until the device is reset.
+        // SAFETY: the driver has given the addresses of its rings, which it keeps valid until the device is reset.
         unsafe {
             let available = self.available as *const u16;
             if self.size == 0 || available.add(1).read_volatile() == self.n_taken {
@@ -90,7 +90,7 @@ impl Rings {
     }
 
     /// # Safety
-    /// There must be a chain.
+    /// `table` must be a valid table of descriptors, with a chain that begins at `head`.
     unsafe fn chain(table: u64, head: u16) -> Vec<Piece> {
         const NEXT: u16 = 1;
         const WRITE: u16 = 2;
@@ -98,14 +98,14 @@ impl Rings {
         let mut pieces = Vec::new();
         let mut index = head;
         loop {
-            // SAFETY: as the caller promises.
+            // SAFETY: the caller promises that there is a chain.
             let (address, length, flags, next) = unsafe {
                 let descriptor = (table as *const u64).add(2 * usize::from(index));
                 let second = descriptor.add(1).read_volatile();
                 (descriptor.read_volatile(), second as u32, (second >> 32) as u16, (second >> 48) as u16)
             };
             if flags & INDIRECT != 0 {
-                // SAFETY: as above.
+                // SAFETY: the descriptor points to a table of descriptors, which the driver has provided.
                 return unsafe { Self::chain(address, 0) };
             }
             pieces.push((address, length as usize, flags & WRITE != 0));
@@ -116,10 +116,10 @@ impl Rings {
         }
     }
 
-    /// Gives something back to the driver.
+    /// Returns a chain to the driver.
     fn give(&mut self, id: u32, length: u32) {
         let place = self.n_given as usize % self.size as usize;
-        // SAFETY: as in `take`.
+        // SAFETY: the driver has given the addresses of its rings, which it keeps valid until the device is reset.
         unsafe {
             let used = self.used as *mut u32;
             used.add(1 + 2 * place).write_volatile(id);
@@ -130,12 +130,12 @@ impl Rings {
 
     fn advance(&mut self, n_more: u16) {
         self.n_given = self.n_given.wrapping_add(n_more);
-        // SAFETY: as in `take`.
+        // SAFETY: the driver has given the addresses of its rings, which it keeps valid until the device is reset.
         unsafe { (self.used as *mut u16).add(1).write_volatile(self.n_given) };
     }
 }
 
-/// What a device makes of a request: what the driver is told, in the order of what it can write to. `None` if it keeps the request.
+/// A device's answer to a request: the bytes for the buffers that it can write to, in their order. `None` if it keeps the request.
 pub type Serve = fn(queue: u16, request: &[u8], room_bytes: usize) -> Option<Vec<u8>>;
 
 /// A device.
@@ -144,32 +144,32 @@ pub struct FakeDevice {
     serve: Serve,
     rings: [Rings; 8],
     status: u32,
-    /// What it offers.
+    /// The features that it offers.
     pub features: u64,
-    /// How long its queues can be.
+    /// The maximum length of its queues.
     pub queue_size: u32,
-    /// Its configuration, which says that it has changed at each look if it is restless.
+    /// Its configuration. If the device is restless, it reports at each read that the configuration has changed.
     pub configuration: Vec<u8>,
-    /// See above.
+    /// Whether the configuration seems to change at each read.
     pub is_restless: Cell<bool>,
     generation: Cell<u32>,
-    /// The queue of which it lies, and how.
+    /// The queue about which it lies, and how.
     pub lie: Option<(u16, Lie)>,
-    /// Whether it goes on when it is told to stop.
+    /// Whether it keeps running when told to stop.
     pub is_unstoppable: bool,
     /// How often it has been stopped.
     pub n_resets: usize,
 }
 
-/// A device that its driver and a test reach.
+/// A device that both its driver and a test can access.
 #[derive(Clone)]
 pub struct Fake(Arc<Mutex<FakeDevice>>);
 
-/// What the driver has of it.
+/// The driver's side of it.
 pub struct FakeTransport(Fake);
 
 impl Fake {
-    /// A device of a kind that offers the features of today's, with this configuration.
+    /// A device of this kind with the features of a modern one, these additional features, and this configuration.
     pub fn new(kind: DeviceType, features: u64, configuration: &[u8], serve: Serve) -> Self {
         const VERSION_1: u64 = 1 << 32;
         Self(Arc::new(Mutex::new(FakeDevice {
@@ -198,17 +198,17 @@ impl Fake {
         self.0.lock().unwrap()
     }
 
-    /// Has it lie about a queue.
+    /// Makes it lie about a queue.
     pub fn lie(&self, queue: u16, lie: Lie) {
         self.state().lie = Some((queue, lie));
     }
 
-    /// Whether it has been stopped, and does nothing.
+    /// Whether it has been stopped.
     pub fn is_stopped(&self) -> bool {
         self.state().status == 0
     }
 
-    /// Has it bring something by a queue of receiving; false if the driver has given it no room.
+    /// Makes it deliver something by a receive queue; false if the driver has given it no buffer.
     pub fn bring(&self, queue: u16, bytes: &[u8]) -> bool {
         let mut device = self.state();
         let Some((head, pieces)) = device.rings[usize::from(queue)].take() else { return false };
@@ -225,7 +225,7 @@ impl FakeDevice {
             let Some((head, pieces)) = rings.take() else { return };
             let mut request = Vec::new();
             for &(address, length, _) in pieces.iter().filter(|piece| !piece.2) {
-                // SAFETY: the driver has given this memory to the device.
+                // SAFETY: the driver has lent this memory to the device.
                 request.extend_from_slice(unsafe { slice::from_raw_parts(address as *const u8, length) });
             }
             let room_bytes = pieces.iter().filter(|piece| piece.2).map(|piece| piece.1).sum();
@@ -246,16 +246,16 @@ impl FakeDevice {
         }
         let most = if let Some(Lie::Short(length)) = lie { length as usize } else { usize::MAX };
         let mut rest = &answer[..answer.len().min(most)];
-        // The status comes last, and whoever says less than all says that all is well.
+        // The status comes last; a device that reports a short length still reports success.
         let (status, n_answer) = (answer.last().copied(), answer.len());
         for &(address, length, _) in pieces.iter().filter(|piece| piece.2) {
             let (now, later) = rest.split_at(rest.len().min(length));
-            // SAFETY: the driver has given this memory to the device.
+            // SAFETY: the driver has lent this memory to the device.
             unsafe { (address as *mut u8).copy_from_nonoverlapping(now.as_ptr(), now.len()) };
             rest = later;
         }
         if let (Some(Lie::Short(_)), Some(&(address, 1, true)), Some(status)) = (lie, pieces.last(), status) {
-            // SAFETY: as above.
+            // SAFETY: the driver has lent this memory to the device.
             unsafe { (address as *mut u8).write(status) };
         }
         let (id, length) = (u32::from(head), n_answer as u32);
@@ -278,7 +278,7 @@ impl FakeDevice {
         }
     }
 
-    /// Says that it works, though nobody has started it.
+    /// Makes it report that it is running although nobody has started it.
     pub fn status_of_somebody_else(&mut self) {
         self.status = DeviceStatus::DRIVER_OK.bits();
     }
@@ -386,7 +386,7 @@ impl Transport for FakeTransport {
     }
 }
 
-/// A disk: sector `n` holds `n` in every byte, and the serial number is `fake`.
+/// A disk whose sector `n` contains `n` in every byte, with the serial number `fake`.
 pub fn block(_: u16, request: &[u8], room_bytes: usize) -> Option<Vec<u8>> {
     let sector = u64::from_le_bytes(request[8..16].try_into().unwrap());
     let mut answer: Vec<u8> = match request[0] {
@@ -397,14 +397,14 @@ pub fn block(_: u16, request: &[u8], room_bytes: usize) -> Option<Vec<u8>> {
     Some(answer)
 }
 
-/// A host adapter with one disk of 512 MiB, whose block `n` holds `n` in every byte.
+/// A host adapter with one disk of 512 MiB, whose block `n` contains `n` in every byte.
 pub fn scsi(_: u16, request: &[u8], room_bytes: usize) -> Option<Vec<u8>> {
     let command = &request[19..];
     let data_bytes = room_bytes - 108;
     let mut response = vec![0; 108];
     let data: Vec<u8> = match command[0] {
         _ if request[1] != 0 => {
-            // Such a target is not there.
+            // This target does not exist.
             response[11] = 3;
             Vec::new()
         }
@@ -428,7 +428,7 @@ pub fn scsi(_: u16, request: &[u8], room_bytes: usize) -> Option<Vec<u8>> {
     Some(response)
 }
 
-/// A device whose first queue is for what it [brings](Fake::bring), and whose others take what they are given.
+/// A device whose first queue [delivers](Fake::bring) packets and whose other queues accept anything.
 pub fn packets(queue: u16, _: &[u8], _: usize) -> Option<Vec<u8>> {
     (queue == 1).then(Vec::new)
 }
@@ -438,12 +438,12 @@ pub fn balloon(_: u16, _: &[u8], _: usize) -> Option<Vec<u8>> {
     Some(Vec::new())
 }
 
-/// A source of sevens.
+/// An entropy device whose bytes are all seven.
 pub fn entropy(_: u16, _: &[u8], room_bytes: usize) -> Option<Vec<u8>> {
     Some(vec![7; room_bytes])
 }
 
-/// Boxes a value for the life of the test, as a device that is never stopped keeps what it was lent.
+/// Boxes a value for the rest of the test, because a device that is never stopped keeps the memory that was lent to it.
 pub fn keep<T>(value: T) -> &'static mut T {
     Box::leak(Box::new(value))
 }

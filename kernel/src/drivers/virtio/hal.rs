@@ -1,4 +1,4 @@
-//! Memory as virtio devices see it: the same addresses, no caches to flush.
+//! Memory as virtio devices see it: at the same addresses, and coherent with the caches.
 
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::{alloc::Layout, ptr::NonNull};
@@ -12,21 +12,21 @@ fn dma_layout(pages: usize) -> Layout {
     Layout::from_size_align(pages * PAGE_SIZE, PAGE_SIZE).expect("a queue is a few pages")
 }
 
-// SAFETY: blocks come zeroed and page-aligned from the heap and are exclusive until they are given
-// back; physical and virtual addresses are the same, and the device is coherent with the caches.
+// SAFETY: blocks come from the heap, zeroed and page-aligned, and are exclusive until they are freed; physical and virtual
+// addresses are the same, and the device is coherent with the caches.
 unsafe impl Hal for IdentityHal {
     fn dma_alloc(pages: usize, _direction: BufferDirection) -> (PhysAddr, NonNull<u8>) {
-        // SAFETY: no queue has zero pages.
+        // SAFETY: the layout is not empty, because no queue has zero pages.
         let block = unsafe { alloc_zeroed(dma_layout(pages)) };
         match NonNull::new(block) {
             Some(block) => (block.as_ptr().expose_provenance() as PhysAddr, block),
-            // The caller takes address 0 for a failure.
+            // For the caller, address 0 means failure.
             None => (0, NonNull::dangling()),
         }
     }
 
     unsafe fn dma_dealloc(_: PhysAddr, block: NonNull<u8>, pages: usize) -> i32 {
-        // SAFETY: the caller passes what `dma_alloc` returned.
+        // SAFETY: the caller passes a block that `dma_alloc` returned.
         unsafe { dealloc(block.as_ptr(), dma_layout(pages)) };
         0
     }

@@ -1,7 +1,7 @@
-//! How a device interrupts by a [`Line`].
+//! Interrupts of a device by a [`Line`].
 //!
-//! The handler only takes the interrupt back, so that the device can raise the next one. That there was one is known to whoever waits for
-//! [any](crate::drivers::interrupts::count).
+//! The handler only clears the interrupt, so that the device can raise the next one. Code that waits notices that there was
+//! [any](crate::drivers::interrupts::count) interrupt.
 
 use super::pci::{ISR, Structure};
 use crate::{
@@ -16,22 +16,22 @@ use virtio_drivers::transport::pci::bus::{Command, ConfigurationAccess, PciRoot}
 const INTERRUPT_STATUS: usize = 0x60;
 const INTERRUPT_ACK: usize = 0x64;
 
-/// How a device interrupts.
+/// The interrupt line of a device.
 #[derive(Debug, Clone, Copy)]
 pub struct Line {
     interrupt: Interrupt,
     handler: fn(usize),
-    /// The address that the handler is called with.
+    /// The address that is passed to the handler.
     address: usize,
 }
 
 impl Line {
-    /// That of the device behind an MMIO transport whose registers begin at `address`.
+    /// The line of the device behind an MMIO transport whose registers begin at `address`.
     pub fn of_mmio(interrupt: Interrupt, address: u64) -> Self {
         Self { interrupt, handler: acknowledge_mmio, address: address as usize }
     }
 
-    /// That of a PCI function which has its memory, and whose pin leads to `interrupt`.
+    /// The line of a PCI function whose memory is mapped and whose pin is wired to `interrupt`.
     pub fn of_pci<C: ConfigurationAccess>(
         configuration: &mut C,
         function: &pci::Function,
@@ -50,7 +50,7 @@ impl Line {
         self.interrupt.number
     }
 
-    /// Takes the device's interrupts from now on.
+    /// Enables the interrupt and its handler.
     ///
     /// # Errors
     /// See [`interrupts::enable`].
@@ -62,13 +62,13 @@ impl Line {
 fn acknowledge_mmio(address: usize) {
     let status = core::ptr::with_exposed_provenance::<u32>(address + INTERRUPT_STATUS);
     let acknowledge = core::ptr::with_exposed_provenance_mut::<u32>(address + INTERRUPT_ACK);
-    // SAFETY: registers of a transport, which whoever made the bus promised to be mapped for ever; the driver of what is plugged in
-    // does not touch these two.
+    // SAFETY: these are registers of a transport; whoever created the bus promised that they are mapped for ever, and the
+    // device's driver does not access these two.
     unsafe { acknowledge.write_volatile(status.read_volatile()) };
 }
 
 fn acknowledge_pci(address: usize) {
-    // SAFETY: a register in a BAR, all of which are mapped for ever; to read it takes the interrupt back, and the driver of the
-    // function does not touch it.
+    // SAFETY: this register is in a BAR, and all BARs are mapped for ever. Reading it clears the interrupt, and the function's
+    // driver does not access it.
     let _ = unsafe { core::ptr::with_exposed_provenance::<u8>(address).read_volatile() };
 }

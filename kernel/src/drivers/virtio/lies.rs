@@ -1,5 +1,5 @@
-//! What each driver makes of a device that lies: an error or nothing, never a panic and never memory that is not the driver's. A device that has
-//! broken a rule is stopped, and a disk may prove itself anew after that.
+//! Tests each driver with a device that lies: it must report an error or nothing, and never panic or access memory that does not
+//! belong to it. A device that has broken a rule is stopped; a disk may be used again after a reset.
 
 use super::{
     balloon::VirtioBalloon,
@@ -28,7 +28,7 @@ use crate::{
 use std::{boxed::Box, format, string::ToString, vec, vec::Vec};
 use virtio_drivers::transport::DeviceType;
 
-/// All of them.
+/// All kinds of lies.
 const LIES: [Lie; 11] = [
     Lie::NoDescriptor,
     Lie::NotGiven,
@@ -38,13 +38,13 @@ const LIES: [Lie; 11] = [
     Lie::Short(100),
     Lie::Jump(1),
     Lie::Jump(300),
-    // Back.
+    // One step back.
     Lie::Jump(u16::MAX),
     Lie::Jump(u16::MAX - 1),
     Lie::Silence,
 ];
 
-/// Those by which a device says that it has done what it was not asked.
+/// Lies in which a device reports something done that it was not asked to do.
 fn is_told(lie: Lie) -> bool {
     matches!(lie, Lie::NoDescriptor | Lie::NotGiven)
 }
@@ -54,7 +54,7 @@ const SEG_MAX: u64 = 1 << 2;
 const BLK_SIZE: u64 = 1 << 6;
 const INDIRECT_DESC: u64 = 1 << 28;
 
-/// The configuration of a disk: capacity in sectors, the most bytes of a segment, the most segments, the size of a block.
+/// The configuration of a disk: capacity in sectors, maximum size of a segment, maximum number of segments, block size.
 fn disk_configuration(capacity: u64, size_max: u32, seg_max: u32, block_bytes: u32) -> Vec<u8> {
     let mut bytes = capacity.to_le_bytes().to_vec();
     for number in [size_max, seg_max, 0, block_bytes] {
@@ -70,7 +70,7 @@ fn disk(fake: &Fake, pool: &'static Pool) -> Result<Disk, InitError> {
     Ok(Requests::new(Box::new(channel), surroundings(pool)).unwrap())
 }
 
-/// Reads from this sector on; what comes without an error is right.
+/// Reads from this sector on; checks that data that comes without an error is right.
 fn read(disk: &mut impl Sectors, pool: &'static Pool, first: u64, n_bytes: usize) -> Result<(), Failure> {
     let mut region = pool.reserve(n_bytes, 64).unwrap();
     region.fill(0xee);
@@ -110,11 +110,11 @@ fn a_disk_that_lies_gives_an_error_and_then_what_it_holds() {
             let has_been_stopped = device.state().n_resets > n_resets;
             assert!(has_been_stopped || !is_told(lie), "{lie:?}");
             device.state().lie = None;
-            // It was not asked anew as long as it was silent.
+            // While the disk was silent, it was not asked again.
             let _ = disk.reset();
             read(&mut disk, pool, 9, 1 << 20).unwrap_or_else(|error| panic!("after {lie:?}: {error:?}"));
             assert_eq!(pool.free_bytes(), pool.total_bytes(), "{lie:?}");
-            // One that goes on though it was told to stop has what it may write to for ever.
+            // A device that keeps running although told to stop keeps the memory that it may write to.
             device.state().is_unstoppable = true;
             device.lie(0, Lie::NoDescriptor);
             assert_eq!(read(&mut disk, pool, 7, 4096), Err(Failure::Broken));
@@ -138,7 +138,7 @@ fn a_disk_whose_configuration_makes_no_sense_is_refused_in_a_line_or_works() {
             Ok(mut disk) => {
                 let n_bytes = disk.block_bytes().max(65_536);
                 let told = read(&mut disk, pool, 0, n_bytes);
-                // A part of a request can be one that the disk has not got.
+                // A part of a request may lie beyond the end of the disk.
                 assert!(told.is_ok(), "{configuration:?}: {told:?}");
                 let last = disk.sector_count();
                 let _ = crate::storage::sectors::read_bytes(&mut disk, last.wrapping_mul(512), &mut [0; 9]);
@@ -175,7 +175,7 @@ fn a_disk_whose_configuration_makes_no_sense_is_refused_in_a_line_or_works() {
     assert!(n_refused > 20, "{n_refused}");
 }
 
-/// Requests are as long as they were, and a device that is reset may take shorter pieces than before.
+/// The limits of requests stay the same, but a device that is reset may accept only shorter segments than before.
 #[test]
 fn a_disk_that_takes_less_after_a_reset_is_lost() {
     for (size_max, seg_max, block_bytes) in [(512, 8, 512), (512, 1, 512), (0, 0, 4096), (65_536, 1, 512)] {
@@ -194,7 +194,7 @@ fn a_disk_that_takes_less_after_a_reset_is_lost() {
         assert_eq!(read(&mut disk, pool, 3, 4 << 20), Err(Failure::Broken));
         device.state().lie = None;
         match (size_max, block_bytes) {
-            // No limit at all.
+            // No limit.
             (0, 512) => read(&mut disk, pool, 3, 4 << 20).unwrap(),
             _ => assert_eq!(read(&mut disk, pool, 3, 4 << 20), Err(Failure::Lost { lent_bytes: 0 })),
         }
@@ -206,7 +206,7 @@ fn a_disk_that_takes_less_after_a_reset_is_lost() {
 fn an_adapter_that_lies_gives_an_error_and_then_what_its_disks_hold() {
     let mut configuration = vec![0; 36];
     configuration[8..12].copy_from_slice(&8192_u32.to_le_bytes());
-    // One target.
+    // A single target.
     for lie in LIES {
         let pool = host::pool(8 << 20);
         let device = Fake::new(DeviceType::ScsiHost, INDIRECT_DESC, &configuration, fake::scsi);
@@ -220,14 +220,14 @@ fn an_adapter_that_lies_gives_an_error_and_then_what_its_disks_hold() {
         device.lie(2, lie);
         for _ in 0..3 {
             let told = read(&mut disk, pool, 7, 1 << 20);
-            // A disk that cannot say that it is still the one it was when it has been started anew is lost.
+            // A disk is lost if it cannot confirm, after a restart, that it is still the same one.
             let is_refused = matches!(told, Err(Failure::Broken | Failure::Lost { lent_bytes: 0 }));
             assert!(is_refused || !is_told(lie), "{lie:?}: {told:?}");
             let told = read(&mut disk, pool, 7, 512);
             assert!(told.is_err() || !is_told(lie), "{lie:?}: {told:?}");
         }
         if !disk.is_lost() {
-            // What it says that it has may be less, and no more.
+            // The reported list may be too short, but not too long.
             assert!(shared.lock().units().disks.len() <= 1, "{lie:?}");
         }
         device.state().lie = None;
@@ -265,7 +265,7 @@ fn a_network_device_that_lies_is_stopped() {
             link.send(60, &mut |frame| frame.fill(1));
         }
         let failure = link.failure().map(ToString::to_string);
-        // All descriptors of the first queue have been given to it.
+        // All descriptors of the first queue have been given to the device.
         let is_told = lie == Lie::NoDescriptor || lie == Lie::NotGiven && queue == 1;
         assert!(failure.is_some() || !is_told, "{lie:?} about queue {queue}");
         assert!(failure.is_some() || lie != Lie::TooLong || queue == 1, "{lie:?} about queue {queue}");
@@ -273,7 +273,7 @@ fn a_network_device_that_lies_is_stopped() {
         assert!(failure.is_none_or(|line| line.starts_with("it") && !line.contains('\n')));
         fake::keep(link);
     }
-    // Frames without an end that say nothing keep nobody from anything else.
+    // An endless stream of empty frames does not block anything else.
     let device = Fake::new(DeviceType::Network, 0, &[], fake::packets);
     let mut link =
         VirtioNet::new(device.transport(), "net".into(), (None, None), surroundings(host::pool(64))).unwrap();
@@ -282,7 +282,7 @@ fn a_network_device_that_lies_is_stopped() {
         while device.bring(0, &FRAME) {}
         assert!(link.receive().is_none() && link.failure().is_none());
     }
-    // Queues that are too short, and a configuration that is none.
+    // Queues that are too short, and an invalid configuration.
     for queue_size in [0, 1, 63] {
         let device = Fake::new(DeviceType::Network, 1 << 5 | 1 << 16, &[], fake::packets);
         device.state().queue_size = queue_size;
@@ -344,7 +344,7 @@ fn a_console_that_lies_keeps_nobody_waiting() {
             }
             console.flush();
         }
-        // A device that is silent is waited for once, and what it says that it has brought is no more than there is room for.
+        // There is only one wait for a silent device, and it cannot claim to have delivered more than there is room for.
         assert!(fake::now_us() - start_us < 1_500_000, "{lie:?} of queue {queue}");
         assert!(n_read <= 50 * 2000, "{lie:?} of queue {queue}: {n_read}");
         assert!(device.is_stopped() || !is_told(lie), "{lie:?} of queue {queue}");
@@ -374,7 +374,7 @@ fn a_source_of_random_numbers_that_lies_gives_none() {
         device.state().queue_size = queue_size;
         assert_eq!(seed(&device), None);
     }
-    // Asked again, it gives again, though it was silent in between.
+    // If asked again, it supplies bytes again, although it was silent in between.
     let device = new();
     let mut entropy = of(&device);
     assert_eq!(entropy.seed(), Some([7; 32]));
@@ -416,7 +416,7 @@ fn a_balloon_that_lies_is_told_apart_and_can_be_stopped() {
         fake::keep(balloon);
     }
     for length in 0..8 {
-        // A configuration that is too short wants nothing.
+        // A configuration that is too short asks for no memory.
         let device = Fake::new(DeviceType::MemoryBalloon, 0, &[0xff; 8][..length], fake::balloon);
         let new = VirtioBalloon::new(device.transport(), None, surroundings(host::pool(64)));
         let mut balloon = new.unwrap().0;
@@ -431,7 +431,7 @@ fn a_balloon_that_lies_is_told_apart_and_can_be_stopped() {
     }
 }
 
-/// The line that a device without sense gives, for a look at what a user reads.
+/// The error lines for nonsensical devices, as users read them.
 #[test]
 fn errors_say_what_would_be_right() {
     let device = Fake::new(DeviceType::Block, BLK_SIZE, &disk_configuration(8, 0, 0, 3), fake::block);

@@ -1,24 +1,24 @@
 //! virtio block, SCSI, network, socket, console, entropy and balloon devices, over MMIO and PCI.
 //!
-//! The queues' rings and the registers in memory are `virtio_drivers`'; here are
+//! The crate `virtio_drivers` provides the queues' rings and the register layouts; these modules provide the rest:
 //!
 //! - `transport`: a device's registers, however they are reached;
-//! - `pci`: those behind a PCI function;
-//! - `hal`: its access to memory, which is identity-mapped and coherent;
-//! - `negotiation`: how any device is started;
-//! - `packets`: the queues of the two devices by which packets come and go;
+//! - `pci`: the registers behind a PCI function;
+//! - `hal`: access of devices to memory, which is identity-mapped and coherent;
+//! - `negotiation`: the common part of starting any device;
+//! - `packets`: the queues of the two devices that carry packets;
 //! - `net`: the network device, as a `net::Link`;
 //! - `vsock`: the socket device, as a `net::VsockDevice`;
 //! - `console`: the console device, as a `SerialPort`;
 //! - `balloon`: the memory balloon, as a `balloon::Device`;
-//! - `entropy`: the entropy device, which is asked for random bytes at the start and when the machine has been restored;
-//! - `interrupt`, `vectors`: how they interrupt, by a line or by messages;
-//! - `queue`: a virtqueue of the size that a device has;
+//! - `entropy`: the entropy device, which supplies random bytes at the start and after the machine has been restored;
+//! - `interrupt`, `vectors`: interrupts by a line or by messages;
+//! - `queue`: a virtqueue of whatever size a device has;
 //! - `block`: the block device, features and configuration, as a channel of `requests`;
 //! - `scsi`: the SCSI host adapter, as a controller of `requests`.
 //!
-//! All but what needs an interrupt controller is compiled for the host too, where `fake` is a device that obeys or lies, and `lies` says of each
-//! driver what it makes of that.
+//! Everything that needs no interrupt controller is also compiled for the host, where `fake` is a simulated device that obeys or
+//! lies, and `lies` tests how each driver handles that.
 
 #[cfg(any(test, target_os = "none"))]
 mod balloon;

@@ -1,4 +1,4 @@
-//! How any virtio device is started: reset, then the features that both sides know (VIRTIO 1.2, 3.1.1).
+//! The common part of starting a virtio device: a reset, then the negotiation of features (VIRTIO 1.2, 3.1.1).
 
 use crate::drivers::requests::Surroundings;
 use virtio_drivers::{
@@ -8,30 +8,30 @@ use virtio_drivers::{
 
 /// Feature bits of every device (VIRTIO 1.2, 6).
 pub mod feature {
-    /// A descriptor may stand for a table of descriptors.
+    /// A descriptor may refer to a table of descriptors.
     pub const INDIRECT_DESC: u64 = 1 << 28;
     /// Not a legacy device.
     pub const VERSION_1: u64 = 1 << 32;
-    /// Addresses are those of the platform: here, physical ones.
+    /// Addresses are the platform's: here, physical addresses.
     pub const ACCESS_PLATFORM: u64 = 1 << 33;
-    /// Queues of another layout than this kernel's.
+    /// Queues with the packed layout, which this kernel does not support.
     pub const RING_PACKED: u64 = 1 << 34;
 }
 
-/// How long a device may take for a reset.
+/// How long a reset may take.
 const RESET_US: u64 = 1_000_000;
 
-/// Resets the device; true if it confirms that before the user wants no more waiting.
+/// Resets the device; true if it confirms that before the user stops the wait.
 pub fn reset(transport: &mut impl Transport, surroundings: Surroundings) -> bool {
     transport.set_status(DeviceStatus::empty());
     surroundings.wait_until(RESET_US, &mut || transport.get_status() == DeviceStatus::empty())
 }
 
-/// Tells a device that was reset which of its features are used: those that are `supported`. Returns them, and the status, to
-/// which `DRIVER_OK` is to be added when the queues are there.
+/// Selects the features to use of a device that was reset: those that are `supported`. Returns them and the status, to which
+/// `DRIVER_OK` must be added when the queues are set up.
 ///
 /// # Errors
-/// What the device offers, if it does not take what is left of that.
+/// The features that the device offers, if it does not accept the selection.
 pub fn negotiate(transport: &mut impl Transport, supported: u64) -> Result<(u64, DeviceStatus), u64> {
     let mut status = DeviceStatus::ACKNOWLEDGE;
     transport.set_status(status);
@@ -51,9 +51,9 @@ pub fn negotiate(transport: &mut impl Transport, supported: u64) -> Result<(u64,
     Ok((features, status))
 }
 
-/// True if a device that was started will do nothing before it is reset.
+/// True if a device that was started will do nothing until it is reset.
 pub fn is_broken(transport: &impl Transport) -> bool {
     let status = transport.get_status();
-    // Nothing is what a device says that was reset by somebody else.
+    // The status is zero if something else has reset the device.
     status.contains(DeviceStatus::DEVICE_NEEDS_RESET) || !status.contains(DeviceStatus::DRIVER_OK)
 }

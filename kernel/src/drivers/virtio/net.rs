@@ -1,4 +1,4 @@
-//! The network device: its features, its configuration, the header before its frames (VIRTIO 1.2, 5.1).
+//! The network device: its features, its configuration, and the header that precedes its frames (VIRTIO 1.2, 5.1).
 
 use super::{
     negotiation::feature,
@@ -25,11 +25,11 @@ mod configuration {
     pub const LINK_UP: u16 = 1;
 }
 
-/// What stands before a frame (VIRTIO 1.2, 5.1.6): a legacy device does not have the last two bytes.
+/// The header that precedes a frame (VIRTIO 1.2, 5.1.6); a legacy device does not have the last two bytes.
 const HEADER_BYTES: usize = 12;
 const LEGACY_HEADER_BYTES: usize = 10;
 
-/// The shortest frame that says anything: the Ethernet header.
+/// The shortest meaningful frame: just an Ethernet header.
 const MIN_FRAME_BYTES: usize = 14;
 
 /// A network device on a virtio transport.
@@ -89,7 +89,7 @@ fn prepare(
         mac = transport.read_config_space(configuration::MAC)?;
     }
     if features & MAC == 0 || mac == [0; 6] || mac[0] & 1 != 0 {
-        // One that was given by nobody (IEEE 802, 8.4).
+        // A locally administered address (IEEE 802, 8.4).
         let [a, b, c, ..] = (surroundings.clock_us)().to_le_bytes();
         mac = [0x02, 0xfe, 0x00, a, b, c];
     }
@@ -137,7 +137,7 @@ impl Link for VirtioNet {
     }
 
     fn send(&mut self, length_bytes: usize, fill: &mut dyn FnMut(&mut [u8])) {
-        // No checksum is left to the device, nor anything else: the header is zeros.
+        // The device does no checksums and nothing else for the driver, so the header is all zeros.
         let start = self.header_bytes();
         self.packets
             .send(start + length_bytes.min(MAX_FRAME_BYTES), &mut |packet| fill(&mut packet[start..]));

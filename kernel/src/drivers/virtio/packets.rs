@@ -1,4 +1,4 @@
-//! [`Packets`]: the two queues of a device by which packets come and go, the first for those that come (VIRTIO 1.2, 5.1.2 and 5.10.2).
+//! [`Packets`]: the two queues of a device that carries packets; the first one receives (VIRTIO 1.2, 5.1.2 and 5.10.2).
 
 use super::{hal::IdentityHal, has_come, negotiation, transport::AnyTransport, vectors::Vectors};
 use crate::{drivers::requests::Surroundings, net::Buffer};
@@ -14,20 +14,20 @@ use virtio_drivers::{
 const RECEIVE: u16 = 0;
 const TRANSMIT: u16 = 1;
 
-/// Length of each queue; QEMU's are longer.
+/// Length of each queue; QEMU allows longer ones.
 pub const QUEUE_LENGTH: usize = 64;
 
 type Queue = Box<VirtQueue<IdentityHal, QUEUE_LENGTH>>;
 
-/// Buffers that the device has, and how much of each, by their tokens.
+/// The buffers that the device has, and the used length of each, by their tokens.
 type Lent = [Option<(Box<Buffer>, usize)>; QUEUE_LENGTH];
 
-/// Why such a device is not driven.
+/// Why such a device is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InitError {
     /// It has not confirmed a reset.
     NoReset,
-    /// It takes none of the combinations of features that the driver can offer.
+    /// It accepts none of the combinations of features that the driver can offer.
     Features {
         /// What it offered.
         offered: u64,
@@ -37,7 +37,7 @@ pub enum InitError {
         /// How many descriptors the shorter one has.
         length: u32,
     },
-    /// What `virtio_drivers` says.
+    /// An error of `virtio_drivers`.
     Virtio(Error),
 }
 
@@ -62,9 +62,9 @@ impl fmt::Display for InitError {
     }
 }
 
-/// The queues of a device that is never stopped, so that what it was lent is its own for ever.
+/// The queues of a device that is never stopped, so memory that was lent to it is its own for ever.
 pub struct Packets {
-    /// The device's transport; dropping one resets the device, and may wait for ever.
+    /// The device's transport. Wrapped because dropping a transport resets the device, and may wait for ever.
     pub transport: ManuallyDrop<AnyTransport>,
     failure: Option<String>,
     interrupt: Option<u32>,
@@ -72,12 +72,12 @@ pub struct Packets {
     transmit: ManuallyDrop<Queue>,
     receiving: ManuallyDrop<Lent>,
     sending: ManuallyDrop<Lent>,
-    /// Buffers that nobody has, to send with.
+    /// Unused buffers, for sending.
     #[allow(clippy::vec_box, reason = "buffers stay where they are while they go from hand to hand")]
     free: Vec<Box<Buffer>>,
 }
 
-/// How a device interrupts: by messages if it has vectors; if not, the second is the interrupt of its line, if somebody listens to that.
+/// How a device interrupts. With vectors it uses messages; otherwise the second value is the interrupt of its line, if that is enabled.
 pub type Interrupts = (Option<Vectors>, Option<u32>);
 
 /// Both queues of a device that has not been started yet.
@@ -87,7 +87,7 @@ pub struct Queues {
     interrupt: Option<u32>,
 }
 
-/// Resets a device and agrees with it on features of these (VIRTIO 1.2, 3.1.1, steps 1 to 6); returns them, and its status.
+/// Resets a device and negotiates features out of these (VIRTIO 1.2, 3.1.1, steps 1 to 6). Returns the features and the device's status.
 ///
 /// # Errors
 /// [`InitError`].
@@ -103,7 +103,7 @@ pub fn negotiate(
 }
 
 impl Queues {
-    /// Makes the queues of a device whose features have been negotiated.
+    /// Creates the queues of a device whose features have been negotiated.
     ///
     /// # Errors
     /// [`InitError`].
@@ -116,7 +116,7 @@ impl Queues {
             (Some(vectors), _) => vectors.assign(RECEIVE).then_some(vectors.interrupt),
             (None, line) => line,
         };
-        // The device knows where they are even if the other one cannot be made.
+        // The device keeps the address of the first queue even if the second one cannot be created.
         let mut queue = |number| -> Result<_, Error> {
             Ok(ManuallyDrop::new(Box::new(VirtQueue::new(transport, number, false, false)?)))
         };
@@ -129,7 +129,7 @@ fn new_buffer() -> Box<Buffer> {
 }
 
 impl Packets {
-    /// Starts the device, which had this status before.
+    /// Starts the device; `status` is its status so far.
     pub fn start(
         transport: ManuallyDrop<AnyTransport>,
         Queues { receive, transmit, interrupt }: Queues,
@@ -146,7 +146,7 @@ impl Packets {
             sending: ManuallyDrop::new(array::from_fn(|_| None)),
             free,
         };
-        // Who sends looks at the queue itself, and so does who has no interrupt.
+        // The sender checks the queue itself, as does a receiver without an interrupt.
         packets.transmit.set_dev_notify(false);
         packets.receive.set_dev_notify(interrupt.is_some());
         packets.transport.set_status(status | DeviceStatus::DRIVER_OK);
@@ -156,7 +156,7 @@ impl Packets {
         packets
     }
 
-    /// Whether the device is known to interrupt when a packet has come: it has done so once.
+    /// Whether the device is known to interrupt when a packet arrives: it has done so at least once.
     pub fn has_interrupt(&self) -> bool {
         has_come(self.interrupt)
     }
@@ -166,18 +166,18 @@ impl Packets {
         self.failure.as_deref()
     }
 
-    /// What the buffers take of the heap.
+    /// Heap memory of the buffers.
     pub fn buffer_bytes(&self) -> usize {
         2 * QUEUE_LENGTH * size_of::<Buffer>()
     }
 
-    /// Stops a device that broke the rules. It is not waited for: what it was lent is its own for ever.
+    /// Stops a device that broke the rules, without waiting for it: memory that was lent to it is its own for ever.
     fn fail(&mut self, what: String) {
         self.failure.get_or_insert(what);
         self.transport.set_status(DeviceStatus::empty());
     }
 
-    /// Takes back what has been sent.
+    /// Takes back the buffers of packets that have been sent.
     fn reclaim(&mut self) {
         while self.failure.is_none()
             && let Some(token) = self.transmit.peek_used()
@@ -187,7 +187,7 @@ impl Packets {
                 self.fail(format!("it says that it has sent what it was not given ({token})"));
                 return;
             };
-            // SAFETY: this is what `send` gave to the device under this token.
+            // SAFETY: this is the buffer that `send` gave to the device under this token.
             match unsafe { self.transmit.pop_used(token, &[&buffer[..length]], &mut []) } {
                 Ok(_) => self.free.push(buffer),
                 Err(error) => {
@@ -198,9 +198,9 @@ impl Packets {
         }
     }
 
-    /// A packet of at least `min_bytes` that has come, if there is one: where it lies, and its length.
+    /// A received packet of at least `min_bytes`, if there is one: its buffer and its length.
     pub fn receive(&mut self, min_bytes: usize) -> Option<(Box<Buffer>, usize)> {
-        // Short ones may come as fast as they are given back.
+        // Shorter packets may arrive as fast as their buffers are returned, so their number is limited.
         for _ in 0..QUEUE_LENGTH {
             if self.failure.is_some() {
                 return None;
@@ -233,16 +233,16 @@ impl Packets {
         None
     }
 
-    /// Gives the device a buffer for what comes.
+    /// Gives the device a buffer to receive into.
     pub fn recycle(&mut self, mut buffer: Box<Buffer>) {
         if self.failure.is_some() {
             return;
         }
-        // SAFETY: nobody touches the buffer before the device gives the token back: it is kept in `receiving`, which only
-        // `receive` takes it out of, and is never dropped while the device is in use.
+        // SAFETY: the buffer is not accessed until the device returns the token: it is kept in `receiving`, from which only
+        // `receive` removes it, and is never dropped while the device is in use.
         match unsafe { self.receive.add(&[], &mut [&mut buffer[..]]) } {
             Ok(token) => self.receiving[usize::from(token)] = Some((buffer, size_of::<Buffer>())),
-            // There are no more buffers than places.
+            // There are no more buffers than places in the queue.
             Err(error) => self.fail(format!("its queue for receiving is out of order ({error})")),
         }
         if self.receive.should_notify() {
@@ -256,7 +256,7 @@ impl Packets {
         self.failure.is_none() && !self.free.is_empty()
     }
 
-    /// Sends a packet, which `fill` writes over zeros. Lost if there is [no room](Self::can_send).
+    /// Sends a packet, which `fill` writes over zeros. It is dropped if there is [no room](Self::can_send).
     pub fn send(&mut self, length_bytes: usize, fill: &mut dyn FnMut(&mut [u8])) {
         let length_bytes = length_bytes.min(size_of::<Buffer>());
         if !self.can_send() {
@@ -266,8 +266,8 @@ impl Packets {
         let Some(mut buffer) = self.free.pop() else { return };
         buffer[..length_bytes].fill(0);
         fill(&mut buffer[..length_bytes]);
-        // SAFETY: nobody touches the buffer before the device gives the token back: it is kept in `sending`, which only
-        // `reclaim` takes it out of, and is never dropped while the device is in use.
+        // SAFETY: the buffer is not accessed until the device returns the token: it is kept in `sending`, from which only
+        // `reclaim` removes it, and is never dropped while the device is in use.
         match unsafe { self.transmit.add(&[&buffer[..length_bytes]], &mut []) } {
             Ok(token) => self.sending[usize::from(token)] = Some((buffer, length_bytes)),
             Err(error) => self.fail(format!("its queue for sending is out of order ({error})")),

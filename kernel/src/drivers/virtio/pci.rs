@@ -1,7 +1,8 @@
 //! [`PciTransport`]: a virtio device behind a PCI function (VIRTIO 1.2, 4.1).
 //!
-//! Where its structures are is what the device says: one that does not lie within a BAR is none, and so is a queue whose notifications
-//! would go elsewhere. Registers are reached at addresses that have been checked once, whatever the device says later.
+//! The device reports where its register structures are. A structure that does not lie within a BAR is rejected, and so is a
+//! queue whose notification address would lie elsewhere. Registers are accessed at addresses that were checked once, whatever the
+//! device reports later.
 
 use crate::pci::{Function, MAX_CAPABILITIES, Shared};
 use core::{cell::RefCell, ptr::NonNull};
@@ -18,7 +19,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// Types of structures (4.1.4).
 pub const COMMON: u8 = 1;
 const NOTIFICATIONS: u8 = 2;
-/// One byte, the interrupt status.
+/// The interrupt status, one byte.
 pub const ISR: u8 = 3;
 const DEVICE: u8 = 4;
 
@@ -35,7 +36,7 @@ pub mod common {
     pub const QUEUE_SIZE: usize = 24;
     pub const QUEUE_ENABLE: usize = 28;
     pub const QUEUE_NOTIFY_OFF: usize = 30;
-    /// Addresses of the descriptors, the driver's ring and the device's, of 64 bits each.
+    /// Addresses of the descriptors, the driver's ring and the device's ring, 64 bits each.
     pub const QUEUE_ADDRESSES: usize = 32;
     pub const BYTES: u64 = 56;
 }
@@ -43,19 +44,19 @@ pub mod common {
 /// The most queues that a driver uses.
 const MAX_QUEUES: usize = 8;
 
-/// Where a structure of a function lies.
+/// The place of a structure of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Structure {
     /// Its address.
     pub address: usize,
     /// Its length.
     pub size_bytes: usize,
-    /// The word behind its description: in that of the notifications, how far apart they are.
+    /// The word after the structure's description. For notifications, it is the distance between them.
     more: u32,
 }
 
 impl Structure {
-    /// The first one of this type that has `size_bytes` at least, all of them in a BAR of a function that has its memory.
+    /// The first structure of this type with at least `size_bytes`. It must lie in a BAR of the function, whose memory must be mapped.
     pub fn find<C: ConfigurationAccess>(
         configuration: &mut C,
         function: &Function,
@@ -63,7 +64,7 @@ impl Structure {
         size_bytes: u64,
     ) -> Result<Self, PciError> {
         const VENDOR_SPECIFIC: u8 = 0x09;
-        /// Offsets in a capability: the number of the BAR, the offset in that, the length, and what else there may be.
+        /// Offsets in a capability: the number of the BAR, the offset in the BAR, the length, and an additional word.
         const BAR: u8 = 4;
         const OFFSET: u8 = 8;
         const LENGTH: u8 = 12;
@@ -103,12 +104,12 @@ impl Structure {
     }
 }
 
-/// Why a function has no transport.
+/// Why a function cannot be used as a transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PciError {
     /// Its memory has no address.
     NoAddress,
-    /// It has no structure of this type. One without [`COMMON`] is a legacy device.
+    /// It has no structure of this type. A device without [`COMMON`] is a legacy device.
     Absent(u8),
     /// Its structure of this type does not lie in its memory, or is too short.
     Outside(u8),
@@ -133,13 +134,13 @@ pub struct PciTransport {
     device_type: DeviceType,
     common: usize,
     notifications: Structure,
-    /// Where the queues that have been looked at are notified; 0 for the others.
+    /// Notification addresses of the queues that have been examined; 0 for the others.
     places: [usize; MAX_QUEUES],
     device: Option<Structure>,
 }
 
 impl PciTransport {
-    /// That of a function, which must be a virtio device of this type.
+    /// The registers of a function, which must be a virtio device of this type.
     ///
     /// # Errors
     /// [`PciError`].
@@ -170,7 +171,7 @@ impl PciTransport {
         register(self.common + offset).write(value);
     }
 
-    /// Where the queue that is selected is notified (4.1.4.4); `None` if that is not in the structure.
+    /// Notification address of the selected queue (4.1.4.4); `None` if it lies outside the structure.
     fn place(&self) -> Option<usize> {
         let offset =
             u64::from(self.read::<u16>(common::QUEUE_NOTIFY_OFF)) * u64::from(self.notifications.more);
@@ -190,7 +191,8 @@ impl PciTransport {
 fn register<'a, T: 'a>(address: usize) -> UniqueMmioPointer<'a, ReadPureWrite<T>> {
     let pointer = core::ptr::with_exposed_provenance_mut(address);
     let pointer = NonNull::new(pointer).expect("no BAR has address 0");
-    // SAFETY: `Structure::find` has found it within a BAR, all of which are mapped for ever; nobody holds one while another is used.
+    // SAFETY: `Structure::find` has found the address within a BAR, and all BARs are mapped for ever; a pointer is never held
+    // while another one is used.
     unsafe { UniqueMmioPointer::new(pointer) }
 }
 
@@ -257,7 +259,7 @@ impl Transport for PciTransport {
     ) {
         self.write(common::QUEUE_SELECT, queue);
         self.write(common::QUEUE_SIZE, size as u16);
-        // In halves (4.1.3.1).
+        // In two halves (4.1.3.1).
         let halves =
             [descriptors, driver_area, device_area].map(|address| [address as u32, (address >> 32) as u32]);
         for (index, &half) in halves.as_flattened().iter().enumerate() {
@@ -321,7 +323,7 @@ mod tests {
         }
     }
 
-    /// A capability: type, length, BAR, offset, length of the structure, one word more.
+    /// A capability: type, length, BAR, offset, length of the structure, additional word.
     type Capability = (u8, u8, u32, u32, u32, u32);
 
     const GOOD: [Capability; 4] = [
@@ -380,7 +382,7 @@ mod tests {
     fn registers_are_where_the_capabilities_say() {
         let mut device = Device::new(&GOOD);
         let mut transport = device.transport().unwrap();
-        // SAFETY: all of it lies within the BAR.
+        // SAFETY: the whole structure lies within the BAR.
         unsafe {
             device.register::<u32>(0x404).write(77);
             device.register::<u16>(common::QUEUE_SIZE).write(128);
@@ -398,7 +400,7 @@ mod tests {
         let mut device_2 = Device::new(&GOOD);
         let isr = Structure::find(&mut &mut device_2, &device.function(), ISR, 1).unwrap();
         assert_eq!(isr.address, device.memory[0] + 0x101);
-        // SAFETY: as above.
+        // SAFETY: the whole structure lies within the BAR.
         unsafe {
             assert_eq!(device.register::<u64>(common::QUEUE_ADDRESSES).read(), 0x1234_5678_9abc);
             assert_eq!(device.register::<u64>(common::QUEUE_ADDRESSES + 8).read(), 0x2000);
@@ -416,14 +418,14 @@ mod tests {
         };
         for (index, kind) in [(0, COMMON), (1, NOTIFICATIONS), (3, DEVICE)] {
             let outside = Err(PciError::Outside(kind));
-            // Beyond the end, and so far that the sum is small again.
+            // Beyond the end, and so far beyond that the sum wraps around.
             for (offset, length) in
                 [(0xfd0, 56), (0x1000, 1), (0xffff_f000, 0x1100), (4, u32::MAX), (u32::MAX - 3, 8)]
             {
                 let told = changed(index, &|capability| (capability.3, capability.4) = (offset, length));
                 assert_eq!(told, outside, "{offset:#x}, {length:#x}");
             }
-            // A BAR that is not there, and none.
+            // A BAR that does not exist, and invalid numbers.
             for bar in [0, 2, 5, 6, 7, 200, 255] {
                 assert_eq!(changed(index, &|capability| capability.2 = bar), outside, "BAR {bar}");
             }
@@ -434,10 +436,10 @@ mod tests {
         assert_eq!(changed(1, &|capability| capability.1 = 19), Err(PciError::Absent(NOTIFICATIONS)));
         assert_eq!(changed(1, &|capability| capability.0 = 9), Err(PciError::Absent(NOTIFICATIONS)));
         assert_eq!(changed(3, &|capability| capability.0 = 9), Ok(()));
-        // The first one that can be.
+        // The first usable one.
         let twice = [[(COMMON, 16, 5, 0, 56, 0)].as_slice(), &GOOD].concat();
         Device::new(&twice).transport().unwrap();
-        // A list that goes in a circle, and one that leads beyond configuration space.
+        // A list that forms a loop, and one that leads beyond configuration space.
         let mut circle = Device::new(&GOOD[1..]);
         circle.space[0x10] = circle.space[0x10] & !0xff00 | 0x4000;
         assert_eq!(circle.transport().map(drop), Err(PciError::Absent(COMMON)));
@@ -461,14 +463,14 @@ mod tests {
             capabilities[1].5 = multiplier;
             let mut device = Device::new(&capabilities);
             let mut transport = device.transport().unwrap();
-            // SAFETY: it lies within the BAR.
+            // SAFETY: the register lies within the BAR.
             unsafe {
                 device.register::<u16>(common::QUEUE_SIZE).write(128);
                 device.register::<u16>(common::QUEUE_NOTIFY_OFF).write(offset);
             }
             assert_eq!(transport.max_queue_size(0) == 128, is_there, "{offset} times {multiplier}");
-            // Whatever it says later.
-            // SAFETY: as above.
+            // The check still holds when the device reports something else later.
+            // SAFETY: the register lies within the BAR.
             unsafe { device.register::<u16>(common::QUEUE_NOTIFY_OFF).write(u16::MAX) };
             transport.notify(0);
             transport.notify(77);

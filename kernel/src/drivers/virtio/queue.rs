@@ -1,15 +1,15 @@
-//! A virtqueue of the size that a device has.
+//! A virtqueue of whatever size a device has.
 //!
-//! `virtio_drivers`' queues have their size in their type; a device may have a smaller one than others.
+//! The queues of `virtio_drivers` have their size in their type, but some devices have smaller queues than others.
 
 use super::hal::IdentityHal;
 use alloc::boxed::Box;
 use virtio_drivers::{Error, PAGE_SIZE, queue::VirtQueue, transport::Transport};
 
-/// The shortest queue that a read fits into: its descriptors are header, data and status.
+/// The shortest queue that a read fits into: it needs descriptors for header, data and status.
 pub const SHORTEST: u32 = 4;
 
-/// What a queue's rings take: a page for the driver's, and one for the device's.
+/// Memory of a queue's rings: a page for the driver's and a page for the device's.
 pub const RINGS_BYTES: usize = 2 * PAGE_SIZE;
 
 /// A queue of a device.
@@ -24,7 +24,7 @@ enum Ring {
     Of4(Box<VirtQueue<IdentityHal, 4>>),
 }
 
-/// Does the same with a queue of any size.
+/// Runs the same code with a queue of any size.
 macro_rules! with {
     ($queue:expr, $name:ident => $use:expr) => {
         match $queue {
@@ -36,11 +36,11 @@ macro_rules! with {
 }
 
 impl Queue {
-    /// The longest queue with this number, up to 16 descriptors, that the device can have. `interrupts` says whether the device is to
-    /// interrupt when it has done something.
+    /// The longest queue with this number, of up to 16 descriptors, that the device supports. `interrupts` says whether the
+    /// device is to interrupt when it has done something.
     ///
     /// # Errors
-    /// If the device's is shorter than [`SHORTEST`], or there is no memory.
+    /// If the device's queue is shorter than [`SHORTEST`], or there is no memory.
     #[inline(never)]
     pub fn new(
         transport: &mut impl Transport,
@@ -54,12 +54,12 @@ impl Queue {
             SHORTEST.. => Ring::Of4(Box::new(VirtQueue::new(transport, number, indirect, false)?)),
             _ => return Err(Error::InvalidParam),
         };
-        // Whoever waits looks at the queue itself, but may sleep between two looks.
+        // Code that waits checks the queue itself, but may sleep between two checks.
         with!(&mut ring, queue => queue.set_dev_notify(interrupts));
         Ok(Self { number, ring })
     }
 
-    /// How many descriptors it has.
+    /// Number of descriptors.
     pub fn len(&self) -> usize {
         match self.ring {
             Ring::Of16(_) => 16,
@@ -74,8 +74,8 @@ impl Queue {
     /// If there is no room.
     ///
     /// # Safety
-    /// The memory must stay, and nobody touch it, until [`finish`](Self::finish) has taken the token back or the
-    /// device has been reset.
+    /// The memory must stay valid and must not be accessed until [`finish`](Self::finish) has taken back the token or the device
+    /// has been reset.
     #[inline(never)]
     pub unsafe fn start<'a>(
         &mut self,
@@ -83,7 +83,7 @@ impl Queue {
         header: &'a [&'a [u8]],
         parts: &'a mut [&'a mut [u8]],
     ) -> Result<u16, Error> {
-        // SAFETY: the caller promises what the queue asks for.
+        // SAFETY: the caller promises what the queue requires.
         let token = unsafe { with!(&mut self.ring, queue => queue.add(header, parts)) }?;
         if with!(&self.ring, queue => queue.should_notify()) {
             transport.notify(self.number);
@@ -91,18 +91,18 @@ impl Queue {
         Ok(token)
     }
 
-    /// The token of a request that the device has done with, if there is one.
+    /// The token of a request that the device has finished, if there is one.
     pub fn peek(&self) -> Option<u16> {
         with!(&self.ring, queue => queue.peek_used())
     }
 
-    /// Takes the request back that [`peek`](Self::peek) has told, and returns how many bytes the device says that it has written.
+    /// Takes back the request that [`peek`](Self::peek) has returned, and returns how many bytes the device says it has written.
     ///
     /// # Errors
-    /// If it is not that one.
+    /// If the token is not that of the next finished request.
     ///
     /// # Safety
-    /// The memory must be what [`start`](Self::start) was given with this token.
+    /// The memory must be the same that [`start`](Self::start) was given with this token.
     #[inline(never)]
     pub unsafe fn finish<'a>(
         &mut self,
@@ -110,7 +110,7 @@ impl Queue {
         header: &'a [&'a [u8]],
         parts: &'a mut [&'a mut [u8]],
     ) -> Result<u32, Error> {
-        // SAFETY: the caller promises what the queue asks for.
+        // SAFETY: the caller promises what the queue requires.
         unsafe { with!(&mut self.ring, queue => queue.pop_used(token, header, parts)) }
     }
 }

@@ -1,4 +1,4 @@
-//! The SCSI host adapter: its features, its configuration, a queue of requests (VIRTIO 1.2, 5.6).
+//! The SCSI host adapter: its features, its configuration, and its queue of requests (VIRTIO 1.2, 5.6).
 
 use super::{
     negotiation::{self, feature},
@@ -27,7 +27,7 @@ use super::block::InitError;
 
 const SUPPORTED: u64 = feature::INDIRECT_DESC | feature::VERSION_1 | feature::ACCESS_PLATFORM;
 
-/// Number of the first queue for requests; those before it are for tasks to be ended, and for events.
+/// Number of the first request queue; the queues before it are for task management and for events.
 const QUEUE: u16 = 2;
 
 /// Offsets in the configuration (VIRTIO 1.2, 5.6.4).
@@ -36,24 +36,24 @@ mod configuration {
     pub const MAX_TARGET: usize = 30;
 }
 
-/// How often a request is made that a unit wants to be made again.
+/// How often a request is repeated if a unit asks for that.
 const TRIES: u8 = 8;
 
-/// How long a command may take that is no read.
+/// How long a command other than a read may take.
 const COMMAND_US: u64 = 5_000_000;
 
-/// A request, and what has become of it.
+/// A request and its result.
 struct Slot {
-    /// What the queue calls it; `None` while the device does not have it.
+    /// The token in the queue; `None` if the device does not have the request.
     token: Option<u16>,
     request: Request,
     response: Response,
     place: *mut [u8],
     tries: u8,
-    /// When a busy unit is asked again.
+    /// When to repeat the request to a busy unit.
     again_us: Option<u64>,
     outcome: Option<Result<usize, Refusal>>,
-    /// Of a read: the disk, and its block behind the last one.
+    /// For a read: the disk, and the number of the block after the last one.
     read: Option<(Unit, u64)>,
 }
 
@@ -74,27 +74,27 @@ impl Default for Slot {
 
 /// A host adapter.
 pub struct VirtioScsi {
-    /// Dropping a transport resets the device, and may wait for ever: [`halt`](Controller::halt) does it better.
+    /// Wrapped because dropping a transport resets the device, and may wait for ever; [`halt`](Controller::halt) does it with a
+    /// time limit.
     transport: ManuallyDrop<AnyTransport>,
-    /// If it interrupts by messages.
+    /// Set if it interrupts by messages.
     vectors: Option<Vectors>,
     surroundings: Surroundings,
     /// `None` while the device is stopped.
     queue: Option<Queue>,
-    /// The last one is for commands that are no reads.
+    /// The last one is for commands other than reads.
     slots: Vec<Slot>,
-    /// What these return.
+    /// The data that such commands return.
     answer: Box<[u8]>,
     limit_bytes: usize,
     max_target: u8,
 }
 
-// SAFETY: the pointers in the slots go to memory that is the device's while a token is out, and are not followed
-// otherwise.
+// SAFETY: the pointers in the slots lead to memory that belongs to the device while there is a token, and are not followed otherwise.
 unsafe impl Send for VirtioScsi {}
 
 impl VirtioScsi {
-    /// Starts the device behind `transport`, which interrupts if it has `vectors`.
+    /// Starts the device behind `transport`; with `vectors` it interrupts by messages.
     ///
     /// # Errors
     /// [`InitError`].
@@ -129,7 +129,7 @@ impl VirtioScsi {
             .map_err(|offered| InitError::Features { offered })?;
         let indirect = features & feature::INDIRECT_DESC != 0;
         let length = self.transport.max_queue_size(QUEUE);
-        // Request, response and data are three descriptors, for a read and a command that is none.
+        // Request, response and data take three descriptors; the queue must have room for a read and one other command.
         let per_request = if indirect { 1 } else { 3 };
         if length < SHORTEST.max(2 * per_request) {
             return Err(InitError::ShortQueue { length });
@@ -149,38 +149,38 @@ impl VirtioScsi {
         Ok(())
     }
 
-    /// Tells the device that it will not be driven, and lets it have no memory.
+    /// Tells the device that it will not be used, and takes back its memory.
     fn give_up(&mut self) {
         self.transport.set_status(DeviceStatus::FAILED);
         let _ = self.halt();
     }
 
-    /// Gives the device what is in a slot.
+    /// Gives the device the request in a slot.
     ///
     /// # Safety
-    /// The slot's place must be valid, and nobody touch it before the slot has an outcome or the device was reset.
+    /// The slot's place must be valid, and must not be accessed before the slot has a result or the device has been reset.
     unsafe fn submit(&mut self, slot: usize) -> Result<(), Broken> {
         let queue = self.queue.as_mut().ok_or(Broken)?;
         let slot = self.slots.get_mut(slot).filter(|slot| slot.token.is_none()).ok_or(Broken)?;
         slot.response = NO_RESPONSE;
         (slot.outcome, slot.again_us) = (None, None);
-        // SAFETY: the caller promises that it is valid.
+        // SAFETY: the caller promises that the place is valid.
         let place = unsafe { &mut *slot.place };
         let mut parts = [&mut slot.response[..], place];
         let n_parts = if parts[1].is_empty() { 1 } else { 2 };
-        // SAFETY: the caller promises that the place is the device's from now on; the slot is so by its token.
+        // SAFETY: the caller promises that only the device uses the place from now on; the slot is reserved by its token.
         let token = unsafe { queue.start(&mut *self.transport, &[&slot.request], &mut parts[..n_parts]) };
         slot.token = Some(token.map_err(|_| Broken)?);
         Ok(())
     }
 
-    /// Takes one answer back, if there is one; false if not.
+    /// Takes back one answer; false if there is none.
     fn poll(&mut self) -> Result<bool, Broken> {
         let queue = self.queue.as_mut().ok_or(Broken)?;
         let Some(token) = queue.peek() else { return Ok(false) };
         let index = self.slots.iter().position(|slot| slot.token == Some(token)).ok_or(Broken)?;
         let slot = &mut self.slots[index];
-        // SAFETY: these are the parts that `submit` gave to the device under this token.
+        // SAFETY: these are the buffers that `submit` gave to the device under this token.
         let finished = unsafe {
             let place = &mut *slot.place;
             let mut parts = [&mut slot.response[..], place];
@@ -189,10 +189,10 @@ impl VirtioScsi {
         };
         let n_written = finished.map_err(|_| Broken)? as usize;
         slot.token = None;
-        // SAFETY: the response lies in the slot; the device has written to it behind the compiler's back.
+        // SAFETY: the response lies in the slot. The read is volatile because the device has written to it without the compiler knowing.
         let response = unsafe { (&raw const slot.response).read_volatile() };
         let mut outcome = outcome(&response, slot.place.len());
-        // Some count nothing, or the response alone: what is behind their bytes must be believed. Linux' vhost-scsi is one.
+        // Some devices count nothing, or only the response, such as Linux' vhost-scsi; their data has to be trusted.
         let is_counted = n_written != 0 && n_written != response.len();
         if is_counted && outcome.is_ok_and(|n_bytes| n_written < response.len() + n_bytes) {
             outcome = Err(Refusal::Failed);
@@ -205,7 +205,7 @@ impl VirtioScsi {
                 slot.again_us = Some((self.surroundings.clock_us)() + pause_us);
                 return Ok(true);
             }
-            // SAFETY: nobody has been told that the request is done.
+            // SAFETY: the request is not reported as finished yet, so its place is still reserved for the device.
             unsafe { self.submit(index) }?;
             return Ok(true);
         }
@@ -213,11 +213,11 @@ impl VirtioScsi {
         Ok(true)
     }
 
-    /// Asks units again that were busy, when it is time for it.
+    /// Repeats requests to units that were busy, when it is time.
     fn ask_again(&mut self) -> Result<(), Broken> {
         for index in 0..self.slots.len() {
             if self.slots[index].again_us.is_some_and(|time_us| time_us <= (self.surroundings.clock_us)()) {
-                // SAFETY: nobody has been told that the request is done.
+                // SAFETY: the request is not reported as finished yet, so its place is still reserved for the device.
                 unsafe { self.submit(index) }?;
             }
         }
@@ -231,7 +231,7 @@ impl Carrier for VirtioScsi {
         if self.slots[last].token.is_some() {
             while self.poll() == Ok(true) {}
             if self.slots[last].token.is_some() {
-                // What it returns goes to the same memory.
+                // It is still pending, and its data would go to the same memory.
                 return Err(Refusal::Silent);
             }
         }
@@ -239,13 +239,13 @@ impl Carrier for VirtioScsi {
         let slot = &mut self.slots[last];
         (slot.request, slot.read) = (request(unit, command), None);
         slot.place = &raw mut self.answer[..length];
-        // SAFETY: the answer is not looked at before the slot has an outcome.
+        // SAFETY: the answer is not read before the slot has a result.
         if unsafe { self.submit(last) }.is_err() {
             return Err(Refusal::Silent);
         }
         let surroundings = self.surroundings;
         surroundings.wait_until(COMMAND_US, &mut || {
-            // What breaks the rules is told by the next read.
+            // If the device breaks the rules, the next read reports that.
             self.poll().is_err() || self.slots[last].outcome.is_some()
         });
         let n_bytes = self.slots[last].outcome.take().unwrap_or(Err(Refusal::Silent))?;
@@ -290,7 +290,7 @@ impl Controller for VirtioScsi {
         slot.request = request(Address::from_number(unit.number), &scsi::read(first, n_blocks as u32));
         slot.place = place.as_ptr();
         (slot.tries, slot.read) = (0, Some((*unit, first.saturating_add(n_blocks as u64))));
-        // SAFETY: the caller promises that the place is the device's from now on.
+        // SAFETY: the caller promises that only the device uses the place from now on.
         unsafe { self.submit(tag) }
     }
 
@@ -305,7 +305,7 @@ impl Controller for VirtioScsi {
                     (slot.read, outcome.is_err_and(|refusal| refusal.is_change()) && slot.tries < TRIES)
                     && scsi::still_has(self, &unit, end)
                 {
-                    // SAFETY: nobody has been told that the request is done.
+                    // SAFETY: the request is not reported as finished yet, so its place is still reserved for the device.
                     unsafe { self.submit(tag) }?;
                     continue;
                 }
@@ -327,7 +327,7 @@ impl Controller for VirtioScsi {
             self.unplugged();
             return Ok(());
         }
-        // The device may go on to use them.
+        // The device may keep using them.
         let queue_bytes = self.queue.take().map_or(0, |queue| {
             forget(queue);
             RINGS_BYTES

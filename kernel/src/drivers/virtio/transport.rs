@@ -1,4 +1,4 @@
-//! [`AnyTransport`]: the registers of a virtio device, however they are reached.
+//! [`AnyTransport`]: the registers of a virtio device, whichever way they are accessed.
 
 use super::pci::PciTransport;
 use virtio_drivers::{
@@ -7,13 +7,13 @@ use virtio_drivers::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// What a device is behind.
+/// How a device's registers are accessed.
 pub enum AnyTransport {
     /// Registers in memory (VIRTIO 1.2, 4.2).
     Mmio(MmioTransport<'static>),
     /// A PCI function.
     Pci(PciTransport),
-    /// A device of a test.
+    /// A simulated device in a test.
     #[cfg(test)]
     Fake(super::fake::FakeTransport),
 }
@@ -30,7 +30,7 @@ impl From<PciTransport> for AnyTransport {
     }
 }
 
-/// Does the same with any transport.
+/// Runs the same code with any transport.
 macro_rules! with {
     ($transport:expr, $name:ident => $use:expr) => {
         match $transport {

@@ -1,4 +1,4 @@
-//! The socket device: its number, its queue of events (VIRTIO 1.2, 5.10).
+//! The socket device: the machine's number, and the queue of events (VIRTIO 1.2, 5.10).
 
 use super::{
     negotiation::feature,
@@ -16,10 +16,10 @@ use virtio_drivers::transport::{DeviceStatus, Transport};
 
 const SUPPORTED: u64 = feature::VERSION_1 | feature::ACCESS_PLATFORM;
 
-/// The queue of events, each of four bytes.
+/// The queue of events, which have four bytes each.
 const EVENTS: u16 = 2;
 
-/// Where the machine's number stands in the configuration (5.10.4).
+/// Offset of the machine's number in the configuration (5.10.4).
 const CID: usize = 0;
 
 /// A socket device on a virtio transport.
@@ -59,7 +59,7 @@ impl VirtioVsock {
 
     fn await_event(&mut self) {
         let Self { packets, events, event, .. } = self;
-        // SAFETY: nobody touches the event before the device has given it back.
+        // SAFETY: the event's memory is not accessed until the device has returned it.
         self.token = unsafe { events.start(&mut *packets.transport, &[], &mut [&mut event[..]]) }.ok();
     }
 }
@@ -84,7 +84,7 @@ impl VsockDevice for VirtioVsock {
     }
 
     fn cid(&mut self) -> u64 {
-        // The upper half is zero, or reserved (5.10.4).
+        // The upper half is zero or reserved (5.10.4).
         self.packets.transport.read_config_space::<u32>(CID).map_or(0, u64::from)
     }
 
@@ -98,10 +98,10 @@ impl VsockDevice for VirtioVsock {
 
     fn take_reset(&mut self) -> bool {
         let Some(token) = self.token.filter(|&token| self.events.peek() == Some(token)) else { return false };
-        // SAFETY: this is what `await_event` gave under this token.
+        // SAFETY: this is the buffer that `await_event` gave to the device under this token.
         let _ = unsafe { self.events.finish(token, &[], &mut [&mut self.event[..]]) };
         self.await_event();
-        // There is no other event than that of a reset (5.10.6.7).
+        // A reset is the only event that exists (5.10.6.7).
         true
     }
 
