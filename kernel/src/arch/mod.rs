@@ -1,4 +1,4 @@
-//! The one architecture: 64-bit Arm.
+//! The only supported architecture: 64-bit Arm.
 
 mod aarch64;
 

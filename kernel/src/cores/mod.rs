@@ -1,7 +1,7 @@
-//! The machine's cores as one [`Team`](team::Team) that computes together.
+//! The machine's cores as one [`Team`](team::Team), which computes together.
 //!
-//! The crate `team` has the handshake; `start` brings the cores up and `turns` lets the boot core do something else between
-//! what it computes, both on bare metal only.
+//! The crate `team` implements the cooperation. `start` starts the cores, and `turns` lets the boot core do other work between
+//! items of the computation; both exist only on bare metal.
 
 #[cfg(target_os = "none")]
 pub mod start;

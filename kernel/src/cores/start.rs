@@ -1,4 +1,4 @@
-//! Starting the machine's other cores, and what becomes of them.
+//! Starts the machine's other cores, and records their states.
 
 use super::turns;
 use crate::{
@@ -17,24 +17,24 @@ use log::{debug, warn};
 use spin::Once;
 use team::{CALLER, MAX_CORES, Team, Waiting};
 
-/// All cores that compute; the boot core calls.
+/// All cores that compute; the boot core is the caller.
 pub static TEAM: Team<Hardware> = Team::new(Hardware);
 
 /// The cores in the order of their numbers: the boot core first.
 static CORES: Once<Vec<Cpu>> = Once::new();
 
-/// What the boot core can do: the inner loops were chosen by it.
+/// The features of the boot core, by which the inner loops were chosen.
 static FEATURES: Once<InstructionSets> = Once::new();
 
-/// State of each core, as [`CoreState`] has it.
+/// The state of each core, as a discriminant of [`CoreState`].
 static STATES: [AtomicU8; MAX_CORES] = [const { AtomicU8::new(CoreState::Off as u8) }; MAX_CORES];
 
-/// How many cores besides the boot core there will be, for their stacks.
+/// How many cores there will be besides the boot core; they need stacks.
 pub fn secondary_count(cores: &[Cpu]) -> usize {
     cores.len().min(MAX_CORES).saturating_sub(1)
 }
 
-/// Starts every core but the one that calls. Each joins the [`TEAM`] when it is ready.
+/// Starts every core except the calling one. Each joins the [`TEAM`] when it is ready.
 pub fn start_all(cores: &[Cpu]) {
     let own = arch::cpu::mpidr();
     let mut cores: Vec<Cpu> = cores.to_vec();
@@ -78,11 +78,11 @@ fn start(number: usize, core: &Cpu) -> Result<(), power::StartError> {
     let entry = arch::secondary::entry_point(number).ok_or(power::StartError::NoStacks)?;
     set_state(number, CoreState::Starting);
     TEAM.expect_helper();
-    // SAFETY: the entry point is made for this core, which runs nothing yet.
+    // SAFETY: the entry point is made for this core, which has not been started.
     unsafe { power::start_core(core.mpidr, entry) }.inspect_err(|_| TEAM.expect_no_helper())
 }
 
-/// Where a started core enters Rust, on its own stacks, with the final memory map.
+/// Where a started core enters Rust code, on its own stacks and with the final memory map.
 #[unsafe(no_mangle)]
 extern "C" fn secondary_main(number: usize) -> ! {
     arch::protection::enable();
@@ -107,7 +107,7 @@ fn set_state(number: usize, state: CoreState) {
     }
 }
 
-/// All cores that the device tree lists, as they are now.
+/// All cores that the device tree lists, with their current states.
 pub fn states() -> Vec<Core> {
     let cores = CORES.get().map_or(&[][..], Vec::as_slice);
     let core = |(number, core): (usize, &Cpu)| {
@@ -117,17 +117,16 @@ pub fn states() -> Vec<Core> {
     cores.iter().enumerate().map(core).collect()
 }
 
-/// The cores' own ways to wait.
+/// How the cores wait.
 ///
-/// A moment is a `WFE`, which an emulator takes for nothing. A sleep is a `WFI`, which ends by an
-/// interrupt from another core, and in which emulators and hypervisors give the host its core back.
+/// A short wait is a `WFE`, which an emulator may treat as a no-op. A sleep is a `WFI`: another core's interrupt ends it, and
+/// emulators and hypervisors give the core back to the host in the meantime.
 pub struct Hardware;
 
-/// What a core that sleeps is woken by, plus one; 0 where it cannot be.
+/// The wake-up target of each core, plus one; 0 if it cannot be woken.
 static TARGETS: [AtomicU64; MAX_CORES] = [const { AtomicU64::new(0) }; MAX_CORES];
 
-/// Cores that have been woken since their last sleep: an interrupt that came before the `WFI` would
-/// not end it.
+/// Whether each core has been woken since its last sleep: an interrupt that was taken before the `WFI` would not end it.
 static IS_WOKEN: [AtomicBool; MAX_CORES] = [const { AtomicBool::new(false) }; MAX_CORES];
 
 impl Hardware {
@@ -140,16 +139,17 @@ impl Hardware {
     }
 }
 
-/// A core that has been inside of a run for so long has stopped: an item takes a second at most, on an emulated core.
+/// A core that has been computing in a run for longer than this has stopped: an item takes a second at most, even on an emulated core.
 const PATIENCE_US: u64 = 60_000_000;
 
 impl Waiting for Hardware {
-    /// Two cores under QEMU decode 1.84 times as fast as one with 20 µs, 1.90 with 200 and 1.91 with 1000; both on
-    /// one core of the host 0.95 times with 200, 0.86 with 1000.
+    /// How long a core stays awake. Measured under QEMU with two cores: with one host core for each, decoding is 1.84 times as
+    /// fast as with one core for 20 µs, 1.90 for 200 and 1.91 for 1000. With both on one host core, it is 0.95 times as fast for
+    /// 200, and 0.86 for 1000.
     const AWAKE_US: u64 = 200;
 
     fn now_us(&self) -> u64 {
-        // That of one core alone, which shares no memory with the others' while it looks out for work.
+        // Uses the core's own counter, so that polling for work shares no memory with the other cores.
         arch::time::us(arch::time::ticks())
     }
 
@@ -166,17 +166,17 @@ impl Waiting for Hardware {
             return arch::cpu::wait_for_event();
         }
         arch::interrupts::masked(|| {
-            // Masked, an interrupt stays pending and ends the WFI, even if it comes before.
+            // With interrupts masked, an interrupt stays pending and ends the WFI, even if it arrives before it.
             if !IS_WOKEN[core].swap(false, Ordering::Acquire) {
                 match core {
-                    // It looks up now and then, whether one of those that it waits for has stopped.
+                    // It wakes up now and then to check whether a core that it waits for has stopped.
                     CALLER if arch::time::has_alarm() => {
                         arch::time::sleep_until(arch::time::now_us().saturating_add(PATIENCE_US / 60));
                     }
                     CALLER => arch::interrupts::wait(),
                     _ => interrupts::sleep(),
                 }
-                // What woke this core has been done by then; a later one ends the next sleep.
+                // Whatever woke this core has been done by now; a later interrupt ends the next sleep.
                 IS_WOKEN[core].store(false, Ordering::Relaxed);
             }
         });

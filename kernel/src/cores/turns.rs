@@ -1,18 +1,18 @@
-//! What the boot core does besides while the cores compute: [`meanwhile`].
+//! Lets the boot core do other work while the cores compute: [`meanwhile`].
 //!
-//! A product of a long prompt takes an emulated core a second, which is too long for whoever waits for an answer from the network.
+//! A product of a long prompt takes an emulated core a second, which is too long for clients that wait for an answer from the network.
 
 use crate::arch;
 use core::{cell::Cell, ptr::NonNull};
 use team::CALLER;
 
-/// What has its turn between two items.
+/// A function that is called between two items.
 type Look<'a> = dyn Fn() + 'a;
 
-/// Something that only the boot core reaches.
+/// A value that only the boot core can access.
 struct BootCores<T>(T);
 
-// SAFETY: `with` gives nothing to other cores.
+// SAFETY: `with` does not give other cores access to the value.
 unsafe impl<T> Sync for BootCores<T> {}
 
 impl<T> BootCores<T> {
@@ -23,21 +23,21 @@ impl<T> BootCores<T> {
 
 static LOOK: BootCores<Cell<Option<NonNull<Look<'static>>>>> = BootCores(Cell::new(None));
 
-/// Runs `run`; between the items of what it has the cores compute, `look` has its turn on the boot core. If `look` computes
-/// as well, it has no turn within its own.
+/// Runs `run`. Between the items that `run` has the cores compute, `look` is called on the boot core. If `look` itself computes,
+/// it is not called again within its own call.
 ///
 /// # Panics
-/// On another core.
+/// If it is called on a core other than the boot core.
 pub fn meanwhile(look: &Look<'_>, run: &mut dyn FnMut()) {
     let pointer = NonNull::from(look);
-    // SAFETY: only the lifetime changes, and the pointer is gone from `LOOK` before this function returns or unwinds.
+    // SAFETY: only the lifetime changes, and the pointer is removed from `LOOK` before this function returns or unwinds.
     let pointer = unsafe { core::mem::transmute::<NonNull<Look<'_>>, NonNull<Look<'static>>>(pointer) };
     let before = LOOK.with(|cell| cell.replace(Some(pointer))).expect("only the boot core calls");
     let _restored = Restore(before);
     run();
 }
 
-/// Gives [`LOOK`] back what it was when dropped.
+/// Restores the previous value of [`LOOK`] when dropped.
 struct Restore(Option<NonNull<Look<'static>>>);
 
 impl Drop for Restore {
@@ -46,12 +46,12 @@ impl Drop for Restore {
     }
 }
 
-/// Gives what [`meanwhile`] was told its turn, if this is the boot core.
+/// Calls the function that [`meanwhile`] was given, if this is the boot core.
 pub fn yield_now() {
-    // It is taken away meanwhile, so that it has no turn within its own.
+    // It is taken out of `LOOK` during the call, so that it is not called again within its own call.
     if let Some(Some(look)) = LOOK.with(Cell::take) {
         let _restored = Restore(Some(look));
-        // SAFETY: `meanwhile` has not returned, or it would have taken it away; until then it holds the reference.
+        // SAFETY: `meanwhile` has not returned, since it would have removed the pointer; until then it holds the reference.
         let look = unsafe { look.as_ref() };
         look();
     }

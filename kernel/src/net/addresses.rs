@@ -1,29 +1,29 @@
-//! [`Addressing`]: where a network's addresses come from.
+//! [`Addressing`]: how the network interface gets its addresses.
 
 use core::{fmt, str::FromStr};
 use smoltcp::wire::{IpCidr, Ipv4Address, Ipv4Cidr};
 
-/// Where the IPv4 address comes from. IPv6 addresses are always made of the card's own and what routers advertise.
+/// How the interface gets its IPv4 address. IPv6 addresses are always derived from the card's address and from what routers advertise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Addressing {
     /// From a DHCP server.
     #[default]
     Dhcp,
-    /// From whoever starts the machine.
+    /// From the boot arguments.
     Static {
-        /// The address, and how many bits of it name the network.
+        /// The address, and the length of its network prefix.
         address: Ipv4Cidr,
-        /// The way to other networks.
+        /// The router to other networks.
         gateway: Option<Ipv4Address>,
     },
 }
 
 impl Addressing {
-    /// How it is written.
+    /// Its format.
     pub const EXPECTED: &str = "dhcp or ADDRESS/LENGTH, with ,gateway=ADDRESS behind it if there is one, as in 10.0.2.15/24,gateway=10.0.2.2";
 }
 
-/// It is not written as [`Addressing::EXPECTED`] says.
+/// The text does not have the format of [`Addressing::EXPECTED`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadAddressing;
 

@@ -1,13 +1,13 @@
-//! Frames that `smoltcp` 0.14 must not see: it panics where a router advertises an IPv6 prefix that makes an address which is
-//! not unicast, and where an answer would go to nobody's address.
+//! Rejects frames that `smoltcp` 0.14 must not see because it panics: when a router advertises an IPv6 prefix that results in an
+//! address that is not unicast, and when an answer would go to an unspecified address.
 
 use smoltcp::wire::{
     EthernetFrame, EthernetProtocol, Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet, NdiscOption,
     NdiscOptionType,
 };
 
-/// Whether a frame may be looked at. IPv6 packets with options for every router on their way are refused too: nobody sends such to
-/// this kernel, and what stands behind the options would have to be looked for.
+/// Whether a frame may be processed. IPv6 packets with hop-by-hop options are rejected too: no legitimate sender uses them with
+/// this kernel, and the code would have to look for the headers after the options.
 pub fn is_harmless(frame: &[u8]) -> bool {
     let Ok(frame) = EthernetFrame::new_checked(frame) else { return false };
     match frame.ethertype() {
@@ -38,7 +38,7 @@ fn is_harmless_icmp(packet: &[u8]) -> bool {
         let length_bytes = usize::from(option.data_len()) * 8;
         let is_multicast =
             || option.option_type() == NdiscOptionType::PrefixInformation && option.prefix().is_multicast();
-        // Who believed a length of zero would never come to the end (RFC 4861, 4.6).
+        // Treating a length of zero as valid would lead to an endless loop (RFC 4861, 4.6).
         if length_bytes == 0 || is_multicast() {
             return false;
         }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    /// A router's advertisement of a prefix.
+    /// A router advertisement with a prefix.
     fn advertisement(next_header: u8, prefix: [u8; 2], option_length: u8) -> Vec<u8> {
         let mut option = vec![3, option_length, 64, 0xc0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0];
         option.extend(prefix);

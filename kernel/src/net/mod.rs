@@ -1,17 +1,17 @@
-//! The network: a card, its addresses, and who talks to whom over it.
+//! The network: a card, its addresses, and the connections over it.
 //!
-//! The protocols are `smoltcp`'s: ARP, IPv4, IPv6 with neighbour discovery and addresses by router advertisements, ICMP echo,
-//! TCP, DHCP. Nothing happens by itself: whoever owns a [`Network`] calls [`poll`](Network::poll) whenever something may have come, and
-//! at the time that it returns at the latest.
+//! `smoltcp` implements the protocols: ARP, IPv4, IPv6 with neighbour discovery and router advertisements, ICMP echo, TCP, DHCP.
+//! There is no background activity: the owner of a [`Network`] must call [`poll`](Network::poll) whenever something may have
+//! arrived, and at the latest at the time that the last call returned.
 //!
 //! | part | what it is |
 //! |---|---|
-//! | [`Link`] | a network card; the drivers have one, tests have another |
-//! | `phy` | a link as `smoltcp` wants it, and counts of what goes through |
-//! | `guard` | frames that are not even looked at |
-//! | [`Addressing`] | where the addresses come from |
-//! | [`Sockets`] | TCP sockets that listen, and a server on those that were taken |
-//! | [`Vsock`] | the same for connections that the host makes by a vsock device, without a network |
+//! | [`Link`] | a network card; drivers and tests implement it |
+//! | `phy` | makes a link usable by `smoltcp`, and counts its traffic |
+//! | `guard` | rejects frames that must not be processed |
+//! | [`Addressing`] | how the interface gets its addresses |
+//! | [`Sockets`] | listening TCP sockets, which connect clients to a server |
+//! | [`Vsock`] | the same for connections from the host through a vsock device, without a network |
 
 mod addresses;
 mod guard;
@@ -37,44 +37,44 @@ use smoltcp::{
     wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr, Ipv6Address, Ipv6Cidr},
 };
 
-/// The time of an event that is not expected.
+/// The time of an event that will not occur.
 pub const NEVER_US: u64 = u64::MAX;
 
-/// Frames that are looked at in a row before others get their turn.
+/// Frames that are processed in a row before other work gets its turn.
 const MAX_FRAMES_IN_A_ROW: usize = 64;
 
-/// How soon a card is looked at again that does not interrupt, or that has no room for what is to be sent.
+/// How soon to poll a card that does not interrupt, or that has no room for what is to be sent.
 const SOON_US: u64 = 1_000;
 
-/// How soon what should be done at once is tried again after it could not be. `smoltcp` 0.14 says so of questions for routers that
-/// it will not ask again.
+/// How soon to retry something that is due now but could not be done. `smoltcp` 0.14 reports router solicitations that it will
+/// not repeat as due now.
 const LATER_US: u64 = 100_000;
 
-/// The longest sleep: `smoltcp` 0.14 does not tell when routers are to be asked for, or forgotten, while nothing else is due.
+/// The longest sleep. If nothing else is due, `smoltcp` 0.14 does not say when routers must be solicited or forgotten.
 const LONGEST_US: u64 = 4_000_000;
 
-/// A card and what is spoken over it.
+/// A card, and the protocols that use it.
 pub struct Network {
     phy: Phy,
     interface: Interface,
     sockets: SocketSet<'static>,
     addressing: Addressing,
     dhcp: Option<SocketHandle>,
-    /// How many interrupts there have been.
+    /// Returns the number of interrupts so far.
     n_interrupts: fn() -> u64,
-    /// How many there had been when the card was looked at last.
+    /// The number of interrupts when the card was last checked.
     seen_interrupts: u64,
-    /// Whether more had come than is looked at in a row.
+    /// Whether more frames had arrived than are processed in a row.
     has_more: bool,
     /// When there is something to do even without an interrupt.
     wake_us: u64,
-    /// The addresses that were told to the log.
+    /// The addresses that have been logged.
     told: Vec<IpCidr>,
     is_failure_told: bool,
 }
 
 impl Network {
-    /// Takes a card into use. `seed` is a number that nobody can know; `n_interrupts` says how many interrupts there have been.
+    /// Starts to use a card. `seed` is an unpredictable number; `n_interrupts` returns the number of interrupts so far.
     pub fn new(
         link: Box<dyn Link>,
         addressing: Addressing,
@@ -108,7 +108,7 @@ impl Network {
             addressing,
             dhcp,
             n_interrupts,
-            // Something may have come before.
+            // Something may have arrived before.
             seen_interrupts: u64::MAX,
             has_more: false,
             wake_us: 0,
@@ -117,8 +117,8 @@ impl Network {
         }
     }
 
-    /// Goes on with another seed, so that numbers are others than those of a copy of this machine. Addresses, routes and connections
-    /// stay; who is where on the network is found out anew.
+    /// Continues with another seed, so that its random numbers differ from those of a copy of this machine. Addresses, routes and
+    /// connections stay; neighbours are discovered again.
     pub fn reseed(&mut self, seed: u64, now_us: u64) {
         let mac = self.phy.with_link(|link| EthernetAddress(link.mac()));
         let mut interface = interface(mac, &mut self.phy, seed, now_us);
@@ -130,8 +130,7 @@ impl Network {
         self.wake_us = now_us;
     }
 
-    /// Deals with what has come and what has become due; returns when it is to be called again unless there is an interrupt
-    /// before.
+    /// Handles everything that has arrived or is due. Returns when to call it again unless there is an interrupt earlier.
     pub fn poll(&mut self, now_us: u64) -> u64 {
         match self.receive(now_us) {
             true => self.transmit(now_us),
@@ -139,13 +138,13 @@ impl Network {
         }
     }
 
-    /// Whether something may have come or become due.
+    /// Whether something may have arrived or be due.
     pub fn is_due(&self, now_us: u64) -> bool {
         (self.n_interrupts)() != self.seen_interrupts || now_us >= self.wake_us
     }
 
-    /// Deals with what has come, if there has been an interrupt or it is time. If so, or if there is something to send,
-    /// [`transmit`](Self::transmit) is to be called next.
+    /// Handles what has arrived, if there has been an interrupt or it is time to. If it returns true, or if there is something to
+    /// send, [`transmit`](Self::transmit) must be called next.
     pub fn receive(&mut self, now_us: u64) -> bool {
         if !self.is_due(now_us) {
             return false;
@@ -162,7 +161,7 @@ impl Network {
         true
     }
 
-    /// Sends what there is to send; returns what [`poll`](Self::poll) does.
+    /// Sends what is waiting to be sent; returns the same as [`poll`](Self::poll).
     pub fn transmit(&mut self, now_us: u64) -> u64 {
         let now = instant(now_us);
         let Self { interface, phy, sockets, .. } = self;
@@ -182,7 +181,7 @@ impl Network {
         let due_us = due.map_or(NEVER_US, |due| due.total_micros().max(0) as u64);
         let wait_us = match due_us.saturating_sub(now_us) {
             _ if !can_send || !has_interrupt => SOON_US,
-            // All that could be done has been done.
+            // Everything that is possible has been done.
             0 => LATER_US,
             wait_us => wait_us.min(LONGEST_US),
         };
@@ -204,7 +203,7 @@ impl Network {
         self.interface.update_ip_addrs(|addresses| {
             addresses.retain(|address| matches!(address, IpCidr::Ipv6(_)));
             if let Some(address) = address {
-                // Routers may have taken all the room.
+                // Addresses from routers may have taken all the room.
                 addresses.truncate(addresses.capacity() - 1);
                 let _ = addresses.push(IpCidr::Ipv4(address));
             }
@@ -216,7 +215,7 @@ impl Network {
         }
     }
 
-    /// Tells the log what has changed.
+    /// Logs what has changed.
     fn tell(&mut self) {
         if self.told != self.interface.ip_addrs() {
             let addresses = self.interface.ip_addrs();
@@ -233,7 +232,7 @@ impl Network {
         });
     }
 
-    /// What there is to show.
+    /// The current state, for display.
     pub fn status(&self) -> Status {
         let routes = self.interface.routes();
         let gateways = [routes.get_default_ipv4_route(), routes.get_default_ipv6_route()];
@@ -251,7 +250,7 @@ impl Network {
         })
     }
 
-    /// What went through the card.
+    /// Counts of the card's traffic.
     pub fn traffic(&self) -> Traffic {
         self.phy.traffic()
     }
@@ -264,7 +263,7 @@ fn interface(mac: EthernetAddress, phy: &mut Phy, seed: u64, now_us: u64) -> Int
     Interface::new(config, phy, instant(now_us))
 }
 
-/// A network as it is now.
+/// The current state of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// How the card is attached.
@@ -273,17 +272,17 @@ pub struct Status {
     pub mac: [u8; 6],
     /// Whether a cable is plugged in.
     pub is_up: bool,
-    /// Whether the card has interrupted; as long as it has not, it is looked at a thousand times a second.
+    /// Whether the card has interrupted. Until it has, it is polled a thousand times a second.
     pub has_interrupt: bool,
     /// Why the card is not used any more.
     pub failure: Option<String>,
-    /// Where the IPv4 address comes from.
+    /// How the interface gets its IPv4 address.
     pub addressing: Addressing,
-    /// The addresses that there are.
+    /// The current addresses.
     pub addresses: Vec<IpCidr>,
-    /// The ways to other networks.
+    /// The routers to other networks.
     pub gateways: Vec<IpAddress>,
-    /// What frames take of the heap.
+    /// Heap memory of the frame buffers.
     pub buffer_bytes: usize,
 }
 
@@ -291,7 +290,7 @@ fn instant(now_us: u64) -> Instant {
     Instant::from_micros(i64::try_from(now_us).unwrap_or(i64::MAX))
 }
 
-/// The address that a card gives itself (RFC 4291, 2.5.6).
+/// The link-local address derived from the card's address (RFC 4291, 2.5.6).
 fn link_local(mac: EthernetAddress) -> Ipv6Cidr {
     let prefix = Ipv6Cidr::new(Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 64);
     let address = Ipv6Cidr::from_link_prefix(&prefix, HardwareAddress::Ethernet(mac));

@@ -1,4 +1,4 @@
-//! [`Phy`]: a [`Link`] as `smoltcp` wants it.
+//! [`Phy`]: makes a [`Link`] usable by `smoltcp`.
 
 use super::{
     guard,
@@ -11,22 +11,22 @@ use smoltcp::{
     time::Instant,
 };
 
-/// What went through a link since the start.
+/// Traffic of a link since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Frames that came.
+    /// Frames received.
     pub frames_in: u64,
-    /// Bytes of those.
+    /// Bytes received.
     pub bytes_in: u64,
-    /// Frames that came and are not even looked at.
+    /// Frames received but not processed.
     pub refused: u64,
-    /// Frames that were sent.
+    /// Frames sent.
     pub frames_out: u64,
-    /// Bytes of those.
+    /// Bytes sent.
     pub bytes_out: u64,
 }
 
-/// A link, and what went through it.
+/// A link and its traffic counters.
 pub struct Phy(RefCell<Counted>);
 
 struct Counted {
@@ -35,12 +35,12 @@ struct Counted {
 }
 
 impl Phy {
-    /// A link through which nothing went.
+    /// A link whose counters are zero.
     pub fn new(link: Box<dyn Link>) -> Self {
         Self(RefCell::new(Counted { link, traffic: Traffic::default() }))
     }
 
-    /// What went through since the start.
+    /// The traffic since the start.
     pub fn traffic(&self) -> Traffic {
         self.0.borrow().traffic
     }
@@ -50,8 +50,8 @@ impl Phy {
         look(&mut *self.0.borrow_mut().link)
     }
 
-    /// The next frame that has come. Of one that must not be looked at nothing is left, so that it has its turn among the others: however many
-    /// of them come, they keep nobody from theirs.
+    /// The next received frame. A frame that must not be processed is returned empty, so that it takes its turn like the others:
+    /// however many of these arrive, they do not block other work.
     fn next(&self) -> Option<Frame> {
         let mut counted = self.0.borrow_mut();
         let Counted { link, traffic } = &mut *counted;
@@ -71,7 +71,7 @@ impl Device for Phy {
     type TxToken<'a> = ToSend<'a>;
 
     fn receive(&mut self, _: Instant) -> Option<(Received<'_>, ToSend<'_>)> {
-        // An answer must be possible.
+        // Only take a frame if an answer could be sent.
         if !self.with_link(|link| link.can_send()) {
             return None;
         }
@@ -92,7 +92,7 @@ impl Device for Phy {
     }
 }
 
-/// A frame that has come, which goes back to the link when it has been looked at.
+/// A received frame, which is returned to the link after it has been processed.
 pub struct Received<'a> {
     link: &'a RefCell<Counted>,
     buffer: Option<Box<Buffer>>,
@@ -113,7 +113,7 @@ impl Drop for Received<'_> {
     }
 }
 
-/// Leave to send a frame.
+/// Permission to send a frame.
 pub struct ToSend<'a> {
     link: &'a RefCell<Counted>,
 }

@@ -1,7 +1,7 @@
-//! [`Sockets`]: TCP sockets that listen, and a [`Server`] on those that were taken.
+//! [`Sockets`]: listening TCP sockets, which connect clients to a [`Server`].
 //!
-//! `smoltcp`'s sockets listen for one connection each: as many listen as there may be connections, and go back to listening when
-//! their connection is over.
+//! Each of `smoltcp`'s sockets listens for a single connection. So there are as many sockets as there may be connections, and
+//! each listens again when its connection has ended.
 
 use super::Network;
 use alloc::{vec, vec::Vec};
@@ -12,19 +12,19 @@ use smoltcp::{
     time::Duration,
 };
 
-/// The part of the heap that is theirs.
+/// The sockets' buffers get one part in this many of the heap.
 const HEAP_PART: usize = 8;
 
-/// After so long a silence the other side is asked whether it is still there.
+/// After this long without a packet, the other side is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// After so long without an answer it is not.
+/// After this long without an answer, the connection is considered dead.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the other side may go on sending after the end of a connection.
+/// How long the other side may keep sending after the end of a connection.
 const LINGER_US: u64 = 2_000_000;
 
-/// Sockets that listen at one port, and the connections that they have become.
+/// Sockets that listen on one port, and their connections.
 pub struct Sockets {
     port: u16,
     places: Vec<Place>,
@@ -37,31 +37,31 @@ struct Place {
 }
 
 enum Use {
-    /// It listens, or somebody has connected for whom the server has no room yet.
+    /// It is listening, or a client has connected that the server has no room for yet.
     Free,
-    /// Somebody is connecting.
+    /// A client is connecting.
     Connecting { since_us: u64 },
-    /// The server knows of the connection.
+    /// The server has accepted the connection.
     Taken { id: ConnectionId, is_half_close_told: bool },
-    /// The connection is over for the server.
+    /// The server is done with the connection.
     Lingering { until_us: u64 },
 }
 
 impl Sockets {
-    /// How many there are: some are left when many clients keep their connections for nothing.
+    /// The number of sockets: enough that some are left when many clients keep idle connections open.
     pub const COUNT: usize = 128;
 
-    /// Bytes that a connection may have received, and as many that are not sent yet, in a heap of this size.
+    /// Size of a connection's receive buffer, and of its send buffer, for a heap of this size.
     pub fn buffer_bytes(heap_bytes: usize) -> usize {
         (heap_bytes / HEAP_PART / Self::COUNT / 2).clamp(4 << 10, 32 << 10)
     }
 
-    /// Sockets that are part of this network and do not listen yet.
+    /// Sockets that belong to this network and do not listen yet.
     pub fn new(network: &mut Network, buffer_bytes: usize, port: u16) -> Self {
         let buffer = || SocketBuffer::new(vec![0; buffer_bytes]);
         let mut place = || {
             let mut socket = Socket::new(buffer(), buffer());
-            // Small pieces of text are to arrive when they are there.
+            // Small pieces of text should arrive without delay.
             socket.set_nagle_enabled(false);
             socket.set_keep_alive(Some(KEEP_ALIVE));
             socket.set_timeout(Some(TIMEOUT));
@@ -76,12 +76,12 @@ impl Sockets {
         self.port
     }
 
-    /// Whether they listen.
+    /// Whether new connections are accepted.
     pub fn is_listening(&self) -> bool {
         self.is_listening
     }
 
-    /// Connections that there are.
+    /// Number of open connections.
     pub fn n_open(&self) -> usize {
         self.places
             .iter()
@@ -89,7 +89,7 @@ impl Sockets {
             .count()
     }
 
-    /// Listens, or stops listening: connections that there are go on.
+    /// Starts or stops listening; existing connections continue.
     pub fn listen(&mut self, network: &mut Network, is_listening: bool) {
         self.is_listening = is_listening;
         for place in &self.places {
@@ -100,8 +100,8 @@ impl Sockets {
         }
     }
 
-    /// Brings the server what has arrived, and clients what it has for them. Nothing is taken from clients unless
-    /// `has_room`: they wait, as far as the server lets them.
+    /// Passes received data to the server, and the server's data to clients. Without `has_room`, nothing is taken from clients;
+    /// they wait as long as the server lets them.
     pub fn exchange<T: Copy + PartialEq>(
         &mut self,
         network: &mut Network,
@@ -112,7 +112,7 @@ impl Sockets {
         for place in &mut self.places {
             let socket = network.sockets.get_mut::<Socket<'_>>(place.handle);
             if place.is_free(socket, server, now_us) && self.is_listening && !socket.is_open() {
-                // It is not open, and the port is not 0.
+                // This cannot fail: the socket is not open, and the port is not 0.
                 let _ = socket.listen(self.port);
             }
             place.exchange(socket, server, has_room, now_us);
@@ -122,13 +122,14 @@ impl Sockets {
         }
     }
 
-    /// Lets at least one socket listen, as long as there are some that the server does without: who connects is refused otherwise.
+    /// Makes sure that at least one socket is listening, as long as there are sockets that the server does not need; otherwise
+    /// new clients would be refused.
     fn keep_listening(&mut self, network: &mut Network, now_us: u64) {
         let is_listening = |place: &Place| network.sockets.get::<Socket<'_>>(place.handle).is_listening();
         if self.places.iter().any(is_listening) {
             return;
         }
-        // The one that has lingered longest; else the one that has been connecting longest.
+        // The one that has lingered longest, or else the one that has been connecting longest.
         let age = |place: &&mut Place| match place.use_ {
             Use::Lingering { until_us } => Some((0, until_us)),
             Use::Connecting { since_us } => Some((1, since_us)),
@@ -138,14 +139,14 @@ impl Sockets {
         let Some(place) = places.min_by_key(age) else { return };
         place.use_ = Use::Free;
         network.sockets.get_mut::<Socket<'_>>(place.handle).abort();
-        // The other side is told before the socket forgets it.
+        // Tells the other side before the socket is reused.
         network.transmit(now_us);
         let _ = network.sockets.get_mut::<Socket<'_>>(place.handle).listen(self.port);
     }
 }
 
 impl Place {
-    /// Whether nobody is connected; takes a connection that is new, and forgets one that is no more.
+    /// Whether the socket has no connection. Passes new connections to the server, and forgets connections that have ended.
     fn is_free<T: Copy + PartialEq>(
         &mut self,
         socket: &mut Socket<'_>,
@@ -160,7 +161,7 @@ impl Place {
             }
             Use::Free | Use::Connecting { .. } if socket.may_send() => {
                 self.use_ = Use::Free;
-                // Without room it waits until the server has made some.
+                // If the server has no room, the connection waits.
                 if let Some(id) = server.accept(now_us) {
                     self.use_ = Use::Taken { id, is_half_close_told: false };
                 }
@@ -217,7 +218,7 @@ impl Place {
                 }
             }
             Use::Lingering { until_us } => {
-                // Unread bytes would make the other side lose what it was sent.
+                // If bytes stayed unread, the connection would be reset and the other side would lose what was sent to it.
                 while socket.can_recv() && socket.recv(|bytes| (bytes.len(), ())).is_ok() {}
                 if now_us >= *until_us {
                     socket.abort();

@@ -1,72 +1,72 @@
-//! [`Vsock`]: connections that the hypervisor's host makes without a network, and a [`Server`] on those that were taken (VIRTIO 1.2, 5.10).
+//! [`Vsock`]: connections from the host without a network, which connect clients to a [`Server`] (VIRTIO 1.2, 5.10).
 //!
-//! The host names a port, and no address but the machine's number. What each side may send is bounded by what the other one has room for;
-//! a side that does not keep to that, or speaks of a connection that there is not, has that one reset.
+//! The host connects to a port; the only address is the machine's number. Each side may send only as much as the other one has
+//! room for. If a side breaks this rule, or sends packets for a connection that does not exist, the connection is reset.
 
 use super::{Frame, NEVER_US, Sockets};
 use alloc::{boxed::Box, vec::Vec};
 use log::{info, warn};
 use serve::{ConnectionId, Server};
 
-/// A device by which packets come and go, each a header and data.
+/// A device that sends and receives packets, which consist of a header and data.
 pub trait VsockDevice {
     /// How it is attached, for people.
     fn name(&self) -> &str;
 
-    /// The machine's number.
+    /// The machine's number (CID).
     fn cid(&mut self) -> u64;
 
     /// Why the device is not used any more, if it broke the rules.
     fn failure(&self) -> Option<&str>;
 
-    /// Whether it is known to interrupt when a packet has come; if not, somebody has to look.
+    /// Whether it is known to interrupt when a packet arrives; if not, it must be polled.
     fn has_interrupt(&self) -> bool;
 
-    /// Whether all connections are gone since this was last asked, as after the machine was restored from a snapshot. Its number may be
-    /// another one.
+    /// Whether all connections have been lost since the last call, for example because the machine was restored from a snapshot.
+    /// Its number may then have changed.
     fn take_reset(&mut self) -> bool;
 
-    /// A packet that has come, if there is one.
+    /// A received packet, if there is one.
     fn receive(&mut self) -> Option<Frame>;
 
-    /// Gives back what [`receive`](Self::receive) has lent.
+    /// Returns a packet that [`receive`](Self::receive) has lent.
     fn recycle(&mut self, frame: Frame);
 
     /// Whether a packet can be sent now.
     fn can_send(&mut self) -> bool;
 
-    /// Sends a packet of up to `MAX_PACKET_BYTES`, which `fill` writes. Lost if there is [no room](Self::can_send).
+    /// Sends a packet of up to `MAX_PACKET_BYTES`, which `fill` writes. It is dropped if there is [no room](Self::can_send).
     fn send(&mut self, length_bytes: usize, fill: &mut dyn FnMut(&mut [u8]));
 }
 
-/// The longest packet that is sent.
+/// Length limit of packets that are sent.
 pub const MAX_PACKET_BYTES: usize = size_of::<super::Buffer>();
 
 /// The length of a header (5.10.6).
 pub const HEADER_BYTES: usize = 44;
 
-/// What a connection may have received and nobody has read.
+/// Size of a connection's receive buffer.
 const ROOM_BYTES: u32 = 8 << 10;
 
-/// How long the other side may take to agree to the end of a connection when somebody has read all that was sent to it.
+/// How long the other side may take to agree to the end of a connection after it has read everything.
 const LINGER_US: u64 = 2_000_000;
 
-/// How long it may take to read more of that before: as long as Linux waits. The reset takes from it what it has not read.
+/// How long the other side may go without reading more before that: the same as in Linux. A reset discards what it has not read.
 const READ_US: u64 = 8_000_000;
 
-/// How long it may take to read all of it, however steadily: the place is wanted by others.
+/// How long it may take to read everything, however steadily it reads: other clients need the connection's place.
 const ALL_READ_US: u64 = 60_000_000;
 
-/// How soon a device is looked at again that does not interrupt, or that has no room for what is to be sent.
+/// How soon to poll a device that does not interrupt, or that has no room for what is to be sent.
 const SOON_US: u64 = 1_000;
 
-/// How often time-outs are looked at while there are connections, and a side that does not read is asked again whether it has.
+/// How often to check time-outs while there are connections, and to ask a side that has not reported reading again.
 const CHECK_US: u64 = 1_000_000;
 
-/// Packets that are looked at in a row before others get their turn.
+/// Packets that are processed in a row before other work gets its turn.
 const MAX_PACKETS_IN_A_ROW: usize = 64;
 
-/// The type of connections that are streams, and operations (5.10.6.1).
+/// The stream type, and the operations (5.10.6.1).
 const STREAM: u16 = 1;
 mod operation {
     pub const REQUEST: u16 = 1;
@@ -78,14 +78,14 @@ mod operation {
     pub const CREDIT_REQUEST: u16 = 7;
 }
 
-/// What the sender of a shutdown will not do any more.
+/// Flags of a shutdown: what its sender will no longer do.
 const NO_RECEIVE: u32 = 1 << 0;
 const NO_SEND: u32 = 1 << 1;
 
-/// The other end: its machine's number, and its port.
+/// The other end: the number of its machine, and its port.
 type Peer = (u64, u32);
 
-/// What is read of a header, and written.
+/// The used fields of a header.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Header {
     source: Peer,
@@ -134,11 +134,11 @@ impl Header {
 }
 
 enum Use {
-    /// The server has no room yet: the request has not been answered.
+    /// The server has no room yet, so the request has not been answered.
     Waiting,
-    /// The server knows of the connection.
+    /// The server has accepted the connection.
     Taken { id: ConnectionId, is_half_close_told: bool },
-    /// The connection is over for the server; how much of what was sent nobody has read, as far as that is known.
+    /// The server is done with the connection. `unread` is the amount of sent data that, as far as known, has not been read.
     Lingering { until_us: u64, last_us: u64, unread: u32 },
 }
 
@@ -148,28 +148,28 @@ struct Connection {
     received: Vec<u8>,
     /// Whether the other side sends nothing more.
     is_half_closed: bool,
-    /// Bytes that somebody has read, and how many of these the other side has been told of.
+    /// Bytes that have been read, and how many of these have been reported to the other side.
     forwarded: u32,
     told: u32,
     sent: u32,
     peer_room: u32,
     peer_forwarded: u32,
-    /// From when on the other side may be asked how much room it has.
+    /// When the other side may next be asked how much room it has.
     ask_at_us: u64,
 }
 
 impl Connection {
-    /// How much the other side has room for.
+    /// How many bytes the other side has room for.
     fn credit(&self) -> u32 {
         self.peer_room.saturating_sub(self.unread())
     }
 
-    /// What was sent and nobody has read, as far as the other side has told.
+    /// Sent bytes that, as far as the other side has reported, have not been read.
     fn unread(&self) -> u32 {
         self.sent.wrapping_sub(self.peer_forwarded)
     }
 
-    /// Gives the other side its time from now on, and no more than up to `last_us`.
+    /// Restarts the other side's time limit, up to `last_us` at most.
     fn linger(&mut self, now_us: u64, last_us: u64) {
         let unread = self.unread();
         let patience_us = if unread == 0 { LINGER_US } else { READ_US };
@@ -178,7 +178,7 @@ impl Connection {
     }
 }
 
-/// Connections at one port of a device, and the server of those that were taken.
+/// The connections to one port of a device.
 pub struct Vsock {
     device: Box<dyn VsockDevice>,
     port: u32,
@@ -192,7 +192,7 @@ pub struct Vsock {
 }
 
 impl Vsock {
-    /// A device at whose port nobody listens yet; `n_interrupts` says how many interrupts there have been.
+    /// A device on which nothing listens yet; `n_interrupts` returns the number of interrupts so far.
     pub fn new(mut device: Box<dyn VsockDevice>, port: u32, n_interrupts: fn() -> u64) -> Self {
         let cid = device.cid();
         Self {
@@ -213,17 +213,17 @@ impl Vsock {
         self.port
     }
 
-    /// Whether connections are taken.
+    /// Whether new connections are accepted.
     pub fn is_listening(&self) -> bool {
         self.is_listening
     }
 
-    /// Connections that there are.
+    /// Number of open connections.
     pub fn n_open(&self) -> usize {
         self.connections.len()
     }
 
-    /// Takes connections from now on, or no more: those that there are go on.
+    /// Starts or stops accepting connections; existing ones continue.
     pub fn listen(&mut self, is_listening: bool) {
         self.is_listening = is_listening;
         self.wake_us = 0;
@@ -232,13 +232,13 @@ impl Vsock {
         }
     }
 
-    /// Whether something may have come or become due.
+    /// Whether something may have arrived or be due.
     pub fn is_due(&self, now_us: u64) -> bool {
         (self.n_interrupts)() != self.seen_interrupts || now_us >= self.wake_us
     }
 
-    /// Brings the server what has come, and the host what the server has for it; returns when this is to be called again unless there is
-    /// an interrupt before. Nothing is taken from clients unless `has_room`.
+    /// Passes what has arrived to the server, and the server's data to the host. Returns when to call it again unless there is an
+    /// interrupt earlier. Without `has_room`, nothing is taken from clients.
     pub fn exchange<T: Copy + PartialEq>(
         &mut self,
         server: &mut Server<T>,
@@ -258,7 +258,7 @@ impl Vsock {
             self.forget_all(server);
         }
         let mut n_packets = 0;
-        // Each packet may have to be answered.
+        // Each packet may need an answer.
         while n_packets < MAX_PACKETS_IN_A_ROW && self.device.can_send() {
             let Some(frame) = self.device.receive() else { break };
             n_packets += 1;
@@ -296,7 +296,7 @@ impl Vsock {
         }
     }
 
-    /// Takes a packet.
+    /// Handles a received packet.
     fn take<T: Copy + PartialEq>(&mut self, header: &Header, data: &[u8], server: &mut Server<T>) {
         let &Header { source: peer, destination, operation, .. } = header;
         if destination.0 != self.cid {
@@ -345,10 +345,10 @@ impl Vsock {
             }
             operation::SHUTDOWN => {
                 connection.is_half_closed |= header.flags & NO_SEND != 0;
-                // Who receives nothing any more gets nothing, and may forget the connection.
+                // A side that receives nothing any more is sent nothing, and may forget the connection.
                 header.flags & NO_RECEIVE == 0
             }
-            // One that is over, or of whose beginning we know.
+            // The connection has ended, or exists already.
             _ => false,
         };
         if !is_fine {
@@ -359,7 +359,7 @@ impl Vsock {
         }
     }
 
-    /// Lets a connection have its turn; whether it still is one.
+    /// Gives a connection its turn; returns whether it still exists.
     fn serve<T: Copy + PartialEq>(
         &mut self,
         index: usize,
@@ -438,7 +438,7 @@ impl Vsock {
                 }
                 if now_us < until_us {
                     if unread > 0 {
-                        // Who has enough room does not say by itself that it reads.
+                        // A side with enough room does not report on its own that it reads.
                         self.ask_for_room(index, now_us);
                     }
                     return true;
@@ -449,8 +449,8 @@ impl Vsock {
         }
     }
 
-    /// Asks the other side how much room it has, and so what it has read, unless it was asked a short time ago: it may have nothing new
-    /// to say.
+    /// Asks the other side how much room it has, which also says how much it has read. If it was asked a short time ago it is not
+    /// asked again, because it may have nothing new to report.
     fn ask_for_room(&mut self, index: usize, now_us: u64) {
         let connection = &mut self.connections[index];
         if now_us >= connection.ask_at_us {
@@ -459,7 +459,7 @@ impl Vsock {
         }
     }
 
-    /// Sends a packet of this connection.
+    /// Sends a packet on this connection.
     fn reply(&mut self, index: usize, operation: u16, flags: u32, data: &[u8]) {
         let connection = &mut self.connections[index];
         connection.told = connection.forwarded;
@@ -485,7 +485,7 @@ impl Vsock {
     }
 }
 
-/// The server need not care any more.
+/// Tells the server that the connection has ended.
 fn forget<T: Copy + PartialEq>(connection: &Connection, server: &mut Server<T>) {
     if let Use::Taken { id, .. } = connection.use_ {
         server.remove(id);

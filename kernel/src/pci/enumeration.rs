@@ -1,8 +1,7 @@
-//! Walks the buses, numbers them and gives BARs their addresses.
+//! Walks the buses, numbers them, and assigns addresses to BARs.
 //!
-//! Depth first: a bridge's memory window is whatever was given away while the buses behind it were
-//! walked, rounded to the megabyte that bridge registers count in (PCI-to-PCI Bridge Architecture
-//! Specification 1.2, chapter 3).
+//! The walk is depth first. A bridge's memory window is whatever was assigned while the buses behind it were walked, rounded to
+//! the megabyte granularity of bridge registers (PCI-to-PCI Bridge Architecture Specification 1.2, chapter 3).
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +21,7 @@ use virtio_drivers::transport::pci::bus::{
 /// Bridge windows begin and end at multiples of this.
 const BRIDGE_GRANULE_BYTES: u64 = 1 << 20;
 
-/// BARs of at least this size go to the 64-bit window if they can: the 32-bit one is small.
+/// BARs of at least this size go into the 64-bit window if possible, because the 32-bit one is small.
 const LARGE_BAR_BYTES: u64 = 64 << 20;
 
 /// Offsets in a bridge's configuration space (PCI-to-PCI Bridge Architecture 1.2, 3.2).
@@ -34,14 +33,14 @@ mod bridge_register {
     pub const PREFETCHABLE_LIMIT_HIGH: u8 = 0x2c;
 }
 
-/// Offsets in the PCI Express capability, and bits there (PCI Express Base 5.0, 7.5.3).
+/// Offsets in the PCI Express capability, and bits of its registers (PCI Express Base 5.0, 7.5.3).
 mod express {
     pub const CAPABILITY: u8 = 0x10;
-    /// Types of ports: of a root complex, and of switches.
+    /// Types of ports that may have slots: those of a root complex, and of switches.
     pub const PORTS: core::ops::RangeInclusive<u16> = 4..=6;
     pub const SLOT_CAPABILITIES: u8 = 0x14;
     pub const POWER_CONTROLLER_PRESENT: u32 = 1 << 1;
-    /// Control in the lower half, status in the upper one.
+    /// Control in the lower half, status in the upper half.
     pub const SLOT_CONTROL_AND_STATUS: u8 = 0x18;
     pub const POWER_INDICATOR: u32 = 0b11 << 8;
     pub const POWER_INDICATOR_ON: u32 = 0b01 << 8;
@@ -50,25 +49,25 @@ mod express {
     pub const PRESENCE_DETECTED: u32 = 1 << 22;
 }
 
-/// The buses below a host bridge, as they have been set up.
+/// The buses below a host bridge, and how they have been set up.
 #[derive(Debug)]
 pub struct Buses {
-    /// What is left to give away. Where firmware has placed everything, that is nothing but what is left of a bridge's window.
+    /// Address space that can still be assigned. If firmware has placed everything, that is only the rest of a bridge's window.
     low: Option<Window>,
     high: Option<Window>,
-    /// All of it that the CPU reaches.
+    /// All address space that the CPU can reach.
     windows: Vec<PciWindow>,
     is_placed: bool,
     first_bus: u8,
     next_bus: Option<u8>,
     last_bus: u8,
     functions: Vec<Function>,
-    /// Bridges, and the buses right behind them.
+    /// Bridges, and the numbers of the buses directly behind them.
     bridges: Vec<(Address, u8)>,
 }
 
 impl Buses {
-    /// Nothing set up yet below `host`.
+    /// The buses below `host`, with nothing set up yet.
     pub fn new(host: &PcieHost) -> Self {
         let window = |is_64_bit| {
             let mut windows = host.windows.iter().filter(|_| !host.is_placed);
@@ -87,7 +86,7 @@ impl Buses {
         }
     }
 
-    /// Whether the CPU reaches all of this: pages of PCI memory are those that the windows had when the kernel was booted.
+    /// Whether the CPU can reach this whole range: only the windows that existed when the kernel was booted are mapped.
     fn is_reached(&self, address: u64, size_bytes: u64) -> bool {
         let is_within = |window: &PciWindow| {
             let offset = address.checked_sub(window.cpu_address);
@@ -103,8 +102,8 @@ impl Buses {
         &self.functions
     }
 
-    /// Where an interrupt pin of a function, 1 to 4, comes out on the first bus: device and pin. Each bridge on the way hands the
-    /// pins of the devices behind it on in turn (PCI-to-PCI Bridge Architecture 1.2, 9.1).
+    /// The device and the pin on the first bus at which an interrupt pin (1 to 4) of a function arrives. Each bridge on the way
+    /// rotates the pins of the devices behind it (PCI-to-PCI Bridge Architecture 1.2, 9.1).
     pub fn root_pin(&self, mut function: Address, mut pin: u8) -> Option<(u8, u8)> {
         if !(1..=4).contains(&pin) {
             return None;
@@ -116,14 +115,14 @@ impl Buses {
         Some((function.device, pin))
     }
 
-    /// Says how a function that is driven now tells that it has done something.
+    /// Sets how a function, which has a driver now, signals to the driver.
     pub fn set_notice(&mut self, address: Address, notice: Notice) {
         let function = self.functions.iter_mut().find(|function| function.address == address);
         function.into_iter().for_each(|function| function.notice = Some(notice));
     }
 
-    /// The requester ID that the messages of a function have; `None` if one of the bridges on their way gives them another one, as
-    /// those to buses other than PCI Express may (PCI Express to PCI/PCI-X Bridge Specification 1.0, 2.3).
+    /// The requester ID of a function's messages; `None` if a bridge on their way replaces it, as bridges to buses other than PCI
+    /// Express may do (PCI Express to PCI/PCI-X Bridge Specification 1.0, 2.3).
     pub fn requester<C: ConfigurationAccess>(&self, configuration: &mut C, function: Address) -> Option<u16> {
         let configuration = RefCell::new(configuration);
         let root = PciRoot::new(Shared(&configuration));
@@ -142,12 +141,12 @@ impl Buses {
         Some(u16::from(function.bus) << 8 | pci_function)
     }
 
-    /// Finds functions and sets them up: all of them at first, later those that have been plugged in, as far as
-    /// nothing else is behind their bridge. What has been set up before stays as it is.
+    /// Finds functions and sets them up: the first time all of them; later those that have been plugged in, if nothing else is
+    /// behind their bridge. What was set up before stays as it is.
     ///
-    /// A BAR that fits into no window is listed with address 0, and its function's memory is left
-    /// disabled. So is one that firmware, or a monitor, has placed outside all windows and that does not fit into one either: the CPU
-    /// does not reach it.
+    /// A BAR that fits into no window is listed with address 0, and its function's memory stays disabled. The same holds for a
+    /// BAR that firmware or a monitor has placed outside all windows, where the CPU cannot reach it, if it does not fit into a
+    /// window either.
     pub fn scan<C: ConfigurationAccess>(&mut self, configuration: &mut C) {
         let configuration = RefCell::new(configuration);
         let bridges = self.bridges.clone();
@@ -162,12 +161,12 @@ impl Buses {
         }
     }
 
-    /// Forgets functions that are no longer there, or that are other ones now, and tells their addresses.
+    /// Forgets functions that are gone or have been replaced by others, and returns their addresses.
     pub fn take_vanished<C: ConfigurationAccess>(&mut self, configuration: &mut C) -> Vec<Address> {
         let is_there = |function: &Function| {
             const COMMAND: u8 = 4;
             let ids = u32::from(function.device_id) << 16 | u32::from(function.vendor_id);
-            // One that nobody has set up answers to no address, nor does one whose memory was left disabled.
+            // A function that nobody has set up responds at no address, and neither does one whose memory stayed disabled.
             let needs_memory = function.bars.iter().any(|bar| bar.address != 0) && function.has_memory();
             let answers =
                 configuration.read_word(function.address, COMMAND) & Command::MEMORY_SPACE.bits() as u32;
@@ -178,7 +177,7 @@ impl Buses {
         vanished.into_iter().map(|function| function.address).collect()
     }
 
-    /// The functions whose slot's attention button was pressed: somebody wants to take them out.
+    /// The functions whose slot's attention button was pressed, because somebody wants to unplug them.
     pub fn wanted_out<C: ConfigurationAccess>(&mut self, configuration: &mut C) -> Vec<Address> {
         let configuration = RefCell::new(configuration);
         let bridges = self.bridges.clone();
@@ -193,7 +192,7 @@ impl Buses {
         functions.filter(|address| buses.contains(&address.bus)).collect()
     }
 
-    /// Turns the power of a slot off, so that what is in it can be taken out.
+    /// Turns off the power of a slot, so that its function can be unplugged.
     pub fn release<C: ConfigurationAccess>(&mut self, configuration: &mut C, function: Address) {
         let configuration = RefCell::new(configuration);
         let bridge = self.bridges.iter().find(|(_, secondary)| *secondary == function.bus).copied();
@@ -204,12 +203,12 @@ impl Buses {
     }
 }
 
-/// Configuration space for several users in turn: `PciRoot`, which owns its access and has no method
-/// for the registers of a bridge, and the walk, which writes those.
+/// Lets two users take turns in accessing configuration space: `PciRoot`, which owns its access and has no method for a bridge's
+/// registers, and the walk, which writes these.
 pub struct Shared<'c, 'm, C>(&'c RefCell<&'m mut C>);
 
 impl<'c, 'm, C> Shared<'c, 'm, C> {
-    /// One user's access.
+    /// A user's access.
     pub fn new(configuration: &'c RefCell<&'m mut C>) -> Self {
         Self(configuration)
     }
@@ -242,7 +241,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
         Self { root: PciRoot::new(Shared(configuration)), configuration: Shared(configuration), buses }
     }
 
-    /// Sets up what is new on a bus.
+    /// Sets up the new functions of a bus.
     fn scan_bus(&mut self, bus: u8) {
         let found: Vec<_> = self.root.enumerate_bus(bus).collect();
         for (address, info) in found {
@@ -278,7 +277,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
             index += width;
         }
 
-        // A pin that nobody listens to may be shared with one that somebody does.
+        // An unused pin may share its interrupt with a used one, so it is disabled.
         let (_status, command) = self.root.get_status_command(address);
         let mut command = command | Command::INTERRUPT_DISABLE;
         if bars.iter().any(Bar::has_no_place) {
@@ -316,7 +315,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
             && address != 0
             && self.buses.is_reached(address, size_bytes)
         {
-            // Where nobody says which addresses lead to the bus, they are the same there.
+            // If nothing says which bus addresses lead there, they equal the CPU's.
             return Bar { address, ..bar };
         }
         let Buses { low, high, .. } = &mut *self.buses;
@@ -328,7 +327,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
         };
         let take = |window: &mut Window| Some((window.take(size_bytes)?, *window));
         let taken = windows.into_iter().flatten().find_map(take);
-        // A bridge that was plugged in later may say of itself what it wants.
+        // A bridge that was plugged in later may have BARs of its own, which need not be placed.
         let taken =
             taken.filter(|(address, window)| self.buses.is_reached(window.cpu_address(*address), size_bytes));
         // Firmware may have left an address that leads nowhere now.
@@ -348,7 +347,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
             let word = self.configuration.read_word(bridge, bridge_register::BUS_NUMBERS);
             let [_, secondary, ..] = word.to_le_bytes();
             let mut taken = self.buses.bridges.iter().map(|(_, bus)| *bus).chain([self.buses.first_bus]);
-            // A bus is behind one bridge, or there would be no end of them.
+            // Each bus must be behind only one bridge, since the walk would not end otherwise.
             if (self.buses.first_bus..=self.buses.last_bus).contains(&secondary)
                 && taken.all(|bus| bus != secondary)
             {
@@ -369,7 +368,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
         self.write_bus_numbers(bridge, secondary, subordinate);
     }
 
-    /// Sets up what is behind a bridge with nothing set up behind it, and opens the bridge for that.
+    /// Sets up what is behind a bridge that has not been set up, and opens the bridge for it.
     fn open_bridge(&mut self, bridge: Address, secondary: u8) {
         if self.buses.is_placed {
             let rest = self.rest_of_window(bridge, secondary);
@@ -386,7 +385,8 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
         self.write_windows(bridge, (low_start, low_end), (high_start, high_end));
     }
 
-    /// What firmware has left of a bridge's window behind the memory of the functions there; nothing if bridges are among them.
+    /// The rest of a bridge's window, as firmware has set it, after the memory of the functions there; `None` if there are
+    /// bridges among them.
     fn rest_of_window(&mut self, bridge: Address, secondary: u8) -> Option<Window> {
         let (mut start, end) = bridge_window(&self.configuration, bridge);
         let functions: Vec<_> = self.root.enumerate_bus(secondary).collect();
@@ -405,7 +405,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
         Some(Window::new(&PciWindow { bus_address: start, cpu_address: start, size_bytes, is_64_bit: false }))
     }
 
-    /// Where control and status of a bridge's slot are, if its power can be turned on and off.
+    /// Where the control and status register of a bridge's slot is, if the slot's power can be switched.
     fn slot(&self, bridge: Address) -> Option<u8> {
         let mut capabilities = self.root.capabilities(bridge).take(MAX_CAPABILITIES);
         let capability = capabilities.find(|found| found.id == express::CAPABILITY)?;
@@ -415,7 +415,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
         (has_power != 0).then_some(capability.offset.checked_add(express::SLOT_CONTROL_AND_STATUS)?)
     }
 
-    /// Turns a slot off, or on if something is in it; what had happened there is thereby known.
+    /// Turns a slot off, or on if something is plugged in, and clears the slot's events.
     fn set_slot_power(&mut self, bridge: Address, on: bool) {
         let Some(slot) = self.slot(bridge) else { return };
         let word = self.configuration.read_word(bridge, slot);
@@ -425,7 +425,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
         let power =
             if on { express::POWER_INDICATOR_ON } else { express::POWER_INDICATOR | express::POWER_OFF };
         let rest = word & !(express::POWER_INDICATOR | express::POWER_OFF);
-        // Bits of the status are cleared by writing them.
+        // Status bits are cleared by writing ones.
         self.configuration.write_word(bridge, slot, rest | power);
     }
 
@@ -436,7 +436,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
         self.configuration.write_word(bridge, bridge_register::BUS_NUMBERS, word);
     }
 
-    /// Opens the bridge for two ranges of addresses, start and end.
+    /// Opens the bridge for two ranges of addresses, each given by start and end.
     fn write_windows(&mut self, bridge: Address, low: (u64, u64), high: (u64, u64)) {
         // A base above the limit closes a window.
         const CLOSED: (u64, u64) = (0xfff0_0000, 0);

@@ -1,9 +1,8 @@
-//! The PCI bus: what is plugged in, and where its memory is.
+//! The PCI bus: the functions that are plugged in, and where their memory is.
 //!
-//! Nobody has set up the bus when a kernel is booted directly: [`Buses`] gives every bus behind
-//! a bridge its number and every memory BAR its address, and returns the [`Function`]s it found.
-//! Configuration space is reached through `virtio_drivers`' [`ConfigurationAccess`], which the
-//! tests implement over a made-up machine.
+//! When a kernel is booted directly, nobody has set up the bus. [`Buses`] assigns a number to every bus behind a bridge and an
+//! address to every memory BAR, and returns the [`Function`]s that it found. Configuration space is accessed through
+//! `virtio_drivers`' [`ConfigurationAccess`], which the tests implement for a simulated machine.
 
 mod enumeration;
 pub mod msix;
@@ -17,8 +16,8 @@ pub use virtio_drivers::transport::pci::bus::{ConfigurationAccess, DeviceFunctio
 use crate::machine::FIRST_LPI;
 use alloc::vec::Vec;
 
-/// The most capabilities that a function can have, of four bytes at least, in configuration space behind its header. A chain with more goes
-/// in a circle.
+/// The most capabilities that a function can have: each takes at least four bytes of configuration space after the header. A
+/// longer chain is a loop.
 pub const MAX_CAPABILITIES: usize = 48;
 
 /// A function of a PCI device.
@@ -26,9 +25,9 @@ pub const MAX_CAPABILITIES: usize = 48;
 pub struct Function {
     /// Bus, device and function number.
     pub address: Address,
-    /// Who made it.
+    /// Its manufacturer.
     pub vendor_id: u16,
-    /// What it is, in its maker's numbering.
+    /// Its type, numbered by the manufacturer.
     pub device_id: u16,
     /// Base class: 1 is mass storage, 2 network, 3 display, 6 bridge.
     pub class: u8,
@@ -36,18 +35,18 @@ pub struct Function {
     pub subclass: u8,
     /// Programming interface within the subclass.
     pub interface: u8,
-    /// The regions that the function asks for.
+    /// The regions that the function has.
     pub bars: Vec<Bar>,
-    /// How it tells that it has done something; `None` if it is not driven.
+    /// How it signals to its driver; `None` if it has no driver.
     pub notice: Option<Notice>,
 }
 
-/// How a function tells that it has done something.
+/// How a function signals to its driver that something has happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
-    /// Not at all: the driver looks.
+    /// It does not: the driver polls.
     Polled,
-    /// By one of its pins, which leads to this interrupt.
+    /// By one of its pins, which is wired to this interrupt.
     Pin(u32),
     /// By a message, which raises this interrupt.
     Message(u32),
@@ -78,9 +77,9 @@ impl core::fmt::Display for Notice {
 /// A region of a function, as its base address register describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bar {
-    /// Number of the register, from 0; a 64-bit BAR takes two.
+    /// Index of the register, from 0; a 64-bit BAR takes two.
     pub index: u8,
-    /// Address at which the CPU reaches the region, 0 if it got none.
+    /// Address at which the CPU reaches the region; 0 if it has none.
     pub address: u64,
     /// Size of the region.
     pub size_bytes: u64,
@@ -89,14 +88,14 @@ pub struct Bar {
 }
 
 impl Function {
-    /// Whether its memory answers: all of it has a place.
+    /// Whether its memory responds, because all its regions have addresses.
     pub fn has_memory(&self) -> bool {
         !self.bars.iter().any(Bar::has_no_place)
     }
 }
 
 impl Bar {
-    /// True for memory that fits into no window; no memory of its function answers then.
+    /// True for a memory region that fits into no window; the memory of its function is then disabled.
     pub fn has_no_place(&self) -> bool {
         self.kind != BarKind::Io && self.address == 0
     }
@@ -109,7 +108,7 @@ pub enum BarKind {
     Memory32,
     /// Memory anywhere.
     Memory64,
-    /// I/O ports; these get no address, nothing here uses them.
+    /// I/O ports. They get no address, because nothing here uses them.
     Io,
 }
 

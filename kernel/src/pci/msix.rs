@@ -1,11 +1,11 @@
-//! MSI-X: a function interrupts by writing a number to an address, which a table in one of its BARs holds for each of its
-//! vectors (PCI Local Bus 3.0, 6.8.2).
+//! MSI-X: a function interrupts by writing a value to an address. Both are in a table in one of its BARs, with an entry for each
+//! vector (PCI Local Bus 3.0, 6.8.2).
 
 use super::{Address, ConfigurationAccess, Function, MAX_CAPABILITIES, Shared};
 use core::cell::RefCell;
 use virtio_drivers::transport::pci::bus::PciRoot;
 
-/// The capability, and offsets in it.
+/// The capability's ID, and offsets in it.
 const CAPABILITY: u8 = 0x11;
 const TABLE: u8 = 4;
 
@@ -13,18 +13,18 @@ const TABLE: u8 = 4;
 const ENABLE: u32 = 1 << 31;
 const FUNCTION_MASK: u32 = 1 << 30;
 
-/// Words of an entry of the table: address, upper half of that, data, control.
+/// Size of a table entry, which has four words: address, upper half of the address, data, control.
 const ENTRY_BYTES: usize = 16;
 
-/// In an entry's control: the vector is masked.
+/// Bit in an entry's control word: the vector is masked.
 const MASKED: u32 = 1;
 
-/// What a function writes, and where, to interrupt.
+/// The message by which a function interrupts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message {
-    /// Where.
+    /// The address that it writes to.
     pub address: u64,
-    /// What.
+    /// The value that it writes.
     pub data: u32,
     /// The interrupt that this raises.
     pub interrupt: u32,
@@ -36,14 +36,14 @@ pub struct Msix {
     function: Address,
     /// Offset of the capability in configuration space.
     capability: u8,
-    /// Where the CPU reaches the table.
+    /// The CPU's address of the table.
     pub table_address: u64,
-    /// How many vectors there are, 2048 at most.
+    /// Number of vectors, at most 2048.
     pub n_vectors: u16,
 }
 
 impl Msix {
-    /// That of a function; `None` if it has none, or one that does not lie in its memory.
+    /// The table of a function; `None` if it has none, or if the table does not lie in its memory.
     pub fn find<C: ConfigurationAccess>(configuration: &mut C, function: &Function) -> Option<Self> {
         let configuration = RefCell::new(configuration);
         let root = PciRoot::new(Shared::new(&configuration));
@@ -59,15 +59,15 @@ impl Msix {
         (end <= bar.size_bytes).then_some(Self { function, capability, table_address, n_vectors })
     }
 
-    /// Has the function send `message` for its first vector, and nothing for the others. `write` writes a word of the table,
-    /// by its offset in bytes. The function's pins are silent from now on.
+    /// Makes the function send `message` for its first vector, and nothing for the others. `write` writes a word of the table at
+    /// a byte offset. From now on the function does not use its pins.
     pub fn enable<C: ConfigurationAccess>(
         &self,
         configuration: &mut C,
         message: &Message,
         write: &mut dyn FnMut(usize, u32),
     ) {
-        // Nothing is sent while the table changes.
+        // Masks all vectors while the table changes.
         let control = configuration.read_word(self.function, self.capability) | ENABLE;
         configuration.write_word(self.function, self.capability, control | FUNCTION_MASK);
         for vector in 0..usize::from(self.n_vectors) {
@@ -80,7 +80,7 @@ impl Msix {
         configuration.write_word(self.function, self.capability, control & !FUNCTION_MASK);
     }
 
-    /// Has the function send no messages, so that its pins interrupt.
+    /// Stops the function from sending messages, so that it interrupts by its pins.
     pub fn disable<C: ConfigurationAccess>(&self, configuration: &mut C) {
         let control = configuration.read_word(self.function, self.capability) & !ENABLE;
         configuration.write_word(self.function, self.capability, control);
@@ -95,7 +95,7 @@ mod tests {
 
     const FUNCTION: Address = Address { bus: 0, device: 3, function: 0 };
 
-    /// Configuration space of one function, and what has been done to it and its table.
+    /// Configuration space of one function, and the writes to it and to its table.
     #[derive(Clone)]
     struct Fake(Rc<RefCell<Vec<u32>>>);
 
@@ -145,13 +145,13 @@ mod tests {
         let other = (0x40, 0x0000_6009);
         let found = find(&[other, (0x60, 0x0003_0011), (0x64, 0x0801)], 0x1000).unwrap();
         assert_eq!((found.table_address, found.n_vectors), (0x1000_0800, 4));
-        // No such capability; one beyond configuration space.
+        // A different capability; one beyond configuration space.
         assert_eq!(find(&[other], 0x1000), None);
         assert_eq!(find(&[(0x40, 0xfc09), (0xfc, 0x11)], 0x1000), None);
-        // In a BAR that is not there, and longer than its BAR.
+        // A table in a BAR that does not exist, and one that is longer than its BAR.
         assert_eq!(find(&[(0x40, 0x0003_0011), (0x44, 0x0802)], 0x1000), None);
         assert_eq!(find(&[(0x40, 0x07ff_0011), (0x44, 0x0001)], 0x4000), None);
-        // A chain that goes in a circle.
+        // A chain that forms a loop.
         assert_eq!(find(&[(0x40, 0x6009), (0x60, 0x4009)], 0x1000), None);
     }
 

@@ -1,4 +1,4 @@
-//! What firmware has set up, where nobody says which addresses lead to the bus.
+//! Finds what firmware has set up, for machines that do not describe the bus's address windows.
 
 use super::{Address, ConfigurationAccess, Shared};
 use crate::machine::{ADDRESS_SPACE, PciWindow, PcieHost};
@@ -6,13 +6,14 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use virtio_drivers::transport::pci::bus::{BarInfo, HeaderType, PciRoot};
 
-/// Bridges divide addresses in units of this.
+/// Granularity of bridge windows.
 const GRANULE_BYTES: u64 = 1 << 20;
 
-/// The windows in which the memory of all functions lies now, whether they answer or not, and what bridges are open for: one below 4 GiB and one above. The CPU's addresses are taken for
-/// the bus's, as ACPI has it on machines that say nothing else.
+/// The windows that contain the current memory of all functions, whether enabled or not, and the ranges that bridges are open
+/// for: one window below 4 GiB and one above. The CPU's addresses are assumed to equal the bus's, as in ACPI when a machine says
+/// nothing else.
 pub fn placed_windows<C: ConfigurationAccess>(host: &PcieHost, configuration: &mut C) -> Vec<PciWindow> {
-    /// Where a bridge has the number of the bus behind it (PCI-to-PCI Bridge Architecture 1.2, 3.2).
+    /// Offset of a bridge's bus numbers (PCI-to-PCI Bridge Architecture 1.2, 3.2).
     const BUS_NUMBERS: u8 = 0x18;
     let configuration = RefCell::new(configuration);
     let mut root = PciRoot::new(Shared::new(&configuration));
@@ -25,7 +26,7 @@ pub fn placed_windows<C: ConfigurationAccess>(host: &PcieHost, configuration: &m
         }
     };
     let mut buses = Vec::from([host.buses.0]);
-    // Each bus is looked at once, whatever bridges say.
+    // Each bus is examined once, whatever bridges say.
     let mut next = 0;
     while let Some(&bus) = buses.get(next) {
         next += 1;
@@ -67,8 +68,8 @@ pub fn placed_windows<C: ConfigurationAccess>(host: &PcieHost, configuration: &m
     windows.collect()
 }
 
-/// What a bridge is open for below 4 GiB, start and end; the end is not above the start if it is closed (PCI-to-PCI Bridge Architecture
-/// 1.2, 3.2.5.8).
+/// The range below 4 GiB that a bridge is open for, as start and end. If it is closed, the end is not above the start (PCI-to-PCI
+/// Bridge Architecture 1.2, 3.2.5.8).
 pub fn bridge_window<C: ConfigurationAccess>(configuration: &C, bridge: Address) -> (u64, u64) {
     const MEMORY_WINDOW: u8 = 0x20;
     let word = configuration.read_word(bridge, MEMORY_WINDOW);

@@ -1,8 +1,8 @@
-//! Address space of the host bridge, given away from the bottom up.
+//! Address space of the host bridge, which is assigned from the bottom up.
 
 use crate::machine::PciWindow;
 
-/// What is left of a window.
+/// The rest of a window.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     next: u64,
@@ -11,7 +11,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// All of `window`.
+    /// A window of which nothing has been assigned.
     pub fn new(window: &PciWindow) -> Self {
         Self {
             next: window.bus_address,
@@ -20,8 +20,8 @@ impl Window {
         }
     }
 
-    /// Takes `size_bytes`, a power of two, at a multiple of that size, and returns the bus address.
-    /// Address 0 is never given: devices take it for "no address".
+    /// Assigns `size_bytes`, a power of two, at a multiple of that size, and returns the bus address. Address 0 is never
+    /// assigned, because devices interpret it as "no address".
     pub fn take(&mut self, size_bytes: u64) -> Option<u64> {
         let start = self.next.max(1).checked_next_multiple_of(size_bytes)?;
         let end = start.checked_add(size_bytes)?;
@@ -32,7 +32,7 @@ impl Window {
         Some(start)
     }
 
-    /// Moves the start of what is left up to a multiple of `align_bytes` and returns it.
+    /// Moves the start of the rest up to a multiple of `align_bytes` and returns it.
     pub fn align(&mut self, align_bytes: u64) -> u64 {
         self.next = match self.next.checked_next_multiple_of(align_bytes) {
             Some(next) => next.min(self.end),
@@ -41,7 +41,7 @@ impl Window {
         self.next
     }
 
-    /// The CPU's address for `bus_address`.
+    /// The CPU's address that corresponds to `bus_address`.
     pub fn cpu_address(&self, bus_address: u64) -> u64 {
         bus_address.wrapping_add(self.cpu_minus_bus)
     }

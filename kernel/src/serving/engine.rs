@@ -1,4 +1,4 @@
-//! [`BackendEngine`]: the kernel's models as the API wants them.
+//! [`BackendEngine`]: the kernel's models, as the interface that the API uses.
 
 use alloc::{borrow::ToOwned, format, string::String};
 use core::ops::ControlFlow;
@@ -13,11 +13,11 @@ use trust::receipt;
 use crate::llm::{BackendError, InferenceBackend, Ticket, name_of};
 use crate::memory::pool::Pool;
 
-/// Models that answer requests; who names none gets the current one.
+/// The models that answer requests. A request that names no model goes to the current one.
 pub struct BackendEngine<'b> {
-    /// What runs them.
+    /// The backend that runs them.
     pub backend: &'b mut dyn InferenceBackend,
-    /// Where they lie.
+    /// The pool that they are stored in.
     pub pool: &'static Pool,
 }
 
@@ -89,7 +89,7 @@ impl Engine for BackendEngine<'_> {
     }
 
     fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Ticket, EngineError> {
-        // A command of the shell may have other adapters than the model has for those that ask for none.
+        // A shell command may have selected other adapters than the model uses for requests that select none.
         let scales = self.backend.set_scales(model, None);
         let submitted = self.backend.submit(model, request);
         self.backend.set_scales(model, scales);

@@ -1,5 +1,5 @@
-//! Requests over a network that loses, reorders, repeats and changes frames, and at the hands of a clock that jumps: each ends in its right
-//! answer, whole, or in a connection that is closed, and nothing of it is left.
+//! Tests of requests over a network that loses, reorders, repeats and changes frames, and with a clock that jumps. Each request
+//! must end either with its complete, correct answer or with a closed connection, and nothing of it may remain.
 
 use super::*;
 use crate::{
@@ -12,14 +12,14 @@ use std::{boxed::Box, format, string::String, vec, vec::Vec};
 
 std::thread_local! {
     static NOW_US: Cell<u64> = const { Cell::new(0) };
-    /// The date, in seconds, and how often the machine has been restored.
+    /// The date in seconds, and how often the machine has been restored.
     static DATE: Cell<(u64, u64)> = const { Cell::new((1_700_000_000, 0)) };
 }
 
 const PORT: u16 = 80;
 const TICK_US: u64 = 10_000;
 
-/// A machine with a model and a network, whose time goes by in ticks.
+/// A machine with a model and a network, whose time advances in ticks.
 pub(super) struct Scene {
     cable: Rc<RefCell<Cable>>,
     pub backend: TransformerBackend,
@@ -27,7 +27,7 @@ pub(super) struct Scene {
     client: Client,
 }
 
-/// A request on its way.
+/// A request in progress.
 struct Asked {
     handle: SocketHandle,
     request: Vec<u8>,
@@ -77,7 +77,7 @@ impl Scene {
         Asked { handle, request: request.to_vec(), n_sent: 0, answer: Vec::new(), until_us }
     }
 
-    /// Goes on with requests; those that are over are taken out.
+    /// Continues the requests; those that have ended are removed.
     fn step(&mut self, asked: &mut Vec<Asked>, over: &mut dyn FnMut(Asked)) {
         self.tick();
         let mut index = 0;
@@ -104,7 +104,7 @@ impl Scene {
         }
     }
 
-    /// All of these requests at once; what each was answered.
+    /// Makes all of these requests at once, and returns the answer to each.
     fn answers(&mut self, requests: &[Vec<u8>]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut asked: Vec<Asked> = requests.iter().map(|request| self.ask(request)).collect();
         let mut answers = Vec::new();
@@ -116,17 +116,17 @@ impl Scene {
                 answers.push((one.request, one.answer));
             });
         }
-        // The other side is told of what was broken off.
+        // Lets the other side learn what was broken off.
         (0..5).for_each(|_| self.tick());
         handles.into_iter().for_each(|handle| self.client.forget(handle));
         answers
     }
 
-    /// Nothing is left of what was asked, and what is asked now is answered.
+    /// Checks that nothing of the earlier requests remains, and that new requests are answered.
     fn check(&mut self, requests: &[Vec<u8>], expected: &[Vec<u8>], what: &str) {
         let client = core::mem::replace(&mut self.client, Client::new(&self.cable, 0, (0, 0, 0)));
         self.client = client.heal(&self.cable);
-        // What the other side was never told of is over when it does not answer.
+        // Connections whose end the other side was not told of end after a time-out.
         for _ in 0..20_000 {
             self.tick();
             if self.serving.status().unwrap().n_connections == 0 {
@@ -150,7 +150,7 @@ impl Scene {
     }
 }
 
-/// What a whole answer says, whichever way it is sent; `None` if it is not whole.
+/// The text of a complete answer, in either transfer encoding; `None` if it is incomplete.
 fn text(answer: &[u8]) -> Option<String> {
     let answer = core::str::from_utf8(answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
@@ -193,7 +193,7 @@ fn requests() -> Vec<Vec<u8>> {
     ]
 }
 
-/// What is answered where nothing goes wrong.
+/// The answers on a fault-free network.
 fn expected(requests: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut scene = Scene::new(1, (0, 0, 0));
     let answers = scene.answers(requests);
@@ -208,7 +208,7 @@ fn requests_over_an_unreliable_network_end_in_their_answers_or_not_at_all() {
     let expected = expected(&requests);
     let (mut n_whole, mut n_broken) = (0, 0);
     for seed in 0..SEEDS {
-        // One frame in so many is shuffled; of a hundred, so many are lost, and changed.
+        // One frame in this many is shuffled; these percentages are lost, and changed.
         let faults =
             [(2, 0, 0), (0, 15, 0), (0, 0, 15), (3, 10, 5), (2, 40, 20), (5, 3, 3)][seed as usize % 6];
         let mut scene = Scene::new(seed + 1, faults);
@@ -227,11 +227,11 @@ fn requests_over_an_unreliable_network_end_in_their_answers_or_not_at_all() {
         }
         scene.check(&requests, &expected, &what);
     }
-    // A network of which a third gets lost is too slow for some, and none of which less does.
+    // A network that loses a third of its frames is too slow for some requests; one that loses less is not.
     assert!(n_whole > 3 * n_broken, "{n_whole} whole, {n_broken} broken");
 }
 
-/// A machine that was stopped for hours: what was asked before may be over, and what is asked after that is answered.
+/// The machine was stopped for hours: earlier requests may have ended, and later ones are answered.
 #[test]
 fn a_clock_that_jumps_by_hours_ends_connections_and_nothing_else() {
     const HOUR_US: u64 = 3_600_000_000;
@@ -265,7 +265,7 @@ fn a_clock_that_jumps_by_hours_ends_connections_and_nothing_else() {
     }
 }
 
-/// The clock that counts stood still while the machine was a snapshot, and the one that knows the date did not.
+/// While the machine was a snapshot, the tick counter stood still, but the clock that knows the date did not.
 #[test]
 fn a_restored_machine_knows_the_date() {
     let mut scene = Scene::new(1, (0, 0, 0));

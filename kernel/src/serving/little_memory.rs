@@ -1,13 +1,13 @@
-//! A model that is loaded over the API where there is little memory: it is loaded, or the answer says why not, and the next load succeeds.
+//! Tests of loading a model over the API with little memory: either it is loaded, or the answer says why not and the next load succeeds.
 
 use super::{faults::Scene, *};
 use crate::llm::fixtures::failing::{self, Refused};
 use std::{format, string::String, vec::Vec};
 
-/// How many blocks of a load are refused in turn, unless `FERRITE_EVERY_ALLOCATION` is set.
+/// How many allocations of a load are refused, one after another, unless `FERRITE_EVERY_ALLOCATION` is set.
 const N_REFUSED: u64 = 12;
 
-/// What the server answers, past the network.
+/// The server's answer, without a network.
 fn ask(scene: &mut Scene, path: &str, body: &str) -> String {
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -75,7 +75,7 @@ fn a_model_is_loaded_over_the_api_or_the_answer_says_that_there_is_no_memory() {
     }
     std::println!("{n_blocks} blocks, {n_failed} failures");
     assert!(n_failed > 5);
-    // What there is not is the client's mistake.
+    // If there is no such model, it is the client's mistake.
     let unknown = ask(&mut scene, "/models/load", r#"{"model": "nobody"}"#);
     assert!(unknown.starts_with("HTTP/1.1 400 "), "{unknown}");
 }

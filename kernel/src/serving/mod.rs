@@ -1,9 +1,10 @@
 //! Requests over the network, answered by the models that are loaded.
 //!
-//! [`Serving`] owns what the API needs: the protocol, which is the crate `serve`, and sockets. It has its turn in two places.
-//! Whoever waits for a key calls [`work`](Serving::work), which also computes. Whoever computes, or does anything else that takes
-//! long, calls [`exchange`](Serving::exchange) between: that is when connections are taken, what needs no model is answered, and a
-//! client that hangs up is noticed. The cores call [`look`](Serving::look) after each item of what they compute.
+//! [`Serving`] owns everything that the API needs: the protocol, which is the crate `serve`, and the sockets. It is called in two
+//! ways. Code that waits for a key calls [`work`](Serving::work), which also computes. Code that computes, or does anything else
+//! that takes long, calls [`exchange`](Serving::exchange) in between: that accepts connections, answers requests that need no
+//! model, and notices when a client hangs up. The boot core calls [`look`](Serving::look) between the items that the cores
+//! compute.
 
 mod engine;
 #[cfg(all(test, feature = "llm-transformer"))]
@@ -32,49 +33,49 @@ use crate::{
     system::{Machine, ServeSettings, Turn},
 };
 
-/// Texts that a model computes together if there is room.
+/// How many texts a model computes together if there is room.
 const N_PARALLEL_IF_ROOM: usize = 8;
 
-/// Nothing is taken from clients while less than this part of the heap is free.
+/// Nothing is taken from clients while less than one part in this many of the heap is free.
 const FREE_PART: usize = 8;
 
-/// The API on a network, by a vsock device, or nothing where there is neither.
+/// The API on a network and on a vsock device, as far as these exist.
 pub struct Serving<'a> {
     machine: Machine,
     network: Option<&'a RefCell<Network>>,
     desk: RefCell<Option<Desk>>,
-    /// Who signs receipts, if anybody can.
+    /// The signer of receipts, if there is a key.
     notary: RefCell<Option<Rc<Notary>>>,
-    /// The seed of its key, if that was given.
+    /// The seed of its key, if one was given.
     notary_seed: Option<[u8; 32]>,
-    /// How often the machine had been restored from a snapshot when the last turn came.
+    /// How often the machine had been restored from a snapshot at the last turn.
     n_restored: Cell<u64>,
 }
 
-/// What clients see.
+/// The sockets and the protocol.
 struct Desk {
     server: Server<Ticket>,
     sockets: Option<Sockets>,
     vsock: Option<Vsock>,
 }
 
-/// How the API does.
+/// The state of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServingStatus {
-    /// Whether connections are taken.
+    /// Whether connections are accepted.
     pub is_on: bool,
-    /// The port on the network, if it is there.
+    /// The port on the network, if there is one.
     pub port: Option<u16>,
-    /// That of the vsock device.
+    /// The port on the vsock device, if there is one.
     pub vsock_port: Option<u32>,
-    /// Connections that there are.
+    /// Number of open connections.
     pub n_connections: usize,
-    /// Whether text is being generated for one.
+    /// Whether text is being generated for a client.
     pub is_generating: bool,
 }
 
 impl<'a> Serving<'a> {
-    /// The API at the ports that there are and that the settings do not leave out. It is not [turned on](Self::turn) yet.
+    /// The API on those ports that exist and that the settings do not disable. It must be [turned on](Self::turn).
     pub fn new(
         machine: Machine,
         network: Option<&'a RefCell<Network>>,
@@ -88,7 +89,7 @@ impl<'a> Serving<'a> {
         Rc::new(Self { machine, network, desk, notary, notary_seed, n_restored: Cell::new(0) })
     }
 
-    /// Who signs receipts; `None` on a machine without a source of random numbers, where no key was given.
+    /// The signer of receipts; `None` if no key was given and the machine has no source of random numbers.
     pub fn notary(&self) -> Option<Rc<Notary>> {
         self.notary.borrow().clone()
     }
@@ -98,7 +99,7 @@ impl<'a> Serving<'a> {
         self.network
     }
 
-    /// How the API does; `None` if there is none.
+    /// The state of the API; `None` if there is none.
     pub fn status(&self) -> Option<ServingStatus> {
         self.desk.borrow().as_ref().map(|desk| ServingStatus {
             is_on: desk.sockets.as_ref().is_some_and(Sockets::is_listening)
@@ -111,21 +112,21 @@ impl<'a> Serving<'a> {
         })
     }
 
-    /// Shows which answers took longer than their requests gave them, if there is an API.
+    /// Passes the answers that exceeded their requests' time limits to `show`, if there is an API.
     pub fn with_overdue(&self, show: &mut dyn FnMut(&Overdue)) {
         if let Some(desk) = &*self.desk.borrow() {
             show(desk.server.overdue());
         }
     }
 
-    /// Shows who has asked for what, if there is an API.
+    /// Passes the audit log, which says who has requested what, to `show`, if there is an API.
     pub fn with_audit(&self, show: &mut dyn FnMut(&Audit)) {
         if let Some(desk) = &*self.desk.borrow() {
             show(desk.server.audit());
         }
     }
 
-    /// Takes connections from now on, or no more: those that there are go on.
+    /// Starts or stops accepting connections; existing ones continue.
     pub fn turn(&self, on: bool) {
         if let Some(Desk { sockets, vsock, .. }) = &mut *self.desk.borrow_mut() {
             if let (Some(network), Some(sockets)) = (self.network, sockets) {
@@ -141,7 +142,7 @@ impl<'a> Serving<'a> {
         self.exchange();
     }
 
-    /// Sends and receives; returns when it is to be called again unless there is an interrupt before.
+    /// Sends and receives. Returns when to call it again unless there is an interrupt earlier.
     pub fn exchange(&self) -> u64 {
         self.exchange_while(false)
     }
@@ -153,7 +154,7 @@ impl<'a> Serving<'a> {
         let is_restored = self.n_restored.replace(turn.n_restored) != turn.n_restored;
         let seed = || (self.machine.random_seed)() << 32 | (self.machine.random_seed)();
         if is_restored && self.notary_seed.is_none() {
-            // Others may have been restored from the same snapshot, with the same key.
+            // Other machines may have been restored from the same snapshot, and have the same key.
             *self.notary.borrow_mut() = notary::notary(&self.machine, None).map(Rc::new);
         }
         if let Some(network) = network.as_mut().filter(|_| is_restored) {
@@ -169,7 +170,7 @@ impl<'a> Serving<'a> {
             }
             let heap = (self.machine.heap_usage)();
             let is_free = heap.size_bytes - heap.used_bytes >= heap.size_bytes / FREE_PART;
-            // Where nothing is about to come free, whoever asks is told so.
+            // If no room is about to become free, new requests are told so at once.
             let has_room = is_free || !(server.is_generating() || (self.machine.is_heap_low)());
             server.check_time(now_us);
             if let Some(vsock) = vsock {
@@ -187,8 +188,8 @@ impl<'a> Serving<'a> {
         }
     }
 
-    /// [`exchange`](Self::exchange)s if something may have come, and if nobody else is about that: for whoever computes, and
-    /// looks up between.
+    /// Calls [`exchange`](Self::exchange) if something may have arrived, unless a call is already in progress: for code that
+    /// computes, between its items.
     pub fn look(&self) {
         if let Some(turn) = self.machine.turn {
             turn(false);
@@ -208,7 +209,7 @@ impl<'a> Serving<'a> {
         }
     }
 
-    /// Lets clients' requests go to the models.
+    /// Passes clients' requests to the models.
     pub fn bring_requests(&self, backend: &mut dyn InferenceBackend) {
         if let Some(desk) = &mut *self.desk.borrow_mut() {
             let now_us = (self.machine.clock_us)();
@@ -217,7 +218,7 @@ impl<'a> Serving<'a> {
         }
     }
 
-    /// Tells a client what has come of its request.
+    /// Tells a client about an event of its request.
     pub fn event(&self, ticket: Ticket, event: &Event<'_>) -> ControlFlow<()> {
         match &mut *self.desk.borrow_mut() {
             Some(desk) => desk.server.event(ticket, event, (self.machine.clock_us)()),
@@ -229,8 +230,8 @@ impl<'a> Serving<'a> {
         self.desk.borrow().as_ref().is_some_and(|desk| desk.server.is_generating())
     }
 
-    /// Sends, receives, makes the changes of the models that clients ask for, and computes a batch if there is a request; returns
-    /// when it is to be called again unless there is an interrupt before.
+    /// Sends, receives, loads and unloads models as clients ask, and computes a batch if there is a request. Returns when to call
+    /// it again unless there is an interrupt earlier.
     pub fn work(&self, backend: &mut dyn InferenceBackend) -> u64 {
         self.exchange_while(true);
         self.bring_requests(backend);
@@ -242,12 +243,12 @@ impl<'a> Serving<'a> {
             }
         }
         let has_computed = self.compute(backend);
-        // What was answered is sent at once.
+        // Answers are sent at once.
         let wake_us = self.exchange_while(!has_computed);
         if has_computed { 0 } else { wake_us }
     }
 
-    /// Computes a batch if there is a request; whether there may be more to compute.
+    /// Computes a batch if there is a request. Returns whether there may be more to compute.
     pub fn compute(&self, models: &mut dyn Steps) -> bool {
         if !self.is_generating() {
             return false;
@@ -264,7 +265,7 @@ impl<'a> Serving<'a> {
         );
         match stepped {
             Ok(n_tokens) => n_tokens > 0,
-            // All that was computed is wanted no more.
+            // None of the computed answers is needed any more.
             Err(BackendError::Cancelled) => true,
             Err(error) => {
                 log::error!("{error}");
@@ -277,7 +278,7 @@ impl<'a> Serving<'a> {
         self.desk.borrow_mut().as_mut()?.server.next_change()
     }
 
-    /// Makes a change of the models. Those that are loaded go on answering, and the current one stays so.
+    /// Loads or unloads a model. Loaded models keep answering, and the current one stays the same.
     fn make(
         &self,
         backend: &mut dyn InferenceBackend,
@@ -302,7 +303,7 @@ impl<'a> Serving<'a> {
     }
 }
 
-/// What a change of the models is refused with.
+/// The API's error for a change of the models that failed.
 fn refusal(error: BackendError) -> ApiError {
     let refusal = ApiError::field("model", &error);
     match error.is_out_of_memory() {
@@ -316,7 +317,7 @@ fn start_unix_s(machine: &Machine, now_us: u64) -> Option<u64> {
     (machine.now_seconds)().map(|now_s| now_s.saturating_sub(now_us / 1_000_000))
 }
 
-/// How the models that the network asks are run.
+/// The options of models that are loaded over the network.
 pub fn options() -> EngineOptions {
     EngineOptions { n_parallel_if_room: Some(N_PARALLEL_IF_ROOM), ..EngineOptions::default() }
 }
@@ -341,7 +342,7 @@ impl Desk {
         let now_us = (machine.clock_us)();
         let settings = Settings {
             limits,
-            // The others wait until there is room, instead of being turned away.
+            // The remaining connections wait until there is room, instead of being turned away.
             max_connections: Sockets::COUNT * 3 / 4,
             keys: serve.keys.clone(),
             admin: serve.admin,

@@ -1,11 +1,11 @@
-//! Who signs receipts of this machine's answers.
+//! The signer of receipts for this machine's answers.
 
 use trust::{fixed::Fixed, notary::Notary, receipt::Maker};
 
 use crate::system::Machine;
 
-/// A notary by the key that follows from the seed that was given or, unless one was, from one that is made now; `None` on a machine
-/// without a source of random numbers, whose keys others could guess.
+/// A notary with the key derived from the given seed or, without one, from a new random one; `None` on a machine without a source
+/// of random numbers, whose keys could be guessed.
 pub(super) fn notary(machine: &Machine, given: Option<[u8; 32]>) -> Option<Notary> {
     let seed = given.or_else(machine.secret)?;
     let maker = Maker {

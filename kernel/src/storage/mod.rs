@@ -1,10 +1,11 @@
-//! Disks: where models come from.
+//! The disks that models are read from.
 //!
-//! A [`BlockDevice`] reads bytes at any offset into any buffer; [`Disk`] is one that the machine
-//! has, together with what the host told about the file on it, [`Disks`] are all of them. A [`DividedDisk`] has a
-//! table of partitions, each of which is a disk in its place. Real devices are made of [`sectors`]; [`MemoryDisk`], [`FaultyDisk`] and `unreliable_disk` stand in for them in tests. [`Trust`] is
-//! who is believed that a file is the one it should be; [`Disks::read_at`] and [`Disks::read_pieces`] then check what they read. [`Undriven`] is what may
-//! have disks that this kernel cannot read. What the bytes mean is for the layer above.
+//! A [`BlockDevice`] reads bytes at any offset into any buffer. A [`Disk`] is a block device of the machine, together with what
+//! the host said about the file on it; [`Disks`] are all of them. A [`DividedDisk`] has a table of partitions, and each partition
+//! replaces it in the list as a disk of its own. Real devices are built on [`sectors`]; in tests, [`MemoryDisk`], [`FaultyDisk`]
+//! and `unreliable_disk` replace them. [`Trust`] says which signers and roots are trusted; with it, [`Disks::read_at`] and
+//! [`Disks::read_pieces`] check what they read. [`Undriven`] is a device that may have disks but has no driver here. The meaning
+//! of the bytes is up to the modules above.
 
 mod disks;
 mod faulty_disk;
@@ -37,21 +38,21 @@ use core::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// For how long a disk may be silent before a read of it fails.
+/// How long a disk may be silent before a read of it fails.
 pub const PATIENCE_US: u64 = 5_000_000;
 
 /// The shortest buffer for [`BlockDevice::read_pieces`].
 pub const MIN_PIECES_BYTES: usize = 16 * sectors::SECTOR_BYTES;
 
-/// Something that can be read at any offset.
+/// A device that can be read at any offset.
 pub trait BlockDevice: Send {
     /// Size of the device.
     fn capacity_bytes(&self) -> u64;
 
-    /// The serial number that the device gives, empty if it gives none.
+    /// The device's serial number, empty if it has none.
     fn serial(&self) -> &str;
 
-    /// The name that somebody has given to what the device holds, empty if nobody has.
+    /// The name that a user has given to the contents of the device, empty if there is none.
     fn label(&self) -> &str {
         ""
     }
@@ -59,51 +60,51 @@ pub trait BlockDevice: Send {
     /// How the device is attached, for people: `virtio-mmio`, `virtio-pci 00:02.0`.
     fn transport(&self) -> &str;
 
-    /// Size of the blocks that the device reads: a power of two.
+    /// Size of the blocks in which the device reads: a power of two.
     fn block_bytes(&self) -> usize {
         sectors::SECTOR_BYTES
     }
 
-    /// True if the device was asked for something and still has not answered.
+    /// True if the device still has not answered a request.
     fn is_silent(&self) -> bool {
         false
     }
 
-    /// True if the device could not be started again, so that only [`Disks::rescan`] brings it back.
+    /// True if the device could not be restarted, so that only [`Disks::rescan`] can make it usable again.
     fn is_lost(&self) -> bool {
         false
     }
 
-    /// For how long a read waits without an answer from now on.
+    /// Sets how long a read waits for an answer from now on.
     fn set_patience(&mut self, _patience_us: u64) {}
 
     /// Asks the device for its size again.
     fn refresh(&mut self) {}
 
-    /// Starts the device anew, with everything that it was asked for forgotten.
+    /// Restarts the device; all pending requests are dropped.
     ///
     /// # Errors
-    /// [`ReadError::Lost`] if it cannot be started again.
+    /// [`ReadError::Lost`] if it cannot be restarted.
     fn reset(&mut self) -> Result<(), ReadError> {
         Ok(())
     }
 
-    /// Says that the device is no longer there: it will write to no memory any more, and must not be asked.
+    /// Tells the driver that the device is no longer there: it writes to no memory any more, and must not be used.
     fn unplugged(&mut self) {}
 
     /// Fills `buffer` from `offset_bytes` on.
     ///
     /// # Errors
-    /// [`ReadError`] if the range leaves the device or the device fails; the buffer's contents are
-    /// unspecified then. After [`ReadError::NoAnswer`] and [`ReadError::Interrupted`] the device may write to
-    /// the buffer still: the memory [pool](crate::memory::pool) lends such memory to nobody else.
+    /// [`ReadError`] if the range exceeds the device or the device fails; the buffer's contents are then unspecified. After
+    /// [`ReadError::NoAnswer`] and [`ReadError::Interrupted`] the device may still write to the buffer; the memory
+    /// [pool](crate::memory::pool) does not give such memory to anything else.
     fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError>;
 
-    /// Reads a range of bytes piece by piece through `buffer` and hands the pieces over in order, until
-    /// `use_piece` breaks off. A device that can do so reads what comes next meanwhile.
+    /// Reads a range of bytes piece by piece into `buffer` and passes the pieces to `use_piece`, in order, until that breaks off.
+    /// If the device supports it, the next piece is read in the meantime.
     ///
     /// # Errors
-    /// As [`read_at`](Self::read_at); what was handed over before has been read.
+    /// Those of [`read_at`](Self::read_at); the pieces that were passed on before the error are valid.
     ///
     /// # Panics
     /// If the buffer is shorter than [`MIN_PIECES_BYTES`].
@@ -127,7 +128,8 @@ pub trait BlockDevice: Send {
     }
 }
 
-/// What a device says of itself as text: without the blanks and zeros around it, and with nothing in it that a terminal would obey.
+/// A text that a device reports about itself, without spaces and zeros at the ends, and without control characters, which a
+/// terminal would obey.
 pub fn legible(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_matches([' ', '\0']).chars();
@@ -135,7 +137,7 @@ pub fn legible(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// A read that did not succeed.
+/// Why a read failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The range is not within the device.
@@ -144,11 +146,11 @@ pub enum ReadError {
                  {capacity_bytes} bytes"
     )]
     OutOfRange {
-        /// Where the read was to begin.
+        /// Where the read should have begun.
         offset_bytes: u64,
-        /// How much was to be read.
+        /// Length of the read.
         length_bytes: usize,
-        /// What the device holds.
+        /// Size of the device.
         capacity_bytes: u64,
     },
     /// The device reported an error.
@@ -159,13 +161,13 @@ pub enum ReadError {
         /// How long the failed request was.
         length_bytes: usize,
     },
-    /// The device failed to read its last block, of which there is only a part.
+    /// The device failed to read its last block, which is incomplete.
     #[error(
         "the disk failed to read its last block: expected a size that is a multiple of its blocks of \
                  {block_bytes} bytes, not {capacity_bytes}"
     )]
     PartialBlock {
-        /// What the device holds.
+        /// Size of the device.
         capacity_bytes: u64,
         /// Size of its blocks.
         block_bytes: usize,
@@ -173,28 +175,28 @@ pub enum ReadError {
     /// The device has not answered.
     #[error("the disk has not answered for {}.{} s", .waited_us / 1_000_000, .waited_us / 100_000 % 10)]
     NoAnswer {
-        /// For how long.
+        /// How long it has been waited for.
         waited_us: u64,
     },
-    /// The device is smaller now, has other blocks, or is another one.
+    /// The device is smaller now, has another block size, or has been replaced by another one.
     #[error("the disk is another one now or has another size; disks rescan looks for it anew")]
     Changed,
-    /// The user did not want to wait for the device.
+    /// The user interrupted the wait for the device.
     #[error("stopped")]
     Interrupted,
-    /// The device asked for a reset or broke the rules, and what it was asked for is lost.
+    /// The device needed a reset or broke the rules; its pending requests are lost.
     #[error("the disk has failed and had to be reset")]
     Broken,
-    /// What it holds is not trusted: see [`Disk::standing`].
+    /// The contents are not trusted: see [`Disk::standing`].
     #[error("what the disk holds is not trusted")]
     Distrusted,
-    /// The heap has no room for what is read.
+    /// The heap has no room for the data.
     #[error("the heap has no room for what is read of the disk")]
     NoRoom,
-    /// The device has not stopped or started when it was told to: see [`Disk::is_lost`].
+    /// The device has not stopped or started when told to: see [`Disk::is_lost`].
     #[error(fmt = lost)]
     Lost {
-        /// The memory that it may still write to, which is nobody's for ever.
+        /// Size of the memory that it may still write to, which is never used again.
         lent_bytes: usize,
     },
 }
@@ -219,13 +221,12 @@ impl ReadError {
     }
 }
 
-/// What the host says about the file that a disk holds: a disk's own size is rounded up to whole
-/// sectors.
+/// What the host says about the file on a disk. This is needed because a disk's own size is rounded up to whole sectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileFacts {
     /// Exact length of the file.
     pub length_bytes: u64,
-    /// SHA-256 that the file should have, if the host knows.
+    /// The SHA-256 that the file should have, if the host knows it.
     pub sha256: Option<[u8; 32]>,
 }
 
@@ -244,23 +245,23 @@ impl Disk {
         Self { index, identity: unused_identity(), device, file, standing: Standing::Unchecked }
     }
 
-    /// Tells the disk from all others that were ever there, also under the same number or with the same serial
-    /// number, and from itself before its size changed.
+    /// Identifies the disk: no other disk since the start has the same value, not even one with the same number or serial number,
+    /// nor this disk before its size changed.
     pub fn identity(&self) -> u64 {
         self.identity
     }
 
-    /// The disk's number, from 0, in the order in which disks were given.
+    /// The disk's number, counted from 0, in the order in which disks were attached.
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// The serial number, empty if the device gives none.
+    /// The device's serial number, empty if it has none.
     pub fn serial(&self) -> &str {
         self.device.serial()
     }
 
-    /// The name that somebody has given to what the disk holds, empty if nobody has.
+    /// The name that a user has given to the contents of the disk, empty if there is none.
     pub fn label(&self) -> &str {
         self.device.label()
     }
@@ -275,27 +276,27 @@ impl Disk {
         self.device.capacity_bytes()
     }
 
-    /// Size of the blocks that the device reads.
+    /// Size of the blocks in which the device reads.
     pub fn block_bytes(&self) -> usize {
         self.device.block_bytes()
     }
 
-    /// True if the device was asked for something and still has not answered.
+    /// True if the device still has not answered a request.
     pub fn is_silent(&self) -> bool {
         self.device.is_silent()
     }
 
-    /// True if the device could not be started again, so that only [`Disks::rescan`] brings it back.
+    /// True if the device could not be restarted, so that only [`Disks::rescan`] can make it usable again.
     pub fn is_lost(&self) -> bool {
         self.device.is_lost()
     }
 
-    /// For how long a read waits without an answer from now on: [`PATIENCE_US`] until this is called.
+    /// Sets how long a read waits for an answer from now on; the default is [`PATIENCE_US`].
     pub fn set_patience(&mut self, patience_us: u64) {
         self.device.set_patience(patience_us);
     }
 
-    /// Asks the device for its size again. What the host says about the file is forgotten if it has changed.
+    /// Asks the device for its size again. If that has changed, what the host said about the file no longer applies.
     pub fn refresh(&mut self) {
         let capacity_bytes = self.capacity_bytes();
         self.device.refresh();
@@ -306,15 +307,15 @@ impl Disk {
         }
     }
 
-    /// Says that the device is no longer there.
+    /// Tells the driver that the device is no longer there.
     pub fn unplugged(&mut self) {
         self.device.unplugged();
     }
 
-    /// Starts the device anew; what it was asked for is forgotten.
+    /// Restarts the device; all pending requests are dropped.
     ///
     /// # Errors
-    /// As [`BlockDevice::reset`].
+    /// Those of [`BlockDevice::reset`].
     pub fn reset(&mut self) -> Result<(), ReadError> {
         self.device.reset()
     }
@@ -324,12 +325,12 @@ impl Disk {
         self.file
     }
 
-    /// What is known of what the disk holds.
+    /// Whether the contents of the disk are trusted.
     pub fn standing(&self) -> &Standing {
         &self.standing
     }
 
-    /// Who vouches for the file on the disk, which is checked as it is read.
+    /// The signature or root that vouches for the file on the disk; the file is checked against it as it is read.
     pub fn seal(&self) -> Option<&Seal> {
         match &self.standing {
             Standing::Verified(verified) => Some(verified.seal()),
@@ -337,7 +338,8 @@ impl Disk {
         }
     }
 
-    /// Length of the file on the disk: what is vouched for, or what the host says if that fits the device, else all of it.
+    /// Length of the file on the disk: the vouched-for length; otherwise the length that the host says, if it fits the device;
+    /// otherwise the size of the device.
     pub fn length_bytes(&self) -> u64 {
         let capacity_bytes = self.capacity_bytes();
         if let Standing::Verified(verified) = &self.standing {
@@ -349,21 +351,21 @@ impl Disk {
         }
     }
 
-    /// Fills `buffer` from `offset_bytes` on, unchecked.
+    /// Fills `buffer` from `offset_bytes` on, without checking the data.
     ///
     /// # Errors
-    /// As [`BlockDevice::read_at`].
+    /// Those of [`BlockDevice::read_at`].
     pub fn read_raw_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         self.device.read_at(offset_bytes, buffer)
     }
 
-    /// Reads a range of bytes piece by piece through `buffer`, unchecked, as [`BlockDevice::read_pieces`] does.
+    /// Reads a range of bytes piece by piece through `buffer`, without checking the data, like [`BlockDevice::read_pieces`].
     ///
     /// # Errors
-    /// As [`BlockDevice::read_pieces`].
+    /// Those of [`BlockDevice::read_pieces`].
     ///
     /// # Panics
-    /// As [`BlockDevice::read_pieces`].
+    /// Those of [`BlockDevice::read_pieces`].
     pub fn read_raw_pieces(
         &mut self,
         range: Range<u64>,
@@ -390,14 +392,15 @@ impl fmt::Debug for Disk {
     }
 }
 
-/// Whether a file of this length fills a device.
+/// Whether the size of a device is that of a file of this length, rounded up.
 fn fills(facts: &FileFacts, device: &dyn BlockDevice) -> bool {
     let rest_bytes = device.capacity_bytes().checked_sub(facts.length_bytes);
     rest_bytes.is_some_and(|rest| rest < device.block_bytes() as u64)
 }
 
-/// Numbers devices as disks: those whose serial the host named in `files` first and in that order,
-/// the others after them in the order found. Of several with one name, one has the file: the first that it fills, or else the first.
+/// Numbers devices as disks. Devices whose serial numbers are in `files` come first, in that order; the others follow in the
+/// order found. If several have the same serial number, one of them has the file: the first one whose size fits, or else the
+/// first one.
 pub fn number_disks(devices: Vec<Box<dyn BlockDevice>>, files: &[(String, FileFacts)]) -> Vec<Disk> {
     let position = |device: &dyn BlockDevice| {
         let named = |(serial, _): &(String, FileFacts)| serial == device.serial();
@@ -448,7 +451,7 @@ mod tests {
         let disks = number_disks(devices, &files);
         let serials: Vec<_> = disks.iter().map(|disk| disk.serial().to_string()).collect();
         assert_eq!(serials, ["b", "b", "a", "", "x"]);
-        // A larger disk of the same name holds something else.
+        // A larger disk with the same name holds something else.
         let files: Vec<_> = disks.iter().map(|disk| disk.file().map(|file| file.length_bytes)).collect();
         assert_eq!(files, [None, Some(600), Some(9999), None, None]);
         let lengths: Vec<_> = disks.iter().map(Disk::length_bytes).collect();

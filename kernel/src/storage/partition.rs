@@ -1,4 +1,4 @@
-//! Disks that are divided: each partition is a disk of its own, read through the one it is on.
+//! Disks with partitions: each partition is a disk of its own, which is read through the whole disk.
 
 use super::{
     BlockDevice, PATIENCE_US, ReadError,
@@ -9,7 +9,7 @@ use core::ops::{ControlFlow, Range};
 use log::warn;
 use spin::Mutex;
 
-/// What stands between a disk's place and a partition's number in the partition's place.
+/// The text between the disk's place and the partition's number in the place of a partition.
 const PARTITION: &str = " partition ";
 
 type SharedDevice = Arc<Mutex<Box<dyn BlockDevice>>>;
@@ -24,17 +24,17 @@ pub struct DividedDisk {
     table: Result<Table, Fault>,
 }
 
-/// What a device is.
+/// What a device turned out to be.
 pub enum Look {
-    /// A disk that is not divided.
+    /// A disk without partitions.
     Whole(Box<dyn BlockDevice>),
-    /// One of which nothing could be read: it may be divided.
+    /// A disk that could not be read: it may have partitions.
     Unread(Box<dyn BlockDevice>),
-    /// One that is.
+    /// A disk with partitions.
     Divided(DividedDisk),
 }
 
-/// Looks whether a disk is divided, for which it may be silent for `patience_us`.
+/// Checks whether a disk has partitions; the disk may be silent for up to `patience_us`.
 pub fn look(mut device: Box<dyn BlockDevice>, patience_us: u64) -> Look {
     device.set_patience(patience_us);
     let table =
@@ -58,7 +58,7 @@ pub fn look(mut device: Box<dyn BlockDevice>, patience_us: u64) -> Look {
 }
 
 impl DividedDisk {
-    /// Says that the second table is used.
+    /// Logs that the second table is used.
     fn warn(&self) {
         if let Ok(Table { instead_of: Some(fault), .. }) = self.table {
             warn!(
@@ -78,7 +78,7 @@ impl DividedDisk {
         &self.serial
     }
 
-    /// Size of the disk.
+    /// Size of the whole disk.
     pub fn capacity_bytes(&self) -> u64 {
         self.capacity_bytes
     }
@@ -88,17 +88,17 @@ impl DividedDisk {
         self.table.as_ref().map_or(&[], |table| &table.entries)
     }
 
-    /// What is wrong with both of its tables.
+    /// What is wrong, if both of its tables are broken.
     pub fn fault(&self) -> Option<Fault> {
         self.table.as_ref().err().copied()
     }
 
-    /// True if the disk could not be started again.
+    /// True if the disk could not be restarted.
     pub fn is_lost(&self) -> bool {
         self.device.lock().is_lost()
     }
 
-    /// Says that the disk is no longer there.
+    /// Tells the driver that the disk is no longer there.
     pub fn unplugged(&self) {
         self.device.lock().unplugged();
     }
@@ -108,7 +108,7 @@ impl DividedDisk {
         place.strip_prefix(&*self.transport).is_some_and(|rest| rest.starts_with(PARTITION))
     }
 
-    /// The partitions that may hold a model: all but that of the firmware.
+    /// The partitions that may hold a model: all except the firmware's.
     pub fn partitions(&self) -> Vec<Box<dyn BlockDevice>> {
         let entries = self.entries().iter().filter(|entry| !entry.is_efi_system);
         let partition = |entry: &Entry| -> Box<dyn BlockDevice> {
@@ -123,7 +123,7 @@ impl DividedDisk {
         entries.map(partition).collect()
     }
 
-    /// Reads the table again; true if it has changed. What could not be read is as before.
+    /// Reads the table again; true if it has changed. If it cannot be read, it counts as unchanged.
     pub fn refresh(&mut self) -> bool {
         let mut device = self.device.lock();
         device.refresh();
@@ -143,7 +143,7 @@ impl DividedDisk {
     }
 }
 
-/// A partition, read through the disk it is on.
+/// A partition, which is read through the whole disk.
 struct Partition {
     device: SharedDevice,
     label: String,
@@ -153,14 +153,14 @@ struct Partition {
 }
 
 impl Partition {
-    /// Where a range of it lies on the disk.
+    /// The place of a range of the partition on the disk.
     fn place(&self, start: u64, length: u64) -> Result<u64, ReadError> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         ReadError::check_range(start, length, self.capacity_bytes())?;
         Ok(self.bytes.start + start)
     }
 
-    /// An error of the disk, as one of the partition.
+    /// Converts an error of the disk to one of the partition.
     fn error(&self, error: ReadError) -> ReadError {
         match error {
             ReadError::Device { offset_bytes, length_bytes } => ReadError::Device {
@@ -177,7 +177,7 @@ impl BlockDevice for Partition {
         self.bytes.end - self.bytes.start
     }
 
-    /// What the host says of files is about labels too.
+    /// The host's statements about files may also name labels.
     fn serial(&self) -> &str {
         &self.label
     }

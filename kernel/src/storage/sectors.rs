@@ -1,46 +1,46 @@
-//! From whole blocks to any bytes.
+//! Reads any bytes from devices that read whole blocks.
 //!
-//! Devices transfer blocks of some sectors; callers want bytes. [`read_bytes`] lets the device write whole
-//! blocks straight into the caller's buffer, all of them at once, and copies only the partial blocks at
-//! either end; [`read_pieces`] shows what lies between the ends of the range.
+//! Devices transfer blocks of one or more sectors, but callers want bytes. [`read_bytes`] makes the device write all whole blocks
+//! directly into the caller's buffer at once, and copies only the partial blocks at the ends. [`read_pieces`] passes the data to
+//! a callback instead.
 
 use super::ReadError;
 use core::ops::{ControlFlow, Range};
 
-/// Size of a sector, in which positions and lengths are counted whatever the block (VIRTIO 1.2, 5.2.2).
+/// Size of a sector. Positions and lengths are counted in sectors, whatever the block size (VIRTIO 1.2, 5.2.2).
 pub const SECTOR_BYTES: usize = 512;
 
 /// A device that reads whole blocks.
 pub trait Sectors {
-    /// How many sectors there are. The last block may have fewer than the others.
+    /// Number of sectors. The last block may have fewer than the others.
     fn sector_count(&self) -> u64;
 
-    /// Size of a block: a power of two, at least [`SECTOR_BYTES`]. Requests begin and end with blocks.
+    /// Size of a block: a power of two, at least [`SECTOR_BYTES`]. Requests begin and end at block boundaries.
     fn block_bytes(&self) -> usize;
 
-    /// Fills `buffer`, a non-zero multiple of a block long, from sector `first` on, where a block begins.
+    /// Fills `buffer`, whose length is a non-zero multiple of a block, from sector `first` on, which must begin a block.
     ///
     /// # Errors
-    /// The first of its requests that failed.
+    /// The error of the first request that failed.
     fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), Failure>;
 
-    /// How much the device has memory of its own for: a non-zero multiple of a block.
+    /// Size of the device's own memory: a non-zero multiple of a block.
     fn own_bytes(&self) -> usize;
 
-    /// Reads `n_sectors` from sector `first` on, where a block begins, into memory of the device's own, and returns them. They are
-    /// whole blocks, or the part of the last one that the disk has.
+    /// Reads `n_sectors` from sector `first` on, which must begin a block, into the device's own memory, and returns them. They
+    /// must be whole blocks, or the existing part of an incomplete last block.
     ///
     /// # Errors
     /// If the request failed.
     ///
     /// # Panics
-    /// If they are more than [`own_bytes`](Self::own_bytes).
+    /// If there are more than [`own_bytes`](Self::own_bytes).
     fn read_own(&mut self, first: u64, n_sectors: usize) -> Result<&[u8], Failure>;
 
-    /// Reads whole blocks through `buffer`, and hands each lot over in order until `use_lot` breaks off.
+    /// Reads whole blocks through `buffer`, and passes each lot to `use_lot`, in order, until that breaks off.
     ///
     /// # Errors
-    /// As [`read_sectors`](Self::read_sectors).
+    /// Those of [`read_sectors`](Self::read_sectors).
     fn read_lots(
         &mut self,
         sectors: Range<u64>,
@@ -54,25 +54,25 @@ pub trait Sectors {
 pub enum Failure {
     /// The device reported an error.
     Request {
-        /// The first sector asked for.
+        /// The first sector of the request.
         first: u64,
-        /// How many sectors were asked for.
+        /// Number of sectors in the request.
         count: usize,
     },
-    /// The device says nothing.
+    /// The device does not answer.
     NoAnswer {
-        /// For how long.
+        /// How long it has been waited for.
         waited_us: u64,
     },
-    /// The device is smaller now, has other blocks, or is another one.
+    /// The device is smaller now, has another block size, or has been replaced by another one.
     Changed,
-    /// The user does not want to wait.
+    /// The user interrupted the wait.
     Interrupted,
-    /// The device asked for a reset, or did what it must not.
+    /// The device needs a reset, or broke the rules.
     Broken,
-    /// The device has not stopped or started when it was told to.
+    /// The device has not stopped or started when told to.
     Lost {
-        /// The memory that it may still write to.
+        /// Size of the memory that it may still write to.
         lent_bytes: usize,
     },
 }
@@ -96,7 +96,7 @@ impl From<Failure> for ReadError {
 /// Fills `buffer` from byte `offset_bytes` of the device on.
 ///
 /// # Errors
-/// [`ReadError`] if the range leaves the device or a request fails.
+/// [`ReadError`] if the range exceeds the device or a request fails.
 pub fn read_bytes(device: &mut impl Sectors, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
     ReadError::check_range(offset_bytes, buffer.len(), capacity_bytes(device))?;
     let block_bytes = device.block_bytes();
@@ -124,10 +124,10 @@ pub fn read_bytes(device: &mut impl Sectors, offset_bytes: u64, buffer: &mut [u8
     Ok(())
 }
 
-/// Reads a range of bytes through `buffer` and hands the pieces over in order until `use_piece` breaks off.
+/// Reads a range of bytes through `buffer` and passes the pieces to `use_piece`, in order, until that breaks off.
 ///
 /// # Errors
-/// As [`read_bytes`].
+/// Those of [`read_bytes`].
 pub fn read_pieces(
     device: &mut impl Sectors,
     range: Range<u64>,
@@ -137,7 +137,7 @@ pub fn read_pieces(
     let capacity_bytes = capacity_bytes(device);
     let block_bytes = device.block_bytes() as u64;
     let length = range.end.saturating_sub(range.start);
-    // A length beyond the address space is beyond any disk as well.
+    // A length that exceeds the address space also exceeds any disk.
     ReadError::check_range(range.start, usize::try_from(length).unwrap_or(usize::MAX), capacity_bytes)?;
     if length == 0 {
         return Ok(());
@@ -149,7 +149,7 @@ pub fn read_pieces(
         lot_offset += lot.len() as u64;
         use_piece(&lot[piece])
     };
-    // The last block may not be whole.
+    // The last block may be incomplete.
     let next = range.end.div_ceil(block_bytes).saturating_mul(block_bytes);
     let whole_end = next.min(capacity_bytes / block_bytes * block_bytes);
     let sector_bytes = SECTOR_BYTES as u64;
@@ -162,16 +162,16 @@ pub fn read_pieces(
         })?;
     }
     if end.is_continue() && whole_end < range.end {
-        // There is no more to break off from.
+        // This is the last piece, so it makes no difference whether it breaks off.
         let _ = use_lot(block(device, whole_end)?);
     }
     Ok(())
 }
 
-/// Reads whole blocks through the device's own memory: for buffers that it cannot write to.
+/// Reads whole blocks through the device's own memory, for buffers that the device cannot write to.
 ///
 /// # Errors
-/// As [`Sectors::read_own`].
+/// Those of [`Sectors::read_own`].
 pub fn read_by_own(
     device: &mut impl Sectors,
     sectors: Range<u64>,
@@ -191,13 +191,14 @@ fn capacity_bytes(device: &impl Sectors) -> u64 {
     bytes_of(device.sector_count())
 }
 
-/// The bytes of so many sectors, as far as bytes have numbers: whole sectors, whatever a disk says that it has.
+/// The number of bytes in this many sectors. If a disk claims more than a byte number can express, the result is limited to whole
+/// sectors.
 pub fn bytes_of(n_sectors: u64) -> u64 {
     const SECTOR: u64 = SECTOR_BYTES as u64;
     n_sectors.min(u64::MAX / SECTOR) * SECTOR
 }
 
-/// The block that byte `offset_bytes` lies in.
+/// The block that contains byte `offset_bytes`.
 fn block(device: &mut impl Sectors, offset_bytes: u64) -> Result<&[u8], ReadError> {
     let block_bytes = device.block_bytes();
     let capacity_bytes = capacity_bytes(device);
@@ -217,7 +218,7 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    /// Eight sectors of which the one numbered `bad` fails; remembers the requests.
+    /// A disk of eight sectors, one of which (`bad`) fails. It records the requests.
     struct FakeDevice {
         bytes: Vec<u8>,
         block_bytes: usize,
@@ -235,7 +236,7 @@ mod tests {
             Self { bytes: bytes.collect(), block_bytes, bad, requests: Vec::new() }
         }
 
-        /// As QEMU does, it refuses requests that are no whole blocks.
+        /// Like QEMU, it refuses requests that are not whole blocks.
         fn request(&mut self, first: u64, length: usize) -> Result<&[u8], Failure> {
             self.requests.push((first, length));
             let sectors = first..first + (length / SECTOR_BYTES) as u64;
@@ -314,7 +315,7 @@ mod tests {
         }
     }
 
-    /// Says that it has more sectors than there are addresses, and has none.
+    /// Claims to have more sectors than there are addresses, and has none.
     struct Liar;
 
     impl Sectors for Liar {
@@ -362,7 +363,7 @@ mod tests {
         assert_eq!(bytes_of(u64::MAX), u64::MAX - 511);
     }
 
-    /// Says that it has more sectors than there are addresses, and has those that it is asked for.
+    /// Claims to have more sectors than there are addresses, and returns those that it is asked for.
     struct Endless([u8; 4096]);
 
     impl Sectors for Endless {

@@ -1,29 +1,29 @@
-//! [`UnreliableDisk`]: a disk whose reads go wrong by chance, of which a seed says when and how.
+//! [`UnreliableDisk`]: a disk whose reads fail at random; a seed determines when and how.
 
 use super::{BlockDevice, PATIENCE_US, ReadError};
 use alloc::{string::String, sync::Arc, vec::Vec};
 use spin::Mutex;
 
-/// What a read can end in.
+/// A way in which a read can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskFault {
     /// The disk reports an error.
     Error,
-    /// It reports one when half of what was asked for has come.
+    /// The disk reports an error after half of the data has been read.
     Short,
-    /// It does not answer in time. It is silent then until it has been asked some times more.
+    /// The disk does not answer in time. It stays silent until it has been asked several more times.
     Silence,
-    /// It asks for a reset, which it gets.
+    /// The disk needs a reset, which succeeds.
     Reset,
-    /// A bit of what it has read is another one, and it says nothing of that.
+    /// The disk flips a bit of the data without reporting it.
     WrongBit,
-    /// From now on it has half of what it had.
+    /// The disk's size is halved from now on.
     Shrinks,
-    /// From now on it is not there, until somebody looks for it anew.
+    /// The disk is gone from now on, until a search finds it again.
     Goes,
 }
 
-/// All of which the reader is told.
+/// The faults that the disk reports.
 pub const TOLD: &[DiskFault] = &[
     DiskFault::Error,
     DiskFault::Short,
@@ -33,17 +33,17 @@ pub const TOLD: &[DiskFault] = &[
     DiskFault::Goes,
 ];
 
-/// A generator of numbers (Marsaglia, "Xorshift RNGs").
+/// A random number generator (Marsaglia, "Xorshift RNGs").
 #[derive(Debug, Clone)]
 pub struct Chance(u64);
 
 impl Chance {
-    /// Numbers that follow from this one.
+    /// A generator with this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// The next number below this one.
+    /// The next number, which is below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -52,25 +52,25 @@ impl Chance {
     }
 }
 
-/// When disks go wrong, and how: several may share it.
+/// Determines when disks fail, and how; several disks may share a plan.
 #[derive(Debug)]
 pub struct DiskPlan {
     chance: Chance,
-    /// One read in so many goes wrong; none if that is 0.
+    /// One in this many reads fails; none if it is 0.
     pub one_in: u64,
-    /// How it does.
+    /// The possible faults.
     pub kinds: &'static [DiskFault],
-    /// What has happened.
+    /// The faults that have happened.
     pub happened: Vec<DiskFault>,
 }
 
 impl DiskPlan {
-    /// A plan that follows from a seed.
+    /// A plan with this seed.
     pub fn new(seed: u64, one_in: u64, kinds: &'static [DiskFault]) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self { chance: Chance::new(seed), one_in, kinds, happened: Vec::new() }))
     }
 
-    /// What the next read ends in, if it goes wrong.
+    /// The fault of the next read, if it fails.
     fn next(&mut self) -> Option<DiskFault> {
         if self.one_in == 0 || self.chance.below(self.one_in) != 0 {
             return None;
@@ -81,18 +81,18 @@ impl DiskPlan {
     }
 }
 
-/// Another disk, whose reads go wrong by a plan.
+/// A disk whose reads fail according to a plan.
 pub struct UnreliableDisk<D> {
     inner: D,
     plan: Arc<Mutex<DiskPlan>>,
     capacity_bytes: u64,
-    /// How often it will not answer.
+    /// How many more times it will not answer.
     n_silent: u64,
     is_gone: bool,
 }
 
 impl<D: BlockDevice> UnreliableDisk<D> {
-    /// `inner`, which goes wrong by this plan.
+    /// `inner`, with faults according to this plan.
     pub fn new(inner: D, plan: &Arc<Mutex<DiskPlan>>) -> Self {
         let capacity_bytes = inner.capacity_bytes();
         Self { inner, plan: plan.clone(), capacity_bytes, n_silent: 0, is_gone: false }
@@ -128,7 +128,7 @@ impl<D: BlockDevice> BlockDevice for UnreliableDisk<D> {
         self.is_gone
     }
 
-    /// Whoever looks at it anew while nothing goes wrong finds it as it was.
+    /// If nothing fails at this moment, the disk is found as it was.
     fn refresh(&mut self) {
         if self.plan.lock().one_in == 0 {
             (self.capacity_bytes, self.is_gone, self.n_silent) = (self.inner.capacity_bytes(), false, 0);
@@ -191,7 +191,7 @@ impl<D: BlockDevice> BlockDevice for UnreliableDisk<D> {
     }
 }
 
-/// What people are told of an error: a line.
+/// The error as users see it: it must be one line.
 pub fn line_of(error: &dyn core::fmt::Display) -> String {
     let line = alloc::format!("{error}");
     assert!(!line.is_empty() && !line.contains('\n'), "{line:?}");

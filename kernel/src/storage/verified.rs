@@ -1,4 +1,4 @@
-//! [`Verified`]: a disk's file that is checked as it is read, before anyone gets it.
+//! [`Verified`]: the file on a disk, which is checked as it is read, before any other code gets the data.
 
 use super::{Disks, Distrust, MIN_PIECES_BYTES, Mode, ReadError, Standing, Trust};
 use ::llm::parallel::for_each;
@@ -15,22 +15,22 @@ use core::{
 use log::warn;
 use spin::Mutex;
 
-/// Of how many blocks the digests are in memory at once, and checked up to the root before these blocks are read.
+/// The number of blocks whose digests are in memory at once. They are checked up to the root before the blocks are read.
 const WINDOW_BLOCKS: u64 = 8192;
 
-/// How many bytes a core checks before it looks for more.
+/// How many bytes a core checks at a time.
 const CLAIMED_BYTES: usize = 32 << 10;
 
-/// Who vouches for a file, and for what.
+/// A statement that vouches for a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seal {
-    /// The name that it was signed under.
+    /// The name under which it was signed.
     pub name: String,
-    /// Its root.
+    /// The file's root hash.
     pub root: Root,
     /// Its version; 0 if a root was given at boot.
     pub version: u64,
-    /// Whose signature vouches for it; none if a root was given at boot.
+    /// The key of the signature that vouches for it; `None` if a root was given at boot.
     pub key: Option<KeyId>,
 }
 
@@ -52,21 +52,21 @@ pub struct Verified {
     /// [Identity](super::Disk::identity) of the disk with the tree.
     tree_disk: u64,
     bytes: u64,
-    /// Digests of the blocks that are read next.
+    /// Digests of the blocks to be read next.
     digests: Vec<[u8; 32]>,
-    /// A block that has not come whole yet; there is room for one.
+    /// A block of which only a part has been read; there is room for one block.
     block: Vec<u8>,
 }
 
 impl Verified {
-    /// A file of `bytes` whose tree is on the disk with the identity `tree_disk`; `None` if the heap has no room for a block.
+    /// A file of `bytes` whose hash tree is on the disk with the identity `tree_disk`; `None` if the heap has no room for a block.
     pub fn new(seal: Seal, tree: Tree, tree_disk: u64, bytes: u64) -> Option<Self> {
         let mut block = Vec::new();
         block.try_reserve_exact(tree.hash().data_block_bytes()).ok()?;
         Some(Self { seal, tree, tree_disk, bytes, digests: Vec::new(), block })
     }
 
-    /// Who vouches for it.
+    /// The statement that vouches for it.
     pub fn seal(&self) -> &Seal {
         &self.seal
     }
@@ -80,7 +80,7 @@ impl Verified {
         self.tree.hash().data_block_bytes()
     }
 
-    /// Checks whole blocks of which the digests are there from `skip` on, on all cores.
+    /// Checks whole blocks on all cores. Their digests are in memory from index `skip` on.
     ///
     /// # Panics
     /// If there are fewer digests than blocks.
@@ -101,7 +101,7 @@ impl Verified {
         wrong.into_inner().map_or(Ok(()), Err)
     }
 
-    /// Takes the next piece of a file whose digests are there, of which `done` bytes have been taken since the block `first`.
+    /// Takes the next piece of the file. Its digests are in memory, and `done` bytes since the block `first` have been taken before.
     fn take(
         &mut self,
         trust: &Trust,
@@ -132,7 +132,7 @@ impl Verified {
 }
 
 impl Disks {
-    /// What to do with an error of a check: in the mode `report` it is told once, and the disk is not checked any more.
+    /// Handles an error of a check. In the mode `report` it is logged once, and the disk is then read unchecked.
     fn distrust(&mut self, trust: &Trust, place: usize, distrust: Distrust) -> Result<(), ReadError> {
         let disk = &mut self.list[place];
         let is_used = trust.settings.mode == Mode::Report;
@@ -143,10 +143,10 @@ impl Disks {
         if is_used { Ok(()) } else { Err(ReadError::Distrusted) }
     }
 
-    /// Takes out what a disk is checked by; `None` if it is read unchecked.
+    /// Takes out the data that a disk is checked with; `None` if the disk is read unchecked.
     ///
     /// # Errors
-    /// If it must not be read.
+    /// If the disk must not be read.
     fn take_verified(&mut self, trust: &Trust, place: usize) -> Result<Option<Box<Verified>>, ReadError> {
         match core::mem::take(&mut self.list[place].standing) {
             Standing::Verified(verified) => return Ok(Some(verified)),
@@ -162,7 +162,7 @@ impl Disks {
         }
     }
 
-    /// Gets the digests of blocks, checked up to the root.
+    /// Loads the digests of blocks, and checks them up to the root.
     fn load_digests(&mut self, verified: &mut Verified, blocks: Range<u64>) -> Result<(), Distrust> {
         verified.digests.clear();
         let tree_disk = self.list.iter_mut().find(|disk| disk.identity() == verified.tree_disk);
@@ -171,10 +171,10 @@ impl Disks {
         Ok(verified.tree.digests(blocks, &mut read, &mut verified.digests)?)
     }
 
-    /// Fills `buffer` from `offset_bytes` of the file on the disk at this place in the list, checked.
+    /// Fills `buffer` from `offset_bytes` of the file on the disk with this index in the list, and checks the data.
     ///
     /// # Errors
-    /// As [`BlockDevice::read_at`](super::BlockDevice::read_at), and [`ReadError::Distrusted`].
+    /// Those of [`BlockDevice::read_at`](super::BlockDevice::read_at), and [`ReadError::Distrusted`].
     pub fn read_at(&mut self, place: usize, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         if self.list[place].seal().is_none() && !self.requires_trust() {
             if let Some(trust) = self.checking() {
@@ -193,25 +193,26 @@ impl Disks {
         })
     }
 
-    /// Who is believed, if anything is to be checked.
+    /// Which signers and roots are trusted, if anything is to be checked.
     pub(super) fn checking(&self) -> Option<Trust> {
         self.trust.filter(|trust| trust.settings.mode != Mode::Off)
     }
 
-    /// Whether nothing is to be used that nobody vouches for.
+    /// Whether files without a trusted signature or root must not be used.
     pub fn requires_trust(&self) -> bool {
         self.trust.is_some_and(|trust| trust.settings.mode == Mode::Require)
     }
 
-    /// Reads a range of the file on the disk at this place piece by piece, each checked, as
-    /// [`BlockDevice::read_pieces`](super::BlockDevice::read_pieces) does. What of a block comes with an earlier piece is handed over with
-    /// that, and checked with the rest of the block: what was read is of use only if there is no error in the end.
+    /// Reads a range of the file on the disk with this index piece by piece and checks the data, like
+    /// [`BlockDevice::read_pieces`](super::BlockDevice::read_pieces). A piece may end within a block; that part is passed on at
+    /// once, and checked when the rest of the block has been read. What was read may therefore be used only if there is no error
+    /// up to the end.
     ///
     /// # Errors
-    /// As [`BlockDevice::read_pieces`](super::BlockDevice::read_pieces), and [`ReadError::Distrusted`].
+    /// Those of [`BlockDevice::read_pieces`](super::BlockDevice::read_pieces), and [`ReadError::Distrusted`].
     ///
     /// # Panics
-    /// As [`BlockDevice::read_pieces`](super::BlockDevice::read_pieces).
+    /// Those of [`BlockDevice::read_pieces`](super::BlockDevice::read_pieces).
     pub fn read_pieces(
         &mut self,
         place: usize,
@@ -230,7 +231,7 @@ impl Disks {
             };
             let block_bytes = verified.block_bytes() as u64;
             let (first, file_end) = (next / block_bytes, verified.bytes);
-            // Up to the end of a block, so that it can be checked.
+            // Up to the end of a block, so that the block can be checked.
             let last = range.end.div_ceil(block_bytes).min(first + WINDOW_BLOCKS);
             let start = first * block_bytes;
             let end = (last * block_bytes).min(file_end);

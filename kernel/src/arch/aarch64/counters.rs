@@ -1,9 +1,9 @@
-//! The performance counters: instructions retired (Arm ARM, D13).
+//! The performance counters, which count retired instructions (Arm ARM, D13).
 //!
-//! Event counter 0 counts `INST_RETIRED`. It has 64 bits where the CPU has PMUv3p5; otherwise 32, which
-//! [`WideCounter`] adds up whenever somebody asks, and whenever the cycle counter has come so far that the other
-//! may soon have wrapped: its overflow raises an interrupt. (QEMU 7.2 raises none for event counters: it looks one
-//! count before the overflow, and not again.) QEMU counts instructions under `-icount` only.
+//! Event counter 0 counts `INST_RETIRED`. It has 64 bits if the CPU has PMUv3p5, otherwise 32. A 32-bit counter is extended by
+//! [`WideCounter`], which reads it whenever the count is requested and whenever the cycle counter overflows. That counter is set
+//! so that it overflows, and interrupts, before the other one can wrap. (The event counter's own overflow cannot be used: QEMU
+//! 7.2 checks it one count too early, not again, and so raises no interrupt.) QEMU counts instructions only with `-icount`.
 
 use aarch64_cpu::registers::{ID_AA64DFR0_EL1, Readable};
 use core::{
@@ -18,7 +18,7 @@ const INST_RETIRED: u64 = 0x08;
 const COUNTER_0: u64 = 1;
 const CYCLE_COUNTER: u64 = 1 << 31;
 
-/// Far too few for 2^32 instructions.
+/// The CPU cannot retire 2^32 instructions in so few cycles.
 const CYCLES_BETWEEN_LOOKS: u64 = 1 << 27;
 
 /// Values of `ID_AA64DFR0_EL1.PMUVer`.
@@ -27,11 +27,10 @@ const IMPLEMENTATION_DEFINED: u64 = 15;
 
 static HAS_PMU: AtomicBool = AtomicBool::new(false);
 
-/// What a counter of 32 bits has counted; `None` if it has 64. Locked with interrupts masked only.
+/// The count of a 32-bit counter; `None` if it has 64 bits. It is locked only with interrupts masked.
 static WIDE: Mutex<Option<WideCounter>> = Mutex::new(None);
 
-/// Starts counting. Returns true if the counter has 32 bits, so that [`on_overflow`] must be called by the PMU's
-/// interrupt.
+/// Starts counting. Returns true if the counter has 32 bits, so that the PMU's interrupt must call [`on_overflow`].
 pub fn start() -> bool {
     const ENABLE: u64 = 1 << 0;
     const RESET_EVENT_COUNTERS: u64 = 1 << 1;
@@ -45,7 +44,7 @@ pub fn start() -> bool {
     let is_long = version >= PMU_V3P5;
     let length = if is_long { LONG_EVENT_COUNTERS } else { LONG_CYCLE_COUNTER };
     let control = ENABLE | RESET_EVENT_COUNTERS | length;
-    // SAFETY: the PMU exists; its registers influence nothing but the counters.
+    // SAFETY: the PMU exists; writing its registers affects only the counters.
     unsafe {
         asm!(
             "msr pmevtyper0_el0, {event}",
@@ -66,13 +65,13 @@ pub fn start() -> bool {
     !is_long
 }
 
-/// Lets the cycle counter raise the PMU's interrupt, if anything counts instructions.
+/// Enables the cycle counter's overflow interrupt, if instructions are counted.
 pub fn enable_overflow_interrupt() {
     if instructions_retired().is_none() {
         return;
     }
     set_cycle_counter();
-    // SAFETY: called after `start` found a PMU; the interrupt has a handler by then.
+    // SAFETY: this is called after `start` has found a PMU, when the interrupt has a handler.
     unsafe {
         asm!(
             "msr pmccfiltr_el0, xzr",
@@ -84,7 +83,7 @@ pub fn enable_overflow_interrupt() {
     }
 }
 
-/// Handler of the PMU's interrupt.
+/// The handler of the PMU's interrupt.
 pub fn on_overflow() {
     super::interrupts::masked(|| {
         set_cycle_counter();
@@ -94,7 +93,7 @@ pub fn on_overflow() {
 
 /// Makes the cycle counter overflow after [`CYCLES_BETWEEN_LOOKS`].
 fn set_cycle_counter() {
-    // SAFETY: called only where the PMU exists; ends the interrupt.
+    // SAFETY: this is called only if the PMU exists; it also clears the interrupt.
     unsafe {
         asm!(
             "msr pmccntr_el0, {count}",
@@ -107,14 +106,14 @@ fn set_cycle_counter() {
     }
 }
 
-/// Looks at the counter, with interrupts masked, and returns all that it has counted.
+/// Reads the counter, with interrupts masked, and returns the total.
 fn look() -> u64 {
     let mut wide = WIDE.lock();
     let Some(wide) = wide.as_mut() else { return read() };
     wide.look(read() as u32)
 }
 
-/// Instructions that this core has retired since [`start`], or `None` if nothing counts them.
+/// Instructions that this core has retired since [`start`], or `None` if they are not counted.
 pub fn instructions_retired() -> Option<u64> {
     if !HAS_PMU.load(Ordering::Relaxed) {
         return None;
@@ -127,17 +126,17 @@ pub fn instructions_retired() -> Option<u64> {
 
 fn read() -> u64 {
     let count: u64;
-    // SAFETY: called only where the PMU exists.
+    // SAFETY: this is called only if the PMU exists.
     unsafe {
         asm!("isb", "mrs {}, pmevcntr0_el0", out(reg) count, options(nomem, nostack));
     }
     count
 }
 
-/// Retires `1024 * rounds` instructions and a few more, most of them cheap to emulate.
+/// Retires `1024 * rounds` instructions plus a few more, most of which are cheap to emulate.
 #[cfg(feature = "selftest")]
 pub fn retire(rounds: u64) {
-    // SAFETY: a loop that changes nothing but its own register.
+    // SAFETY: the loop changes nothing but its own register.
     unsafe {
         asm!(
             "2:",

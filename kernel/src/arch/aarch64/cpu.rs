@@ -1,4 +1,4 @@
-//! The core that runs this: identity, features, stopping.
+//! The core that runs the code: its identity, its features, and how to stop it.
 
 use crate::cpu::{CpuModel, InstructionSets};
 use aarch64_cpu::{
@@ -12,43 +12,43 @@ use aarch64_cpu::{
     },
 };
 
-/// The affinity fields of `MPIDR_EL1`: which core this is, as the device tree names it.
+/// The affinity fields of `MPIDR_EL1`, which identify this core in the device tree.
 pub fn mpidr() -> u64 {
     const AFFINITY: u64 = 0xff_00ff_ffff;
     MPIDR_EL1.get() & AFFINITY
 }
 
-/// The number of the core that runs this: 0 for the boot core, the others as they were started.
+/// The number of this core: 0 for the boot core; the others are numbered in the order in which they were started.
 pub fn number() -> usize {
     TPIDRRO_EL0.get() as usize
 }
 
-/// Waits until everything that this core has written can be seen by the others.
+/// Waits until all earlier writes of this core are visible to the other cores.
 pub fn finish_stores() {
     dsb(ISHST);
 }
 
-/// Writes what the caches have of a range of addresses back to memory, for who does not see the caches, and waits until that is done. Whoever
-/// does sees before what is written afterwards.
+/// Writes a range of addresses back from the caches to memory, for hardware that bypasses the caches, and waits until that is
+/// done. Such hardware sees the range before any later writes.
 pub fn clean(range: core::ops::Range<usize>) {
     let kind: usize;
-    // SAFETY: reads a register that every level may read (Arm ARM, D19.2.34).
+    // SAFETY: the register may be read at every exception level (Arm ARM, D19.2.34).
     unsafe { core::arch::asm!("mrs {}, ctr_el0", out(reg) kind, options(nomem, nostack)) };
-    // DminLine counts words of four bytes.
+    // DminLine is the logarithm of the line size in words of four bytes.
     let line_bytes = 4 << (kind >> 16 & 0xf);
     for address in (range.start / line_bytes * line_bytes..range.end).step_by(line_bytes) {
-        // SAFETY: changes no contents.
+        // SAFETY: this does not change the contents of memory.
         unsafe { core::arch::asm!("dc civac, {}", in(reg) address, options(nostack)) };
     }
     dsb(barrier::SY);
 }
 
-/// Waits for a moment, or until another core [sends an event](send_event).
+/// Waits for a short time, or until another core [sends an event](send_event).
 pub fn wait_for_event() {
     wfe();
 }
 
-/// Ends [`wait_for_event`] on every core, in which it is or which it is about to enter.
+/// Wakes every core that is in [`wait_for_event`], or is about to enter it.
 pub fn send_event() {
     finish_stores();
     sev();

@@ -1,5 +1,5 @@
-//! The entry point, the ways down to EL1 and the exception vectors, in assembly; the exception level that the
-//! machine was entered at.
+//! The entry point, the code that drops to EL1, and the exception vectors, all in assembly; and the exception level at which the
+//! machine was entered.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -11,7 +11,7 @@ core::arch::global_asm!(include_str!("probe.s"));
 
 static LEVEL: AtomicU8 = AtomicU8::new(0);
 
-/// Remembers the exception level at which the boot core entered the kernel.
+/// Records the exception level at which the boot core entered the kernel.
 pub fn set_level(level: u8) {
     LEVEL.store(level, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! What happens when the CPU takes an exception.
+//! Handling of the exceptions that the CPU takes.
 
 use super::{cpu, probe, stacks::Overflow};
 use core::{
@@ -6,28 +6,28 @@ use core::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-/// What is done about exceptions.
+/// The functions that handle exceptions.
 pub struct Handlers {
-    /// Sees to the interrupts that are pending.
+    /// Handles all pending interrupts.
     pub interrupt: fn(),
-    /// Ends the machine.
+    /// Reports a fault and ends the machine.
     pub fault: fn(&Fault<'_>) -> !,
 }
 
-/// Null until [`set_handlers`] is called. No lock, since there may be no caches yet.
+/// Null until [`set_handlers`] is called. There is no lock, since the caches may not be on yet.
 static HANDLERS: AtomicPtr<Handlers> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Says what is done about exceptions from here on. Before, a fault stops the core.
+/// Sets the handlers. Before this is called, a fault stops the core.
 pub fn set_handlers(handlers: &'static Handlers) {
     HANDLERS.store(core::ptr::from_ref(handlers).cast_mut(), Ordering::Release);
 }
 
 fn handlers() -> Option<&'static Handlers> {
-    // SAFETY: null, or what `set_handlers` was given, which lives for ever and is never written.
+    // SAFETY: the pointer is either null or the reference that `set_handlers` was given, which is valid for ever and never written to.
     unsafe { HANDLERS.load(Ordering::Acquire).as_ref() }
 }
 
-/// The state that the vectors save, in the order of vectors.s.
+/// The state that the vectors save; the order must match vectors.s.
 #[repr(C)]
 pub struct Frame {
     x: [u64; 31],
@@ -35,7 +35,7 @@ pub struct Frame {
     /// Where the exception was taken.
     elr: u64,
     spsr: u64,
-    /// Why: exception class and syndrome (Arm ARM, D23.2.37).
+    /// The cause: exception class and syndrome (Arm ARM, D23.2.37).
     esr: u64,
     /// The address that faulted, for aborts.
     far: u64,
@@ -44,7 +44,7 @@ pub struct Frame {
     q: [u128; 32],
 }
 
-/// Which vector was taken; the numbers are those in vectors.s.
+/// Names of the vectors; their indices must match vectors.s.
 const KINDS: [&str; 4] =
     ["synchronous exception", "fast interrupt", "system error", "exception within an exception handler"];
 
@@ -55,7 +55,7 @@ extern "C" fn exception_interrupt(_frame: &mut Frame) {
     }
 }
 
-/// Returns to the probe if it is what failed.
+/// If the probe's instruction failed, returns to the probe.
 #[unsafe(no_mangle)]
 extern "C" fn exception_synchronous(frame: &mut Frame) {
     match probe::recovery(frame.elr) {
@@ -72,7 +72,7 @@ extern "C" fn exception_fatal(frame: &Frame, kind: u64) -> ! {
     }
 }
 
-/// An exception that nothing can be done about: its kind, its cause in words, and the registers.
+/// An exception that cannot be handled: its kind, its cause in words, and the registers.
 pub struct Fault<'a> {
     frame: &'a Frame,
     kind: u64,

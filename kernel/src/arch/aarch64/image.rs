@@ -1,4 +1,4 @@
-//! Where the linker script put the parts of the kernel image.
+//! The addresses of the parts of the kernel image, as the linker script arranges them.
 
 use crate::memory::regions::Use;
 use core::ops::Range;
@@ -25,26 +25,26 @@ macro_rules! address {
     };
 }
 
-/// The whole image, with what the file does not hold.
+/// The whole image, including the parts that the file does not contain.
 pub fn whole() -> Range<u64> {
     address!(__image_start)..address!(__image_end)
 }
 
-/// The SHA-256 of the Image with zeros in the place where this is noted, which `scripts/kernel` does; `None` in one that was built
-/// otherwise.
+/// The SHA-256 of the Image, computed with zeros in place of this digest. `scripts/kernel` writes it into the Image; `None` if
+/// the Image was built in another way.
 pub fn digest() -> Option<[u8; 32]> {
-    // SAFETY: it is part of the header, which nothing writes to. The linker knows nothing of what was noted: it is read as it is
-    // in memory.
+    // SAFETY: the digest is part of the header, which nothing writes to. The read is volatile because the digest is written after
+    // linking, so the compiler must not assume the linked value.
     let digest = unsafe { (&raw const image_digest).read_volatile() };
     (digest != [0; 32]).then_some(digest)
 }
 
-/// Code.
+/// The code.
 pub fn text() -> Range<u64> {
     address!(__image_start)..address!(__text_end)
 }
 
-/// The stack of everything but exception handlers, without its guard page.
+/// The main stack, which is used outside of exception handlers, without its guard page.
 pub fn main_stack() -> Range<u64> {
     address!(__main_stack_guard) + GUARD_BYTES..address!(__main_stack_top)
 }
@@ -54,7 +54,7 @@ pub fn exception_stack() -> Range<u64> {
     address!(__exception_stack_guard) + GUARD_BYTES..address!(__exception_stack_top)
 }
 
-/// Gives all that the image consists of to `add`, without a gap.
+/// Passes all parts of the image to `add`, without gaps between them.
 pub fn regions(add: &mut dyn FnMut(Range<u64>, Use)) {
     let (main, exception) = (main_stack(), exception_stack());
     let mut start = whole().start;

@@ -1,11 +1,11 @@
-//! Masking interrupts and waiting for them.
+//! Masks interrupts, and waits for them.
 
 use aarch64_cpu::{
     asm::wfi,
     registers::{DAIF, Readable, Writeable},
 };
 
-/// Runs `critical` with interrupts masked, then restores what was before.
+/// Runs `critical` with interrupts masked, then restores the previous state.
 pub fn masked<R>(critical: impl FnOnce() -> R) -> R {
     let before = DAIF.get();
     DAIF.write(DAIF::D::Masked + DAIF::A::Masked + DAIF::I::Masked + DAIF::F::Masked);
@@ -14,17 +14,17 @@ pub fn masked<R>(critical: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Lets interrupts and system errors through from here on.
+/// Unmasks interrupts and system errors.
 pub fn unmask() {
     DAIF.write(DAIF::D::Masked + DAIF::A::Unmasked + DAIF::I::Unmasked + DAIF::F::Masked);
 }
 
-/// Lets system errors through from here on, interrupts not.
+/// Unmasks system errors, but not interrupts.
 pub fn unmask_system_errors() {
     DAIF.write(DAIF::D::Masked + DAIF::A::Unmasked + DAIF::I::Masked + DAIF::F::Masked);
 }
 
-/// Sleeps until an interrupt is pending, masked or not.
+/// Sleeps until an interrupt is pending, whether masked or not.
 pub fn wait() {
     wfi();
 }

@@ -1,4 +1,4 @@
-//! 64-bit Arm: all that the rest of the kernel cannot say without assembly.
+//! 64-bit Arm: everything that the rest of the kernel cannot do without assembly.
 
 pub mod boot_map;
 pub mod counters;

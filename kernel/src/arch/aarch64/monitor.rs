@@ -1,5 +1,5 @@
-//! What the kernel asks of its monitor at EL3, which exists where the machine was entered there: access to
-//! device registers in the secure state.
+//! Calls of the kernel's own monitor at EL3, which exists if the machine was entered at EL3: they access device registers in the
+//! secure state.
 
 use super::entry;
 use core::arch::asm;
@@ -7,7 +7,7 @@ use core::arch::asm;
 const WRITE: u64 = 1;
 const READ: u64 = 2;
 
-/// Proof that the monitor answers.
+/// Proof that the monitor exists.
 #[derive(Debug, Clone, Copy)]
 pub struct Monitor(());
 
@@ -20,10 +20,10 @@ impl Monitor {
     /// Reads the 32-bit word at a physical address, in the secure state.
     ///
     /// # Safety
-    /// A register must be there whose reading changes nothing; the address must be aligned.
+    /// There must be a register whose reading has no side effect; the address must be aligned.
     pub unsafe fn read(self, address: u64) -> u32 {
         let value: u64;
-        // SAFETY: the caller's promises; of the registers the monitor changes x0 and x3 only.
+        // SAFETY: the caller promises that the register can be read; the monitor changes no registers except x0 and x3.
         unsafe {
             asm!(
                 "smc #0",
@@ -39,9 +39,9 @@ impl Monitor {
     /// Writes the 32-bit word at a physical address, in the secure state.
     ///
     /// # Safety
-    /// A register must be there, which may be written so; the address must be aligned.
+    /// There must be a register to which this value may be written; the address must be aligned.
     pub unsafe fn write(self, address: u64, value: u32) {
-        // SAFETY: the caller's promises; of the registers the monitor changes x3 only.
+        // SAFETY: the caller promises that the register can be written; the monitor changes no register except x3.
         unsafe {
             asm!(
                 "smc #0",

@@ -1,6 +1,6 @@
-//! The final memory map: everything at its physical address, nothing both writable and executable.
+//! The final memory map: everything is at its physical address, and nothing is both writable and executable.
 //!
-//! `aarch64_paging` builds the tables, with blocks of 2 MiB and 1 GiB wherever they fit; [`compare`] reads them as the CPU does.
+//! `aarch64_paging` builds the tables, with blocks of 2 MiB and 1 GiB wherever possible; [`compare`] reads them as the CPU does.
 
 use super::{image, protection, stacks};
 use crate::memory::{
@@ -16,21 +16,22 @@ use aarch64_paging::{
 use core::ops::Range;
 use spin::Once;
 
-/// Another than the boot map's 0, so that no stale translation of that one is used.
+/// Differs from the boot map's 0, so that no stale translation of that map is used.
 const ASID: usize = 1;
 const ROOT_LEVEL: usize = 0;
 
-/// The active map; kept, because its tables are in use.
+/// The active map, which is kept because the CPU uses its tables.
 struct Map {
     _tables: IdMap<El1And0>,
     plan: Plan,
-    /// Where tables can be.
+    /// The range that contains all tables.
     heap: Range<u64>,
 }
 
 static MAP: Once<Map> = Once::new();
 
-/// What descriptors say for a use. The attribute indices are those of MAIR_EL1 as set in boot_map.s. Nothing is executable at EL0.
+/// The descriptor attributes for an access. The attribute indices are those of MAIR_EL1, as boot_map.s sets it. Nothing is
+/// executable at EL0.
 fn attributes(access: Access) -> El1Attributes {
     const BASE: El1Attributes = El1Attributes::VALID
         .union(El1Attributes::ACCESSED)
@@ -43,15 +44,16 @@ fn attributes(access: Access) -> El1Attributes {
         | when(!access.has(Access::EXECUTE), El1Attributes::PXN)
 }
 
-/// Replaces the boot map: RAM and the kernel's data are writable, code is executable, constants neither, `devices` are device
-/// memory, and everything else, the guard pages among it, is not mapped. From here on, this core never executes what it can write.
+/// Replaces the boot map. RAM and the kernel's data become writable, code executable, and constants neither; `devices` become
+/// device memory. Everything else, including the guard pages, is not mapped. From here on, this core never executes writable
+/// memory.
 ///
 /// # Panics
-/// If a range cannot be mapped: it then has addresses of more than 48 bits.
+/// If a range cannot be mapped, because it has addresses of more than 48 bits.
 ///
 /// # Safety
-/// `ram` and `shared` must be memory, with the heap in it, and `devices` must not be; together they must hold all that the kernel
-/// touches afterwards. To be called once.
+/// `ram` and `shared` must be memory, the heap must lie in it, and `devices` must not be memory; together they must contain
+/// everything that the kernel accesses afterwards. It must be called only once.
 pub unsafe fn activate(heap: Range<u64>, ram: &[Range<u64>], shared: &[Range<u64>], devices: &[Range<u64>]) {
     let mut plan = Plan::default();
     let mut add = |range, purpose| plan.add(range, purpose);
@@ -60,7 +62,7 @@ pub unsafe fn activate(heap: Range<u64>, ram: &[Range<u64>], shared: &[Range<u64
     add(heap.clone(), Use::Heap);
     plan.complete(ram, shared, devices);
     let mut map = IdMap::with_asid(ASID, ROOT_LEVEL, El1And0);
-    // Neighbours that are alike in one go, in blocks as large as may be.
+    // Adjacent regions with the same attributes are mapped together, in blocks as large as possible.
     let is_alike =
         |a: &Region, b: &Region| a.range.end == b.range.start && a.purpose.access() == b.purpose.access();
     for alike in plan.regions().chunk_by(is_alike) {
@@ -73,8 +75,8 @@ pub unsafe fn activate(heap: Range<u64>, ram: &[Range<u64>], shared: &[Range<u64
                 .unwrap_or_else(|error| panic!("cannot map {region}: {error}"));
         }
     }
-    // SAFETY: the map contains the kernel image with its stacks, the heap and everything else that
-    // the caller names, at the addresses that they have now.
+    // SAFETY: the map contains the kernel image with its stacks, the heap, and everything else that the caller names, at their
+    // current addresses.
     unsafe {
         map.activate();
         core::arch::asm!("tlbi vmalle1", "dsb nsh", "isb", options(nostack));
@@ -83,23 +85,23 @@ pub unsafe fn activate(heap: Range<u64>, ram: &[Range<u64>], shared: &[Range<u64
     MAP.call_once(|| Map { _tables: map, plan, heap });
 }
 
-/// What this core takes for its translation tables: address and ASID, as `TTBR0_EL1` has them.
+/// The address and ASID of the translation tables that this core uses, as in `TTBR0_EL1`.
 pub fn active_tables() -> u64 {
     TTBR0_EL1.get()
 }
 
-/// Gives all that the live tables say, beside what they should say, to `visit`, and returns how many tables there are: none before
-/// the final map is active.
+/// Passes what the live tables map to `visit`, together with what they should map, and returns the number of tables; 0 before the
+/// final map is active.
 ///
 /// # Errors
-/// If the tables cannot be read to their end.
+/// If the tables cannot be read completely.
 pub fn compare(visit: &mut dyn FnMut(Finding)) -> Result<usize, WalkError> {
     const TABLE_BYTES: u64 = 8 * ENTRIES as u64;
     let Some(Map { plan, heap, .. }) = MAP.get() else { return Ok(0) };
     let table = |address: u64| {
         let is_there = heap.contains(&address) && heap.contains(&(address + TABLE_BYTES - 1));
         let place = core::ptr::with_exposed_provenance::<[u64; ENTRIES]>(address as usize);
-        // SAFETY: within the heap, where all tables are; they are never changed.
+        // SAFETY: the table lies within the heap, where all tables are; they are never changed.
         is_there.then(|| unsafe { &*place })
     };
     let registers = Registers {
@@ -110,10 +112,10 @@ pub fn compare(visit: &mut dyn FnMut(Finding)) -> Result<usize, WalkError> {
     regions::compare(plan.regions(), &registers, &table, visit)
 }
 
-/// Makes sure that the live tables are as planned.
+/// Checks that the live tables match the plan.
 ///
 /// # Panics
-/// If they are not.
+/// If they do not.
 pub fn check() {
     compare(&mut |finding| assert!(finding.is_right(), "memory map: {finding}"))
         .unwrap_or_else(|error| panic!("memory map: {error}"));

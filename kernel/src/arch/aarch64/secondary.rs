@@ -1,11 +1,11 @@
-//! What another core needs to begin with: its map, its stacks, its number.
+//! What a core other than the boot core needs to start: its map, its stacks, its number.
 
 use super::{cpu, stacks};
 use aarch64_cpu::registers::{Readable, TTBR0_EL1};
 use core::cell::UnsafeCell;
 use team::MAX_CORES;
 
-/// What `secondary_entry` in entry.s reads, in its order.
+/// The values that `secondary_entry` in entry.s reads; the order must match.
 #[repr(C)]
 struct Start {
     translation_table: u64,
@@ -14,11 +14,11 @@ struct Start {
     core: u64,
 }
 
-/// One for each core, kept for ever: there is no telling when the core has read it. Within the image, which is
-/// all that the core can see before it has the final map.
+/// One per core. They are kept for ever, since it is not known when the core has read its own. They lie within the image, which
+/// is all that the core can see before it has the final map.
 struct Starts([UnsafeCell<Start>; MAX_CORES]);
 
-// SAFETY: written by the boot core only, each before its core is started.
+// SAFETY: only the boot core writes to it, and it writes each element before it starts the respective core.
 unsafe impl Sync for Starts {}
 
 static STARTS: Starts = Starts(
@@ -26,12 +26,12 @@ static STARTS: Starts = Starts(
         MAX_CORES],
 );
 
-/// Where and with what a core is to be started.
+/// The arguments with which a core is to be started.
 #[derive(Debug, Clone, Copy)]
 pub struct EntryPoint {
     /// Physical address of the first instruction.
     pub address: u64,
-    /// What the core must have in its first register.
+    /// The value that the core must have in its first register.
     pub context: u64,
 }
 
@@ -39,12 +39,12 @@ unsafe extern "C" {
     fn secondary_entry() -> !;
 }
 
-/// The entry point of core number `core`, which continues in `secondary_main` with the map that is
-/// active here. `None` if no stacks have been set aside for it.
+/// The entry point of core number `core`, which continues in `secondary_main` with the map that is active here. `None` if there
+/// are no stacks for it.
 pub fn entry_point(core: usize) -> Option<EntryPoint> {
     let stacks = stacks::of_core(core)?;
     let start = STARTS.0.get(core)?.get();
-    // SAFETY: only the boot core makes entry points, and each core is started once, after this.
+    // SAFETY: only the boot core creates entry points, and each core is started only once, after this.
     unsafe {
         start.write(Start {
             translation_table: TTBR0_EL1.get(),

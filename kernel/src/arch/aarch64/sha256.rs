@@ -10,19 +10,19 @@ use core::arch::{
 };
 use trust::sha256::{Block, Compress};
 
-/// The compression function of a CPU with these features, if it has one.
+/// The compression function that uses the CPU's instructions, if the features include them.
 ///
 /// # Safety
 /// Every core that calls it must have the features.
 pub unsafe fn compression(features: &InstructionSets) -> Option<Compress> {
     fn compress(state: &mut [u32; 8], blocks: &[Block]) {
-        // SAFETY: `compression` gives this function out only where the CPU has the instructions.
+        // SAFETY: `compression` returns this function only if the CPU has the instructions.
         unsafe { compress_blocks(state, blocks) };
     }
     features.sha2.then_some(compress)
 }
 
-/// FIPS 180-4, 4.2.2, four rounds a row.
+/// FIPS 180-4, 4.2.2; four rounds per row.
 static CONSTANTS: [[u32; 4]; 16] = [
     [0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5],
     [0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5],
@@ -42,8 +42,8 @@ static CONSTANTS: [[u32; 4]; 16] = [
     [0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2],
 ];
 
-/// FIPS 180-4, 6.2.2, four rounds at a time. All is written out, without an array: optimised for size, the compiler would keep
-/// one in memory, and take five times the instructions.
+/// FIPS 180-4, 6.2.2, four rounds at a time. Everything is written out, because with an array the compiler (which optimises for
+/// size) would keep the array in memory and need five times as many instructions.
 #[target_feature(enable = "sha2")]
 fn compress_blocks(state: &mut [u32; 8], blocks: &[Block]) {
     let [a, b, c, d, e, f, g, h] = *state;
@@ -61,7 +61,7 @@ fn compress_blocks(state: &mut [u32; 8], blocks: &[Block]) {
                 efgh = vsha256h2q_u32(efgh, abcd_so_far, keyed);
             };
         }
-        // After its rounds a row becomes the words of four rows later.
+        // After its rounds, a row is replaced by the words for four rows later.
         macro_rules! rows {
             ($($row:literal $words:ident $next:ident $second_last:ident $last:ident,)*) => {$(
                 rounds!($row $words);
@@ -88,8 +88,8 @@ fn compress_blocks(state: &mut [u32; 8], blocks: &[Block]) {
 #[target_feature(enable = "neon")]
 fn load(block: &Block) -> (uint32x4_t, uint32x4_t, uint32x4_t, uint32x4_t) {
     let (first, second, third, fourth): (uint8x16_t, uint8x16_t, uint8x16_t, uint8x16_t);
-    // SAFETY: reads the 64 bytes of the block. In assembly because the compiler, which must not assume
-    // that the MMU is on, would read bytes whose address may be odd one by one.
+    // SAFETY: this reads the 64 bytes of the block. It is in assembly because the compiler must not assume that the MMU is on,
+    // and would load bytes at possibly odd addresses one by one.
     unsafe {
         asm!(
             "ldp {first:q}, {second:q}, [{block}]",
@@ -111,11 +111,11 @@ fn load(block: &Block) -> (uint32x4_t, uint32x4_t, uint32x4_t, uint32x4_t) {
 }
 
 fn from_words(words: [u32; 4]) -> uint32x4_t {
-    // SAFETY: both are four words in the same order.
+    // SAFETY: both types are four words in the same order.
     unsafe { core::mem::transmute(words) }
 }
 
 fn to_words(vector: uint32x4_t) -> [u32; 4] {
-    // SAFETY: both are four words in the same order.
+    // SAFETY: both types are four words in the same order.
     unsafe { core::mem::transmute(vector) }
 }

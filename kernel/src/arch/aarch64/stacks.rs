@@ -1,7 +1,7 @@
-//! Stacks: two for every core, below each a page that is never mapped.
+//! Stacks: two for every core, each with an unmapped page below it.
 //!
-//! Those of the boot core are part of the image. The others' lie in RAM that boot sets aside, one slot
-//! a core: guard page, main stack, guard page, exception stack.
+//! The boot core's stacks are part of the image. The other cores' stacks lie in RAM that boot sets aside, in one slot per core:
+//! guard page, main stack, guard page, exception stack.
 
 use super::image::{self, GUARD_BYTES};
 use crate::memory::regions::Use;
@@ -11,13 +11,13 @@ use spin::Once;
 const MAIN_BYTES: u64 = 256 * 1024;
 const EXCEPTION_BYTES: u64 = 64 * 1024;
 
-/// What the stacks of one secondary core take, their guard pages included.
+/// Size of a secondary core's stacks, including their guard pages.
 pub const SLOT_BYTES: u64 = GUARD_BYTES + MAIN_BYTES + GUARD_BYTES + EXCEPTION_BYTES;
 
-/// The slots: core 1 has the first.
+/// The slots; core 1 has the first one.
 static SLOTS: Once<Range<u64>> = Once::new();
 
-/// Takes this RAM, a whole number of [slots](SLOT_BYTES), for the stacks of the secondary cores.
+/// Uses this RAM, a whole number of [slots](SLOT_BYTES), for the stacks of the secondary cores.
 pub fn set_aside(slots: Range<u64>) {
     SLOTS.call_once(|| slots);
 }
@@ -25,7 +25,7 @@ pub fn set_aside(slots: Range<u64>) {
 /// The two stacks of a core, without their guard pages.
 #[derive(Debug, Clone)]
 pub struct Stacks {
-    /// The stack of everything but exception handlers.
+    /// The stack that is used outside of exception handlers.
     pub main: Range<u64>,
     /// The stack of exception handlers.
     pub exception: Range<u64>,
@@ -43,7 +43,7 @@ pub fn of_core(core: usize) -> Option<Stacks> {
     (stacks.exception.end <= slots.end).then_some(stacks)
 }
 
-/// Gives the stacks of the secondary cores and the guard pages below them to `add`.
+/// Passes the stacks of the secondary cores, and the guard pages below them, to `add`.
 pub fn secondary_regions(add: &mut dyn FnMut(Range<u64>, Use)) {
     for core in 1.. {
         let Some(Stacks { main, exception }) = of_core(core.into()) else { break };
@@ -62,7 +62,7 @@ pub struct Overflow {
 }
 
 impl Overflow {
-    /// The stack whose guard page holds `address`, if any.
+    /// The stack whose guard page contains `address`, if any.
     pub fn at(address: u64) -> Option<Self> {
         (0..).map_while(of_core).enumerate().find_map(|(core, Stacks { main, exception })| {
             let is_below = |stack: Range<u64>| (stack.start - GUARD_BYTES..stack.start).contains(&address);

@@ -1,7 +1,6 @@
-//! Checks that interrupts leave the vector registers alone.
+//! Checks that interrupts do not change the vector registers.
 //!
-//! The virtual timer interrupts a loop that holds known values in q0-q31; the handler destroys
-//! them all.
+//! The virtual timer interrupts a loop that holds known values in q0-q31; the handler overwrites all of these registers.
 
 use super::time::VIRTUAL_TIMER_INTERRUPT;
 use crate::machine::Interrupt;
@@ -15,10 +14,10 @@ const INTERVAL_TICKS: u64 = 5_000;
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// Returns after a hundred interrupts that changed no register. `enable` lets an interrupt call a function.
+/// Returns after a hundred interrupts that changed no register. `enable` makes an interrupt call a function.
 ///
 /// # Panics
-/// If one did.
+/// If an interrupt changed a register.
 pub fn run(enable: impl FnOnce(Interrupt, fn(usize))) {
     enable(VIRTUAL_TIMER_INTERRUPT, on_timer);
     arm_timer();
@@ -32,7 +31,7 @@ pub fn run(enable: impl FnOnce(Interrupt, fn(usize))) {
 }
 
 fn arm_timer() {
-    // SAFETY: the virtual timer belongs to this kernel; its interrupt has a handler.
+    // SAFETY: the virtual timer belongs to this kernel, and its interrupt has a handler.
     unsafe {
         asm!(
             "msr cntv_tval_el0, {ticks}",
@@ -48,7 +47,7 @@ fn on_timer(_context: usize) {
     if COUNT.fetch_add(1, Ordering::Relaxed) + 1 < INTERRUPTS {
         arm_timer();
     } else {
-        // SAFETY: as in `arm_timer`; disables the timer.
+        // SAFETY: the virtual timer belongs to this kernel; this disables it.
         unsafe { asm!("msr cntv_ctl_el0, xzr", options(nomem, nostack)) };
     }
     macro_rules! destroy {
@@ -70,8 +69,8 @@ fn on_timer(_context: usize) {
     );
 }
 
-/// Fills v0-v31, each with its number, waits about a timer interval, and returns what is not as it
-/// was: the bitwise or of all differences.
+/// Fills v0-v31, each with its own number, waits for about a timer interval, and returns the bitwise or of all differences from
+/// these values.
 fn hold_values() -> u64 {
     macro_rules! hold {
         ($($register:tt $number:tt)*) => {{
