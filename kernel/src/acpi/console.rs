@@ -3,7 +3,7 @@
 use super::{Table, registers};
 use crate::machine::{Interrupt, Trigger, Uart, UartKind};
 
-/// The UART of the table, if it is one that is driven and its registers lie in memory.
+/// The UART of the table, if there is a driver for it and its registers are in memory.
 pub(super) fn of(spcr: Table<'_>) -> Option<Uart> {
     /// Interface types (Debug Port Table 2, Microsoft, table 3).
     const FULL_16550: u8 = 0;
@@ -14,7 +14,7 @@ pub(super) fn of(spcr: Table<'_>) -> Option<Uart> {
     const ANY_16550: u8 = 0x12;
     /// Address spaces of a generic address (ACPI 6.5, 5.2.3.2).
     const MEMORY: u8 = 0;
-    /// Interrupt types: by the GIC.
+    /// Interrupt types: through the GIC.
     const GIC: u8 = 1 << 3;
 
     if spcr.u8(40)? != MEMORY {
@@ -25,7 +25,7 @@ pub(super) fn of(spcr: Table<'_>) -> Option<Uart> {
         PL011 => (UartKind::Pl011, 0x1000),
         SBSA | SBSA_32_BIT => (UartKind::Sbsa, 0x1000),
         FULL_16550 | COMPATIBLE_16550 | ANY_16550 => {
-            // Registers are as wide as they are far apart: 8, 16 or 32 bits; 0 is not told.
+            // The registers are as wide as their spacing: 8, 16 or 32 bits; 0 means that it is not given.
             let register_shift = match width_bits {
                 0 | 8 => 0,
                 16 => 1,
@@ -49,6 +49,6 @@ pub(super) fn of(spcr: Table<'_>) -> Option<Uart> {
     let number = spcr.u32(54)?;
     let has_interrupt = spcr.u8(52)? & GIC != 0 && number >= 32;
     let interrupt = has_interrupt.then_some(Interrupt { number, trigger: Trigger::Level });
-    // A line that the firmware has set up stays as it is.
+    // The firmware has set up the line, so its speed is not changed.
     Some(Uart { kind, registers, interrupt, clock_hz: None, baud_rate: None })
 }

@@ -1,4 +1,4 @@
-//! The interrupt controller, and the interrupts of what each core has.
+//! Reads the interrupt controller, and the interrupts of per-core devices.
 
 use super::{Table, registers};
 use crate::machine::{Interrupt, InterruptController, Msi, MsiController, Trigger};
@@ -13,10 +13,10 @@ mod kind {
     pub const TRANSLATION_SERVICE: u8 = 0xf;
 }
 
-/// Where the structures of MADT begin.
+/// Offset of the structures in MADT.
 const STRUCTURES: usize = 44;
 
-/// Sizes of register blocks: those of the GIC's architecture (Arm IHI 0048B, IHI 0069H).
+/// Sizes of register blocks, from the GIC architecture (Arm IHI 0048B, IHI 0069H).
 const DISTRIBUTOR_V2_BYTES: u64 = 0x1000;
 const DISTRIBUTOR_V3_BYTES: u64 = 0x1_0000;
 const CPU_INTERFACE_BYTES: u64 = 0x2000;
@@ -39,19 +39,19 @@ pub(super) fn cpu_interfaces(madt: Table<'_>) -> impl Iterator<Item = Table<'_>>
     structures(madt, kind::CPU_INTERFACE)
 }
 
-/// Those of cores that are there, or may come.
+/// The interfaces of cores that exist or may be added.
 fn usable(madt: Table<'_>) -> impl Iterator<Item = Table<'_>> {
     cpu_interfaces(madt).filter(|interface| is_usable(*interface))
 }
 
-/// Whether a core is there, or may come.
+/// Whether a core exists or may be added.
 pub(super) fn is_usable(interface: Table<'_>) -> bool {
     const ENABLED: u32 = 1;
     const ONLINE_CAPABLE: u32 = 1 << 3;
     interface.u32(12).is_some_and(|flags| flags & (ENABLED | ONLINE_CAPABLE) != 0)
 }
 
-/// The GIC: version 3 if there are redistributors, whatever the distributor says of its own version.
+/// The GIC: a version 3 if there are redistributors, whatever the distributor says about its own version.
 pub(super) fn controller(madt: Table<'_>) -> Option<InterruptController> {
     let distributor = structures(madt, kind::DISTRIBUTOR).next()?.u64(8)?;
     let regions = structures(madt, kind::REDISTRIBUTORS);
@@ -64,7 +64,7 @@ pub(super) fn controller(madt: Table<'_>) -> Option<InterruptController> {
     if redistributors.is_empty() {
         let own = |interface: Table<'_>| registers(interface.u64(60)?, REDISTRIBUTOR_BYTES, ALIGN_V3);
         redistributors.extend(usable(madt).filter_map(own).take(MAX_REGIONS));
-        // One in each region, however much of it a GICv4 has besides.
+        // Each region has one redistributor, even if a GICv4's is larger.
         stride_bytes = Some(REDISTRIBUTOR_BYTES);
     }
     if redistributors.is_empty() {
@@ -76,8 +76,8 @@ pub(super) fn controller(madt: Table<'_>) -> Option<InterruptController> {
     Some(InterruptController::GicV3 { distributor, redistributors, stride_bytes })
 }
 
-/// Where the messages of PCI functions go: to the first translation service, else to the first frame (5.2.12.18 and 5.2.12.16). Functions
-/// are taken to be known by their requester IDs; IORT, which could say otherwise, is not read.
+/// The controller that receives the messages of PCI functions: the first translation service, or else the first frame (5.2.12.18
+/// and 5.2.12.16). Functions are assumed to be identified by their requester IDs; IORT, which could say otherwise, is not read.
 pub(super) fn messages(madt: Table<'_>) -> Option<Msi> {
     let service = structures(madt, kind::TRANSLATION_SERVICE)
         .find_map(|service| registers(service.u64(8)?, TRANSLATION_SERVICE_BYTES, ALIGN_V3));
@@ -103,7 +103,7 @@ pub(super) fn virtual_timer(gtdt: Table<'_>) -> Option<Interrupt> {
     private(gtdt.u32(64)?, gtdt.u32(68)? & 1 != 0)
 }
 
-/// The interrupt of the performance counters of the first core that is there.
+/// The performance counters' interrupt on the first core that exists.
 pub(super) fn performance_counters(madt: Table<'_>) -> Option<Interrupt> {
     let interface = usable(madt).next()?;
     private(interface.u32(20)?, interface.u32(12)? & 0b10 != 0)

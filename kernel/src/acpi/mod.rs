@@ -1,8 +1,8 @@
-//! What ACPI's fixed tables say about the machine: cores, interrupt controller, timer, console, PCI host, PSCI.
+//! Reads ACPI's fixed tables, which describe the machine: cores, interrupt controller, timer, console, PCI host, PSCI.
 //!
-//! Devices that only the machine language of the DSDT describes are not found: there is no interpreter for it here. Section numbers are
-//! those of the ACPI Specification 6.5. Tables are read byte by byte as far as they say that they reach, so that no table can
-//! make the kernel read elsewhere.
+//! Devices that only the DSDT's machine language describes are not found, because there is no interpreter for it here. Section
+//! numbers refer to the ACPI Specification 6.5. Tables are read byte by byte, within the length that they give, so that no table
+//! can make the kernel read outside of it.
 
 mod console;
 mod interrupts;
@@ -22,33 +22,33 @@ use core::ops::Range;
 /// The most tables that are kept.
 const MAX_TABLES: usize = 8;
 
-/// What every table begins with (5.2.6).
+/// Length of the header of every table (5.2.6).
 const HEADER_BYTES: usize = 36;
 
-/// The tables that are read.
+/// The signatures of the tables that are read.
 const SIGNATURES: [&[u8; 4]; 5] = [b"FACP", b"APIC", b"GTDT", b"MCFG", b"SPCR"];
 
-/// The most tables among which they are looked for.
+/// The most entries of the table of tables that are searched for them.
 const MAX_ADDRESSES: usize = 256;
 
-/// No table of these is larger.
+/// Larger tables are rejected.
 const MAX_TABLE_BYTES: usize = 1 << 20;
 
 /// Why ACPI's tables cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AcpiError {
-    /// Nothing can be read at this address.
+    /// The memory at this address cannot be read.
     #[error("ACPI: nothing can be read at {0:#x}")]
     Unreadable(u64),
-    /// The root pointer does not begin as one, or its sum is not zero.
+    /// The root pointer has the wrong signature, or its checksum is not zero.
     #[error("ACPI: no root pointer (RSDP) at {0:#x}")]
     RootPointer(u64),
-    /// The table of tables does not begin as one, or its sum is not zero.
+    /// The table of tables has the wrong signature, or its checksum is not zero.
     #[error("ACPI: no table of tables (XSDT) at {0:#x}")]
     TableOfTables(u64),
 }
 
-/// The tables, found but not read.
+/// The tables: found, but not interpreted yet.
 #[derive(Debug)]
 pub struct Tables<'a> {
     tables: heapless::Vec<Table<'a>, MAX_TABLES>,
@@ -83,12 +83,12 @@ impl<'a> Table<'a> {
         self.0.starts_with(signature)
     }
 
-    /// The structures from `at` on, each of which begins with its type and its length.
+    /// The structures from offset `at` on, each of which begins with its type and its length.
     fn structures(self, at: usize) -> impl Iterator<Item = (u8, Table<'a>)> {
         let mut rest = self.0.get(at..).unwrap_or_default();
         core::iter::from_fn(move || {
             let &[kind, length, ..] = rest else { return None };
-            // What says that it is shorter than its own head would be met for ever.
+            // A structure that claims to be shorter than its own header would cause an endless loop.
             let (structure, behind) = rest.split_at_checked(usize::from(length).max(2))?;
             rest = behind;
             Some((kind, Table(structure)))
@@ -101,8 +101,8 @@ fn sums_to_zero(bytes: &[u8]) -> bool {
 }
 
 impl<'a> Tables<'a> {
-    /// Finds the tables that the root pointer leads to. `read` gives so many bytes at an address, or nothing. Tables whose sum is wrong are
-    /// left out.
+    /// Finds the tables, starting at the root pointer. `read` returns a number of bytes at an address, or `None`. Tables with a
+    /// wrong checksum are left out.
     ///
     /// # Errors
     /// [`AcpiError`] if there is no root pointer of revision 2 or later, or no table of tables.
@@ -126,7 +126,7 @@ impl<'a> Tables<'a> {
         Ok(Self { tables: tables.take(MAX_TABLES).collect() })
     }
 
-    /// The bytes of the tables, as they lie in memory.
+    /// The bytes of the tables, where they are in memory.
     pub fn bytes(&self) -> impl Iterator<Item = &'a [u8]> {
         self.tables.iter().map(|table| table.0)
     }
@@ -135,19 +135,20 @@ impl<'a> Tables<'a> {
         self.tables.iter().find(|table| table.has_signature(signature)).copied()
     }
 
-    /// The console, if the firmware has one that is driven.
+    /// The console, if the firmware has one and there is a driver for it.
     pub fn console(&self) -> Option<Uart> {
         console::of(self.find(b"SPCR")?)
     }
 
-    /// How PSCI is called, if it is there (5.2.9, ARM_BOOT_ARCH).
+    /// How PSCI is called, if it exists (5.2.9, ARM_BOOT_ARCH).
     pub fn psci(&self) -> Option<PsciMethod> {
         let flags = self.find(b"FACP")?.u16(129)?;
         let method = if flags & 0b10 != 0 { PsciMethod::Hvc } else { PsciMethod::Smc };
         (flags & 1 != 0).then_some(method)
     }
 
-    /// All that the tables say, on a machine with these RAM banks, in any order. Without the PCI windows, which they do not tell.
+    /// Everything that the tables say, for a machine with these RAM banks, in any order. The PCI windows are missing, because the
+    /// tables do not describe them.
     pub fn platform(&self, memory: Vec<Range<u64>>, boot_args: &[u8]) -> Platform {
         let madt = self.find(b"APIC");
         Platform {
@@ -175,7 +176,7 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// The table at an address, if its sum is right.
+/// The table at an address, if its checksum is right.
 fn table<'a>(address: u64, read: &mut dyn FnMut(u64, usize) -> Option<&'a [u8]>) -> Option<Table<'a>> {
     let header = Table(read(address, HEADER_BYTES)?);
     let length = usize::try_from(header.u32(4)?).ok()?;
@@ -184,7 +185,7 @@ fn table<'a>(address: u64, read: &mut dyn FnMut(u64, usize) -> Option<&'a [u8]>)
     sums_to_zero(table).then_some(Table(table))
 }
 
-/// The cores by their GIC CPU interfaces (5.2.12.14).
+/// The cores, each described by its GIC CPU interface (5.2.12.14).
 fn cores(madt: Table<'_>, starts_by_psci: bool) -> Vec<Cpu> {
     let core = |interface: Table<'_>| {
         let is_unusable = !interrupts::is_usable(interface);
@@ -193,14 +194,14 @@ fn cores(madt: Table<'_>, starts_by_psci: bool) -> Vec<Cpu> {
     interrupts::cpu_interfaces(madt).filter_map(core).collect()
 }
 
-/// Registers at a multiple of `align_bytes`, where registers may lie.
+/// Registers at this address, if it is a multiple of `align_bytes` and registers can be there.
 fn registers(address: u64, size_bytes: u64, align_bytes: u64) -> Option<Registers> {
     let end = address.checked_add(size_bytes)?;
     let is_sound = address != 0 && address.is_multiple_of(align_bytes) && end <= ADDRESS_SPACE.end;
     is_sound.then_some(Registers { address, size_bytes })
 }
 
-/// The non-secure generic watchdog that GTDT lists (5.2.25.2). Its structures have a length of two bytes.
+/// The non-secure generic watchdog listed in GTDT (5.2.25.2), whose structures have a length of two bytes.
 fn watchdog(gtdt: Table<'_>) -> Option<Watchdog> {
     const WATCHDOG: u8 = 1;
     const SECURE: u32 = 1 << 2;
@@ -215,20 +216,20 @@ fn watchdog(gtdt: Table<'_>) -> Option<Watchdog> {
                 control: frame(structure.u64(12)?)?,
             });
         }
-        // What says that it has no length would be met for ever.
+        // A structure that claims to have no length would cause an endless loop.
         rest = rest.get(usize::from(structure.u16(1)?.max(1))..)?;
     }
     None
 }
 
-/// The first host bridge that MCFG lists (PCI Firmware Specification 3.3, 4.1.2), of segment 0.
+/// The first host bridge of segment 0 that MCFG lists (PCI Firmware Specification 3.3, 4.1.2).
 fn pcie_host(mcfg: Table<'_>) -> Option<PcieHost> {
     let space = ConfigurationSpace::Ecam;
     let mut entries = mcfg.0.get(44..)?.as_chunks::<16>().0.iter().map(|entry| Table(entry));
     let entry = entries.find(|entry| entry.u16(8) == Some(0))?;
     let (first, last) = (entry.u8(10)?, entry.u8(11)?);
     let n_buses = u64::from(last.checked_sub(first)?) + 1;
-    // The address is that of bus 0, whether it is there or not.
+    // The given address is that of bus 0, even if the bridge does not have that bus.
     let address = entry.u64(0)?.checked_add(u64::from(first) * space.bytes_per_bus())?;
     let ecam = registers(address, n_buses * space.bytes_per_bus(), space.bytes_per_bus())?;
     let (windows, interrupts) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Tables as QEMU's `virt` machine has them, and broken ones.
+//! Tests with tables like those of QEMU's `virt` machine, and with broken ones.
 
 use super::*;
 use crate::machine::{Interrupt, InterruptController, MsiController, Trigger, UartKind};
@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, vec, vec::Vec};
 
 const ROOT: u64 = 0x1000;
 
-/// Bytes at addresses.
+/// Bytes at given addresses.
 #[derive(Default, Clone)]
 struct Memory(BTreeMap<u64, Vec<u8>>);
 
@@ -21,7 +21,7 @@ fn with_sum(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
     bytes
 }
 
-/// A table of these fields, with its length and sum.
+/// A table with these fields, and with its length and checksum.
 fn table_of(signature: &[u8; 4], fields: &[(usize, &[u8])]) -> Vec<u8> {
     let mut bytes = vec![0; HEADER_BYTES];
     fields.iter().for_each(|(at, value)| put(&mut bytes, *at, value));
@@ -79,7 +79,7 @@ fn cpu_interface(mpidr: u64, flags: u32) -> Vec<u8> {
     )
 }
 
-/// Two cores, the second of which is not there; the controller as told.
+/// A MADT with two cores, the second of which is absent, and the given other structures.
 fn madt(rest: &[Vec<u8>]) -> Vec<u8> {
     let distributor = structure(0xc, 24, &[(8, &0x800_0000_u64.to_le_bytes()), (20, &[3])]);
     let structures = [distributor, cpu_interface(0, 1), cpu_interface(0x101, 0)];
@@ -199,7 +199,7 @@ fn without_redistributors_it_is_a_gic_v2_unless_each_core_names_its_own() {
     assert_eq!(controller(&[madt(&[])]), Some(v2));
     let mut own = cpu_interface(1, 1);
     put(&mut own, 60, &0x80c_0000_u64.to_le_bytes());
-    // That of a core that is not there may not be read.
+    // The structure of an absent core may be unreadable.
     let mut absent = cpu_interface(2, 0);
     put(&mut absent, 60, &0x80e_0000_u64.to_le_bytes());
     let v3 = InterruptController::GicV3 {
@@ -223,7 +223,7 @@ fn messages_go_to_a_service_or_else_to_a_frame() {
     assert_eq!(controller(&[frame(1), service(0x808_0000)]), Some(its));
     let frame_at = registers(0x802_0000, 0x1000);
     let v2m = |first, count| Some(MsiController::V2m { frame: frame_at, first, count });
-    // An address that no service has.
+    // An address that is impossible for a service.
     assert_eq!(controller(&[frame(0), service(0x808_1000)]), v2m(None, None));
     assert_eq!(controller(&[frame(1)]), v2m(Some(80), Some(64)));
     assert_eq!(controller(&[]), None);
@@ -236,7 +236,7 @@ fn consoles_of_each_kind() {
     assert_eq!(kind(spcr(0xe, 32, 3, 0x900_0000)), Some(UartKind::Sbsa));
     assert_eq!(kind(spcr(0, 8, 1, 0x900_0000)), ns16550(0, 1));
     assert_eq!(kind(spcr(0x12, 32, 3, 0x900_0000)), ns16550(2, 4));
-    // Wider than far apart; unaligned; none; of another kind; beyond all addresses.
+    // Wider than their spacing; unaligned; none; of another kind; beyond all addresses.
     let refused = [
         (0x12, 8, 3, 0x900_0000),
         (3, 32, 3, 2),
@@ -267,7 +267,7 @@ fn what_is_no_table_is_told() {
     );
 }
 
-/// What is said can be mapped and read.
+/// Checks that everything in the description can be mapped and read.
 fn check(platform: &Platform) {
     let mut registers: Vec<_> = platform.uart.iter().map(|uart| (uart.registers, 4)).collect();
     registers.extend(platform.pcie.iter().map(|host| (host.ecam, 1 << 20)));
@@ -289,7 +289,7 @@ fn check(platform: &Platform) {
     }
 }
 
-/// Each byte of each table changed in turn, with its sum put right.
+/// Changes each byte of each table in turn, and corrects the checksum.
 #[test]
 fn tables_may_lie() {
     let good = virt();

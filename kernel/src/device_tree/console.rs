@@ -1,4 +1,4 @@
-//! Which UART is the console: the one that `/chosen/stdout-path` names, or else the first that is driven.
+//! Chooses the console's UART: the one that `/chosen/stdout-path` names, or else the first one that has a driver.
 
 use super::{
     interrupts,
@@ -18,21 +18,21 @@ const NS16550: &[&str] =
     &["ns16550a", "ns16550", "ns16450", "ns8250", "ns16750", "ns16850", "nvidia,tegra20-uart"];
 const DESIGNWARE: &[&str] = &["snps,dw-apb-uart"];
 
-/// The choice, made without allocating.
+/// The choice. Making it needs no allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Choice<'a> {
-    /// The console, if there is a UART that is driven.
+    /// The console, if there is a UART with a driver.
     pub uart: Option<Uart>,
-    /// What `stdout-path` says, if that is another.
+    /// The console in `stdout-path`, if another one was chosen.
     pub missed: Option<Missed<'a>>,
 }
 
-/// A console that the tree asks for and that is not the one.
+/// A console that the tree names but that was not chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Missed<'a> {
     /// The path.
     pub path: &'a str,
-    /// `compatible` of the node there, if there is one.
+    /// `compatible` of the node with this path, if there is one.
     pub compatible: Option<&'a str>,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn choose<'a>(tree: &Fdt<'a>) -> Choice<'a> {
     let Some(stdout) = property("stdout-path").or_else(|| property("linux,stdout-path")) else {
         return Choice { uart: first_driven(tree), missed: None };
     };
-    // What follows the colon is for the console's driver: speed, parity, bits.
+    // After the colon there are options for the console's driver: speed, parity, bits.
     let (path, options) = stdout.split_once(':').unwrap_or((stdout, ""));
     let wanted = find(tree, path);
     if let Some(mut uart) = wanted.as_ref().and_then(|place| uart(tree, place)) {
@@ -68,13 +68,13 @@ fn first_driven(tree: &Fdt<'_>) -> Option<Uart> {
     places(tree).find_map(|place| uart(tree, &place))
 }
 
-/// The speed that options such as `115200n8` begin with.
+/// The speed at the beginning of options such as `115200n8`.
 fn baud_rate(options: &str) -> Option<u32> {
     let end = options.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(options.len());
     options[..end].parse().ok().filter(|&rate| rate > 0)
 }
 
-/// The enabled node with this path, which begins with an alias if not with a slash.
+/// The enabled node with this path, which begins either with a slash or with an alias.
 fn find<'a>(tree: &Fdt<'a>, path: &'a str) -> Option<Place<'a>> {
     let (start, rest) = match path.strip_prefix('/') {
         Some(rest) => ("", rest),
@@ -89,7 +89,7 @@ fn find<'a>(tree: &Fdt<'a>, path: &'a str) -> Option<Place<'a>> {
     })
 }
 
-/// The UART at a place, if it is one that is driven.
+/// The UART at a place, if there is a driver for it.
 fn uart(tree: &Fdt<'_>, place: &Place<'_>) -> Option<Uart> {
     let node = &place.node;
     let mut registers = place.registers(0)?;
@@ -119,7 +119,7 @@ fn skip(registers: Registers, offset_bytes: u32) -> Option<Registers> {
     })
 }
 
-/// The kind, if registers with this distance and width lie within the block, each at a multiple of its width.
+/// The kind, if all registers with this spacing and width lie within the block, and each is aligned to its width.
 fn ns16550(registers: Registers, register_shift: u32, access_bytes: u32) -> Option<UartKind> {
     const N_REGISTERS: u64 = 8;
     let distance_bytes = 1_u64.checked_shl(register_shift).filter(|&bytes| bytes <= 16)?;
@@ -133,7 +133,7 @@ fn ns16550(registers: Registers, register_shift: u32, access_bytes: u32) -> Opti
     })
 }
 
-/// The frequency of the first clock of a device, where the tree says it.
+/// The frequency of a device's first clock, if the tree gives it.
 fn clock_hz(tree: &Fdt<'_>, device: &FdtNode<'_>) -> Option<u32> {
     let own = cell(device, "clock-frequency");
     let of_clock = || {

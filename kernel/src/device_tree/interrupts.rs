@@ -1,4 +1,4 @@
-//! From a device's `interrupts` to a number of the interrupt controller (Devicetree Specification 0.4, 2.4).
+//! Finds the interrupt controller's number for a device's `interrupts` (Devicetree Specification 0.4, 2.4).
 
 use super::walk::{Place, cell, cells, find_phandle, find_phandle_place, nth_cell};
 use crate::machine::{Interrupt, PciInterrupt, Trigger};
@@ -9,7 +9,7 @@ use dtoolkit::{
     standard::NodeStandard,
 };
 
-/// `compatible` of GICv2 distributors with the same registers.
+/// `compatible` of GICv2 distributors that have the same registers.
 pub(super) const GIC_V2: &[&str] = &[
     "arm,gic-400",
     "arm,cortex-a15-gic",
@@ -23,20 +23,21 @@ pub(super) const GIC_V2: &[&str] = &[
 /// `compatible` of GICv3 and 4.
 pub(super) const GIC_V3: &[&str] = &["arm,gic-v3"];
 
-/// Shared and private interrupts begin here (GICv2 architecture, 2.2.1).
+/// The first shared and the first private interrupt (GICv2 architecture, 2.2.1).
 const FIRST_SHARED: u32 = 32;
 const FIRST_PRIVATE: u32 = 16;
 
-/// Extended shared and private ones, and how many there are (GICv3.1; GICv3 and v4 architecture, 2.2.1).
+/// The first extended shared and the first extended private interrupt, and how many there are (GICv3.1; GICv3 and v4
+/// architecture, 2.2.1).
 const FIRST_EXTENDED_SHARED: u32 = 4096;
 const EXTENDED_SHARED: u32 = 1024;
 const FIRST_EXTENDED_PRIVATE: u32 = 1056;
 const EXTENDED_PRIVATE: u32 = 64;
 
-/// How many maps an interrupt may pass through.
+/// The most maps that an interrupt may pass through.
 const MAX_MAPS: usize = 8;
 
-/// How many nodes there may be between a device and what its interrupts go to: they can name each other in a circle.
+/// The most nodes between a device and the destination of its interrupts: nodes can refer to each other in a loop.
 const MAX_STEPS: usize = 64;
 
 /// The most cells of an address or an interrupt.
@@ -44,7 +45,7 @@ const MAX_CELLS: usize = 8;
 
 type Cells = heapless::Vec<u32, MAX_CELLS>;
 
-/// The interrupt with this index of a device; `None` if it has none, or not one of the GIC's own.
+/// The interrupt with this index of a device; `None` if there is none, or if it is not an interrupt of the GIC.
 pub(super) fn interrupt(tree: &Fdt<'_>, device: &Place<'_>, index: usize) -> Option<Interrupt> {
     let (mut parent, mut interrupt) = specifier(tree, device, index)?;
     let mut address = unit_address(device);
@@ -57,7 +58,7 @@ pub(super) fn interrupt(tree: &Fdt<'_>, device: &Place<'_>, index: usize) -> Opt
     None
 }
 
-/// The controller, or map, that an interrupt goes to, and the cells that name it there.
+/// The controller or map that receives an interrupt, and the cells that identify the interrupt there.
 fn specifier<'a>(tree: &Fdt<'a>, device: &Place<'a>, index: usize) -> Option<(FdtNode<'a>, Cells)> {
     if let Some(extended) = device.node.property("interrupts-extended") {
         let mut rest = cells(extended.value());
@@ -76,8 +77,9 @@ fn specifier<'a>(tree: &Fdt<'a>, device: &Place<'a>, index: usize) -> Option<(Fd
     Some((parent, take(&mut rest, count)?))
 }
 
-/// The controller or map that a node's interrupts go to: on the way up, where each node may name another than the one
-/// above it, the first that says how its interrupts are named. A bus that is a map itself needs no `interrupt-parent`.
+/// The controller or map that receives a node's interrupts: the first node on the way up that says how its interrupts are
+/// identified. On the way, each node may refer to a node other than its parent. A bus that is a map itself needs no
+/// `interrupt-parent`.
 fn interrupt_parent<'a>(tree: &Fdt<'a>, node: &Place<'a>) -> Option<FdtNode<'a>> {
     let mut place = node.clone();
     for _ in 0..MAX_STEPS {
@@ -92,8 +94,8 @@ fn interrupt_parent<'a>(tree: &Fdt<'a>, node: &Place<'a>) -> Option<FdtNode<'a>>
     None
 }
 
-/// A nexus passes interrupts on: the first entry of its `interrupt-map` whose address and interrupt are, under the
-/// mask, those of the device (Devicetree Specification 0.4, 2.4.3).
+/// A nexus passes interrupts on. The first entry of its `interrupt-map` counts whose address and interrupt equal the device's
+/// under the mask (Devicetree Specification 0.4, 2.4.3).
 fn through_map<'a>(
     tree: &Fdt<'a>,
     nexus: &FdtNode<'a>,
@@ -102,7 +104,7 @@ fn through_map<'a>(
 ) -> Option<(FdtNode<'a>, Cells, Cells)> {
     let n_address = nexus.address_cells().ok()? as usize;
     let n_interrupt = interrupt_cells(nexus)?;
-    // A device on another bus than the nexus's has an address of another width, which no entry is meant for.
+    // A device on a bus other than the nexus's own has an address of another width, which no entry matches.
     let address = address.iter().copied().chain(core::iter::repeat(0)).take(n_address);
     let key = || address.clone().chain(interrupt.iter().copied());
     let mask = |index: usize| match nexus.property("interrupt-map-mask") {
@@ -124,8 +126,9 @@ fn through_map<'a>(
     }
 }
 
-/// Where the interrupt pins of the devices below a PCI host bridge lead, as far as they lead to the GIC (IEEE 1275's PCI bus
-/// binding: an address has three cells, with the device's number in bits 15:11 of the first, and an interrupt is a pin).
+/// The interrupts that the interrupt pins of devices below a PCI host bridge are wired to, if they are the GIC's. In IEEE 1275's
+/// PCI bus binding, an address has three cells, with the device's number in bits 15:11 of the first one, and an interrupt is a
+/// pin.
 pub(super) fn of_pci(tree: &Fdt<'_>, host: &FdtNode<'_>) -> Vec<PciInterrupt> {
     /// More than any host bridge has.
     const MAX_ENTRIES: usize = 256;
@@ -137,7 +140,7 @@ pub(super) fn of_pci(tree: &Fdt<'_>, host: &FdtNode<'_>) -> Vec<PciInterrupt> {
     };
     let Some(map) = host.property("interrupt-map") else { return Vec::new() };
     let mut rest = cells(map.value());
-    // Most entries have the same parent, and to find it takes a walk of the tree.
+    // Most entries have the same parent, and finding it requires a walk through the tree.
     let mut last: Option<(u32, FdtNode<'_>)> = None;
     let mut next = || {
         let address = take(&mut rest, ADDRESS_CELLS)?;
@@ -180,7 +183,7 @@ fn interrupt_cells(controller: &FdtNode<'_>) -> Option<usize> {
     cell(controller, "#interrupt-cells").map(|count| count as usize)
 }
 
-/// Type, number, flags (Linux' bindings arm,gic.yaml and arm,gic-v3.yaml).
+/// Decodes type, number and flags (Linux' bindings arm,gic.yaml and arm,gic-v3.yaml).
 fn gic_interrupt(controller: &FdtNode<'_>, interrupt: &[u32]) -> Option<Interrupt> {
     let is_one_of =
         |names: &[&str]| controller.compatible().into_iter().flatten().any(|name| names.contains(&name));

@@ -1,4 +1,4 @@
-//! RAM and what is not to be used of it, read without a heap.
+//! Reads the RAM, and the parts of it that must not be used, without a heap.
 
 use super::walk::{self, is_enabled, text};
 use crate::{machine::ADDRESS_SPACE, memory::layout};
@@ -9,19 +9,19 @@ use dtoolkit::{
     standard::NodeStandard,
 };
 
-/// How many banks are known before there is a heap.
+/// The most banks that can be handled before there is a heap.
 const MAX_EARLY_BANKS: usize = 256;
 
-/// The RAM banks of the tree in ascending order, none of which overlaps or meets another, without allocating: a tree
-/// may name the same RAM several times, or one bank in several pieces. Of very many banks the smallest are left out.
+/// The RAM banks of the tree in ascending order; no two overlap or touch. Needs no allocation. The tree may list the same RAM
+/// several times, or one bank in several pieces. If there are very many banks, the smallest are left out.
 pub fn memory_banks(tree: &Fdt<'_>) -> heapless::Vec<Range<u64>, MAX_EARLY_BANKS> {
     layout::join_few(named_banks(tree))
 }
 
-/// The RAM banks as the tree names them, cut to what may be used.
+/// The RAM banks as the tree lists them, limited to what may be used.
 ///
-/// `linux,usable-memory` of a bank and `linux,usable-memory-range` of `/chosen` are
-/// what a kernel that boots after another one's crash may use.
+/// `linux,usable-memory` of a bank and `linux,usable-memory-range` of `/chosen` are the memory that a kernel may use if it boots
+/// after another one has crashed.
 pub(super) fn named_banks<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>> + use<'a> {
     let root = tree.root();
     let is_memory = is_memory(tree);
@@ -46,15 +46,15 @@ pub(super) fn named_banks<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>
         .filter(|bank| bank.start < bank.end)
 }
 
-/// Tells whether a child of the root is a bank: its `device_type` is `memory` (Devicetree Specification 0.4, 3.4), or if
-/// none has that, its name is.
+/// Returns a test for whether a child of the root is a bank: its `device_type` is `memory` (Devicetree Specification 0.4, 3.4)
+/// or, if no node has that type, its name is `memory`.
 fn is_memory(tree: &Fdt<'_>) -> impl Fn(&FdtNode<'_>) -> bool + use<> {
     let has_type = |node: &FdtNode<'_>| text(node, "device_type") == Some("memory");
     let by_type = tree.root().children().any(|node| has_type(&node));
     move |node| if by_type { has_type(node) } else { node.name_without_address() == "memory" }
 }
 
-/// How many ranges `linux,usable-memory-range` may have: Linux knows two.
+/// The most ranges of `linux,usable-memory-range`: Linux supports two.
 const MAX_LIMITS: usize = 4;
 
 /// The address ranges that a property of a child of `root`, or of its children, lists.
@@ -73,12 +73,12 @@ fn ranges<'a>(
     })
 }
 
-/// How many entries of a device's `reg` or `ranges` are looked at: each is looked for from the first one on, so that the time grows with the
-/// square of their number. No device has as many.
+/// The most entries of a device's `reg` or `ranges` that are examined. Finding an entry means searching from the first one, so
+/// the time grows with the square of their number. No device has that many.
 const MAX_ENTRIES: usize = 1024;
 
-/// The parts of the RAM that are not to be used, without allocating: what the firmware keeps for itself, and the
-/// registers of devices, which a bank that is named in one piece can surround.
+/// The parts of the RAM that must not be used: memory reserved by the firmware, and the registers of devices, which may lie in
+/// the middle of a bank. Needs no allocation.
 pub fn reserved_memory<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>> + use<'a> {
     let reservations = tree.memory_reservations();
     let reservations = reservations.map(|reservation| (reservation.address(), reservation.size()));
@@ -93,8 +93,7 @@ fn reserved_nodes<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = FdtNode<'a>> + use
     nodes.filter(is_enabled)
 }
 
-/// Where devices are for the CPU, those included that this kernel does not drive: their registers, and what a PCI host
-/// bridge makes of its part of the address space.
+/// The CPU's addresses of all devices, including those without a driver here: their registers, and the windows of PCI host bridges.
 fn device_registers<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>> + use<'a> {
     let is_memory = is_memory(tree);
     let devices = walk::places(tree).filter(move |place| {

@@ -1,4 +1,4 @@
-//! Where the messages of PCI functions go: `msi-map` and `msi-parent` (Linux' bindings pci-msi.txt and msi.txt).
+//! Finds the controller for the messages of PCI functions: `msi-map` and `msi-parent` (Linux' bindings pci-msi.txt and msi.txt).
 
 use super::walk::{Place, cell, cells, find_phandle_place, is_enabled};
 use crate::machine::{Msi, MsiController, MsiRange};
@@ -11,8 +11,8 @@ use dtoolkit::{
 /// More than any host bridge has.
 const MAX_RANGES: usize = 64;
 
-/// How the functions below a host bridge interrupt by messages; `None` if the tree does not say it, or names what is not driven.
-/// Of several controllers the first one counts.
+/// How the functions below a host bridge interrupt by messages; `None` if the tree does not say, or names a controller without a
+/// driver. If there are several controllers, the first one counts.
 pub(super) fn of_pci(tree: &Fdt<'_>, host: &FdtNode<'_>) -> Option<Msi> {
     let Some(map) = host.property("msi-map") else {
         let phandle = cell(host, "msi-parent")?;

@@ -1,8 +1,8 @@
-//! What the device tree says about the machine: memory, cores, devices, boot arguments.
+//! Reads the description of the machine in the device tree: memory, cores, devices, boot arguments.
 //!
-//! [`LastWords`], [`memory_banks`] and [`reserved_memory`] need no heap, so that the heap can be placed first;
-//! [`Platform`] is all of it, owned, so that the tree's own memory can be given away afterwards.
-//! Anything absent from the tree is absent from the platform: the boot goes on without it.
+//! [`LastWords`], [`memory_banks`] and [`reserved_memory`] need no heap, so they can be used to place the heap. [`Platform`] is
+//! the complete description. It owns its data, so the tree's own memory can be reused afterwards. What is missing in the tree is
+//! missing in the platform, and the boot goes on without it.
 
 mod console;
 mod interrupts;
@@ -48,7 +48,7 @@ pub enum DeviceTreeError {
     NoMemory,
 }
 
-/// Reads the header of a tree to learn how long it is.
+/// Reads the length of a tree from its header.
 ///
 /// Returns `None` if `header` does not begin with the magic number or is shorter than 8 bytes.
 pub fn total_size_bytes(header: &[u8]) -> Option<usize> {
@@ -57,7 +57,7 @@ pub fn total_size_bytes(header: &[u8]) -> Option<usize> {
     (magic == MAGIC).then_some(total_size as usize)
 }
 
-/// What a kernel needs to say why it cannot boot, without allocating.
+/// What a kernel needs to report why it cannot boot; reading it needs no allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastWords<'a> {
     /// The console.
@@ -69,7 +69,7 @@ pub struct LastWords<'a> {
 }
 
 impl<'a> LastWords<'a> {
-    /// Reads them from `tree`; what is missing or unreadable is left out.
+    /// Reads them from `tree`; missing or unreadable values are left out.
     pub fn from_tree(tree: &Fdt<'a>) -> Self {
         Self {
             console: console::choose(tree).uart,
@@ -80,11 +80,11 @@ impl<'a> LastWords<'a> {
 }
 
 impl Platform {
-    /// Reads everything that the kernel uses from `tree`, and the RAM banks unless somebody else has told them.
+    /// Reads everything that the kernel uses from `tree`. `banks` are the RAM banks if another source gives them; otherwise they
+    /// are read from the tree.
     ///
     /// # Errors
-    /// [`DeviceTreeError::NoMemory`] if there is no RAM; whatever else is missing or unreadable is
-    /// left out.
+    /// [`DeviceTreeError::NoMemory`] if there is no RAM. Everything else that is missing or unreadable is left out.
     pub fn from_tree(tree: &Fdt<'_>, banks: Option<Vec<Range<u64>>>) -> Result<Self, DeviceTreeError> {
         let banks = banks.unwrap_or_else(|| memory::named_banks(tree).collect());
         let memory = layout::join(banks.clone());
@@ -147,7 +147,7 @@ impl Platform {
         } else if place.is_compatible(interrupts::GIC_V3) {
             self.set_interrupt_controller(gic_v3(place));
         } else if place.is_compatible(interrupts::GIC_V2) {
-            // A Cortex-A9's interface has no more than it needs.
+            // The interface of a Cortex-A9 has only this minimum of registers.
             let registers = place.registers_of(0, 0x1000, 4).zip(place.registers_of(1, 0x14, 4));
             self.set_interrupt_controller(registers.map(|(distributor, cpu_interface)| {
                 InterruptController::GicV2 { distributor, cpu_interface }
@@ -157,13 +157,13 @@ impl Platform {
                 self.pcie = pcie_host(tree, place, space);
             }
         } else if place.is_compatible(&["arm,armv8-timer"]) {
-            // Secure, non-secure, virtual, hypervisor's.
+            // The timers are in this order: secure, non-secure, virtual, hypervisor.
             const VIRTUAL: usize = 2;
             self.timer_interrupt = self.timer_interrupt.or_else(|| private_interrupt(tree, place, VIRTUAL));
         } else if place.is_compatible(&["arm,pl031"]) {
             self.clock = self.clock.or_else(|| place.registers_of(0, 4, 4));
         } else if place.is_compatible(&["qemu,fw-cfg-mmio"]) {
-            // Data, then the selector.
+            // The data register, then the selector.
             self.fw_cfg = self.fw_cfg.or_else(|| place.registers_of(0, 10, 8));
         } else if place.is_compatible(&["microsoft,vmgenid"]) {
             let registers = place.registers_of(0, Generation::BYTES, 8);
@@ -180,7 +180,7 @@ impl Platform {
         }
     }
 
-    /// Whether a device there can be told the CPU's addresses of all RAM; if not, the bus is undriven, said once.
+    /// Whether a device at this place can use the CPU's addresses for all RAM. If not, its bus is listed as undriven, but only once.
     fn can_reach_ram(&mut self, place: &Place<'_>, is_bus: bool) -> bool {
         let Some(bus) = place.bus_that_misses(&self.memory, is_bus) else {
             return true;
@@ -192,7 +192,7 @@ impl Platform {
         false
     }
 
-    /// The first one counts: others hang on it.
+    /// Only the first one counts, because other devices refer to it.
     fn set_interrupt_controller(&mut self, controller: Option<InterruptController>) {
         self.interrupt_controller = self.interrupt_controller.take().or(controller);
     }
@@ -221,7 +221,7 @@ fn gic_v3(place: &Place<'_>) -> Option<InterruptController> {
     let redistributors: Vec<_> =
         redistributors.filter(|region| region.address.is_multiple_of(ALIGN_BYTES)).collect();
     let distributor = place.registers_of(0, 1, ALIGN_BYTES)?;
-    // Two frames of 64 KiB at least.
+    // At least two frames of 64 KiB.
     let is_possible = |&bytes: &u64| bytes.is_multiple_of(0x1_0000) && bytes >= 0x2_0000;
     let stride_bytes = walk::number_of(&place.node, "redistributor-stride").filter(is_possible);
     (!redistributors.is_empty()).then_some(InterruptController::GicV3 {
@@ -231,7 +231,8 @@ fn gic_v3(place: &Place<'_>) -> Option<InterruptController> {
     })
 }
 
-/// The watchdog that a node is (Linux' arm,sbsa-gwdt.yaml and qemu,vcpu-stall-detector.yaml, which have these defaults and bounds).
+/// The watchdog that a node describes (Linux' arm,sbsa-gwdt.yaml and qemu,vcpu-stall-detector.yaml, which define these defaults
+/// and bounds).
 fn watchdog(place: &Place<'_>) -> Option<Watchdog> {
     const FRAME_BYTES: u64 = 0x1000;
     const STALL_BYTES: u64 = 0x10;
@@ -252,7 +253,8 @@ fn watchdog(place: &Place<'_>) -> Option<Watchdog> {
     })
 }
 
-/// What a node, whose registers the CPU can reach, may have disks behind. What is part of such a node is not told anew.
+/// The unsupported device with possible disks that a node describes, if its registers can be reached by the CPU. Parts of such a
+/// device are not listed separately.
 fn undriven(place: &Place<'_>) -> Option<Undriven> {
     let of_node = |place: &Place<'_>| {
         let node = &place.node;
@@ -272,7 +274,7 @@ fn private_interrupt(tree: &Fdt<'_>, place: &Place<'_>, index: usize) -> Option<
     interrupts::interrupt(tree, place, index).filter(is_private)
 }
 
-/// How PSCI is called, if this is its node.
+/// How PSCI is called, if this node describes it.
 fn psci_method(node: &FdtNode<'_>) -> Option<PsciMethod> {
     if !["arm,psci", "arm,psci-0.2", "arm,psci-1.0"].iter().any(|name| node.is_compatible(name)) {
         return None;
@@ -285,12 +287,12 @@ fn psci_method(node: &FdtNode<'_>) -> Option<PsciMethod> {
     }
 }
 
-/// Whether a tree says nothing of the machine: boot loaders (GRUB) make one with `/chosen` alone where firmware has ACPI's tables.
+/// Whether a tree does not describe the machine: if firmware has ACPI tables, boot loaders (GRUB) create a tree that has only `/chosen`.
 pub fn is_empty(tree: &Fdt<'_>) -> bool {
     tree.root().children().all(|node| node.name() == "chosen")
 }
 
-/// Gives what the boot loader offers as random numbers, `/chosen/rng-seed` and `kaslr-seed`, to `take`.
+/// Passes the boot loader's random numbers, `/chosen/rng-seed` and `kaslr-seed`, to `take`.
 pub fn random_seeds(tree: &Fdt<'_>, take: &mut dyn FnMut(&[u8])) {
     let Some(chosen) = tree.chosen() else { return };
     for seed in ["rng-seed", "kaslr-seed"].into_iter().filter_map(|name| chosen.property(name)) {
@@ -300,7 +302,7 @@ pub fn random_seeds(tree: &Fdt<'_>, take: &mut dyn FnMut(&[u8])) {
     }
 }
 
-/// Up to the NUL that ends it, if there is one.
+/// The boot arguments, up to the terminating NUL, if there is one.
 fn boot_args<'a>(tree: &Fdt<'a>) -> &'a [u8] {
     let arguments = tree.chosen().and_then(|chosen| chosen.property("bootargs"));
     let bytes: &[u8] = arguments.and_then(|arguments| arguments.value_as().ok()).unwrap_or_default();
@@ -323,7 +325,7 @@ fn cores(tree: &Fdt<'_>) -> Vec<Cpu> {
     cores.collect()
 }
 
-/// What is in the registers of a generic PCI host bridge, if it is one.
+/// The layout of a PCI host bridge's registers, if it is a generic one.
 fn configuration_space(place: &Place<'_>) -> Option<ConfigurationSpace> {
     if place.is_compatible(&["pci-host-ecam-generic"]) {
         Some(ConfigurationSpace::Ecam)
@@ -332,8 +334,8 @@ fn configuration_space(place: &Place<'_>) -> Option<ConfigurationSpace> {
     }
 }
 
-/// See IEEE 1275's PCI bus binding: a child address has three cells, the first of which tells the
-/// space in bits 25:24 (2: 32-bit memory, 3: 64-bit memory).
+/// IEEE 1275's PCI bus binding defines the format: a child address has three cells, the first of which gives the address space in
+/// bits 25:24 (2: 32-bit memory, 3: 64-bit memory).
 fn pcie_host(tree: &Fdt<'_>, place: &Place<'_>, space: ConfigurationSpace) -> Option<PcieHost> {
     let bytes_per_bus = space.bytes_per_bus();
     let node = &place.node;
@@ -358,7 +360,7 @@ fn pcie_host(tree: &Fdt<'_>, place: &Place<'_>, space: ConfigurationSpace) -> Op
         };
         let window = place.translate(Registers { address: cpu_address, size_bytes });
         let bus_address = u64::from(high.get()) << 32 | u64::from(low.get());
-        // What is aligned on the bus must be so for the CPU.
+        // Whatever is aligned on the bus must also be aligned for the CPU.
         const PAGE_BYTES: u64 = 4096;
         if space >= 2
             && let Some(window) = window

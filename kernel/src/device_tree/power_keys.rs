@@ -1,4 +1,4 @@
-//! The keys that end the machine: children of `gpio-keys` (Linux' binding gpio-keys.yaml).
+//! The power and restart keys: children of `gpio-keys` (Linux' binding gpio-keys.yaml).
 
 use super::{
     interrupts,
@@ -12,13 +12,13 @@ use dtoolkit::{
     fdt::{Fdt, FdtNode},
 };
 
-/// Codes of Linux' input-event-codes.h.
+/// Key codes from Linux' input-event-codes.h.
 const KEY_POWER: u32 = 116;
 const KEY_RESTART: u32 = 408;
-/// The kind of event that keys are, unless `linux,input-type` says otherwise.
+/// The event type of keys, which is the default if there is no `linux,input-type`.
 const EV_KEY: u32 = 1;
 
-/// A key on a line that is not driven.
+/// A key on a line of a GPIO controller without a driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unheard {
     action: KeyAction,
@@ -36,7 +36,7 @@ impl fmt::Display for Unheard {
     }
 }
 
-/// The keys at this node that ask for power off or a restart, if their lines are those of a PL061.
+/// The keys of this node that request power off or a restart, if their lines belong to a PL061.
 pub(super) fn keys<'a>(tree: &'a Fdt<'_>, place: &'a Place<'_>) -> Vec<Result<PowerKey, Unheard>> {
     if !place.is_compatible(&["gpio-keys", "gpio-keys-polled"]) {
         return Vec::new();

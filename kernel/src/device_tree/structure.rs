@@ -1,7 +1,7 @@
-//! Whether some bytes are a flattened device tree that can be read (Devicetree Specification 0.4, 5).
+//! Checks whether bytes are a flattened device tree that can be read (Devicetree Specification 0.4, 5).
 //!
-//! Only what reading relies on is checked. Names may be of any length and any characters: those of boards' trees have
-//! more than the 31 characters that the specification allows, and Linux takes them.
+//! It checks only what the reader relies on. Names may have any length and any characters: the trees of real boards have names
+//! longer than the specification's limit of 31 characters, and Linux accepts them.
 
 use super::MAGIC;
 use core::{ops::Range, str};
@@ -11,7 +11,7 @@ const HEADER_BYTES: usize = 40;
 const TOKEN_BYTES: usize = 4;
 const RESERVATION_BYTES: usize = 16;
 
-/// The version of the format that has all the fields of the header.
+/// The format version in which the header has all fields.
 const VERSION: u32 = 17;
 
 const BEGIN_NODE: u32 = 1;
@@ -20,7 +20,7 @@ const PROPERTY: u32 = 3;
 const NOP: u32 = 4;
 const END: u32 = 9;
 
-/// Why bytes are no device tree.
+/// Why bytes are not a device tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}, at offset {offset:#x}")]
 pub struct StructureError {
@@ -33,33 +33,33 @@ pub struct StructureError {
 /// What is wrong with a device tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StructureErrorKind {
-    /// It begins with this word, and not with the magic number.
+    /// The first word is this instead of the magic number.
     #[error("it begins with {0:#010x} instead of {MAGIC:#x}", MAGIC = MAGIC)]
     Magic(u32),
-    /// It has this version, to which readers of version 17 are too new or too old.
+    /// The tree has this version, which is incompatible with readers of version 17.
     #[error("its format has version {0}, expected one that is compatible with {VERSION}", VERSION = VERSION)]
     Version(u32),
-    /// The header tells another size than there are bytes.
+    /// The size in the header differs from the number of bytes.
     #[error("its header tells {0} bytes")]
     Size(usize),
-    /// A block does not lie within the tree, or not at a multiple of its alignment.
+    /// A block exceeds the tree, or is not aligned.
     #[error("the {0} block is outside of it or not aligned")]
     Block(&'static str),
-    /// The tree ends here, and something should follow.
+    /// The tree ends here, where something should follow.
     #[error("{0} does not end within it")]
     Truncated(&'static str),
     /// A name is not UTF-8.
     #[error("a name is not UTF-8")]
     Name,
-    /// This token stands where it must not.
+    /// This token is not allowed here.
     #[error("there must be no token {0:#x}")]
     Token(u32),
 }
 
-/// The device tree that `bytes` are.
+/// Checks `bytes` and returns them as a device tree.
 ///
 /// # Errors
-/// [`StructureError`] if it could not be read to its end.
+/// [`StructureError`] if the tree could not be read completely.
 pub fn open(bytes: &[u8]) -> Result<Fdt<'_>, StructureError> {
     Reader { bytes }.check()?;
     Ok(Fdt::new_unchecked(bytes))
@@ -116,7 +116,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Nodes hold their properties first, then their children.
+    /// In a node, the properties come first, then the children.
     fn check_nodes(&self, mut offset: usize, strings: Range<usize>) -> Result<(), StructureError> {
         let mut depth = 0_usize;
         let (mut has_root, mut may_be_property) = (false, false);
@@ -145,7 +145,7 @@ impl Reader<'_> {
                     depth -= 1;
                     may_be_property = false;
                 }
-                // The reader takes the first token for the root's.
+                // The reader assumes that the first token begins the root.
                 NOP if depth > 0 || has_root => {}
                 END if depth == 0 && has_root => return Ok(()),
                 _ => return error(StructureErrorKind::Token(token), start),
@@ -154,7 +154,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The length of the name that begins where `range` does and ends with a NUL in it.
+    /// The length of the name that begins at the start of `range` and ends with a NUL within it.
     fn name(&self, range: Range<usize>) -> Result<usize, StructureError> {
         let start = range.start;
         let rest = self.bytes.get(range).unwrap_or_default();

@@ -8,8 +8,8 @@ use dtoolkit::{
     model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty},
 };
 
-// Written by `qemu-system-aarch64 -M virt,gic-version=3,dumpdtb=FILE -smp 2 -m 1G`, then cut
-// to the length that its header's blocks need.
+// Written by `qemu-system-aarch64 -M virt,gic-version=3,dumpdtb=FILE -smp 2 -m 1G`, then cut to the length that the blocks in its
+// header need.
 const VIRT_GIC_V3: &[u8] = include_bytes!("../../testdata/virt-gic3-smp2-1g.dtb");
 const VIRT_GIC_V2_EL2: &[u8] = include_bytes!("../../testdata/virt-gic2-el2-128m.dtb");
 
@@ -21,7 +21,7 @@ fn edge(number: u32) -> Interrupt {
     Interrupt { number, trigger: Trigger::Edge }
 }
 
-/// QEMU's tree with GICv3, changed.
+/// QEMU's tree with a GICv3, after a change.
 fn changed(change: impl FnOnce(&mut DeviceTree)) -> Vec<u8> {
     let mut tree = DeviceTree::from_fdt(&open(VIRT_GIC_V3).unwrap());
     change(&mut tree);
@@ -98,7 +98,7 @@ fn reads_virt_with_gic_v3() {
     assert_eq!(platform.virtio_mmio[31].registers.address, 0x0a00_3e00);
     let edge = |number| Interrupt { number, trigger: Trigger::Edge };
     assert_eq!(platform.virtio_mmio[31].interrupt, Some(edge(79)));
-    // QEMU hands the pins of each device to the next of four interrupts.
+    // QEMU wires the pins of each device to four interrupts, beginning one further for each device.
     let pcie = platform.pcie.as_ref().unwrap();
     let pins = [(0, 1), (1, 1), (1, 4), (2, 3), (31, 1)].map(|(device, pin)| pcie.interrupt(device, pin));
     assert_eq!(pins, [35, 36, 35, 35, 38].map(|number| Some(level(number))));
@@ -182,7 +182,7 @@ fn broken_trees_are_refused_without_a_panic() {
             let Ok(platform) = Platform::from_tree(&tree, None) else {
                 continue;
             };
-            // What is to be mapped can be.
+            // Everything that is to be mapped can be mapped.
             let devices = platform.virtio_mmio.iter().map(|transport| transport.registers);
             let devices = devices
                 .chain(platform.clock)
@@ -216,7 +216,7 @@ fn names_may_be_longer_than_the_specification_allows() {
     assert_eq!(tree.root().child(long).unwrap().property(long).unwrap().value(), [0, 0, 0, 1]);
 }
 
-/// A tree of hand-made tokens, with the strings `a` and, without an end, `b`.
+/// A tree of these tokens, with the strings `a` and `b`, the second of which is not terminated.
 fn of_tokens(tokens: &[u32]) -> Vec<u8> {
     const HEADER_BYTES: u32 = 40;
     let structure = HEADER_BYTES + 16;
@@ -243,7 +243,7 @@ fn a_broken_structure_is_refused_where_it_breaks() {
     assert_eq!(why(&[1, 0, 2, 2, 9]), (token(2), 12));
     assert_eq!(why(&[1, 0, 2, 1, 0, 2, 9]), (token(1), 12));
     assert_eq!(why(&[1, 0, 5, 2, 9]), (token(5), 8));
-    // A property behind a child.
+    // A property after a child.
     assert_eq!(why(&[1, 0, 1, NAME, 2, 3, 0, 0, 2, 9]), (token(3), 20));
     let truncated = StructureErrorKind::Truncated;
     assert_eq!(why(&[1, 0, 3, u32::MAX, 0, 2, 9]), (truncated("a property"), 20));
@@ -287,7 +287,7 @@ fn ram_that_is_named_twice_is_there_once() {
     let twice = with_memory(&[0, 0x4000_0000, 0, 0x1900_0000, 0, 0x4000_0000, 0, 0x1900_0000]);
     assert_eq!(banks(&twice), [0x4000_0000..0x5900_0000]);
     assert_eq!(platform(&twice).remarks, ["409600 KiB of RAM are named more than once"]);
-    // Unsorted, overlapping by a page and a half, meeting, and with a hole.
+    // Unsorted, overlapping by a page and a half, touching, and with a gap.
     let pieces = [
         [0, 0x6000_0000, 0, 0x1000_0000],
         [0, 0x4000_0000, 0, 0x1000_1800],
@@ -315,7 +315,7 @@ fn banks_of_several_nodes_are_found_by_their_type() {
         };
         set(&mut secure, "reg", cells(&[0, 0xe00_0000, 0, 0x100_0000]).as_slice());
         set(&mut secure, "status", "disabled");
-        // What only has the name is no RAM where others have the type.
+        // A node that only has the name is not RAM if other nodes have the type.
         let named = node("memory@0", [("reg", cells(&[0, 0, 0, 0x1000]))]);
         for node in [high, ram, secure, named] {
             tree.root.add_child(node);
@@ -326,7 +326,7 @@ fn banks_of_several_nodes_are_found_by_their_type() {
         tree.root.child_mut(MEMORY).unwrap().remove_property("device_type");
     });
     assert_eq!(banks(&untyped), [0x4000_0000..0x8000_0000]);
-    // With `compatible`, they would be taken for devices, which the RAM surrounds.
+    // With `compatible`, they would be taken for devices within the RAM.
     let compatible = changed(|tree| {
         let memory = tree.root.child_mut(MEMORY).unwrap();
         memory.remove_property("device_type");
@@ -344,12 +344,12 @@ fn banks_of_several_nodes_are_found_by_their_type() {
 fn banks_end_where_the_address_space_does() {
     let huge = [0, 0x4000_0000, u32::MAX, u32::MAX, u32::MAX, 0xffff_f000, 0, 0x2000];
     assert_eq!(banks(&with_memory(&huge)), [0x4000_0000..1 << 48]);
-    // An entry that is cut short makes the property unreadable.
+    // A truncated entry makes the property unreadable.
     let bytes = with_memory(&[0, 0x4000_0000, 0]);
     assert_eq!(Platform::from_tree(&open(&bytes).unwrap(), None), Err(DeviceTreeError::NoMemory));
 }
 
-/// With all of them it would take minutes.
+/// Handling all of them would take minutes.
 #[test]
 fn of_very_many_registers_of_a_device_the_first_ones_are_kept_free() {
     let entries: Vec<u8> = (0..60_000).flat_map(|n| cells(&[0, 0x1000_0000 + 0x10 * n, 0, 0x10])).collect();
@@ -367,7 +367,7 @@ fn of_very_many_registers_of_a_device_the_first_ones_are_kept_free() {
 
 #[test]
 fn a_thousand_banks_are_not_too_many() {
-    // Every second one names what the one before does.
+    // Every second entry repeats the one before it.
     let entry = |index: u32| [0, 0x4000_0000 + (index / 2) * 0x2000, 0, 0x1000];
     let reg: Vec<u32> = (0..3000).rev().flat_map(entry).collect();
     let banks = banks(&with_memory(&reg));
@@ -476,7 +476,7 @@ fn messages_go_where_the_host_bridge_says() {
     let v2m = MsiController::V2m { frame, first: Some(96), count: None };
     let found = msi(&|host| set(host, "msi-parent", 0x9001_u32));
     assert_eq!(found.map(|msi| msi.controller), Some(v2m));
-    // Another kind, and nothing.
+    // A controller of another kind, and a number that no node has.
     for phandle in [gic_phandle(&DeviceTree::from_fdt(&open(VIRT_GIC_V3).unwrap())), 0x9002] {
         assert_eq!(msi(&|host| set(host, "msi-parent", phandle)), None);
     }
@@ -488,7 +488,7 @@ fn windows_to_pci_within_the_ram_are_left_out() {
     let host = |change: &dyn Fn(&mut DeviceTreeNode)| {
         platform(&changed(|tree| change(tree.root.child_mut(PCIE).unwrap())))
     };
-    // Space, address on the bus, for the CPU, size: I/O, then memory within the RAM and below it.
+    // Space, address on the bus, address for the CPU, size: first I/O, then memory within the RAM and below it.
     let io = [0x100_0000, 0, 0, 0, 0x5000_0000, 0, 0x1_0000];
     let within = [0x200_0000, 0, 0x6000_0000, 0, 0x6000_0000, 0, 0x100_0000];
     let below = [0x300_0000, 0, 0x1000_0000, 0, 0x1000_0000, 0, 0x100_0000];
@@ -498,7 +498,7 @@ fn windows_to_pci_within_the_ram_are_left_out() {
     assert_eq!(changed.pcie.unwrap().windows.len(), 2);
     let cam = host(&|node| set(node, "compatible", "pci-host-cam-generic")).pcie.unwrap();
     assert_eq!((cam.space, cam.buses), (ConfigurationSpace::Cam, (0, 255)));
-    // The same for a host bridge that is not driven.
+    // The same for a host bridge without a driver.
     let other = host(&|node| {
         set(node, "compatible", "acme,pcie");
         set(node, "ranges", ranges.as_slice());
@@ -511,7 +511,7 @@ fn registers_that_no_driver_could_use_are_left_out() {
     let with = |name: &str, reg: &[u32]| {
         platform(&changed(|tree| set(tree.root.child_mut(name).unwrap(), "reg", cells(reg).as_slice())))
     };
-    // Address and size: at an odd address, beyond the page tables, too short.
+    // Addresses and sizes: at an odd address, beyond the page tables, too short.
     let bad = [[0, 0x0900_0002, 0, 0x1000], [0x1_0000, 0, 0, 0x1000], [0, 0x0900_0000, 0, 2]];
     for reg in bad {
         assert_eq!(with("pl011@9000000", &reg).uart, None, "{reg:x?}");
@@ -584,11 +584,11 @@ fn addresses_are_translated_by_every_bus() {
         });
         platform(&bytes).uart.map(|uart| (uart.registers.address, uart.registers.size_bytes))
     };
-    // Cells: address on the bus, in the one above it, size.
+    // Cells: address on the bus, address on the bus above it, size.
     let outer = ("outer", Some(cells(&[0x5_0000, 0, 0x0900_0000, 0x1_0000])));
     let inner = |ranges: &[u32]| ("inner", Some(cells(ranges)));
     assert_eq!(on_buses(&[inner(&[0, 0x5_0000, 0x8000]), outer.clone()]), Some((0x0900_0100, 0x1000)));
-    // The second entry; it ends before the registers do.
+    // The second entry applies; it ends before the registers do.
     let second = inner(&[0x4000, 0x100, 0x10, 0x80, 0x5_2000, 0x480]);
     assert_eq!(on_buses(&[second, outer.clone()]), Some((0x0900_2080, 0x400)));
     assert_eq!(on_buses(&[("inner", None), outer.clone()]), None);
@@ -639,7 +639,7 @@ fn interrupts_come_from_the_nearest_parent() {
         set(uart, "interrupts-extended", cells(&[gic, 1, 3, 4, 0x99, 5]).as_slice());
     };
     assert_eq!(interrupt(&extended), Some(level(19)));
-    // Not the GIC's.
+    // The interrupt does not belong to the GIC.
     assert_eq!(interrupt(&|uart, _| set(uart, "interrupt-parent", 0x99_u32)), None);
     assert_eq!(interrupt(&|uart, _| set(uart, "interrupt-parent", 0x77_u32)), None);
     for bad in [&[4, 1, 4][..], &[0, 988, 4], &[1, 16, 4], &[0, u32::MAX, 4], &[0, 1], &[]] {
@@ -656,7 +656,7 @@ fn interrupts_come_from_the_nearest_parent() {
     assert_eq!(mapped(6), None);
 }
 
-/// A bus that is a map itself, as on Arm's models, has no number that others refer to it by.
+/// A bus that is a map itself, as on Arm's models, has no number by which other nodes could refer to it.
 #[test]
 fn interrupts_go_up_to_a_bus_that_maps_them() {
     let interrupt = |change: &dyn Fn(&mut DeviceTreeNode, &mut DeviceTreeNode, u32)| {
@@ -678,7 +678,7 @@ fn interrupts_go_up_to_a_bus_that_maps_them() {
         platform(&bytes).uart.unwrap().interrupt
     };
     assert_eq!(interrupt(&|_, _, _| {}), Some(edge(74)));
-    // What is named comes before what is above; without cells of its own, it is only a step on the way.
+    // `interrupt-parent` takes precedence over the parent. A node without `#interrupt-cells` is only a step on the way.
     let direct = |uart: &mut DeviceTreeNode| set(uart, "interrupts", cells(&[0, 7, 4]).as_slice());
     assert_eq!(
         interrupt(&|inner, uart, gic| {
@@ -694,7 +694,7 @@ fn interrupts_go_up_to_a_bus_that_maps_them() {
         }),
         Some(edge(74))
     );
-    // In a circle.
+    // The nodes refer to each other in a loop.
     assert_eq!(
         interrupt(&|inner, uart, _| {
             set(inner, "phandle", 0x97_u32);
@@ -839,7 +839,7 @@ fn interrupt_controllers_of_boards() {
         let gic = controller(name, &reg, None);
         assert_eq!(gic, Some(InterruptController::GicV2 { distributor, cpu_interface }), "{name}");
     }
-    // Two regions of redistributors, then the interfaces of GICv2.
+    // Two regions of redistributors, followed by the interfaces of a GICv2.
     let reg = [0, 0x080a_0000, 0, 0x4_0000, 1, 0, 0, 0x8_0000, 0, 0x0802_0000, 0, 0x2000];
     let redistributors = [block(0x080a_0000, 0x4_0000), block(0x1_0000_0000, 0x8_0000)].into();
     assert_eq!(
@@ -928,7 +928,7 @@ fn the_identifier_of_the_generation_is_found() {
     let interrupt = Some(edge(67));
     assert_eq!(with(0x3f00_0008, 16).generation, Some(Generation { address: 0x3f00_0008, interrupt }));
     assert_eq!((with(0x3f00_0004, 16).generation, with(0x3f00_0008, 8).generation), (None, None));
-    // Within the RAM its pages are neither the heap's nor the pool's.
+    // If it lies within the RAM, its pages are used for neither the heap nor the pool.
     for (address, pages) in [(0x5f00_0000, 0x5f00_0000..0x5f00_1000), (0x5eff_fff8, 0x5eff_f000..0x5f00_1000)]
     {
         let platform = with(address, 16);
@@ -1080,7 +1080,7 @@ fn disks_that_would_write_elsewhere_are_refused() {
             }
             move_into(tree, bus, &[DISK]);
             if let Some(ranges) = dma_ranges.filter(|ranges| !ranges.is_empty()) {
-                // Three cells of PCI's own: the first says which space.
+                // The three cells are PCI's; the first one gives the address space.
                 let ranges: Vec<u32> =
                     ranges.chunks(6).flat_map(|range| [&[0x4300_0000], range].concat()).collect();
                 let pcie = tree.root.child_mut("pcie@10000000").unwrap();

@@ -1,8 +1,7 @@
-//! Walking through the tree without a heap: every device, wherever it lies, with its registers as the CPU sees
-//! them.
+//! Walks through the tree without a heap, and finds every device, at any depth, with its registers at the CPU's addresses.
 //!
-//! A device's `reg` counts in the address space of the bus that it lies on; `ranges` of each bus on the way to the
-//! root say where that is in the next one (Devicetree Specification 0.4, 2.3.8).
+//! A device's `reg` gives addresses on the device's bus. The `ranges` of each bus on the way to the root translate them to
+//! addresses on the next bus (Devicetree Specification 0.4, 2.3.8).
 
 use crate::{
     machine::{ADDRESS_SPACE, Registers},
@@ -16,7 +15,7 @@ use dtoolkit::{
     standard::NodeStandard,
 };
 
-/// How many nodes there may be between a device and the root; what lies deeper is not found.
+/// The most nodes between a device and the root; deeper devices are not found.
 const MAX_DEPTH: usize = 16;
 
 type Children<'a> = <FdtNode<'a> as Node>::Children<'a>;
@@ -26,12 +25,12 @@ type Children<'a> = <FdtNode<'a> as Node>::Children<'a>;
 pub struct Place<'a> {
     /// The node.
     pub node: FdtNode<'a>,
-    /// From the root downwards.
+    /// The ancestors, from the root downwards.
     above: heapless::Vec<FdtNode<'a>, MAX_DEPTH>,
 }
 
-/// All enabled nodes on enabled buses but the root, parents before their children. Devices behind a PCI host bridge
-/// are left out: their addresses are no memory of the CPU's.
+/// All enabled nodes on enabled buses except the root, parents before their children. Devices behind a PCI host bridge are left
+/// out, because their addresses are not in the CPU's address space.
 pub fn places<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Place<'a>> + use<'a> {
     let mut level = heapless::Vec::new();
     let _ = level.push((tree.root(), tree.root().children()));
@@ -57,7 +56,7 @@ impl<'a> Iterator for Walk<'a> {
             }
             let above = self.level.iter().map(|(node, _)| *node).collect();
             if text(&node, "device_type") != Some("pci") {
-                // Without room, the node's children are too deep.
+                // If there is no room, the node's children are too deep and are skipped.
                 let _ = self.level.push((node, node.children()));
             }
             return Some(Place { node, above });
@@ -71,7 +70,7 @@ impl<'a> Place<'a> {
         self.node.compatible().into_iter().flatten().any(|name| names.contains(&name))
     }
 
-    /// True if these are the names of the nodes from the root to this one; an address may be left out.
+    /// True if these are the names of the nodes from the root to this one. The addresses in the names may be left out.
     pub fn has_path<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> bool {
         let is_named =
             |node: &FdtNode<'_>, name: &str| node.name() == name || node.name_without_address() == name;
@@ -79,7 +78,7 @@ impl<'a> Place<'a> {
         nodes.all(|node| names.next().is_some_and(|name| is_named(node, name))) && names.next().is_none()
     }
 
-    /// The place of the node above this one.
+    /// The parent's place.
     pub fn parent(&self) -> Option<Self> {
         let mut above = self.above.clone();
         Some(Self { node: above.pop()?, above })
@@ -90,20 +89,19 @@ impl<'a> Place<'a> {
         self.above.len() == 1
     }
 
-    /// The entry of `reg` with this index, as the CPU sees it.
+    /// The entry of `reg` with this index, at the CPU's address.
     pub fn registers(&self, index: usize) -> Option<Registers> {
         self.all_registers().nth(index).flatten()
     }
 
-    /// The entry of `reg` with this index, if a driver can use it that needs so many bytes at a multiple of
-    /// `align_bytes`.
+    /// The entry of `reg` with this index, if it has at least `min_bytes` at a multiple of `align_bytes`, as a driver requires.
     pub fn registers_of(&self, index: usize, min_bytes: u64, align_bytes: u64) -> Option<Registers> {
         self.registers(index).filter(|registers| {
             registers.size_bytes >= min_bytes && registers.address.is_multiple_of(align_bytes)
         })
     }
 
-    /// All entries of `reg` as the CPU sees them; `None` for those that it cannot reach.
+    /// All entries of `reg` at the CPU's addresses; `None` for those that the CPU cannot reach.
     pub fn all_registers(&self) -> impl Iterator<Item = Option<Registers>> {
         let entries = self.node.reg().ok().flatten().into_iter().flatten();
         entries.map(|entry| {
@@ -113,7 +111,7 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// Where the entries of this bus's `ranges` are for the CPU; `None` for those that it cannot reach.
+    /// The CPU's addresses of the entries of this bus's `ranges`; `None` for those that the CPU cannot reach.
     pub fn all_windows(&self) -> impl Iterator<Item = Option<Registers>> {
         let entries = self.node.ranges().ok().flatten().into_iter().flatten();
         entries.map(|entry| {
@@ -123,9 +121,8 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// The first of the buses on the way to the root behind which a device does not reach each of `banks` under the
-    /// addresses that the CPU has (`dma-ranges`; Devicetree Specification 0.4, 2.3.9). With `is_bus`, the node is a bus
-    /// itself.
+    /// The first bus on the way to the root behind which a device cannot reach all of `banks` at the CPU's addresses
+    /// (`dma-ranges`; Devicetree Specification 0.4, 2.3.9). With `is_bus`, the node itself is a bus.
     pub fn bus_that_misses(&self, banks: &[Range<u64>], is_bus: bool) -> Option<&'a str> {
         let buses = self.above.iter().chain(is_bus.then_some(&self.node));
         let pairs = buses.clone().zip(buses.skip(1));
@@ -133,7 +130,7 @@ impl<'a> Place<'a> {
         misses.next().map(|(_, bus)| bus.name())
     }
 
-    /// Where registers on the bus that this node lies on are for the CPU; `None` if it cannot reach any.
+    /// Translates registers on this node's bus to the CPU's addresses; `None` if the CPU cannot reach any of them.
     pub fn translate(&self, registers: Registers) -> Option<Registers> {
         let Registers { mut address, mut size_bytes } = registers;
         // The root's address space is the CPU's.
@@ -145,9 +142,9 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Where `size_bytes` at `address` on this bus are on the bus above it, and how many of them.
+/// Translates `size_bytes` at `address` on this bus to the bus above it: the address there, and how many of the bytes are mapped.
 fn translate(bus: &FdtNode<'_>, address: u64, size_bytes: u64) -> Option<(u64, u64)> {
-    // Without `ranges` nothing on the bus is memory; without entries it is the same memory.
+    // Without `ranges`, nothing on the bus is mapped; with an empty `ranges`, the addresses are the same.
     if bus.property("ranges")?.value().is_empty() {
         return Some((address, size_bytes));
     }
@@ -159,7 +156,7 @@ fn translate(bus: &FdtNode<'_>, address: u64, size_bytes: u64) -> Option<(u64, u
     })
 }
 
-/// Whether devices on `bus` reach each of `banks`, which are addresses of the bus above, under the same addresses.
+/// Whether devices on `bus` reach all of `banks`, which are addresses on the bus above, at the same addresses.
 fn is_dma_direct(above: &FdtNode<'_>, bus: &FdtNode<'_>, banks: &[Range<u64>]) -> bool {
     let Some(ranges) = bus.property("dma-ranges").filter(|ranges| !ranges.value().is_empty()) else {
         return true;
@@ -169,7 +166,7 @@ fn is_dma_direct(above: &FdtNode<'_>, bus: &FdtNode<'_>, banks: &[Range<u64>]) -
         return false;
     };
     let (n_child, n_above, n_size) = (n_child as usize, n_above as usize, n_size as usize);
-    // The first of three cells is no part of the address, but says which space of PCI's it is in.
+    // The first of PCI's three cells is not part of the address; it gives the address space.
     let wide = |cells: &[u32]| {
         let cells = if cells.len() == 3 { &cells[1..] } else { cells };
         cells
@@ -187,7 +184,7 @@ fn is_dma_direct(above: &FdtNode<'_>, bus: &FdtNode<'_>, banks: &[Range<u64>]) -
     banks.iter().all(|bank| direct.iter().any(|direct| direct.start <= bank.start && bank.end <= direct.end))
 }
 
-/// The number that some cells hold, however many they are; `None` if it has more than 64 bits.
+/// The number in any number of cells; `None` if it needs more than 64 bits.
 fn number(cells: &Cells<'_>) -> Option<u64> {
     cells
         .as_ref()
@@ -195,7 +192,7 @@ fn number(cells: &Cells<'_>) -> Option<u64> {
         .try_fold(0_u64, |number, cell| (number >> 32 == 0).then(|| number << 32 | u64::from(cell.get())))
 }
 
-/// Whether `status` says that there is something to use.
+/// Whether `status` says that the node can be used.
 pub fn is_enabled(node: &FdtNode<'_>) -> bool {
     node.property("status").is_none() || matches!(text(node, "status"), Some("okay" | "ok"))
 }
@@ -205,12 +202,12 @@ pub fn text<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a str> {
     node.property(name)?.value_as().ok()
 }
 
-/// A property that is one number of 32 bits.
+/// A property that is a 32-bit number.
 pub fn cell(node: &FdtNode<'_>, name: &str) -> Option<u32> {
     node.property(name)?.value_as().ok()
 }
 
-/// A property that is one number of one cell or two.
+/// A property that is a number of one or two cells.
 pub fn number_of(node: &FdtNode<'_>, name: &str) -> Option<u64> {
     let property = node.property(name)?;
     match *property.value() {
@@ -231,17 +228,17 @@ pub fn cells(value: &[u8]) -> impl Iterator<Item = u32> + Clone + '_ {
     value.chunks_exact(4).map(|cell| cell.iter().fold(0, |number, &byte| number << 8 | u32::from(byte)))
 }
 
-/// The number by which others refer to this node.
+/// The number by which other nodes refer to this one.
 pub fn phandle(node: &FdtNode<'_>) -> Option<u32> {
     cell(node, "phandle").or_else(|| cell(node, "linux,phandle"))
 }
 
-/// The node that others refer to by this number, enabled or not.
+/// The node with this number, whether enabled or not.
 pub fn find_phandle<'a>(tree: &Fdt<'a>, phandle: u32) -> Option<FdtNode<'a>> {
     find_phandle_place(tree, phandle).map(|place| place.node)
 }
 
-/// The same, with the nodes above it.
+/// The same, with its ancestors.
 pub fn find_phandle_place<'a>(tree: &Fdt<'a>, phandle: u32) -> Option<Place<'a>> {
     let mut level: heapless::Vec<(FdtNode<'a>, Children<'a>), MAX_DEPTH> = heapless::Vec::new();
     let _ = level.push((tree.root(), tree.root().children()));

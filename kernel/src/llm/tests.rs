@@ -1,6 +1,6 @@
-//! The service as a whole: from a disk to text, and the figures of the default model.
+//! Tests of the service as a whole: from a disk to text, and the figures of the default model.
 //!
-//! The ignored tests run the default model, or the file that `FERRITE_MODEL` names.
+//! The ignored tests use the default model, or the file that `FERRITE_MODEL` names.
 
 use std::{boxed::Box, format, println, string::String, sync::Arc, vec, vec::Vec};
 
@@ -22,7 +22,7 @@ use ::llm::{
 
 const POOL_BYTES: usize = 256 << 20;
 
-/// A stub looks at real files, and neither loads them nor makes up text.
+/// The stub examines real files, but neither loads them nor makes up text.
 #[test]
 fn test_complete_inference_pipeline_stub() {
     let pool = host::pool(16 << 20);
@@ -47,7 +47,7 @@ fn test_complete_inference_pipeline_stub() {
     assert_eq!(pool.free_bytes(), pool.total_bytes());
 }
 
-/// The transformer backend behind the same interface, from the disk to the text and back to nothing.
+/// The transformer backend behind the same interface: from the disk to text, and unloaded again.
 #[test]
 fn test_complete_inference_pipeline() {
     let pool = host::pool(POOL_BYTES);
@@ -80,8 +80,7 @@ fn test_tokenizer_roundtrip() {
     }
 }
 
-/// What the cache holds is what the tokens say: a text continued with the cache is the text
-/// continued without.
+/// The cache agrees with the tokens: continuing a text with the cache gives the same result as without.
 #[test]
 fn test_kv_cache() {
     let counts = continue_with_and_without_cache(&fixtures::micro(), "Once upon a time", 12);
@@ -89,9 +88,9 @@ fn test_kv_cache() {
     assert!(counts.with_tokens < counts.without_tokens);
 }
 
-/// The model on its own, loaded by its path.
+/// A backend with only this model, loaded by its path.
 fn load(file: Vec<u8>) -> TransformerBackend {
-    // Weights, a context of a few thousand tokens, and the header while it is read.
+    // Room for weights, a context of a few thousand tokens, and the header while it is read.
     let pool = host::pool(2 * file.len() + POOL_BYTES);
     let mut backend = TransformerBackend::new(host::resources(pool, vec![("model", file)]));
     let first = backend.catalog().first().unwrap();
@@ -164,12 +163,12 @@ fn test_sampling_strategies() {
 struct Continuations {
     with_ids: Vec<u32>,
     without_ids: Vec<u32>,
-    /// Tokens evaluated.
+    /// Number of tokens evaluated.
     with_tokens: usize,
     without_tokens: usize,
 }
 
-/// Continues a prompt greedily, once on top of the cache and once from an empty cache at each step.
+/// Continues a prompt greedily, once with the cache and once with an empty cache at each step.
 fn continue_with_and_without_cache(file: &[u8], prompt: &str, n: usize) -> Continuations {
     let file = fixtures::aligned(file);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
@@ -249,7 +248,7 @@ fn test_performance_targets() {
 #[ignore = "needs the default model or FERRITE_MODEL; takes long with a large one"]
 fn test_long_generation() {
     let mut backend = load(fixtures::chosen_model());
-    // The end of the story is not to end the test.
+    // The test must not end when the story does.
     let mut text = String::from("Once upon a time");
     let mut tokens = 0;
     while tokens < 100 {
@@ -272,7 +271,7 @@ fn test_repeated_inference() {
     let mut backend = load(fixtures::chosen_model());
     let first = backend.infer("Hello", 2).unwrap();
     let pool_bytes = backend.catalog().pool().free_bytes();
-    // The results of one run may be alive when the next mark is taken, and no more than that.
+    // When the next measurement is taken, only the results of one run may still be allocated.
     let heap_bytes = fixtures::live_bytes();
     for run in 0..1000 {
         let result = backend.infer("Hello", 2).unwrap();

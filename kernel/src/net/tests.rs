@@ -11,7 +11,7 @@ const THEIR_MAC: [u8; 6] = [0x52, 0x55, 0x0a, 0, 2, 2];
 const OURS: [u8; 4] = [10, 0, 2, 15];
 const THEIRS: [u8; 4] = [10, 0, 2, 2];
 
-/// What is on its way, in both directions.
+/// The frames in transit, in both directions.
 #[derive(Default)]
 pub(crate) struct Cable {
     to_us: VecDeque<Vec<u8>>,
@@ -68,7 +68,7 @@ impl Ends {
     fn new(addressing: &str) -> Self {
         let cable = Rc::new(RefCell::new(Cable::default()));
         let link = Box::new(TestLink(cable.clone()));
-        // Each look at the count is another interrupt.
+        // Each read of the count counts as another interrupt.
         let n_interrupts = || {
             static COUNT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
             COUNT.fetch_add(1, core::sync::atomic::Ordering::Relaxed)
@@ -77,7 +77,7 @@ impl Ends {
         Self { network, cable, now_us: 0 }
     }
 
-    /// What is answered to these frames.
+    /// The frames that are sent in answer to these frames.
     fn send(&mut self, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
         self.cable.borrow_mut().to_us.extend(frames.iter().cloned());
         while !self.cable.borrow().to_us.is_empty() {
@@ -145,7 +145,7 @@ fn it_asks_for_an_address() {
     let is_discover =
         |frame: &&Vec<u8>| frame[12..14] == [8, 0] && frame[23] == 17 && frame[36..38] == [0, 67];
     assert!(asked.iter().any(|frame| is_discover(&frame)));
-    // Only a router can tell what it asked for.
+    // Only a router can send what was asked for.
     assert_eq!(ends.network.status().addresses.len(), 1);
 }
 
@@ -160,7 +160,7 @@ fn without_a_router_it_does_not_stay_awake() {
         n_polls += 1;
     }
     assert!(n_polls < 1500, "{n_polls} times awake in 100 s");
-    // The address and the way to the others were asked for, three times.
+    // An address and a router were asked for three times.
     assert_eq!(ends.cable.borrow().from_us.len(), 3);
 }
 
@@ -175,7 +175,7 @@ fn what_cannot_be_sent_is_sent_later() {
     assert!(!ends.send(&[]).is_empty() || !ends.send(&[arp_request()]).is_empty());
 }
 
-/// A generator of numbers (Marsaglia, "Xorshift RNGs").
+/// A random number generator (Marsaglia, "Xorshift RNGs").
 fn numbers(mut state: u64) -> impl FnMut(usize) -> usize {
     move |below| {
         state ^= state << 13;
@@ -185,7 +185,7 @@ fn numbers(mut state: u64) -> impl FnMut(usize) -> usize {
     }
 }
 
-/// A router's advertisement, to all, with a good checksum.
+/// A router advertisement to all nodes, with a correct checksum.
 fn advertisement(prefix: u8) -> Vec<u8> {
     let source = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
     let all = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];

@@ -327,7 +327,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
         };
         let take = |window: &mut Window| Some((window.take(size_bytes)?, *window));
         let taken = windows.into_iter().flatten().find_map(take);
-        // A bridge that was plugged in later may have BARs of its own, which need not be placed.
+        // A bridge that was plugged in later may claim any window for itself, so make sure that the CPU reaches the address.
         let taken =
             taken.filter(|(address, window)| self.buses.is_reached(window.cpu_address(*address), size_bytes));
         // Firmware may have left an address that leads nowhere now.

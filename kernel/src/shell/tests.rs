@@ -1,4 +1,4 @@
-//! The whole shell, driven with byte strings on a made-up machine.
+//! Tests of the whole shell, driven with byte strings on a simulated machine.
 
 use std::{
     boxed::Box,
@@ -22,7 +22,7 @@ struct Typed {
     late: Option<Late>,
     /// Whether the input may end before the shell does.
     is_pipe: bool,
-    /// The power key is pressed when this has been printed.
+    /// The power key is pressed after this has been printed.
     power_key_after: Option<&'static [u8]>,
     output: Vec<u8>,
 }
@@ -63,16 +63,16 @@ impl Console for Typed {
     }
 }
 
-/// A machine to run the shell on.
+/// A simulated machine to run the shell on.
 struct Computer {
     disks: Vec<(MemoryDisk, Option<FileFacts>)>,
     pool: &'static Pool,
     now_seconds: fn() -> Option<u64>,
-    /// Whether each rescan finds other disks in the place of the old ones, with the same contents.
+    /// Whether each rescan replaces the disks by others with the same contents.
     swaps_disks: bool,
 }
 
-/// Disks that others take the place of whenever somebody looks.
+/// Disks that are replaced by others at every search.
 struct SwappingBus(Vec<MemoryDisk>);
 
 impl DiskBus for SwappingBus {
@@ -110,7 +110,7 @@ impl Computer {
         self.run_on(Typed { input, late, is_pipe: false, power_key_after: None, output: Vec::new() }, mode)
     }
 
-    /// What the shell makes of a pipe that holds `input`.
+    /// Runs the shell with a pipe that holds `input`.
     fn run_pipe(&self, input: &[u8]) -> (Shutdown, String) {
         let input = input.iter().copied().collect();
         self.run_on(
@@ -119,7 +119,7 @@ impl Computer {
         )
     }
 
-    /// What the shell makes of the power key, pressed when it has printed `after`.
+    /// Runs the shell and presses the power key when it has printed `after`.
     fn press_power_key(&self, mode: RunMode, input: &[u8], after: &'static [u8]) -> (Shutdown, String) {
         let input = input.iter().copied().collect();
         let power_key_after = Some(after);
@@ -132,7 +132,7 @@ impl Computer {
         (shutdown, output)
     }
 
-    /// What the shell is given of the machine.
+    /// The machine, as it is passed to the shell.
     fn system<'c>(&self, console: &'c mut Typed) -> System<'c> {
         let disks = self.disks.iter().enumerate().map(|(index, (disk, file))| {
             Disk::new(index, Box::new(disk.clone()) as Box<dyn BlockDevice>, *file)
@@ -212,14 +212,14 @@ fn the_date_is_the_clocks_or_a_stated_one() {
 #[test]
 fn the_power_key_ends_the_shell_at_once() {
     let off = Shutdown::PowerOff { success: true };
-    // In the middle of a line, which is not run, though more has been typed.
+    // In the middle of a line, which is then not run although more was typed.
     let (shutdown, output) =
         Computer::new().press_power_key(RunMode::Interactive, b"mem\nuptime\nmem\n", b"upt");
     assert_eq!(shutdown, off);
     assert!(output.ends_with("ferrite> \x1b[Kupt\npower key: turning the machine off\n"), "{output}");
     let (shutdown, _) = Computer::new().press_power_key(RunMode::Interactive, b"", b"ferrite> ");
     assert_eq!(shutdown, off);
-    // A command that has failed has failed all the same.
+    // A command that had failed before still counts as failed.
     let failed = Shutdown::PowerOff { success: false };
     let (shutdown, _) = Computer::new().press_power_key(RunMode::Interactive, b"frob\nx", b"> \x1b[Kx");
     assert_eq!(shutdown, failed);
@@ -380,7 +380,7 @@ fn a_quotation_goes_on_in_the_next_line() {
         let n_lines = open.trim_start().matches('\n').count();
         assert_eq!(shown.matches("\r> \x1b[K").count(), n_lines, "{shown:?}");
     }
-    // The whole command comes back with the arrow.
+    // The arrow key brings back the whole command.
     let shown = output(b"log 'a\nb'\n\x1b[A\npoweroff\n");
     assert_eq!(shown.matches("error: LEVEL is \"a\u{fffd}b\"").count(), 2, "{shown:?}");
     let shown = output(b"log 'a\n\x03uptime\nlog 'b\n\x04uptime\n\x04");

@@ -1,4 +1,4 @@
-//! A service with a redistributor, as the architecture has them, behind the driver's registers.
+//! A simulated service and redistributor, which behave as the architecture says, for tests of the driver.
 
 use super::*;
 use spin::Mutex;
@@ -7,19 +7,19 @@ use std::{collections::BTreeMap, sync::Arc, vec};
 const ADDRESS: u64 = 0x808_0000;
 const REDISTRIBUTOR_ADDRESS: u64 = 0x80a_0000;
 
-/// What the service has been told, and what it is like.
+/// The state and the properties of the service.
 struct Model {
     registers: BTreeMap<usize, u64>,
     redistributor: BTreeMap<usize, u64>,
-    /// GICR_CTLR of another core's.
+    /// GICR_CTLR of another core's redistributor.
     other_control: u32,
-    /// Bits of GITS_BASER that cannot be changed, for each.
+    /// For each GITS_BASER, the bits that cannot be changed.
     fixed: [u64; 2],
     has_two_levels: bool,
     sees_caches: bool,
     never_stops: bool,
     never_disables: bool,
-    /// The number of a command that it does not do.
+    /// The number of a command that it does not carry out.
     stalls_at: Option<u64>,
     commands: Vec<[u64; 4]>,
 }
@@ -29,11 +29,11 @@ struct Service(Arc<Mutex<Model>>);
 
 struct Redistributor(Arc<Mutex<Model>>);
 
-/// Another core's.
+/// Another core's redistributor.
 struct Other(Arc<Mutex<Model>>);
 
 fn memory<T: Copy>(address: u64) -> T {
-    // SAFETY: the driver has told this address for this purpose.
+    // SAFETY: the driver has passed this address to the device for this purpose, so the memory is valid.
     unsafe { core::ptr::with_exposed_provenance::<T>(address as usize).read_unaligned() }
 }
 
@@ -44,7 +44,7 @@ impl Model {
         if self.sees_caches { value } else { value & !(3 << 10) }
     }
 
-    /// Does what has been added to the queue.
+    /// Carries out the commands that have been added to the queue.
     fn work(&mut self, end: u64) {
         let start = self.registers[&GITS_CREADR];
         let queue = self.registers[&GITS_CBASER] & ADDRESS_BITS;
@@ -93,7 +93,7 @@ impl Block for Service {
                 let value = model.base(value);
                 model.registers.insert(offset, value);
             }
-            // For devices and for collections; no others are there.
+            // Only the tables for devices and for collections exist.
             0x100 | 0x108 => {
                 let index = (offset - 0x100) / 8;
                 const FIXED: u64 = 7 << 56 | 0x1f << 48;
@@ -159,7 +159,7 @@ impl Block for Other {
 
 fn model() -> Service {
     Service(Arc::new(Mutex::new(Model {
-        // 16 bits of a device's number, enabled by a loader.
+        // Device numbers of 16 bits; already enabled by a boot loader.
         registers: [(GITS_TYPER, 15 << 13 | 1), (GITS_CTLR, 1), (0x100, 1 << 56), (0x108, 4 << 56)].into(),
         redistributor: [(GICR_TYPER, 3 << 8 | 1), (GICR_CTLR, 0)].into(),
         other_control: 0,
@@ -196,7 +196,7 @@ fn devices_are_mapped_to_interrupts_of_the_boot_core() {
     let model = service.0.lock();
     assert_eq!(model.registers[&GITS_CTLR] & 1, 1);
     assert_eq!(model.redistributor[&GICR_CTLR] & 1, 1);
-    // Number 3 is the target's; MAPC and SYNC, then MAPD, MAPTI, INV and SYNC for each device.
+    // The target is number 3. First MAPC and SYNC, then MAPD, MAPTI, INV and SYNC for each device.
     let target = 3 << 16;
     assert_eq!(model.commands[..2], [[0x09, 0, 1 << 63 | target, 0], [0x05, 0, target, 0]]);
     let [map_device, map_event, invalidate, sync] = model.commands[6..] else {
@@ -208,14 +208,14 @@ fn devices_are_mapped_to_interrupts_of_the_boot_core() {
     assert_eq!(map_event, [0x0a | 0x100 << 32, 8193 << 32, 0, 0]);
     assert_eq!(invalidate, [0x0c | 0x100 << 32, 0, 0, 0]);
     assert_eq!(sync, [0x05, 0, target, 0]);
-    // Two interrupts are enabled, of 8192.
+    // Two of 8192 interrupts are enabled.
     let properties = model.redistributor[&GICR_PROPBASER];
     assert_eq!(properties & 0x1f, 13);
     assert_eq!(memory::<[u8; 4]>(properties & ADDRESS_BITS), [0xa3, 0xa3, 0xa2, 0xa2]);
     assert_eq!(memory::<u8>((properties & ADDRESS_BITS) + 8191), 0xa2);
     let pending = model.redistributor[&GICR_PENDBASER];
     assert!(pending & PENDING_IS_ZERO != 0 && (pending & ADDRESS_BITS).is_multiple_of(0x1_0000));
-    // The table of devices has two levels: the first of its pages is there.
+    // The table of devices has two levels; the first page exists.
     let table = model.registers[&0x100];
     assert_eq!(table & !ADDRESS_BITS, 1 << 63 | 1 << 62 | 7 << 59 | 1 << 56 | 7 << 48 | 1 << 10);
     let entries: [u64; 2] = memory(table & ADDRESS_BITS);
@@ -226,7 +226,7 @@ const VALID_ADDRESS: u64 = 1 << 63 | ADDRESS_BITS;
 
 #[test]
 fn tables_are_as_the_service_wants_them() {
-    // Flat, of 4 KiB pages: 65536 bytes, so 8192 devices.
+    // A flat table of 4 KiB pages: 65536 bytes, room for 8192 devices.
     let service = model();
     service.0.lock().has_two_levels = false;
     let mut flat = its(&service).unwrap();
@@ -234,14 +234,14 @@ fn tables_are_as_the_service_wants_them() {
     flat.message(8191).unwrap();
     assert_eq!(flat.message(8192), Err(ItsError::NoRoom { device: 8192 }));
 
-    // Pages of 64 KiB, a service that does not see the caches, targets by address.
+    // Pages of 64 KiB; a service that bypasses the caches; targets given by address.
     let service = model();
     service.0.lock().fixed[0] |= 2 << 8;
     service.0.lock().sees_caches = false;
     *service.0.lock().registers.get_mut(&GITS_TYPER).unwrap() |= 1 << 19;
     let mut its = its(&service).unwrap();
     its.message(0xffff).unwrap();
-    // There would be room, but the service knows no numbers of more than 16 bits.
+    // There would be room, but the service supports only 16-bit numbers.
     assert_eq!(its.message(0x1_0000), Err(ItsError::NoRoom { device: 0x1_0000 }));
     let model = service.0.lock();
     let table = model.registers[&0x100];
@@ -249,7 +249,7 @@ fn tables_are_as_the_service_wants_them() {
     assert_eq!(table & !ADDRESS_BITS, 1 << 63 | 1 << 62 | 1 << 59 | 1 << 56 | 7 << 48 | 2 << 8);
     assert_eq!(model.commands[0], [0x09, 0, 1 << 63 | REDISTRIBUTOR_ADDRESS, 0]);
     assert_eq!(model.redistributor[&GICR_PROPBASER] & 0xfff, 1 << 7 | 13);
-    // 8192 devices a page: the eighth one is there.
+    // 8192 devices per page: the eighth page exists.
     let entries: [u64; 8] = memory(table & ADDRESS_BITS);
     assert_eq!(entries.map(|entry| entry >> 63), [0, 0, 0, 0, 0, 0, 0, 1]);
 }
@@ -287,7 +287,7 @@ fn what_does_not_answer_or_is_not_there_is_told() {
     assert_eq!(error(&|model| model.stalls_at = Some(9)), Some(ItsError::NoAnswer));
     assert_eq!(its_with(&model(), 0).err(), Some(ItsError::NoInterrupts));
 
-    // It stops doing what it is told: it is told nothing any more.
+    // After the service has failed to carry out a command, it gets no more commands.
     let service = model();
     let mut its = its(&service).unwrap();
     its.message(1).unwrap();
@@ -306,7 +306,7 @@ fn interrupts_come_to_an_end() {
     let mut few = its_with(&service, 2).unwrap();
     let given = [1, 2, 3].map(|device| few.message(device).map(|message| message.interrupt));
     assert_eq!(given, [Ok(8192), Ok(8193), Err(ItsError::NoneLeft)]);
-    // The queue is used several times over.
+    // The queue wraps around several times.
     let service = model();
     let mut its = its(&service).unwrap();
     let given: Vec<_> = (0..65).map(|device| its.message(device << 8).is_ok()).collect();

@@ -7,7 +7,7 @@ thread_local! {
     static NOW_US: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A namespace: blocks, 2^shift bytes each, metadata.
+/// A namespace: number of blocks, blocks of 2^shift bytes, metadata.
 #[derive(Clone, Copy)]
 struct Namespace {
     id: u32,
@@ -16,13 +16,13 @@ struct Namespace {
     metadata_bytes: u16,
 }
 
-/// A controller as the specification has it, behind its registers. Byte `n` of a namespace is a function of `n`.
+/// A simulated controller that behaves as the specification says. Byte `n` of a namespace is a function of `n`.
 struct Model {
     capabilities: u64,
     configuration: u32,
     status: u32,
     admin_lengths: u32,
-    /// Addresses of queues: commands and completions, for each pair.
+    /// For each pair, the addresses of the queues of commands and of completions.
     bases: [[u64; 2]; 2],
     lengths: [[u16; 2]; 2],
     heads: [u16; 2],
@@ -31,24 +31,24 @@ struct Model {
     max_transfer_shift: u8,
     namespaces: Vec<Namespace>,
     knows_active_list: bool,
-    /// Answers no commands, or no admin commands.
+    /// Whether it answers no commands, or no admin commands.
     is_silent: bool,
     is_stuck: bool,
     never_ready: bool,
     is_gone: bool,
-    /// The name of a command that is answered in place of the next one.
+    /// The identifier that the next answer has instead of its own.
     lie: Option<u16>,
     bad_block: Option<u64>,
     /// How long an admin command takes.
     takes_us: u64,
-    /// Namespaces that cannot be identified, and the status that says so.
+    /// Namespaces that cannot be identified, and the status that they return.
     unknown: Vec<(u32, u16)>,
-    /// When it has been told to shut down, and how long it takes for that; `u64::MAX` is for ever.
+    /// When it was told to shut down, and how long that takes; `u64::MAX` means for ever.
     shut_down_us: Option<u64>,
     shutdown_takes_us: u64,
-    /// Lengths of reads.
+    /// The lengths of all reads.
     reads: Vec<usize>,
-    /// What its queue of completions was created with, and which interrupts were masked.
+    /// The flags with which its queue of completions was created, and the masked interrupts.
     completions_flags: u32,
     masked: u32,
 }
@@ -65,17 +65,17 @@ fn contents(offset: u64, length: usize) -> Vec<u8> {
 }
 
 fn memory<T: Copy>(address: u64) -> T {
-    // SAFETY: the driver has told this address for this purpose.
+    // SAFETY: the driver has passed this address to the device for this purpose, so the memory is valid.
     unsafe { core::ptr::with_exposed_provenance::<T>(address as usize).read_unaligned() }
 }
 
 fn set_memory<T: Copy>(address: u64, value: T) {
-    // SAFETY: as above.
+    // SAFETY: the driver has passed this address to the device for this purpose, so the memory is valid.
     unsafe { core::ptr::with_exposed_provenance_mut::<T>(address as usize).write_unaligned(value) }
 }
 
 impl Model {
-    /// The parts of memory that a command's data goes to.
+    /// The ranges of memory that a command's data goes to.
     fn parts(command: &Command, length: usize) -> Vec<(u64, usize)> {
         let entry = |word: usize| u64::from(command[word]) | u64::from(command[word + 1]) << 32;
         let (first, second) = (entry(6), entry(8));
@@ -111,7 +111,7 @@ impl Model {
         for (address, length) in Self::parts(command, data.len()) {
             let (part, rest) = data.split_at(length);
             let place = core::ptr::with_exposed_provenance_mut::<u8>(address as usize);
-            // SAFETY: the driver has told this address for this purpose.
+            // SAFETY: the driver has passed this address to the device for this purpose, so the memory is valid.
             unsafe { place.copy_from_nonoverlapping(part.as_ptr(), length) };
             data = rest;
         }
@@ -253,7 +253,7 @@ impl Registers for Fake {
                     model.status = 0;
                 }
             }
-            // A stride of 8 bytes.
+            // The stride is 8 bytes.
             0x1000 => model.work(0, value as u16),
             0x1010 => model.work(1, value as u16),
             0x1008 | 0x1018 => {}
@@ -311,7 +311,7 @@ fn model(namespaces: &[Namespace]) -> Fake {
     })))
 }
 
-/// Contiguous, and with interrupts by vector 0 only where somebody listens.
+/// The queue is contiguous; it interrupts by vector 0 only if there is a handler.
 #[test]
 fn it_interrupts_where_messages_are_heeded() {
     for (has_messages, flags, masked) in [(false, 1, u32::MAX), (true, 3, 0)] {
@@ -326,7 +326,7 @@ fn start(fake: &Fake) -> Result<Nvme<Fake>, InitError> {
     Nvme::new(fake.clone(), false, surroundings(), u64::MAX)
 }
 
-/// One request, and whether it succeeded.
+/// Makes one request; returns whether it succeeded.
 fn read(
     nvme: &mut Nvme<Fake>,
     tag: usize,
@@ -334,7 +334,7 @@ fn read(
     first: u64,
     place: &mut [u8],
 ) -> Result<bool, Broken> {
-    // SAFETY: the controller answers at once or is stopped before the place is gone.
+    // SAFETY: the controller either answers at once, or is stopped before the memory is freed.
     unsafe { nvme.start(tag, unit, first, NonNull::from(&mut *place)) }?;
     match nvme.finish()? {
         Some((finished, succeeded)) if finished == tag => Ok(succeeded),
@@ -370,7 +370,7 @@ fn namespaces_are_disks_with_their_blocks_and_serial_numbers() {
         units.refused.iter().map(|(name, _, reason)| std::format!("{name}: {reason}")).collect();
     assert!(refused[0].starts_with("namespace 7: its blocks have 8 bytes of metadata"), "{refused:?}");
     assert!(refused[1].starts_with("namespace 8: its blocks have 2^30 bytes"), "{refused:?}");
-    // Sizes are asked anew; another shape is another disk.
+    // Sizes are asked for again; a disk with another block size counts as another disk.
     let unit = units.disks[0].unit;
     fake.0.lock().namespaces[0].n_blocks = 9;
     assert_eq!(nvme.sector_count(&unit), Some(9));
@@ -378,14 +378,14 @@ fn namespaces_are_disks_with_their_blocks_and_serial_numbers() {
     assert_eq!(nvme.sector_count(&unit), Some(0));
     fake.0.lock().namespaces.clear();
     assert_eq!(nvme.sector_count(&unit), Some(0));
-    // Without the list, up to the number that the controller tells.
+    // Without the list, all numbers up to the controller's maximum are tried.
     let fake = model(&[namespace(2, 9), namespace(3, 12)]);
     fake.0.lock().knows_active_list = false;
     let names: Vec<_> = start(&fake).unwrap().units().disks.into_iter().map(|disk| disk.name).collect();
     assert_eq!(names, ["namespace 2", "namespace 3"]);
 }
 
-/// Every kind of list of pages, in queues that go round many times.
+/// Every kind of page list, in queues that wrap around many times.
 #[test]
 fn reads_of_any_length_reach_any_place() {
     for shift in [9, 12] {
@@ -425,12 +425,12 @@ fn a_command_has_no_more_than_the_controller_transfers() {
     let unit = nvme.units().disks[0].unit;
     assert_eq!(unit.geometry.request_bytes, 8192);
     let mut place = vec![0_u32; 4096];
-    // SAFETY: any bytes are numbers.
+    // SAFETY: every bit pattern is a valid number.
     let place = unsafe { place.align_to_mut::<u8>().1 };
     assert_eq!(read(&mut nvme, 0, &unit, 0, &mut place[..8192]), Ok(true));
     assert_eq!(read(&mut nvme, 0, &unit, 0, &mut place[..8192 + 512]), Err(Broken));
     assert_eq!(read(&mut nvme, 16, &unit, 0, &mut place[..512]), Err(Broken));
-    // Whatever the limit says.
+    // For every value of the limit.
     for shift in 0..=255 {
         fake.0.lock().max_transfer_shift = shift;
         let nvme = start(&fake).unwrap();
@@ -455,7 +455,7 @@ fn a_controller_that_does_not_start_says_why() {
     assert_eq!(error(&with(&|model| model.is_gone = true)), InitError::NotThere);
     assert_eq!(error(&with(&|model| model.capabilities &= !(1 << 37))), InitError::NoNvm);
     assert_eq!(error(&with(&|model| model.capabilities |= 1 << 48)), InitError::PageSize);
-    // It is waited for as long as it says.
+    // The driver waits as long as the controller says that it may take.
     let not_ready = error(&with(&|model| model.never_ready = true));
     assert_eq!(not_ready, InitError::NotReady { status: 0, waited_ms: 2000, limit_ms: 2000 });
     assert!((2_000_000..5_000_000).contains(&NOW_US.get()), "{}", NOW_US.get());
@@ -470,7 +470,7 @@ fn a_controller_that_does_not_start_says_why() {
     }
     assert_eq!(error(&with(&|model| model.is_silent = true)), InitError::Command(Fault::Silent));
     assert_eq!(error(&with(&|model| model.lie = Some(999))), InitError::Command(Fault::Broken));
-    // Two entries are the least: one command at a time.
+    // The minimum of two entries, which allows one command at a time.
     let short = with(&|model| model.capabilities = model.capabilities & !0xffff | 1);
     assert_eq!(start(&short).unwrap().max_in_flight(), 1);
 }
@@ -487,7 +487,7 @@ fn answers_to_admin_commands_that_come_late_are_not_taken_for_others() {
     assert_eq!(nvme.units().unfinished, Some(SILENT));
     assert!(NOW_US.get() - waited_us < 1000, "nobody waits twice");
     let mut place = [0_u32; 128];
-    // SAFETY: any bytes are numbers.
+    // SAFETY: every bit pattern is a valid number.
     assert_eq!(read(&mut nvme, 0, &unit, 0, unsafe { place.align_to_mut().1 }), Ok(true));
     fake.0.lock().is_stuck = false;
     fake.0.lock().work(0, nvme.last_id % 33);
@@ -500,7 +500,7 @@ fn a_controller_is_stopped_and_started_again() {
     let mut nvme = start(&fake).unwrap();
     let unit = nvme.units().disks[0].unit;
     let mut place = [0_u32; 128];
-    // SAFETY: any bytes are numbers.
+    // SAFETY: every bit pattern is a valid number.
     let place: &mut [u8] = unsafe { place.align_to_mut().1 };
     fake.0.lock().status = READY | FATAL;
     assert!(nvme.is_broken());
@@ -509,7 +509,7 @@ fn a_controller_is_stopped_and_started_again() {
     assert_eq!((nvme.finish(), nvme.restart()), (Err(Broken), Ok(())));
     assert!(!nvme.is_broken());
     assert_eq!(read(&mut nvme, 0, &unit, 0, place), Ok(true));
-    // One that has answered what it was not asked is not believed before it has been started anew.
+    // A controller that has answered something that it was not asked is not used before it is restarted.
     fake.0.lock().lie = Some(999);
     assert_eq!(nvme.sector_count(&unit), None);
     assert!(nvme.is_broken());
@@ -517,11 +517,11 @@ fn a_controller_is_stopped_and_started_again() {
     assert_eq!((nvme.halt(), nvme.restart()), (Ok(()), Ok(())));
     assert!(!nvme.is_broken());
     assert_eq!(read(&mut nvme, 0, &unit, 0, place), Ok(true));
-    // One that transfers less now is not the same.
+    // A disk whose commands now transfer less does not count as the same.
     fake.0.lock().max_transfer_shift = 1;
     assert_eq!(nvme.halt(), Ok(()));
     assert_eq!(nvme.restart(), Err(Broken));
-    // What does not stop keeps its queues, its page and the lists.
+    // A controller that does not stop keeps its queues, its page and the lists.
     let fake = model(&[namespace(1, 9)]);
     let mut nvme = start(&fake).unwrap();
     let unit = nvme.units().disks[0].unit;
@@ -529,7 +529,7 @@ fn a_controller_is_stopped_and_started_again() {
     (fake.0.lock().never_ready, fake.0.lock().status) = (true, READY);
     assert_eq!(nvme.halt(), Err((2 + 2 + 1 + 3) * PAGE_BYTES));
     assert_eq!(nvme.restart(), Err(Broken));
-    // One that is gone writes to nothing.
+    // A controller that is gone writes to no memory.
     let fake = model(&[]);
     let mut nvme = start(&fake).unwrap();
     fake.0.lock().is_gone = true;
@@ -553,7 +553,7 @@ fn a_controller_is_told_before_power_is_cut() {
         let waited_us = NOW_US.get() - before_us;
         assert!(waited_us >= takes_us.min(2_000_000) && waited_us < 2_100_000, "{waited_us}");
     }
-    // One that is stopped is left alone.
+    // A controller that is stopped is not shut down again.
     let fake = model(&[namespace(1, 9)]);
     let mut nvme = start(&fake).unwrap();
     assert_eq!(nvme.halt(), Ok(()));
@@ -571,12 +571,12 @@ fn a_namespace_that_cannot_be_identified_is_not_taken_for_absent() {
     let (name, what, reason) = &units.refused[0];
     assert_eq!((&**name, *what), ("namespace 2", "an NVMe namespace"));
     assert_eq!(reason, "its admin command 0x6 fails with status 0x6");
-    // One that the controller says is not there is absent: without a list, all numbers are asked for.
+    // A namespace that the controller does not have counts as absent: without a list, all numbers are tried.
     fake.0.lock().knows_active_list = false;
     fake.0.lock().unknown = vec![(2, 0x0b)];
     let absent = nvme.units();
     assert!(absent.refused.is_empty() && absent.may_have("namespace 1") && !absent.may_have("namespace 2"));
-    // A slow one is not asked for all of them.
+    // If the controller is slow, not all namespaces are examined.
     let many: Vec<_> = (1..=60).map(|id| namespace(id, 9)).collect();
     let fake = model(&many);
     let mut slow = start(&fake).unwrap();
@@ -587,7 +587,7 @@ fn a_namespace_that_cannot_be_identified_is_not_taken_for_absent() {
     assert!(units.may_have("namespace 1") && units.may_have("namespace 2") && !units.may_have("namespace 3"));
 }
 
-/// Whatever a controller says of its namespaces, they are driven or refused.
+/// Whatever a controller reports about its namespaces, each is either used or rejected.
 #[test]
 fn any_structure_has_a_meaning() {
     let mut state = 1_u64;

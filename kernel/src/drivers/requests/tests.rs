@@ -4,17 +4,17 @@ use std::{cell::Cell, rc::Rc};
 
 thread_local! {
     static NOW_US: Cell<u64> = const { Cell::new(0) };
-    /// When the user types Ctrl-C.
+    /// When the user presses Ctrl-C.
     static CTRL_C_US: Cell<u64> = const { Cell::new(u64::MAX) };
-    /// When the watchdog was last fed, and the longest time that it was not.
+    /// When the watchdog was last fed, and the longest time between two feedings.
     static FED_US: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
-    /// When the machine is stopped for an hour, and for how long it has been.
+    /// When the machine is stopped for an hour, and for how long it has been stopped.
     static STOPPED_US: Cell<(u64, u64)> = const { Cell::new((u64::MAX, 0)) };
 }
 
 const HOUR_US: u64 = 3_600_000_000;
 
-/// Goes on while the machine does.
+/// The device's clock, which stands still while the machine is stopped.
 fn device_us() -> u64 {
     NOW_US.get() - STOPPED_US.get().1
 }
@@ -25,7 +25,7 @@ fn surroundings(pool: &'static Pool) -> Surroundings {
     FED_US.set((0, 0));
     STOPPED_US.set((u64::MAX, 0));
     Surroundings {
-        // Time goes by while somebody looks at the clock, too.
+        // Time also advances when the clock is read.
         clock_us: || {
             NOW_US.set(NOW_US.get() + 1);
             NOW_US.get()
@@ -48,19 +48,19 @@ fn longest_unfed_us() -> u64 {
     longest_us.max(NOW_US.get() - fed_us)
 }
 
-/// What happens to the device from outside.
+/// Switches by which a test changes the device's behaviour.
 #[derive(Default)]
 struct Switches {
-    /// Answers come no more.
+    /// It does not answer any more.
     is_silent: Cell<bool>,
-    /// It asks for a reset.
+    /// It needs a reset.
     is_broken: Cell<bool>,
     /// It does not stop when told to.
     is_unstoppable: Cell<bool>,
     n_resets: Cell<usize>,
 }
 
-/// A device that works on one request after the other and may answer them in another order.
+/// A simulated device that works on one request after another, and may answer them in a different order.
 struct FakeDevice {
     switches: Rc<Switches>,
     most: usize,
@@ -68,9 +68,9 @@ struct FakeDevice {
     us_per_request: u64,
     us_per_kib: u64,
     bad_sector: Option<u64>,
-    /// Which of the finished requests is answered first: the last one, if that is so.
+    /// Whether the last of the finished requests is answered first.
     last_first: bool,
-    /// Slot, question, place, and when it is done.
+    /// For each request: slot, what is asked for, place, and when it is done.
     asked: Vec<(usize, Ask, NonNull<[u8]>, u64)>,
     log: Rc<std::cell::RefCell<Vec<(u64, usize)>>>,
 }
@@ -132,7 +132,7 @@ impl Channel for FakeDevice {
             return Ok(None);
         }
         let (slot, ask, mut place, _) = self.asked.remove(if self.last_first { n_done - 1 } else { 0 });
-        // SAFETY: the place is the device's until it is returned from here.
+        // SAFETY: the place belongs to the device until it is returned from here.
         let place = unsafe { place.as_mut() };
         match ask {
             Ask::Sectors(first) => {
@@ -190,7 +190,7 @@ impl Bench {
         self.pool.reserve(length, 64).unwrap()
     }
 
-    /// Reads into the pool, and gives the memory back.
+    /// Reads into memory of the pool, and frees it.
     fn read(&mut self, first: u64, length: usize) -> Result<(), Failure> {
         let mut region = self.region(length);
         region.fill(0);
@@ -315,7 +315,7 @@ fn what_a_silent_disk_may_write_to_is_nobodys_until_it_answers() {
     bench.switches.is_silent.set(true);
     let silent = bench.read(0, 16 << 20);
     assert!(matches!(silent, Err(Failure::NoAnswer { waited_us: PATIENCE_US..5_100_000 })), "{silent:?}");
-    // Four requests of 64 KiB, and nothing more of the region.
+    // Four requests of 64 KiB, and no other part of the region.
     assert_eq!(bench.pool.held_bytes(), 4 * (64 << 10));
     assert_eq!(bench.pool.free_bytes() + bench.pool.held_bytes(), bench.pool.total_bytes());
     bench.disk.set_patience(1_000_000);
@@ -340,7 +340,7 @@ fn the_watchdog_is_fed_however_long_a_device_is_waited_for() {
     let surroundings = surroundings(host::pool(64));
     assert!(!surroundings.wait_until(127_000_000, &mut || false));
     assert!(NOW_US.get() > 127_000_000 && longest_unfed_us() < 1_000, "{}", longest_unfed_us());
-    // Waits that are over before the core sleeps, too.
+    // Includes waits that end before the core sleeps.
     let start_us = NOW_US.get();
     FED_US.set((start_us, 0));
     while NOW_US.get() < start_us + 1_000_000 {
@@ -356,7 +356,7 @@ fn the_watchdog_is_fed_however_long_a_device_is_waited_for() {
 
 #[test]
 fn ctrl_c_is_heard_within_half_a_second() {
-    // In one case each answer comes just before it would no longer be waited for.
+    // In one case, each answer comes just before the time limit.
     for (is_silent, us_per_kib) in [(true, 0), (false, 2_265), (false, 3_400), (false, 30_000)] {
         let mut bench = Bench::new(FakeDevice { us_per_kib, ..FakeDevice::new() });
         bench.switches.is_silent.set(is_silent);
@@ -365,7 +365,7 @@ fn ctrl_c_is_heard_within_half_a_second() {
         assert_eq!(bench.read(0, 16 << 20), Err(Failure::Interrupted));
         assert!(NOW_US.get() - ctrl_c_us < 500_000, "heard after {} µs", NOW_US.get() - ctrl_c_us);
         assert!(bench.pool.held_bytes() > 0);
-        // What was asked for comes, and then the disk is as before.
+        // The pending answers arrive, and then the disk works as before.
         CTRL_C_US.set(u64::MAX);
         bench.switches.is_silent.set(false);
         bench.read(0, 4096).unwrap();
@@ -399,7 +399,7 @@ fn a_broken_disk_is_reset_and_comes_back() {
     assert_eq!(bench.pool.free_bytes(), bench.pool.total_bytes());
     bench.read(0, 1 << 20).unwrap();
 
-    // One that was silent, too.
+    // The same for a disk that was silent.
     bench.switches.is_silent.set(true);
     assert!(bench.read(0, 1 << 20).is_err());
     bench.switches.is_silent.set(false);
@@ -409,7 +409,7 @@ fn a_broken_disk_is_reset_and_comes_back() {
     assert_eq!(bench.switches.n_resets.get(), 2);
 }
 
-/// Silence alone is no reason for a reset.
+/// Silence alone does not cause a reset.
 #[test]
 fn a_silent_disk_that_then_is_broken_is_reset_without_being_told() {
     let mut bench = Bench::new(FakeDevice::new());
@@ -433,19 +433,19 @@ fn memory_of_a_disk_that_does_not_stop_is_given_to_nobody_for_ever() {
     assert!(held_bytes > 0);
     bench.switches.is_unstoppable.set(true);
     assert!(!bench.disk.is_lost());
-    // With the disk's own memory, and what the channel says.
+    // Includes the disk's own memory, and what the channel reports.
     let lost = Failure::Lost { lent_bytes: held_bytes + OWN_BYTES + 100 };
     assert_eq!(bench.disk.reset(), Err(lost));
     assert!(bench.disk.is_lost());
     assert_eq!(bench.disk.reset(), Err(lost));
     assert_eq!(bench.read(0, 4096), Err(lost));
-    // Nor can anything be read into memory that the device could not write to anyway.
+    // Nothing can be read either into memory that the device could not write to anyway.
     assert_eq!(bench.disk.read_sectors(0, &mut [0; 4096]), Err(lost));
     assert_eq!(bench.disk.read_lots(0..8, &mut [0; 4096], &mut |_| ControlFlow::Continue(())), Err(lost));
     assert_eq!(bench.disk.read_own(0, 8).map(drop), Err(lost));
     drop(bench.disk);
     assert_eq!(bench.pool.held_bytes(), held_bytes);
-    // Unless there is no device any more.
+    // Except if the device is gone.
     let mut bench = Bench::new(FakeDevice::new());
     bench.switches.is_silent.set(true);
     assert!(bench.read(0, 1 << 20).is_err());

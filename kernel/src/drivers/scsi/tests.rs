@@ -4,7 +4,7 @@ use super::{
 };
 use std::vec;
 
-/// A logical unit as the standards have it.
+/// A simulated logical unit that behaves as the standards say.
 #[derive(Clone)]
 struct FakeUnit {
     address: Address,
@@ -12,10 +12,10 @@ struct FakeUnit {
     n_blocks: u64,
     block_bytes: u32,
     serial: Option<&'static str>,
-    /// The most blocks of a command; 0 is no limit.
+    /// The most blocks per command; 0 means no limit.
     max_blocks: u32,
     knows_capacity_16: bool,
-    /// How many changes it has to tell first.
+    /// How many changes it reports first.
     attentions: usize,
     not_ready: Option<[u8; 2]>,
 }
@@ -23,14 +23,14 @@ struct FakeUnit {
 struct FakeAdapter {
     units: Vec<FakeUnit>,
     knows_luns: bool,
-    /// From this target on, nothing answers.
+    /// Nothing answers from this target on.
     silent_from: u16,
     n_commands: usize,
     now_us: u64,
     takes_us: u64,
-    /// What commands for the units of this target fail with, but for lists of units.
+    /// The error of all commands to units of this target, except for lists of units.
     failing: Option<(u8, Refusal)>,
-    /// Set if these units say what they are nevertheless.
+    /// Whether these units answer inquiries nevertheless.
     is_reserved: bool,
 }
 
@@ -175,22 +175,22 @@ fn every_disk_of_every_target_is_found() {
     for FoundUnit { unit, .. } in &found.disks {
         assert_eq!(Address::from_number(unit.number).number(), unit.number);
     }
-    // A size is asked anew; other blocks are another disk.
+    // The size is asked for again; a disk with another block size counts as another disk.
     let unit = found.disks[0].unit;
     adapter.units[0].n_blocks = 77;
     assert_eq!(sector_count(&mut adapter, &unit), Some(77));
     adapter.units[0].block_bytes = 1024;
     assert_eq!(sector_count(&mut adapter, &unit), Some(0));
-    // One that is gone has none.
+    // A unit that is gone has no size.
     let gone = adapter.units.remove(0);
     assert_eq!(sector_count(&mut adapter, &unit), Some(0));
     adapter.units.insert(0, gone);
-    // Without a list there is the first unit.
+    // Without a list, only the first unit is found.
     adapter.knows_luns = false;
     let names: Vec<_> =
         find_units(&mut adapter, 255, 1 << 20).disks.into_iter().map(|disk| disk.name).collect();
     assert_eq!(names, ["scsi 0:0", "scsi 255:0"]);
-    // Targets beyond the last one are not asked for.
+    // Targets beyond the last one are not tried.
     assert_eq!(find_units(&mut adapter, 3, 1 << 20).disks.len(), 1);
 }
 
@@ -217,7 +217,7 @@ fn what_is_no_disk_is_refused_by_a_line() {
         "a SCSI device at scsi 6:0: models are read from disks only",
     ];
     assert_eq!(lines, expected);
-    // One that is not ready is there all the same; a medium can be taken out.
+    // A unit that is not ready still exists, since a medium can be removed.
     assert!(found.may_have("scsi 3:0") && !found.may_have("scsi 2:0"));
 }
 
@@ -228,7 +228,7 @@ fn an_adapter_that_does_not_answer_is_not_waited_for_again() {
     let found = find_units(&mut adapter, 255, 1 << 20);
     assert_eq!((found.disks.len(), found.unfinished), (1, Some(SILENT)));
     assert!(adapter.n_commands < 10, "{} commands", adapter.n_commands);
-    // One with endless changes is asked a few times.
+    // A unit with endless changes is asked only a few times.
     let mut adapter = FakeAdapter::new(&[disk(0, 0)]);
     adapter.units[0].attentions = usize::MAX;
     let found = find_units(&mut adapter, 0, 1 << 20);
@@ -251,23 +251,23 @@ fn a_unit_that_fails_is_not_taken_for_absent() {
         let [(name, what, reason)] = &found.refused[..] else { panic!("{:?}", found.refused) };
         assert_eq!((&**name, *what, &**reason), ("scsi 1:0", "a SCSI unit", says));
         assert!(found.may_have("scsi 1:0") && found.may_have("scsi 2:0") && !found.may_have("scsi 1:00"));
-        // A busy one is given time: 10 ms and up.
+        // A busy unit is given time, beginning with 10 ms.
         assert_eq!(adapter.now_us > 1_000_000, refusal == Refusal::Busy, "{} us", adapter.now_us);
-        // A target that does not list its units has those that it had.
+        // A target that does not list its units may still have the earlier ones.
         adapter.knows_luns = false;
         adapter.failing = Some((1, Refusal::Failed));
         let found = find_units(&mut adapter, 255, 4096);
         assert_eq!(&*found.refused[0].0, "scsi 1:");
         assert!(found.may_have("scsi 1:7") && !found.may_have("scsi 17:0"));
     }
-    // What is not there is no failure, and an adapter of which all fails is left.
+    // Absent units are not failures; an adapter on which everything fails is given up.
     let mut adapter = FakeAdapter::new(&[disk(0, 0)]);
     adapter.failing = Some((0, Refusal::NoUnit));
     let found = find_units(&mut adapter, 255, 4096);
     assert!(found.unfinished.is_none() && found.refused.is_empty() && !found.may_have("scsi 0:0"));
 }
 
-/// As units that another host has reserved, next to some that it has not.
+/// Like units that another host has reserved, next to some that it has not.
 #[test]
 fn many_units_that_fail_do_not_hide_the_others() {
     let mut units: Vec<_> = (0..20).map(|lun| disk(0, lun)).collect();
@@ -278,12 +278,12 @@ fn many_units_that_fail_do_not_hide_the_others() {
     assert_eq!((found.disks.len(), found.refused.len(), found.unfinished), (1, 20, None));
     assert_eq!(found.refused[19].1, "a SCSI disk");
     assert!(found.may_have("scsi 0:19") && !found.may_have("scsi 0:20"));
-    // An adapter of which all fails is left, and says so.
+    // An adapter on which everything fails is given up, and the result says so.
     adapter.is_reserved = false;
     let found = find_units(&mut adapter, 255, 4096);
     assert_eq!((found.disks.len(), found.refused.len()), (0, 8));
     assert_eq!(found.unfinished, Some("it is not searched further: all that it is asked fails"));
-    // Units that their target does not have are no failures.
+    // Units that their target reports as absent are not failures.
     adapter.failing = Some((0, CHECK(5, [0x25, 0])));
     let found = find_units(&mut adapter, 255, 4096);
     assert_eq!((found.disks.len(), found.refused.len(), found.unfinished), (1, 0, None));
@@ -297,7 +297,7 @@ fn a_search_has_an_end() {
     let found = find_units(&mut adapter, 255, 4096);
     assert!(found.unfinished == Some(SLOW) && !found.disks.is_empty() && found.may_have("scsi 255:0"));
     assert!(adapter.now_us < SEARCH_US + 10_000_000, "{} us", adapter.now_us);
-    // Also where one target has all units.
+    // Also if one target has all the units.
     let units: Vec<_> = (0..64).map(|lun| disk(0, lun)).collect();
     let mut adapter = FakeAdapter::new(&units);
     adapter.takes_us = 200_000;
@@ -349,12 +349,12 @@ fn requests_and_responses_are_virtios() {
         assert_eq!(refusal, CHECK(6, [0x2a, 9]));
         assert!(refusal.is_passing());
     }
-    // Whatever lengths it tells.
+    // Whatever lengths the device reports.
     assert_eq!(outcome(&response(u32::MAX, 0, 2, 0, &fixed), 0), Err(CHECK(6, [0x2a, 9])));
     assert_eq!(outcome(&response(0, 0, 2, 0, &fixed), 0), Err(CHECK(0, [0, 0])));
 }
 
-/// An adapter that answers anything at all.
+/// An adapter that answers with random data.
 struct Noise(u64);
 
 impl Noise {

@@ -1,4 +1,4 @@
-//! The backend on a host, with disks in memory.
+//! Tests of the backend on a host, with disks in memory.
 
 use super::*;
 use crate::{
@@ -15,13 +15,13 @@ mod faults;
 mod parts;
 mod several;
 
-/// Loads a model with this context, or what there is.
+/// Loads a model with this context length, or with the default one.
 fn load(backend: &mut TransformerBackend, path: &str, n_ctx: Option<usize>) -> Result<(), BackendError> {
     let options = EngineOptions { n_ctx, ..EngineOptions::default() };
     backend.load(path, options, &mut |_, _| ControlFlow::Continue(()))
 }
 
-/// Gives the loaded model another context.
+/// Changes the loaded model's context length.
 fn set_context_length(backend: &mut TransformerBackend, n_ctx: usize) -> Result<bool, BackendError> {
     backend.adapt(None, EngineOptions { n_ctx: Some(n_ctx), ..EngineOptions::default() })
 }
@@ -56,7 +56,7 @@ fn good() -> TransformerBackend {
 fn memory_is_refused_before_the_weights_are_read() {
     let file = fixtures::tiny();
     let weights = MemoryDisk::new("s", file.clone());
-    // Weights that cannot be read show whether they were.
+    // The weights are unreadable, so an attempt to read them would be noticed.
     let device: Box<dyn BlockDevice> = Box::new(FaultyDisk::new(weights, 1 << 20..file.len() as u64));
     let mut resources = host::resources(host::pool(2 << 20), vec![]);
     resources.disks.push(Disk::new(0, device, None));
@@ -87,7 +87,7 @@ fn there_are_fewer_texts_before_the_context_is_shorter() {
         if seen.last() != Some(&(n_ctx, n_parallel)) {
             seen.push((n_ctx, n_parallel));
         }
-        // As many as were asked for, or none.
+        // Either as many as were requested, or an error.
         let firm = EngineOptions { n_parallel: Some(8), n_ctx: Some(n_ctx), ..asked.clone() };
         let adapted = backend.adapt(None, firm);
         assert_eq!(adapted.is_ok(), n_parallel == 8, "{adapted:?}");

@@ -1,4 +1,4 @@
-//! Connections as clients have them: `smoltcp` is at the other end of the cable too.
+//! Tests of connections from real clients: `smoltcp` is also at the other end of the cable.
 
 use super::*;
 use serve::{Limits, Server, Settings};
@@ -99,7 +99,7 @@ impl Clients {
         clients
     }
 
-    /// Begins a connection.
+    /// Opens a connection.
     fn connect(&mut self) -> SocketHandle {
         let buffer = || SocketBuffer::new(vec![0; 1024]);
         let mut socket = Socket::new(buffer(), buffer());
@@ -133,7 +133,7 @@ impl Clients {
         }
     }
 
-    /// What a new client is answered within a second.
+    /// The answer that a new client gets within a second.
     fn ask(&mut self, request: &[u8]) -> String {
         let handle = self.connect();
         let (mut n_sent, mut answer) = (0, Vec::new());
@@ -178,7 +178,7 @@ fn many_slow_clients_keep_nobody_out() {
         let answer = clients.ask(HEALTH);
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "second {second}: {answer:?}");
     }
-    // Some had to make room. Those that were left were told that it takes too long, and that was all.
+    // Some had to make room. The others were told that they take too long, and nothing else.
     let n_told = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 408 ")).count();
     assert!(n_told > Sockets::COUNT / 2, "{answers:?}");
     assert!(
@@ -191,7 +191,7 @@ fn many_slow_clients_keep_nobody_out() {
 fn who_keeps_connections_open_that_are_over_keeps_nobody_out() {
     let mut clients = Clients::new();
     for round in 0..4 {
-        // They do not close their side, whatever the server does.
+        // These clients do not close their side, whatever the server does.
         for _ in 0..Sockets::COUNT / 2 {
             clients.connect();
         }
@@ -232,9 +232,9 @@ fn a_restored_machine_answers_with_numbers_of_its_own() {
     assert_eq!(sequence_number(None), sequence_number(None));
     let restored = [1, 2].map(|seed| sequence_number(Some(seed)));
     assert_ne!(restored[0], restored[1]);
-    // The seed that it began with.
+    // The initial seed.
     assert_eq!(restored[0], sequence_number(None));
-    // Connections go on, and new ones are taken.
+    // Existing connections continue, and new ones are accepted.
     let mut clients = Clients::new();
     clients.ends.network.reseed(7, clients.ends.now_us);
     assert!(clients.ask(HEALTH).starts_with("HTTP/1.1 200 OK"));

@@ -1,34 +1,34 @@
-//! [`Shuffled`]: a cable on which frames overtake each other, come twice, or come late. `smoltcp`'s own injector of faults, around it, loses
-//! and changes them.
+//! [`Shuffled`]: a cable on which frames overtake each other, arrive twice, or arrive late. `smoltcp`'s own fault injector,
+//! wrapped around it, loses and changes frames.
 
 use super::*;
 use crate::storage::unreliable_disk::Chance;
 use smoltcp::phy::{Device, DeviceCapabilities, FaultInjector, RxToken, TxToken};
 
-/// Another device, on which what comes and goes is shuffled by a seed.
+/// A device whose incoming and outgoing frames are shuffled at random.
 pub struct Shuffled<D> {
     lower: D,
     chance: Chance,
-    /// One frame in so many is late, or comes twice; none if that is 0.
+    /// One frame in this many is late or arrives twice; none if it is 0.
     pub one_in: u64,
-    /// What has come, and what is on its way out.
+    /// Frames that have arrived, and frames on their way out.
     coming: Vec<Vec<u8>>,
     going: Vec<Vec<u8>>,
 }
 
-/// A frame that has come.
+/// A received frame.
 pub struct Came(Vec<u8>);
 
-/// Leave to send one.
+/// Permission to send a frame.
 pub struct ToSend<'d, D>(&'d mut Shuffled<D>, Instant);
 
 impl<D: Device> Shuffled<D> {
-    /// `lower`, shuffled by this seed.
+    /// `lower`, shuffled according to this seed.
     pub fn new(lower: D, seed: u64, one_in: u64) -> Self {
         Self { lower, chance: Chance::new(seed), one_in, coming: Vec::new(), going: Vec::new() }
     }
 
-    /// `lower` with all that a network can do: one frame in so many is shuffled, and so many of a hundred are lost, and changed.
+    /// `lower` with all possible faults: one frame in `one_in` is shuffled, and `lost` and `changed` percent are lost and changed.
     pub fn with_losses(lower: D, seed: u64, one_in: u64, lost: u8, changed: u8) -> FaultInjector<Self> {
         let mut injector = FaultInjector::new(Self::new(lower, seed, one_in), seed as u32 | 1);
         injector.set_drop_chance(lost);
@@ -36,7 +36,7 @@ impl<D: Device> Shuffled<D> {
         injector
     }
 
-    /// Puts a frame behind the others, or before some of them, or twice.
+    /// Puts a frame behind the others, before some of them, or into the queue twice.
     fn put(chance: &mut Chance, one_in: u64, queue: &mut Vec<Vec<u8>>, frame: Vec<u8>) {
         let is_odd = |chance: &mut Chance| one_in > 0 && chance.below(one_in) == 0;
         if is_odd(chance) {
@@ -47,7 +47,7 @@ impl<D: Device> Shuffled<D> {
         queue.insert(place, frame);
     }
 
-    /// Sends all of what is on its way, but for a frame that is late.
+    /// Sends all frames on their way out, except for a late one.
     fn flush(&mut self, now: Instant) {
         let is_late = self.one_in > 0 && self.chance.below(self.one_in) == 0;
         let n_late = usize::from(is_late && self.going.len() > 1);
@@ -107,7 +107,7 @@ impl<D: Device> Device for Shuffled<D> {
     }
 }
 
-/// What a client at the other end of the cable has on its side.
+/// The client's side, at the other end of the cable.
 pub struct Client {
     interface: Interface,
     device: FaultInjector<Shuffled<clients::TheirEnd>>,
@@ -116,7 +116,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client on a network that shuffles one frame in so many, loses so many of a hundred, and changes so many.
+    /// A client on a network that shuffles one frame in `one_in`, and loses and changes these percentages.
     pub fn new(cable: &Rc<RefCell<Cable>>, seed: u64, (one_in, lost, changed): (u64, u8, u8)) -> Self {
         let mut device = Shuffled::with_losses(clients::TheirEnd(cable.clone()), seed, one_in, lost, changed);
         let hardware = HardwareAddress::Ethernet(EthernetAddress(THEIR_MAC));
@@ -130,19 +130,19 @@ impl Client {
         Self { interface, device, sockets: SocketSet::new(Vec::new()), last_port: 49_152 }
     }
 
-    /// Has the network do nothing wrong any more.
+    /// Makes the network work without faults from now on.
     pub fn heal(self, cable: &Rc<RefCell<Cable>>) -> Self {
         let mut healed = Self::new(cable, 0, (0, 0, 0));
         healed.last_port = self.last_port;
         healed
     }
 
-    /// Begins a connection, from a port that none has had.
+    /// Opens a connection from a port that has not been used yet.
     pub fn connect(&mut self, port: u16) -> SocketHandle {
         use smoltcp::socket::tcp::{Socket, SocketBuffer};
         let buffer = || SocketBuffer::new(vec![0; 4096]);
         let mut socket = Socket::new(buffer(), buffer());
-        // A peer that says nothing any more is gone.
+        // A peer that is silent for this long is considered gone.
         socket.set_timeout(Some(smoltcp::time::Duration::from_secs(90)));
         socket.set_keep_alive(Some(smoltcp::time::Duration::from_secs(20)));
         self.last_port = self.last_port.checked_add(1).unwrap_or(49_152);
@@ -161,7 +161,7 @@ impl Client {
         self.sockets.get_mut(handle)
     }
 
-    /// Forgets a connection that is over.
+    /// Forgets a connection that has ended.
     pub fn forget(&mut self, handle: SocketHandle) {
         self.sockets.remove(handle);
     }
@@ -193,7 +193,7 @@ fn what_a_cable_shuffles_comes_all_the_same() {
     );
 }
 
-/// Frames that must not be looked at have their turn among the others, and keep nobody from theirs.
+/// Frames that must not be processed take turns with the others, and do not block other work.
 #[test]
 fn frames_that_are_refused_without_an_end_are_looked_at_in_turns() {
     let mut ends = Ends::new("10.0.2.15/24");

@@ -1,4 +1,4 @@
-//! A host that keeps to the rules, and others.
+//! Tests with a host that obeys the rules, and with others that do not.
 
 use super::*;
 use crate::net::Buffer;
@@ -60,7 +60,7 @@ impl VsockDevice for TestDevice {
     }
 }
 
-/// The machine's end, and what the host sees.
+/// The machine's end, and the packets that the host sees.
 struct Ends {
     vsock: Vsock,
     server: Server<u32>,
@@ -90,7 +90,7 @@ impl Ends {
         Self { vsock, server: Server::new(settings, 0).unwrap(), wire, now_us: 0 }
     }
 
-    /// A packet from the host's port.
+    /// A packet from this port of the host.
     fn packet(port: u32, operation: u16, data: &[u8]) -> (Header, Vec<u8>) {
         let header = Header {
             source: (HOST, port),
@@ -112,7 +112,7 @@ impl Ends {
         self.wire.borrow_mut().to_us.push_back(packet);
     }
 
-    /// Lets the machine have its turns, and returns what it sends.
+    /// Gives the machine its turns, and returns what it sends.
     fn turn(&mut self) -> Vec<(Header, Vec<u8>)> {
         for _ in 0..8 {
             self.now_us += 1000;
@@ -172,7 +172,7 @@ fn a_request_is_answered_and_the_connection_ends() {
     assert_eq!(operations(&accepted), [operation::RESPONSE]);
     let (header, _) = accepted[0];
     assert_eq!((header.source, header.destination, header.room), ((CID, PORT), (HOST, 1025), ROOM_BYTES));
-    // In pieces.
+    // In several pieces.
     assert_eq!(ends.send(1025, operation::DATA, &HEALTH[..20]), []);
     let answer = ends.send(1025, operation::DATA, &HEALTH[20..]);
     assert!(text(&answer).starts_with("HTTP/1.1 200 OK"), "{answer:?}");
@@ -182,7 +182,7 @@ fn a_request_is_answered_and_the_connection_ends() {
     assert_eq!((ends.vsock.n_open(), ends.server.n_connections()), (1, 0));
     assert_eq!(ends.send(1025, operation::RESET, b""), []);
     assert_eq!(ends.vsock.n_open(), 0);
-    // Who does not agree to the end is reset in the end.
+    // A side that does not agree to the end is reset after a while.
     ends.send(1026, operation::REQUEST, b"");
     ends.send(1026, operation::DATA, HEALTH);
     ends.now_us += READ_US;
@@ -198,7 +198,7 @@ fn who_reads_slowly_gets_all_of_an_answer() {
     assert_eq!(answer.last().unwrap().0.operation, operation::SHUTDOWN);
     let n_bytes = text(&answer).len() as u32;
     let (mut header, _) = Ends::packet(7, operation::CREDIT_UPDATE, b"");
-    // In eight parts, and it speaks only when it is asked.
+    // It reads in eight parts, and reports that only when asked.
     for n_read in (1..=8).map(|part| n_bytes * part / 8) {
         ends.now_us += READ_US - CHECK_US;
         assert_eq!(operations(&ends.turn()), [operation::CREDIT_REQUEST]);
@@ -206,12 +206,12 @@ fn who_reads_slowly_gets_all_of_an_answer() {
         ends.give((header, Vec::new()));
         assert_eq!(ends.turn(), []);
     }
-    // It is not asked any more, and has only to agree.
+    // It is not asked any more, and only has to agree.
     ends.now_us += LINGER_US - CHECK_US;
     assert_eq!(ends.turn(), []);
     ends.now_us += CHECK_US;
     assert_eq!(operations(&ends.turn()), [operation::RESET]);
-    // To say that it has read less than before, or more than there was, is no progress.
+    // Reporting less than before, or more than was sent, does not count as progress.
     ends.send(8, operation::REQUEST, b"");
     ends.send(8, operation::DATA, HEALTH);
     for forwarded in [1, 0, n_bytes + 1, 1, 0, u32::MAX, 1] {
@@ -223,7 +223,7 @@ fn who_reads_slowly_gets_all_of_an_answer() {
     }
     ends.now_us += READ_US / 4;
     assert_eq!(operations(&ends.turn()), [operation::RESET]);
-    // Byte by byte it would take a place for half an hour.
+    // Byte by byte, it would occupy a place for half an hour.
     ends.send(9, operation::REQUEST, b"");
     ends.send(9, operation::DATA, HEALTH);
     header.source.1 = 9;
@@ -283,7 +283,7 @@ fn who_has_no_room_is_asked_now_and_then() {
     let start_us = ends.now_us;
     let mut n_asked = 1;
     while ends.now_us < start_us + 5 * CHECK_US {
-        // It answers at once that nobody has read anything.
+        // It always answers at once that nothing has been read.
         for _ in received {
             ends.give(packet(operation::CREDIT_UPDATE, b"", 10));
         }
@@ -291,7 +291,7 @@ fn who_has_no_room_is_asked_now_and_then() {
         assert!(operations(&received).iter().all(|&operation| operation == operation::CREDIT_REQUEST));
         n_asked += received.len();
     }
-    // An answer that is lost is asked for again.
+    // If an answer is lost, the question is repeated.
     assert_eq!(n_asked, 6);
     ends.turn();
     ends.now_us += CHECK_US;
@@ -338,13 +338,13 @@ fn who_breaks_the_rules_is_reset() {
         assert_eq!((ends.vsock.n_open(), ends.server.n_connections()), (0, 0));
     }
     let mut ends = Ends::new();
-    // More than there is room for, while nothing is read.
+    // Sends more than there is room for, while nothing is read.
     ends.send(5, operation::REQUEST, b"");
     for _ in 0..5 {
         ends.give(Ends::packet(5, operation::DATA, &[b'x'; 2000]));
     }
     assert!(operations(&ends.turn()).contains(&operation::RESET));
-    // Speaks of connections that there are not.
+    // Sends packets for connections that do not exist.
     assert_eq!(operations(&ends.send(6, operation::DATA, b"x")), [operation::RESET]);
     assert_eq!(ends.send(6, operation::RESET, b""), []);
     let elsewhere: [fn(&mut Header); 2] = [|header| header.destination.1 = 81, |header| header.kind = 2];
@@ -387,7 +387,7 @@ fn who_comes_too_many_waits_for_room() {
     }
     let answers = ends.turn();
     let count = |operation| answers.iter().filter(|(header, _)| header.operation == operation).count();
-    // There are 96 at a time: idle ones make room.
+    // 96 at a time are allowed: idle ones make room.
     let n_over = Sockets::COUNT - 96;
     assert_eq!((count(operation::RESPONSE), count(operation::SHUTDOWN)), (Sockets::COUNT, n_over));
     assert_eq!((count(operation::RESET), ends.server.n_connections()), (200 - Sockets::COUNT, 96));
@@ -395,7 +395,7 @@ fn who_comes_too_many_waits_for_room() {
     assert_eq!(operations(&ends.turn()), vec![operation::RESET; n_over]);
     let next = ends.send(300, operation::REQUEST, b"");
     assert_eq!(operations(&next), [operation::SHUTDOWN, operation::RESPONSE]);
-    // After the machine was restored there is none, and the machine has another number.
+    // After the machine was restored there is no connection, and the machine has another number.
     (ends.wire.borrow_mut().is_reset, ends.wire.borrow_mut().cid) = (true, 9);
     ends.turn();
     assert_eq!((ends.vsock.n_open(), ends.server.n_connections()), (0, 0));
@@ -403,7 +403,7 @@ fn who_comes_too_many_waits_for_room() {
     header.destination.0 = 9;
     ends.give((header, data));
     assert_eq!(ends.turn()[0].0.source, (9, PORT));
-    // Nobody listens any more.
+    // New connections are not accepted any more.
     ends.vsock.listen(false);
     header.source.1 = 2;
     ends.give((header, Vec::new()));

@@ -4,8 +4,8 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc, vec, vec::Vec};
 
 const MIB: u64 = 1 << 20;
 
-/// A function of the made-up machine: identification, and for each BAR register the bits that
-/// can be written and those that always read as set.
+/// A function of the simulated machine: its identification and, for each BAR register, the bits that can be written and those
+/// that always read as set.
 #[derive(Clone, Default)]
 struct FakeFunction {
     registers: HashMap<u8, u32>,
@@ -19,8 +19,8 @@ impl FakeFunction {
     }
 }
 
-/// Configuration space of the made-up machine: the functions by bus, device and function, where
-/// a bus number is looked up among the bridges' secondary buses as hardware would route it.
+/// Configuration space of the simulated machine: functions by bus, device and function number. A bus number is looked up among
+/// the bridges' secondary buses, as hardware would route it.
 #[derive(Clone, Default)]
 struct FakeMachine(Rc<RefCell<HashMap<(usize, u8), FakeFunction>>>);
 
@@ -69,7 +69,7 @@ impl ConfigurationAccess for FakeMachine {
         let data = match function.bars.get(index) {
             Some(&(writable, fixed)) => data & writable | fixed,
             None if (0x10..0x28).contains(&offset) && function.registers[&0x0c] == 0 => 0,
-            // The status is not written like that.
+            // A 32-bit write would also write the status, which must not happen.
             None if offset == 0x04 => {
                 let status = function.registers.get(&offset).map_or(0, |before| before & 0xffff_0000);
                 status | data & 0xffff
@@ -149,7 +149,7 @@ fn what_is_plugged_in_and_out_later_is_found_and_nothing_else_moves() {
     let (base, limit) = (u64::from(window & 0xfff0) << 16, u64::from(window & 0xfff0_0000) | 0xf_ffff);
     assert!((base..=limit).contains(&address));
 
-    // Another one in the place of one, which nobody has set up.
+    // Another function, which nobody has set up, takes the place of one.
     machine.plug(2, 0, disk());
     let vanished = buses.take_vanished(&mut machine);
     assert_eq!(vanished.iter().map(|address| address.bus).collect::<Vec<_>>(), [2]);
@@ -172,8 +172,8 @@ fn a_function_without_room_for_all_of_its_memory_stays_and_takes_no_more_of_it()
     assert_eq!(buses.functions(), before);
 }
 
-/// Two root ports behind each of which firmware has placed a disk, and which have a megabyte each; its bus numbers are not those that
-/// the kernel would give.
+/// A machine with two root ports of a megabyte each, behind which firmware has placed disks. Its bus numbers differ from those
+/// that the kernel would assign.
 fn placed_machine() -> (FakeMachine, PcieHost) {
     let mut machine = FakeMachine::default();
     let disk = || FakeFunction::new(0x1042_1af4, 0x01_00_00, 0, &[memory32(0x1000)]);
@@ -206,10 +206,10 @@ fn what_firmware_has_placed_stays_where_it_is() {
     assert_eq!(placed(&buses), [(4, 0x1020_0000), (7, 0x1010_0000), (0, 0x1000_0000)]);
     assert_eq!(machine.register(0, 1, bridge_register::MEMORY_WINDOW), 0x1020_1020);
     assert_eq!(machine.register(1, 0, 0x10), 0x1020_0000);
-    // Memory space and bus master.
+    // Memory space and bus master are enabled.
     assert_eq!(machine.register(1, 0, 0x04) & 0x6, 0x6);
 
-    // What takes its place gets what is left of the bridge's window.
+    // A function that takes its place gets the rest of the bridge's window.
     machine.plug(1, 0, FakeFunction::new(0x1042_1af4, 0x01_00_00, 0, &[memory32(0x2000)]));
     machine.plug(1, 1, FakeFunction::new(0x1042_1af4, 0x01_00_00, 0, &[memory32(0x10_0000)]));
     buses.take_vanished(&mut machine);
@@ -224,7 +224,7 @@ fn memory_that_was_placed_outside_the_windows_later_is_not_used() {
     let mut buses = Buses::new(&host);
     buses.scan(&mut machine);
     let n_before = buses.functions().len();
-    // Beyond the windows, across the end of one, beyond all that is mapped, and within a window.
+    // Beyond the windows, across the end of one, beyond everything that is mapped, and within a window.
     let places =
         [(0x2000_0000, 0x2000), (0x1020_0000, 2 * MIB), (1 << 50, 0x2000), (0x1000_2000_u64, 0x2000)];
     for (device, (place, size_bytes)) in (4..).zip(places) {
@@ -242,7 +242,7 @@ fn memory_that_was_placed_outside_the_windows_later_is_not_used() {
     buses.scan(&mut machine);
     let added: Vec<_> = buses.functions()[n_before - 1..].iter().map(|f| f.bars[0].address).collect();
     assert_eq!(added, [0, 0, 0, 0x1000_2000, 0x1020_0000]);
-    // Nobody else trusts the registers, and nothing answers there.
+    // The registers are not used, and nothing responds there.
     for device in [4, 5, 6] {
         let words = [0x10, 0x14, 0x04].map(|offset| machine.register(0, device, offset));
         assert_eq!((words[0] & !0xf, words[1], words[2] & 0x6), (0, 0, 0));
@@ -263,7 +263,7 @@ fn buses_that_firmware_has_numbered_in_a_circle_are_walked_once() {
 
 #[test]
 fn messages_keep_their_requester_on_express_buses_only() {
-    // Behind a root port, behind a bridge to conventional PCI, behind one that says nothing of itself.
+    // Behind a root port; behind a bridge to conventional PCI; behind a bridge that reports no type.
     for (kind, expected) in [(4, Some(0x0100)), (7, None), (0, None)] {
         let mut machine = FakeMachine::default();
         let mut bridge = FakeFunction::new(0x000c_1b36, 0x06_04_00, 1, &[]);
@@ -336,7 +336,7 @@ fn sizes_and_assigns_every_kind_of_bar() {
     );
     assert_eq!(machine.register(0, 3, 0x10), 0x1000_0000);
     assert_eq!(machine.register(0, 3, 0x18), 0x1100_000c);
-    // Memory space and bus master.
+    // Memory space and bus master are enabled.
     assert_eq!(machine.register(0, 3, 0x04) & 0x6, 0x6);
 }
 

@@ -10,12 +10,12 @@ fn micro() -> Computer {
     Computer::new().disk("s", fixtures::micro())
 }
 
-/// The prompts as words of the shell.
+/// The prompts as words of a shell line.
 fn words() -> String {
     PROMPTS.map(|prompt| std::format!("'{prompt}'")).join(" ")
 }
 
-/// What `llm infer` says to each prompt, in lines with numbers.
+/// The answers of `llm infer` to each prompt, in numbered lines.
 fn each_alone(computer: &Computer, options: &str) -> String {
     let mut lines = String::new();
     for (index, prompt) in PROMPTS.iter().enumerate() {
@@ -42,7 +42,7 @@ fn answers_are_those_of_infer() {
 #[test]
 fn prompts_can_be_the_lines_of_a_disk() {
     let text = PROMPTS.join("\n \n");
-    // A disk without facts about its file is filled up with zero bytes.
+    // A disk without file facts is padded with zero bytes.
     let mut sectors = text.clone().into_bytes();
     sectors.resize(1024, 0);
     let mut computer = micro().disk("prompts.txt", text.clone().into_bytes()).disk("padded", sectors);
@@ -95,7 +95,7 @@ fn how_it_went_is_counted_and_shown() {
     assert!(answers[4].contains("\ninferences    5\n"), "{}", answers[4]);
     assert!(!answers[4].contains("batches       0\n"), "{}", answers[4]);
     assert_eq!(prefix_hits(&answers[4]), 3, "{}", answers[4]);
-    // Time passes there whenever somebody looks at the clock.
+    // On that machine, time advances whenever the clock is read.
     let times = answers[4].lines().find_map(|line| line.strip_prefix("next tokens   p50 ")).unwrap();
     assert!(times.contains(", p99 ") && times.contains(", max ") && !times.ends_with(" 0 us"), "{times}");
     assert!(
@@ -108,7 +108,7 @@ fn how_it_went_is_counted_and_shown() {
     assert!(answers[7].contains("\nn_parallel    3 in 12 pages of 64\n"), "{}", answers[7]);
 }
 
-/// The number of texts whose beginning was known, as `llm stats` tells it.
+/// The number of texts with a cached prefix, as `llm stats` shows it.
 fn prefix_hits(stats: &str) -> usize {
     let (_, behind) = stats.split_once("\nprefix hits   ").unwrap();
     behind.split_once(' ').unwrap().0.parse().unwrap()

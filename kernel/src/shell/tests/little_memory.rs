@@ -1,4 +1,5 @@
-//! Commands whose larger blocks are refused in turn: each says what is wrong, and what it took of the pool comes back.
+//! Tests of commands whose larger allocations are refused one after another: each reports an error, and all memory of the pool is
+//! returned.
 
 use super::*;
 use crate::llm::fixtures::{
@@ -7,11 +8,11 @@ use crate::llm::fixtures::{
 };
 use std::format;
 
-/// How many blocks of a command are refused in turn, unless `FERRITE_EVERY_ALLOCATION` is set.
+/// How many allocations of a command are refused, one after another, unless `FERRITE_EVERY_ALLOCATION` is set.
 const N_REFUSED: u64 = 10;
 
-/// Runs a command whose blocks are refused so, and again when none is; the output, or else what was logged, of the first run, and the
-/// output of the second.
+/// Runs a command while allocations are refused, and once more without refusals. Returns the output of the first run (or else
+/// what it logged) and the output of the second.
 fn run_refusing(
     computer: &Computer,
     line: &str,
@@ -20,7 +21,7 @@ fn run_refusing(
     let output = Vec::with_capacity(1 << 16);
     let mut console =
         Typed { input: VecDeque::new(), late: None, is_pipe: false, power_key_after: None, output };
-    // What is made at the start is there.
+    // Allocations at the start succeed.
     let mut shell = Shell::new(computer.system(&mut console), false);
     let mut success = false;
     failing::begin(refused);
@@ -35,7 +36,7 @@ fn run_refusing(
     (if success { Ok(first.to_string()) } else { Err(logged) }, second.to_string(), seen)
 }
 
-/// Refuses each block in turn.
+/// Refuses one allocation after another.
 fn refuse_in_turn(computer: &Computer, line: &str) {
     let (right, right_again, seen) = run_refusing(computer, line, Refused::Nothing);
     let right = right.unwrap_or_else(|logged| panic!("{line}: {logged:?}"));
@@ -50,7 +51,7 @@ fn refuse_in_turn(computer: &Computer, line: &str) {
                 Ok(printed) if printed == right => {}
                 said => {
                     n_failed += 1;
-                    // A list says of each file what is wrong with it.
+                    // A list shows the error of each file.
                     let said = said.unwrap_or_else(|logged| logged.join("\n"));
                     let says_why = ["memory", "heap", "bytes"].iter().any(|word| said.contains(word));
                     assert!(says_why, "{line}: {refused:?}: {said}");
@@ -85,7 +86,7 @@ fn a_model_in_parts_is_loaded_or_there_is_an_error() {
 #[test]
 fn texts_of_a_disk_are_answered_and_ranked_or_there_is_an_error() {
     let _turn = failing::turn();
-    // A text of more than 4 KiB of few lines that say something.
+    // A text of more than 4 KiB, only a few lines of which are not blank.
     let text = format!("a b{}c d\na\n", "\n ".repeat(3000)).into_bytes();
     let computer = Computer::new().disk("s", fixtures::micro()).disk("texts", text.clone());
     refuse_in_turn(&computer, "llm batch --prompts texts -n 2");

@@ -1,4 +1,4 @@
-//! What models may run in a chat: by a model that says what a test has it say, and by one that a grammar has call.
+//! Tests of the commands that models may run in a chat, both with a scripted model and with one that a grammar forces to call.
 
 use core::ops::ControlFlow;
 use std::format;
@@ -14,19 +14,19 @@ use commands::tools::{self, MAX_CALLS, NAMES};
 
 const TEMPLATE: &str = "{% for m in messages %}{{ m.role ~ ':' ~ m.content }}\n{% endfor %}assistant:";
 
-/// The small model with this format, and room for what it is told of the tools.
+/// The small model with this chat format, and with room for the descriptions of the tools.
 fn micro() -> Vec<u8> {
     const N_CTX_KEY: &[u8] = b"llama.context_length";
     let mut file = fixtures::with_text(&fixtures::micro(), "tokenizer.chat_template", TEMPLATE);
     let key = file.windows(N_CTX_KEY.len()).position(|bytes| bytes == N_CTX_KEY).unwrap();
-    // Behind the key stands the type of its value.
+    // The key is followed by the type of its value.
     file[key + N_CTX_KEY.len() + 4..][..4].copy_from_slice(&2048u32.to_le_bytes());
     file
 }
 
 const BEGINNING: &str = "[the test begins]\n";
 
-/// Two models on disks. What a test does in the shell, with the first one loaded; the output.
+/// Runs `test` in the shell of a machine with two models on disks, the first of which is loaded; returns the output.
 fn in_shell(n_ctx: usize, test: impl FnOnce(&mut Shell<'_>)) -> String {
     let computer = Computer::new().disk("s", micro()).disk("other", broken_gguf::good());
     let mut console = Typed {
@@ -68,7 +68,7 @@ fn said(output: &str, finish_reason: FinishReason) -> Report {
     }
 }
 
-/// Has a turn answered by a model that says `script`, one text after the other; how often it was offered tools.
+/// Has a turn answered by a model that returns the texts of `script` one after another; returns how often it was offered tools.
 fn scripted(shell: &mut Shell<'_>, dialogue: &mut Dialogue, script: &[String]) -> usize {
     dialogue.ask("How are you?").unwrap();
     let (mut lines, mut n_offered) = (script.iter(), 0);
@@ -81,7 +81,7 @@ fn scripted(shell: &mut Shell<'_>, dialogue: &mut Dialogue, script: &[String]) -
     n_offered
 }
 
-/// Roles and contents of a dialogue.
+/// The roles and contents of a dialogue.
 fn messages(dialogue: &Dialogue) -> Vec<(String, String)> {
     let messages = dialogue.messages(&[]).unwrap();
     messages.iter().map(|message| (message.role.to_string(), message.content.to_string())).collect()
@@ -175,7 +175,7 @@ fn a_model_that_is_asked_about_has_to_be_loaded() {
 
 #[test]
 fn a_turn_has_so_many_commands_and_then_an_answer() {
-    // One after the other, and more at once than there may be; calls of who is offered no tools are text.
+    // One call after another, and more calls at once than allowed; calls by a model that is offered no tools are plain text.
     let one = call("uptime", "{}");
     let endless = vec![one.clone(); MAX_CALLS + 1];
     let shown = in_shell(2048, |shell| {
@@ -272,7 +272,7 @@ fn tools_are_off_unless_asked_for() {
         let (before, _) = answer.split_once(" prompt tokens").unwrap_or_else(|| panic!("{answer}"));
         before.rsplit('[').next().unwrap().parse().unwrap()
     };
-    // Those of a template that knows no tools are in the system's message.
+    // If the template has no support for tools, they are described in the system message.
     assert!(n_prompt(&answers[2]) > n_prompt(&answers[1]) + 100, "{answers:?}");
     assert!(answers[3].starts_with("error: --tools cannot be given with --grammar"), "{}", answers[3]);
     assert!(answers[4].contains("--tools"), "{}", answers[4]);

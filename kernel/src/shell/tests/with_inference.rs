@@ -1,4 +1,4 @@
-//! Commands that load and run models.
+//! Tests of commands that load and run models.
 
 use super::*;
 use crate::llm::{EngineOptions, fixtures};
@@ -38,7 +38,7 @@ fn a_model_whose_disk_was_swapped_is_loaded_anew() {
         b"llm list",
     ]);
     assert!(answers[3].contains("is gone") && answers[3].contains("is new"), "{answers:?}");
-    // Weights in memory are of use without their disk, but not what the path means now.
+    // Weights in memory can be used without their disk, but not if the path now refers to another file.
     for (answer, mark) in [(2, "* "), (4, "  "), (6, "  "), (8, "* ")] {
         assert!(answers[answer].starts_with(&std::format!("{mark}/models/good.gguf")), "{answers:?}");
     }
@@ -103,7 +103,7 @@ fn the_chain_that_options_ask_for_is_shown_and_used() {
         "top_k        40\ntemperature  0.8\ndist         seed 3\n"
     );
     assert!(text("llm info --sampling --typical 2").contains("--typical is 2, but must be from 0 to 1"));
-    // Each option of the chain changes a text that is drawn, or one that repeats itself.
+    // Each sampling option changes a text that is sampled, or one that repeats itself.
     let drawn = text("llm infer 'One day' 24 --temp 2 --seed 1");
     for options in [
         "--typical 0.3",
@@ -141,7 +141,7 @@ fn tokens_have_lines_with_their_probabilities_if_asked_for() {
         two.is_some_and(|(id, logprob)| id.parse::<u32>().is_ok() && logprob.parse::<f32>().is_ok())
     };
     assert_eq!(ids.lines().filter(is_of_id).count(), 4, "{ids}");
-    // The likeliest token is all that is left, greedily.
+    // After greedy sampling, only the likeliest token is left.
     let after = text("llm infer 'One day' 4 --logprobs 3 --post-sampling-probs");
     assert_eq!(after.lines().filter(|line| line.matches(" 0.0000").count() == 2).count(), 4, "{after}");
     let refused = text("llm infer a --post-sampling-probs");
@@ -371,7 +371,7 @@ fn logits_are_shown_to_the_last_bit_and_hold_what_is_chosen() {
     assert_eq!(exact, logits);
 }
 
-/// The small model, which asks and is asked in a made-up format.
+/// A machine whose small model takes part in chats with a made-up format.
 fn talker() -> Computer {
     let template = "{% for m in messages %}{{ '[' ~ m.role[0] ~ ']' ~ m.content }}{% endfor %}[a]";
     Computer::new().disk("s", fixtures::with_text(&fixtures::micro(), "tokenizer.chat_template", template))
@@ -426,7 +426,7 @@ fn a_conversation_outlives_the_context_and_says_so() {
     let typed = [&b"llm chat --ctx 64 --system Hush\n"[..], &line, b"/quit\npoweroff\n"].concat();
     let (_, output) = talker().run(RunMode::Interactive, &typed);
     assert!(!output.contains("error: "), "{output}");
-    // It is told before the answer.
+    // This is printed before the answer.
     assert!(output.contains("for a walk\n[the context of 64 tokens is full: the oldest "), "{output}");
     assert_eq!(output.matches(" prompt tokens, ").count(), 8, "{output}");
 }
@@ -453,7 +453,7 @@ fn a_conversation_is_remembered_until_it_is_cleared_or_left() {
     let typed = b"llm chat\n/quit\nllm chat\nOne day\n \nAnd then\n/clear\nOne day\n\xff\n";
     let late = Late { after: b"not valid UTF-8", input: b"One d\x03mem\npoweroff\n" };
     let (_, output) = talker().run_with_late(RunMode::Interactive, typed, Some(late));
-    // What follows the echo of each line, up to the next prompt, without the remark on speed.
+    // The output after the echo of each line, up to the next prompt, without the note on speed.
     let shown: Vec<_> =
         output.split("\r> \x1b[K").skip(1).filter_map(|shown| shown.split_once('\n')).collect();
     let answer = |index: usize| shown[index].1.rsplit_once("\n[").map_or("", |(answer, _)| answer);
@@ -545,15 +545,15 @@ fn the_power_key_stops_what_is_running() {
     assert_eq!(shutdown, stopped);
     assert!(output.contains(" 0 generated") && output.contains("stopped]"), "{output}");
     assert!(output.ends_with("stopped]\npower key: turning the machine off\n"), "{output}");
-    // In a conversation, whose line is left too.
+    // In a conversation, the line being typed is dropped too.
     let typed = b"llm load\nllm chat --template chatml\nHel";
     let (shutdown, output) = good().press_power_key(RunMode::Interactive, typed, b"Hel");
     assert_eq!(shutdown, off);
     assert!(output.ends_with("Hel\npower key: turning the machine off\n"), "{output}");
-    // Nor has the one command of command mode succeeded.
+    // The single command of command mode has failed then, too.
     let command = || RunMode::Command(b"llm infer hello 60".into());
     assert_eq!(good().press_power_key(command(), b"", b"").0, stopped);
-    // As with Ctrl-C.
+    // The same as with Ctrl-C.
     assert_eq!(good().run(command(), b"\x03").0, stopped);
     assert_eq!(good().run(command(), b"").0, off);
 }
@@ -653,7 +653,7 @@ fn every_kind_of_broken_file_is_refused_and_a_good_one_runs_after_it() {
             b"llm logits 1",
         ]);
         if broken.refused_by == broken_gguf::Layer::Tokenizer {
-            // Only what needs text is refused.
+            // Only commands that need text are refused.
             for refused in [1, 4] {
                 assert!(is_one_line_error(&answers[refused]), "{}: {:?}", broken.name, answers[refused]);
             }
@@ -804,7 +804,7 @@ fn a_command_does_not_unload_a_model_to_make_room_for_another() {
         answers[1]
     );
     assert!(answers[2].contains("3 generated"), "{}", answers[2]);
-    // A vocabulary needs no room for weights.
+    // A vocabulary can be used without room for the weights.
     assert!(answers[3].split_whitespace().all(|id| id.parse::<u32>().is_ok()), "{}", answers[3]);
     assert!(answers[4].starts_with("* /models/good.gguf"), "{}", answers[4]);
 }

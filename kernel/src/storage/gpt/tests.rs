@@ -3,11 +3,11 @@ use super::{
     *,
 };
 
-/// The type of Linux' file systems, 0FC63DAF-8483-4772-8E79-3D69D8477DE4.
+/// The partition type of Linux' file systems, 0FC63DAF-8483-4772-8E79-3D69D8477DE4.
 const LINUX: [u8; 16] =
     [0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4];
 
-/// A disk in memory with blocks of any size.
+/// A disk in memory with any block size.
 pub struct BlockDisk(pub MemoryDisk, pub usize);
 
 impl BlockDevice for BlockDisk {
@@ -38,7 +38,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     !checksum.0
 }
 
-/// What a test says of a partition: label, first and last block, whether it is the firmware's.
+/// A partition in a test: label, first and last block, and whether it is the firmware's.
 pub type Part<'p> = (&'p str, u64, u64, bool);
 
 fn put(bytes: &mut [u8], place: usize, value: &[u8]) {
@@ -88,7 +88,7 @@ pub fn image(block_bytes: usize, parts: &[Part<'_>]) -> Vec<u8> {
     image
 }
 
-/// An image with one partition of this label, which holds these bytes.
+/// An image with a single partition that has this label and these contents.
 pub fn image_with(label: &str, content: &[u8]) -> Vec<u8> {
     const BLOCK_BYTES: usize = 4096;
     let first = 40;
@@ -145,7 +145,7 @@ fn a_disk_without_a_protective_record_is_whole() {
     }
     let bad = |bytes| read(&mut FaultyDisk::new(MemoryDisk::new("d", image(512, &PARTS)), bytes));
     assert_eq!(bad(0..1), Ok(None));
-    // The first table cannot be read, or neither.
+    // Either the first table or both tables are unreadable.
     assert!(matches!(bad(600..601), Ok(Some(Table { instead_of: Some(Fault::Read(_)), .. }))));
     assert!(matches!(bad(600..256 * 512), Err(Fault::Read(_))));
 }
@@ -161,7 +161,7 @@ fn the_second_table_stands_in_for_a_broken_first_one() {
             change(&mut bytes);
             let table = look(&bytes, block_bytes).unwrap().unwrap();
             assert_eq!((&table.entries, table.instead_of), (&entries, Some(fault)));
-            // Without the second one there is none.
+            // Without the second table, there is none left.
             let last = bytes.len() - block_bytes;
             bytes[last] = b'X';
             assert_eq!(look(&bytes, block_bytes), Err(fault));
@@ -202,7 +202,7 @@ fn a_partition_that_cannot_be_is_named() {
     assert_eq!(std::format!("{fault}"), "partition 2 cannot have the blocks 1 to 40");
 }
 
-/// An image for other blocks than the disk has.
+/// An image that was made for a different block size.
 #[test]
 fn other_blocks_are_told() {
     let fault = look(&image(512, &PARTS), 4096).unwrap_err();
@@ -210,7 +210,7 @@ fn other_blocks_are_told() {
     assert!(look(&image(4096, &PARTS), 512).is_err());
 }
 
-/// Whatever is in a table, it is read or refused; with good checksums, so that more than these are tried.
+/// Whatever is in a table, it is either read or rejected. Checksums are corrected, so that later checks are reached as well.
 #[test]
 fn any_table_has_a_meaning() {
     let mut state = 7_u64;

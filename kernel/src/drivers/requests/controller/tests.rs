@@ -12,28 +12,28 @@ thread_local! {
 
 const BLOCK_BYTES: usize = 4096;
 
-/// What happens to the controller from outside.
+/// Switches by which a test changes the controller's behaviour.
 #[derive(Debug, Default)]
 struct Switches {
     is_silent: bool,
-    /// Answers what it was not asked.
+    /// It answers something that it was not asked.
     lies: bool,
     is_unstoppable: bool,
     is_unstartable: bool,
-    /// Fails what it is asked, and what it says of sizes then.
+    /// Its requests fail; the inner value is the size that it then reports.
     fails: Option<Option<u64>>,
     n_resets: usize,
     most_at_a_time: usize,
 }
 
-/// Block `n` of unit `u` holds `u + n` in every byte.
+/// A simulated controller: block `n` of unit `u` contains `u + n` in every byte.
 struct FakeController {
     switches: Arc<Mutex<Switches>>,
     most: usize,
     asked: Vec<(usize, u64, u64, NonNull<[u8]>)>,
 }
 
-// SAFETY: tests stay in one thread.
+// SAFETY: each test uses it in a single thread.
 unsafe impl Send for FakeController {}
 
 fn unit(number: u64) -> Unit {
@@ -77,9 +77,9 @@ impl Controller for FakeController {
         if switches.is_silent || self.asked.is_empty() {
             return Ok(None);
         }
-        // The last one first.
+        // Answers the last request first.
         let (tag, number, first, mut place) = self.asked.pop().unwrap();
-        // SAFETY: the place is the controller's until it is returned from here.
+        // SAFETY: the place belongs to the controller until it is returned from here.
         for (index, block) in unsafe { place.as_mut() }.chunks_mut(BLOCK_BYTES).enumerate() {
             block.fill((number + first) as u8 + index as u8);
         }
@@ -112,7 +112,7 @@ impl Controller for FakeController {
 
 type Disk = Requests<UnitChannel>;
 
-/// A controller with disks, and what can be done to it.
+/// A controller with disks, and its switches.
 fn bench<const N: usize>(most: usize) -> (Arc<Mutex<Switches>>, Arc<Mutex<Shared>>, [Disk; N]) {
     let pool = host::pool(8 << 20);
     let surroundings = Surroundings {
@@ -152,7 +152,7 @@ fn each_disk_gets_the_answers_to_its_own_requests() {
     read(&mut one, 1, 3, 100).unwrap();
     read(&mut two, 2, 40, 100).unwrap();
     assert_eq!(switches.lock().most_at_a_time, 4);
-    // What one has not been told is not told to the other.
+    // The second disk is not told what the first one has not been told.
     switches.lock().is_silent = true;
     assert!(matches!(read(&mut one, 1, 0, 100), Err(Failure::NoAnswer { .. })));
     assert!(matches!(read(&mut two, 2, 0, 100), Err(Failure::NoAnswer { .. })));
@@ -192,7 +192,7 @@ fn a_reset_for_one_disk_fails_what_the_others_had_asked_for_and_no_more() {
     read(&mut two, 2, 0, 100).unwrap();
     read(&mut one, 1, 0, 100).unwrap();
     assert_eq!((switches.lock().n_resets, pool.held_bytes()), (1, 0));
-    // Names that nobody has asked for.
+    // Tags that were not used for any request.
     switches.lock().lies = true;
     assert_eq!(read(&mut one, 1, 0, 100), Err(Failure::Broken));
     assert_eq!(switches.lock().n_resets, 2);
@@ -224,7 +224,7 @@ fn a_controller_that_does_not_stop_is_lost_to_all_and_keeps_their_memory() {
     let lost = Failure::Lost { lent_bytes: held_bytes / 2 + OWN_BYTES + 77 };
     assert_eq!(one.reset(), Err(lost));
     assert!(!shared.lock().is_running());
-    // What the controller has of its own is not counted again.
+    // The controller's own memory is not counted again.
     assert_eq!(two.reset(), Err(Failure::Lost { lent_bytes: held_bytes / 2 + OWN_BYTES }));
     drop((one, two));
     assert_eq!(pool.held_bytes(), held_bytes);
@@ -246,7 +246,7 @@ fn a_controller_that_is_left_or_gone_is_not_started_again() {
         drop((one, two, shared));
         assert_eq!(switches.lock().n_resets, usize::from(!is_gone));
     }
-    // One that only does not start is tried by the next disk.
+    // If the controller only fails to restart, the next disk tries again.
     let (switches, _, [mut one, mut two]) = bench(16);
     switches.lock().is_unstartable = true;
     assert!(one.reset().is_err());
@@ -259,7 +259,7 @@ fn a_controller_that_is_left_or_gone_is_not_started_again() {
 fn a_disk_that_has_changed_says_so() {
     let (switches, shared, [mut disk]) = bench::<1>(4);
     read(&mut disk, 1, 0, 1).unwrap();
-    // One that is as it was has failed, and one that tells nothing.
+    // If the size is unchanged, or if there is no answer, the request simply failed.
     for says in [Some(1 << 20), Some(2 << 20), None] {
         switches.lock().fails = Some(says);
         assert_eq!(read(&mut disk, 1, 8, 1), Err(Failure::Request { first: 64, count: 8 }), "{says:?}");
@@ -269,12 +269,13 @@ fn a_disk_that_has_changed_says_so() {
         assert_eq!(read(&mut disk, 1, 8, 1), Err(Failure::Changed), "{says:?}");
         assert_eq!(disk.read_own(8, 8).map(drop), Err(Failure::Changed), "{says:?}");
     }
-    // One that has grown, and then tells nothing, has not shrunk to what it was.
+    // A disk that has grown, and then reports no size, has not shrunk.
     switches.lock().fails = Some(Some(2 << 20));
     disk.refresh();
     switches.lock().fails = Some(None);
     assert_eq!(read(&mut disk, 1, 8, 1), Err(Failure::Request { first: 64, count: 8 }));
-    // It is another one if its blocks have another size or a command transfers fewer, not if there are more, or it does not say.
+    // A disk counts as another one if its block size has changed or a command transfers less; not if it has more blocks, or if
+    // nothing is reported.
     let shared = shared.lock();
     let mut found = unit(1);
     found.geometry.sector_count += 8;

@@ -1,4 +1,4 @@
-//! Adapters on disks beside a model. The files and numbers come from `scripts/golden/lora.py`.
+//! Tests of adapters on disks, together with a model. The files and numbers come from `scripts/golden/lora.py`.
 
 use super::*;
 use crate::llm::{AdapterFile, Lora};
@@ -10,7 +10,7 @@ pub fn golden(path: &str) -> Vec<u8> {
     std::fs::read(folder.join(path)).unwrap()
 }
 
-/// An adapter, the model, another adapter, and one of another model of the same family.
+/// Disks with an adapter, the model, another adapter, and an adapter of another model of the same family.
 fn computer() -> TransformerBackend {
     let adapter = |name: &str| golden(&format!("lora/{name}.gguf"));
     let model = golden("architectures/llama.gguf");
@@ -29,7 +29,7 @@ fn model_path(backend: &mut TransformerBackend) -> String {
     backend.catalog().path(first)
 }
 
-/// As llama.cpp was asked.
+/// The options that llama.cpp was given.
 fn options(lora: &[(&str, f32)]) -> EngineOptions {
     let lora = lora.iter().map(|&(name, scale)| Lora { name: name.into(), scale }).collect();
     let ty = Some(CacheType::F32);
@@ -58,7 +58,7 @@ fn a_model_is_changed_by_those_that_are_asked_for_alone() {
     let path = model_path(&mut backend);
     load_with(&mut backend, &path, &[("llama-0", 0.75), ("/models/llama-1.gguf", 1.5)]).unwrap();
     let adapted = logits(&mut backend);
-    // The third of the cases.
+    // The third case.
     let expected = golden("lora/logits");
     let floats = expected.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
     let expected: Vec<f32> = floats.skip(2 * adapted.len()).take(adapted.len()).collect();
@@ -74,7 +74,7 @@ fn a_model_is_changed_by_those_that_are_asked_for_alone() {
     assert_eq!(logits(&mut backend), plain);
     assert!(backend.adapt(None, options(&[("llama-0", 0.75), ("llama-1", 1.5)])).unwrap());
     assert_eq!(logits(&mut backend), adapted);
-    // With other memory for texts, too.
+    // Also with a different memory for texts.
     let n_ctx = backend.model(None).unwrap().n_ctx;
     let shorter = EngineOptions { n_ctx: Some(n_ctx / 2), ..options(&[("llama-1", 1.5), ("llama-0", 0.75)]) };
     assert!(backend.adapt(None, shorter).unwrap());
@@ -83,7 +83,7 @@ fn a_model_is_changed_by_those_that_are_asked_for_alone() {
     let facts: Vec<_> = backend.adapters(None).unwrap().iter().map(|file| file.facts.as_ref().ok()).collect();
     let [Some(first), Some(second), None] = facts[..] else { panic!("{facts:?}") };
     assert_eq!((first.id, first.rank, first.alpha, second.id, second.rank), (0, 4, 8.0, 1, 3));
-    // In the pool, not on the heap: each number of four bytes.
+    // In the pool, not on the heap: four bytes per number.
     let taken = [first, second].iter().map(|facts| facts.footprint.size_bytes()).sum::<usize>();
     assert_eq!(taken, (2816 + 768) * size_of::<f32>());
     let more = backend.memory_usage().weights_bytes - alone.memory_usage().weights_bytes;
@@ -97,18 +97,18 @@ fn a_model_is_changed_by_those_that_are_asked_for_alone() {
 fn what_is_no_adapter_of_a_model_is_refused_in_a_line() {
     let mut backend = computer();
     let path = model_path(&mut backend);
-    // The adapter on the first disk is no model.
+    // The adapter on the first disk does not count as a model.
     assert_eq!(path, "/models/m.gguf");
     let says = |refused: Result<(), BackendError>, expected: &str| {
         let refused = refused.unwrap_err().to_string();
         assert!(refused.contains(expected) && !refused.contains('\n'), "{refused}");
     };
-    // Before the model is loaded, and after.
+    // Both before and after the model is loaded.
     for _ in 0..2 {
         says(load_with(&mut backend, &path, &[("llama-moe-0", 1.0)]), "/models/llama-moe-0.gguf: ");
         says(load_with(&mut backend, &path, &[(&path, 1.0)]), "is no adapter");
         says(load_with(&mut backend, &path, &[("nothing", 1.0)]), "\"nothing\"");
-        // Before the model is read.
+        // Before anything of the model is read.
         let before = backend.statistics().load_bytes;
         says(load_with(&mut backend, &path, &[("text", 1.0)]), "/models/text.gguf: not a GGUF file");
         assert_eq!(backend.statistics().load_bytes, before);

@@ -1,4 +1,5 @@
-//! Models on disks that go wrong by chance: what is loaded has the right bits, what is not is an error in a line, and nothing is left of it.
+//! Tests of models on disks that fail at random: what is loaded has the right bits; otherwise there is an error of one line, and
+//! nothing is left in memory.
 
 use super::{parts::signed_files, *};
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
 use spin::Mutex;
 use std::{boxed::Box, sync::Arc, vec::Vec};
 
-/// Disks with these serial numbers and contents, of which each is in a slot of its own.
+/// Disks with these serial numbers and contents, each in a slot of its own.
 struct Bus {
     files: Vec<(&'static str, Vec<u8>)>,
     plan: Arc<Mutex<DiskPlan>>,
@@ -64,7 +65,7 @@ impl DiskBus for Bus {
     }
 }
 
-/// Files, the one that is loaded, adapters that go with it, and whether only what is vouched for is.
+/// The files, the one to load, its adapters, and whether only vouched-for files may be loaded.
 struct Scene {
     files: Vec<(&'static str, Vec<u8>)>,
     model: &'static str,
@@ -112,7 +113,7 @@ fn backend_of(scene: &Scene, plan: &Arc<Mutex<DiskPlan>>) -> TransformerBackend 
     TransformerBackend::new(Resources { machine, disks, offload: None })
 }
 
-/// Loads the model with its adapters; the bits of its logits.
+/// Loads the model with its adapters, and returns the bits of its logits.
 fn bits_of(scene: &Scene, backend: &mut TransformerBackend) -> Result<Vec<u32>, BackendError> {
     let lora = scene.adapters.iter().map(|&name| crate::llm::Lora { name: name.into(), scale: 0.5 });
     let options = EngineOptions { lora: lora.collect(), ..EngineOptions::default() };
@@ -141,14 +142,14 @@ fn what_is_read_from_unreliable_disks_is_right_or_an_error() {
         let expected = bits_of(scene, &mut backend_of(scene, &DiskPlan::new(0, 0, &[]))).unwrap();
         for seed in 0..SEEDS {
             let what = format!("scene {number}, seed {seed}");
-            // What nobody is told of is found by whoever checks.
+            // Unreported faults are found only if files are checked.
             let kinds = match scene.mode {
                 Mode::Require if seed % 2 == 0 => &[DiskFault::WrongBit][..],
                 _ => TOLD,
             };
             let one_in = [2, 6, 25, 80][seed as usize / 2 % 4];
             let plan = DiskPlan::new(seed * 8 + number as u64, one_in, kinds);
-            // Some disks are good until they are known.
+            // In some runs, disks work until they have been found.
             if seed % 3 == 0 {
                 plan.lock().one_in = 0;
             }
@@ -175,7 +176,7 @@ fn what_is_read_from_unreliable_disks_is_right_or_an_error() {
             }
             let happened = plan.lock().happened.clone();
             plan.lock().one_in = 0;
-            // As whoever types `disks rescan` when the cable is in its place again.
+            // Like a user who types `disks rescan` after plugging the cable in again.
             backend.catalog.rescan();
             let bits = bits_of(scene, &mut backend);
             assert!(
@@ -189,7 +190,7 @@ fn what_is_read_from_unreliable_disks_is_right_or_an_error() {
     assert!(n_right > 100 && n_wrong > 100, "{n_right} right, {n_wrong} wrong");
 }
 
-/// A model that is in memory needs its disk no more.
+/// A model in memory does not need its disk any more.
 #[test]
 fn a_loaded_model_answers_whatever_its_disk_does() {
     let scene = &scenes()[0];

@@ -1,8 +1,8 @@
-//! Models on several disks.
+//! Tests of models that are split over several disks.
 
 use super::*;
 
-/// Three parts of the small model.
+/// The small model in three parts.
 fn micro_parts() -> [Vec<u8>; 3] {
     fixtures::parts(&fixtures::micro(), 3).try_into().unwrap()
 }
@@ -18,7 +18,7 @@ fn logits(backend: &mut TransformerBackend) -> Vec<u32> {
     bits
 }
 
-/// Whether the loaded model is that of the file at this place.
+/// Whether the loaded model is that of the file with this index.
 fn is_of(backend: &mut TransformerBackend, file: usize) -> bool {
     let loaded = backend.model_metadata().unwrap().clone();
     loaded.is_of(&backend.catalog.files()[file])
@@ -58,7 +58,7 @@ fn a_model_on_several_disks_is_that_model_whatever_their_order() {
         assert_eq!(logits(&mut backend), expected);
         assert_eq!(backend.memory_usage().weights_bytes, weights_bytes.next_multiple_of(GRANULE_BYTES));
         assert!(is_of(&mut backend, first));
-        // Looked at again, they are the same.
+        // After another scan they are the same.
         backend.catalog.scan();
         assert_eq!(listed(&mut backend), before);
         assert!(is_of(&mut backend, first));
@@ -86,7 +86,7 @@ fn parts_that_are_missing_or_do_not_fit_are_named() {
     let [first, second, third] = micro_parts();
     let other = fixtures::parts(&fixtures::tiny(), 3);
     let four = fixtures::parts(&fixtures::micro(), 4);
-    // `split.no` is 2 bytes behind its key and its type.
+    // `split.no` has 2 bytes, which follow its key and its type.
     let mut numbered_wrong = third.clone();
     let key = numbered_wrong.windows(8).position(|bytes| bytes == b"split.no").unwrap();
     numbered_wrong[key + 12] = 3;
@@ -122,7 +122,7 @@ fn parts_that_are_missing_or_do_not_fit_are_named() {
         refused(&mut without_first, "c"),
         "/models/c.gguf: `split.no` is 3, but of 3 parts (`split.count`) the last is number 2"
     );
-    // What only shows when the headers are put together.
+    // Errors that are noticed only when the headers are combined.
     let mut twice = micro_parts();
     twice[2] = twice[1].clone();
     let key = twice[2].windows(8).position(|bytes| bytes == b"split.no").unwrap();
@@ -152,7 +152,7 @@ fn a_disk_that_fails_in_a_later_part_is_named_and_gives_all_memory_back() {
     assert_eq!(pool.free_bytes(), pool.total_bytes());
 }
 
-/// The small model's parts, each signed under a name and in a version, with their trees and the manifest.
+/// The small model's parts, each signed under a name and with a version; also their hash trees and the manifest.
 pub fn signed_files(names: [(&str, u64); 3]) -> Vec<(&'static str, Vec<u8>)> {
     use crate::storage::trust_tests;
     let mut text = String::from("ferrite-models 1\n");
@@ -171,7 +171,7 @@ pub fn signed_files(names: [(&str, u64); 3]) -> Vec<(&'static str, Vec<u8>)> {
     files
 }
 
-/// A backend of these.
+/// A backend with these files.
 fn signed(mode: crate::storage::Mode, names: [(&str, u64); 3]) -> TransformerBackend {
     use crate::storage::{Trust, trust_tests};
     let mut resources = host::resources(host::pool(16 << 20), signed_files(names));
@@ -189,7 +189,7 @@ fn parts_are_a_trusted_model_only_if_they_were_signed_as_one() {
     backend.load_model(right[0].0).unwrap();
     let root = backend.model_metadata().unwrap().root;
     assert!(root.is_some() && is_of(&mut backend, 0));
-    // A loaded model is no file with another root, and no receipt says so.
+    // A loaded model does not count as a file with another root, and no receipt says that it does.
     backend.models.get_mut(None).unwrap().metadata.root = Some(trust::Root([1; 32]));
     assert!(!is_of(&mut backend, 0));
     assert!(backend.record_of(None, &mut |_| ControlFlow::Continue(())).is_err());

@@ -1,4 +1,4 @@
-//! Several models at once: beside each other, in each other's place, answering together.
+//! Tests of several models at once: in memory together, replacing each other, answering at the same time.
 
 use super::*;
 use crate::storage::{DiskBus, Disks, Found as FoundDisks, Vanished};
@@ -63,14 +63,14 @@ fn the_current_model_is_the_one_that_was_loaded_or_selected_last() {
         statuses.iter().position(|status| status.is_current).unwrap()
     };
     assert_eq!(current(&backend), 0);
-    // To use one by its name does not make it current.
+    // Using a model by its name does not make it the current one.
     ids(&mut backend, "good-2", "hello", 1);
     backend.unload(None).unwrap();
     assert_eq!(backend.model_metadata().unwrap().path, "/models/good-3.gguf");
     let refused = backend.select("good").unwrap_err().to_string();
     assert_eq!(refused, "no loaded model is called \"good\"; expected good-2, good-3");
     assert_eq!(backend.unload(Some("x")).unwrap_err().to_string(), refused.replace("good\"", "x\""));
-    // One that is loaded anew comes last.
+    // A model that is loaded again moves to the end.
     backend.load_model("good-2").unwrap();
     assert_eq!((current(&backend), backend.models().len()), (1, 2));
 }
@@ -90,7 +90,7 @@ fn memory_beside_another_model_is_refused_to_the_byte() {
     let (mut exact, loaded) = load_both(good + micro);
     loaded.unwrap();
     assert_eq!(exact.machine.pool.free_bytes(), 0);
-    // Not even a header can be read, but what is loaded runs on.
+    // Not even a header can be read, but the loaded model keeps running.
     let refused = load(&mut exact, "good", Some(64)).unwrap_err().to_string();
     assert!(
         refused.ends_with(&format!(", 0 available; `llm unload ferrite-micro` frees {micro}")),
@@ -120,7 +120,7 @@ fn a_model_that_is_loaded_again_takes_the_place_of_the_old_one() {
     let mut backend = TransformerBackend::new(host::resources(pool, files));
     load(&mut backend, "good", Some(64)).unwrap();
     load(&mut backend, "ferrite-micro", Some(128)).unwrap();
-    // No room but for a header, and what the old one gives back.
+    // There is room only for a header, plus what the old model frees.
     const HEADER_BYTES: usize = 256 << 10;
     assert!(backend.models()[1].memory.weights_bytes > HEADER_BYTES);
     let rest = pool.reserve(pool.largest_free_bytes() - HEADER_BYTES, GRANULE_BYTES).unwrap();
@@ -163,7 +163,7 @@ fn request(prompt: &str, n: usize) -> Request<'_> {
     Request::new(Prompt::Text(prompt, PROMPT_ENCODING), n)
 }
 
-/// One batch of one of the models; appends what ended with it.
+/// Computes one batch of one of the models; appends the requests that ended with it.
 fn step(models: &mut dyn Steps, ended: &mut Vec<(Ticket, Vec<u32>)>) -> usize {
     let on_event = &mut |ticket: Ticket, event: Event<'_>| {
         if let Event::Finished { report, .. } = event {
@@ -174,7 +174,7 @@ fn step(models: &mut dyn Steps, ended: &mut Vec<(Ticket, Vec<u32>)>) -> usize {
     models.step(&mut || ControlFlow::Continue(()), on_event).unwrap()
 }
 
-/// All batches of all models; what ended, in order.
+/// Computes all batches of all models; returns the requests in the order in which they ended.
 fn step_to_the_end(backend: &mut TransformerBackend) -> Vec<(Ticket, Vec<u32>)> {
     let mut ended = Vec::new();
     while step(backend, &mut ended) > 0 {}
@@ -191,7 +191,7 @@ fn requests_to_two_models_step_by_step_are_answered_as_alone() {
     }
     let alone = names.map(|name| ids(&mut backend, name, "hello", 9));
     let tickets = names.map(|name| backend.submit(Some(name), request("hello", 9)).unwrap());
-    // A request waits behind the first one to the same model.
+    // This request waits behind the first one to the same model.
     let behind = backend.submit(Some("good"), request("hello", 4)).unwrap();
     let (n_batches, mut n_steps) = (backend.statistics().batches, 0);
     let mut order = Vec::new();
@@ -220,7 +220,7 @@ fn requests_to_two_models_step_by_step_are_answered_as_alone() {
     assert_eq!(backend.statistics().inferences, 5);
     assert_eq!(backend.statistics().batches, n_batches + n_steps);
 
-    // Requests are counted anew when a model runs otherwise; an old ticket names none of them.
+    // When a model's options change, request ids start again; an old ticket identifies none of the new requests.
     assert!(set_context_length(&mut backend, 64).unwrap());
     let anew = backend.submit(None, request("hello", 3)).unwrap();
     for ticket in [tickets[0], tickets[1], behind] {
@@ -229,7 +229,7 @@ fn requests_to_two_models_step_by_step_are_answered_as_alone() {
     assert!(backend.cancel(anew).is_some());
 }
 
-/// A disk in whose place another one is with each look.
+/// A disk that is replaced by another one at every search.
 struct Swapping(Vec<Vec<u8>>);
 
 impl DiskBus for Swapping {
@@ -251,7 +251,7 @@ impl DiskBus for Swapping {
 fn a_model_that_is_replaced_answers_what_it_was_asked() {
     let old = fixtures::micro();
     let mut new = old.clone();
-    // Weights, all of one type: another model of the same name and size.
+    // The weights, all of one type, differ: another model with the same name and size.
     let n = new.len();
     new[n - 60_000..].iter_mut().step_by(19).for_each(|byte| *byte ^= 0x15);
     let alone = [&old, &new].map(|file| {
@@ -360,7 +360,7 @@ fn those_that_are_loaded_answer_while_another_one_is_read() {
     assert_eq!(ended.iter().map(|(ticket, _)| *ticket).collect::<Vec<_>>(), tickets);
     assert_eq!(ended[0].1, alone);
     assert!(backend.statistics().batches > n_batches);
-    // How it was loaded is how it is run, until something else is said.
+    // A model runs as it was loaded until other options are set.
     assert_eq!(backend.standing_options().n_parallel, Some(2));
     backend.set_standing_options(EngineOptions::default());
     assert_eq!(backend.standing_options().n_parallel, None);
