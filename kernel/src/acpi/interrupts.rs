@@ -64,7 +64,7 @@ pub(super) fn controller(madt: Table<'_>) -> Option<InterruptController> {
     if redistributors.is_empty() {
         let own = |interface: Table<'_>| registers(interface.u64(60)?, REDISTRIBUTOR_BYTES, ALIGN_V3);
         redistributors.extend(usable(madt).filter_map(own).take(MAX_REGIONS));
-        // Each region has one redistributor, even if a GICv4's is larger.
+        // Each region holds one redistributor, even where a GICv4 has more frames per redistributor.
         stride_bytes = Some(REDISTRIBUTOR_BYTES);
     }
     if redistributors.is_empty() {

@@ -135,7 +135,7 @@ impl Firmware<'_> {
         if configuration_table.is_null() {
             return 0;
         }
-        // SAFETY: the firmware gives the number of tables.
+        // SAFETY: the pointer is not null, and the system table says that this many entries are valid.
         let tables =
             unsafe { slice::from_raw_parts(configuration_table, number_of_configuration_table_entries) };
         tables

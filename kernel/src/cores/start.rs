@@ -119,7 +119,7 @@ pub fn states() -> Vec<Core> {
 
 /// How the cores wait.
 ///
-/// A short wait is a `WFE`, which an emulator may treat as a no-op. A sleep is a `WFI`: another core's interrupt ends it, and
+/// A short wait is a `WFE`, which an emulator treats as a no-op. A sleep is a `WFI`: another core's interrupt ends it, and
 /// emulators and hypervisors give the core back to the host in the meantime.
 pub struct Hardware;
 

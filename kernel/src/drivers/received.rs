@@ -35,8 +35,8 @@ impl Received {
         }
     }
 
-    /// Looks for Ctrl-C among bytes for which there is no room. If there is one, everything before it is dropped to make room for
-    /// what follows. Must be called only if nobody reads and a person types.
+    /// Looks for a Ctrl-C among bytes for which there is no room, by dropping the earlier ones. Must be called only if nobody
+    /// reads and a person types.
     pub fn look_beyond(&mut self, mut read: impl FnMut() -> Option<u8>) {
         while self.is_full()
             && !self.holds_interrupt()

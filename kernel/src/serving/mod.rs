@@ -170,7 +170,7 @@ impl<'a> Serving<'a> {
             }
             let heap = (self.machine.heap_usage)();
             let is_free = heap.size_bytes - heap.used_bytes >= heap.size_bytes / FREE_PART;
-            // If no room is about to become free, new requests are told so at once.
+            // If no room is about to become free, requests are taken all the same, so that clients get an error at once.
             let has_room = is_free || !(server.is_generating() || (self.machine.is_heap_low)());
             server.check_time(now_us);
             if let Some(vsock) = vsock {

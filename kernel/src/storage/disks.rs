@@ -115,7 +115,7 @@ impl Disks {
 
     /// Records the devices that were found, and returns the disks. A divided disk is replaced by its partitions.
     fn divide(&mut self, Found { devices, undriven }: Found) -> Vec<Box<dyn BlockDevice>> {
-        /// How long the first silent disk, and those after it together, may take.
+        /// How long a disk may be silent: the first limit holds until a disk has been silent, the second one for the disks after it.
         const PATIENCE_US: u64 = 1_000_000;
         const LEAST_US: u64 = 50_000;
         let mut patience_us = PATIENCE_US;

@@ -3,7 +3,8 @@
 //! Event counter 0 counts `INST_RETIRED`. It has 64 bits if the CPU has PMUv3p5, otherwise 32. A 32-bit counter is extended by
 //! [`WideCounter`], which reads it whenever the count is requested and whenever the cycle counter overflows. That counter is set
 //! so that it overflows, and interrupts, before the other one can wrap. (The event counter's own overflow cannot be used: QEMU
-//! 7.2 checks it one count too early, not again, and so raises no interrupt.) QEMU counts instructions only with `-icount`.
+//! 7.2 checks for it only once, one count before it happens, and so raises no interrupt.) QEMU counts instructions only with
+//! `-icount`.
 
 use aarch64_cpu::registers::{ID_AA64DFR0_EL1, Readable};
 use core::{

@@ -242,7 +242,7 @@ fn memory_that_was_placed_outside_the_windows_later_is_not_used() {
     buses.scan(&mut machine);
     let added: Vec<_> = buses.functions()[n_before - 1..].iter().map(|f| f.bars[0].address).collect();
     assert_eq!(added, [0, 0, 0, 0x1000_2000, 0x1020_0000]);
-    // The registers are not used, and nothing responds there.
+    // The registers are cleared so that nobody else relies on them, and nothing responds there.
     for device in [4, 5, 6] {
         let words = [0x10, 0x14, 0x04].map(|offset| machine.register(0, device, offset));
         assert_eq!((words[0] & !0xf, words[1], words[2] & 0x6), (0, 0, 0));
