@@ -19,7 +19,7 @@
 //! | `ferrite.model=SERIAL:BYTES[:SHA256]` | exact length (and digest) of the file on the disk with this serial |
 //! | `ferrite.serve=PORT\|off` | serve models over the network on this port, or not at all; default 8080 |
 //! | `ferrite.vsock=PORT\|off` | also serve models to the host on this port of a vsock device; default `off` |
-//! | `ferrite.verity=off\|report\|require` | whether models are checked as they are read, and what happens to models without a trusted signature or root (`docs/trust.md`); default `require` if a key or a root is given or built into this kernel, else `off` |
+//! | `ferrite.verity=off\|report\|require` | whether models are checked as they are read, and what happens to models without a trusted signature or root (`docs/trust.md`); default `require` if a key or a root is given or this kernel was built with a key, else `off` |
 //! | `ferrite.verity_key=KEY` | a public key of minisign's whose owner may sign manifests; may be given several times |
 //! | `ferrite.verity_root=NAME:ROOT` | the trusted root of the hash tree of the model `NAME`; may be given several times |
 //! | `ferrite.selftest=NAME` | run this check or raise this fault first; only in kernels built for tests: see `SelfTest` |
@@ -205,7 +205,7 @@ impl BootArgs {
     /// Parses the command line.
     pub fn parse(line: &[u8]) -> Self {
         let mut args = Self::default();
-        // If the arguments name any key or root, the built-in key is trusted only if they say so.
+        // An argument that names a key or a root also means that every file must be vouched for, unless `ferrite.verity` says otherwise.
         if words(line).any(|word| word.starts_with(b"ferrite.verity_")) {
             args.trust.mode = Mode::Require;
         }

@@ -51,7 +51,8 @@ struct Outcome {
     told: *const Told,
 }
 
-/// Called by entry.s on the firmware's stack. Returns either before boot services have been exited, with an error, or after.
+/// Called by entry.s on the firmware's stack. Returns either an error, while the firmware can still be returned to, or the
+/// collected data, after boot services have been exited.
 ///
 /// # Safety
 /// `image` and `table` must be the arguments with which UEFI firmware started the image.

@@ -264,7 +264,7 @@ impl<C: Channel + ?Sized> Requests<C> {
         serial
     }
 
-    /// The error for a request that the device has failed; a change of its size or shape may be the cause.
+    /// The error to report for a request that the device has failed: if the device is smaller now, that it has changed.
     fn failed(&self, request: Failure) -> Failure {
         match self.channel.geometry().sector_count < self.geometry.sector_count {
             true => Failure::Changed,

@@ -122,7 +122,7 @@ impl LoadedModel {
         Cell::make(regions, options).map(Self)
     }
 
-    /// Gives the model another runner. If that fails, returns the unchanged model and the reason.
+    /// Gives the model another runner. If that fails, the returned model has its old runner again, and the inner error says why.
     ///
     /// # Errors
     /// If not even the old runner could be recreated; the model is then gone.
