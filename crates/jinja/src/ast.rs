@@ -19,7 +19,7 @@ pub(crate) enum Node {
         otherwise: Vec<Statement>,
     },
     For(Box<For>),
-    /// A loop that its body may call, by its index.
+    /// A loop that its body may call, given by its index.
     RecursiveFor(usize),
     Set {
         target: Target,
@@ -31,9 +31,9 @@ pub(crate) enum Node {
         filters: Vec<FilterCall>,
         body: Vec<Statement>,
     },
-    /// Binds a macro of the template, by its index, to its name.
+    /// Binds a macro of the template, given by its index, to its name.
     Macro(usize),
-    /// `{% call f(x) %}…{% endcall %}`: the body is a macro, by its index.
+    /// `{% call f(x) %}…{% endcall %}`: the body is a macro, given by its index.
     Call {
         call: Expr,
         body: usize,
@@ -46,7 +46,7 @@ pub(crate) enum Node {
         bindings: Vec<(Target, Expr)>,
         body: Vec<Statement>,
     },
-    /// `{% block x %}…{% endblock %}`: its body, which sees the variables around it only if it is `scoped`.
+    /// `{% block x %}…{% endblock %}`: its body, which sees the variables around it only if the block is `scoped`.
     Block {
         sees_scopes: bool,
         body: Vec<Statement>,
@@ -54,7 +54,7 @@ pub(crate) enum Node {
     /// `{% autoescape x %}…{% endautoescape %}`
     AutoEscape {
         escapes: Expr,
-        /// Whether that is known without running the template.
+        /// Whether the value is known without running the template.
         is_constant: bool,
         body: Vec<Statement>,
     },
@@ -73,7 +73,7 @@ pub(crate) struct For {
     pub otherwise: Vec<Statement>,
 }
 
-/// What is assigned to.
+/// The target of an assignment.
 #[derive(Debug)]
 pub(crate) enum Target {
     Name(Box<str>),
@@ -91,7 +91,7 @@ pub(crate) struct Macro {
     pub escapes: Option<bool>,
     /// Whether its body names `varargs`: more positional arguments than it has parameters.
     pub takes_varargs: bool,
-    /// Whether its body names `kwargs`: named arguments that are no parameters.
+    /// Whether its body names `kwargs`: named arguments that are not parameters.
     pub takes_kwargs: bool,
     /// Whether its body names `caller`.
     pub takes_caller: bool,
@@ -105,8 +105,7 @@ pub(crate) struct Parameter {
 
 /// An expression.
 ///
-/// Operators that follow each other stand side by side, not one inside the other, so that only
-/// parentheses make a tree deep.
+/// Consecutive operators are stored side by side, not one inside the other, so that only parentheses make a tree deep.
 #[derive(Debug)]
 pub(crate) enum Expr {
     Literal(Literal),
@@ -114,14 +113,14 @@ pub(crate) enum Expr {
     List(Vec<Expr>),
     Tuple(Vec<Expr>),
     Dict(Vec<(Expr, Expr)>),
-    /// A value and what is done to it, in turn.
+    /// A value and the steps that are applied to it, in order.
     Chain(Box<Expr>, Vec<Step>),
     Not(Box<Expr>),
     Negative(Box<Expr>),
     Positive(Box<Expr>),
     /// `a - b + c`, from left to right.
     Binary(Box<Expr>, Vec<(BinaryOp, Expr)>),
-    /// `a < b <= c`: all of them.
+    /// `a < b <= c`: all comparisons must hold.
     Compare(Box<Expr>, Vec<(CompareOp, Expr)>),
     And(Vec<Expr>),
     Or(Vec<Expr>),
@@ -139,7 +138,7 @@ pub(crate) struct Conditional {
 pub(crate) enum Step {
     Attribute(Box<str>),
     Index(Expr),
-    /// Start, stop, step.
+    /// Start, stop and step.
     Slice(Box<[Option<Expr>; 3]>),
     Call(Arguments),
     Filter(FilterCall),

@@ -21,7 +21,7 @@ const MONTHS: [&str; 12] = [
 ];
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
-/// A moment, taken apart.
+/// A moment, divided into its fields.
 struct Moment {
     seconds: u64,
     year: u64,
@@ -31,7 +31,7 @@ struct Moment {
     day: u64,
     /// From 0.
     day_of_year: u64,
-    /// From Sunday, which is 0.
+    /// From 0, which is Sunday.
     weekday: u64,
     hour: u64,
     minute: u64,
@@ -58,12 +58,12 @@ impl Moment {
         }
     }
 
-    /// From Monday, which is 1.
+    /// From 1, which is Monday.
     fn iso_weekday(&self) -> u64 {
         (self.weekday + 6) % 7 + 1
     }
 
-    /// Year and week of ISO 8601: a week belongs to the year that its Thursday is in.
+    /// Year and week of ISO 8601: a week belongs to the year that contains its Thursday.
     fn iso_week(&self) -> (u64, u64) {
         let week = (self.day_of_year + 11 - self.iso_weekday()) / 7;
         let weeks_in = |year: u64| {
@@ -83,7 +83,7 @@ impl Moment {
         (self.hour + 11) % 12 + 1
     }
 
-    /// What a code stands for: a number with its usual padding and width, or a text.
+    /// The field that a code stands for: a number with its usual padding and width, or a text.
     fn field(&self, code: char) -> Option<Field> {
         let month_name = MONTHS[self.month as usize - 1];
         let weekday_name = WEEKDAYS[self.weekday as usize];
@@ -133,7 +133,7 @@ impl Moment {
             'W' => zeros((self.day_of_year + 8 - self.iso_weekday()) / 7, 2),
             'y' => zeros(year % 100, 2),
             'Y' => zeros(year, 1),
-            // A time without a zone, as `datetime.now()` gives it.
+            // Empty, because the time has no zone, as with `datetime.now()`.
             'z' | 'Z' => text(""),
             '%' => text("%"),
             _ => return None,
@@ -142,17 +142,17 @@ impl Moment {
 }
 
 enum Field {
-    /// A number, what pads it and to which width.
+    /// A number, the character that pads it, and the padded width.
     Number(u64, char, usize),
     Text(String),
 }
 
-/// Fills in a format of Python's `datetime.strftime`, in the "C" locale, with the time `seconds` after the
-/// beginning of 1970. As in the GNU C library, a code may have a flag (`%-d` without padding, `%_d` with
-/// spaces, `%0e` with zeros, `%^a` in capitals) and a width; a code that is not known stays as it is.
+/// Fills in a format of Python's `datetime.strftime`, in the "C" locale, with the time `seconds` after the beginning of 1970. As
+/// in the GNU C library, a code may have a flag (`%-d` without padding, `%_d` with spaces, `%0e` with zeros, `%^a` in capitals)
+/// and a width. An unknown code stays as it is.
 ///
 /// # Errors
-/// [`ErrorKind::TooMuchMemory`] if a width is beyond reason.
+/// [`ErrorKind::TooMuchMemory`] if a width is unreasonably large.
 pub fn format_time(seconds: u64, format: &str) -> Result<String, ErrorKind> {
     const MAX_WIDTH: usize = 1000;
     let moment = Moment::new(seconds);
@@ -178,7 +178,7 @@ pub fn format_time(seconds: u64, format: &str) -> Result<String, ErrorKind> {
             }
             width = Some(number);
         }
-        // Other forms of a locale, which "C" has not.
+        // Alternative forms of a locale, which the "C" locale does not have.
         characters.next_if(|c| matches!(c, 'E' | 'O'));
         let code = characters.next();
         let len = code_at.len() - characters.map(char::len_utf8).sum::<usize>();
@@ -227,12 +227,11 @@ fn days_in_month(month: u64, is_leap: bool) -> u64 {
     }
 }
 
-/// Year, month (from 1) and day (from 1) of a day, counted from the first of January 1970.
+/// Year, month (from 1) and day (from 1) of a day, given by its number since the first of January 1970.
 ///
-/// Source: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms": years begin in March, eras of
-/// 400 years repeat.
+/// Source: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms". Years begin in March; eras of 400 years repeat.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    // Far beyond any clock, and safe from overflow.
+    // The limit is far beyond any clock, and prevents overflow.
     let shifted = days.min(1 << 40) + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;

@@ -1,4 +1,4 @@
-//! Values from JSON: what clients give to templates, such as tools and the arguments of calls.
+//! Values from JSON, such as tools and the arguments of calls that clients pass to templates.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -7,10 +7,10 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 
 use crate::{Map, Value};
 
-/// Most keys of an object: each is compared with those before it.
+/// Most keys in an object, because each key is compared with those before it.
 const MAX_KEYS: usize = 1024;
 
-/// Why a text is no JSON that can be a value: it is none, it nests too deep, or an object has more than 1024 keys.
+/// Why a text cannot become a value: it is not JSON, it nests too deep, or an object has more than 1024 keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected JSON of at most 64 levels and {MAX_KEYS} keys an object, wrong at line {line}, column {column}", MAX_KEYS = MAX_KEYS)]
 pub struct JsonError {
@@ -21,11 +21,11 @@ pub struct JsonError {
 }
 
 impl Value {
-    /// The value of a JSON text. Keys keep their order; of a key that comes twice, the last value counts. Whole numbers
-    /// beyond 64 bits become floats.
+    /// The value of a JSON text. Keys keep their order; if a key occurs twice, the last value counts. Whole numbers beyond 64
+    /// bits become floats.
     ///
     /// # Errors
-    /// Where the text is no JSON.
+    /// Where the text is not valid.
     pub fn from_json(json: &str) -> Result<Self, JsonError> {
         serde_json::from_str(json).map_err(|error| JsonError { line: error.line(), column: error.column() })
     }

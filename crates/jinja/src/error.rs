@@ -16,7 +16,7 @@ pub struct Error {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A character that begins nothing.
+    /// A character that cannot begin a token.
     #[error("unexpected character {0:?}")]
     UnexpectedCharacter(char),
     /// A tag, text or comment without its end.
@@ -25,33 +25,33 @@ pub enum ErrorKind {
     /// A number that cannot be represented.
     #[error("a number that cannot be represented")]
     BadNumber,
-    /// Something else than the syntax demands.
+    /// Something other than the syntax requires.
     #[error("expected {expected}, found {}", .found.escape_debug())]
     Expected {
-        /// What the syntax demands.
+        /// What the syntax requires.
         expected: &'static str,
-        /// What is there.
+        /// What is there instead.
         found: String,
     },
-    /// A statement that is not known.
+    /// An unknown statement.
     #[error("unknown statement `{0}`")]
     UnknownStatement(String),
-    /// A statement that takes a part of another template, of which there are none.
+    /// A statement that needs another template; there are no others.
     #[error("`{0}` needs another template, and there is this one alone")]
     OtherTemplate(String),
-    /// Nesting beyond what is reasonable.
+    /// Nesting deeper than allowed.
     #[error("nested too deep")]
     TooDeep,
     /// A variable, attribute or element that does not exist.
     #[error("`{}` is undefined", .0.escape_debug())]
     Undefined(String),
-    /// A filter that is not known.
+    /// An unknown filter.
     #[error("unknown filter `{0}`")]
     UnknownFilter(String),
-    /// A test that is not known.
+    /// An unknown test.
     #[error("unknown test `{0}`")]
     UnknownTest(String),
-    /// A value of a type that the operation cannot take.
+    /// A value of a type that the operation does not accept.
     #[error("{operation} cannot take a value of type {found}")]
     WrongType {
         /// The operation.
@@ -59,7 +59,7 @@ pub enum ErrorKind {
         /// The type of the value.
         found: &'static str,
     },
-    /// A call without a required argument, or with one too many or of an impossible value.
+    /// A call that lacks a required argument, has one too many, or has one with an invalid value.
     #[error("{0} was called with wrong arguments")]
     BadArguments(&'static str),
     /// A calculation whose result cannot be represented.
@@ -71,7 +71,7 @@ pub enum ErrorKind {
     /// [`crate::Limits::bytes`] are used up.
     #[error("the template makes too much text")]
     TooMuchMemory,
-    /// There is no memory for the template, or what it makes.
+    /// There is no memory for the template or its output.
     #[error("no memory for what it makes")]
     NoMemory,
     /// The template called `raise_exception`.

@@ -79,7 +79,7 @@ impl Interpreter<'_> {
             "attr" => {
                 let name = arguments.get_str(0, "name").ok_or(ErrorKind::BadArguments("attr"))?;
                 match &value {
-                    // What Python calls an attribute of a dict is a method.
+                    // In Python, the attributes of a dict are its methods.
                     Value::Map(_) if !methods::exists(&value, name) => Ok(Value::Undefined),
                     _ => self.element(&value, &Value::from(name), || name.to_owned()),
                 }
@@ -93,7 +93,7 @@ impl Interpreter<'_> {
         }
     }
 
-    /// `a.b` or `a.0`, as attributes are given to filters; `default` for what is undefined on the way.
+    /// Looks up `a.b` or `a.0`, as attributes are given to filters; an undefined value on the way becomes `default`.
     fn attribute_path(
         &mut self,
         value: &Value,
@@ -116,7 +116,7 @@ impl Interpreter<'_> {
         })
     }
 
-    /// Joins texts. Where output is escaped, HTML among them makes all of them HTML.
+    /// Joins texts. If output is escaped and one of them is HTML, the result is HTML.
     fn join_filter(&mut self, parts: &[Value], separator: &Value) -> Result<Value, ErrorKind> {
         let budget = &mut self.budget;
         if self.escapes && (separator.is_markup() || parts.iter().any(Value::is_markup)) {
@@ -140,8 +140,7 @@ impl Interpreter<'_> {
     }
 
     fn dump_json(&mut self, value: &Value, arguments: &CallArguments) -> Result<Value, ErrorKind> {
-        // As transformers has it: tojson(x, ensure_ascii=False, indent=None, separators=None,
-        // sort_keys=False).
+        // As in transformers: tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False).
         let indent = match arguments.get(1, "indent") {
             None | Some(Value::None) => None,
             Some(Value::String(text) | Value::Markup(text)) => Some(text.len()),
@@ -170,7 +169,7 @@ impl Interpreter<'_> {
         Ok(out.into())
     }
 
-    /// What `map`, `select` and the like go through: nothing for whatever counts as false.
+    /// The elements that `map`, `select` and the like visit; none for a value that counts as false.
     fn elements_if_any(&mut self, value: &Value) -> Result<Vec<Value>, ErrorKind> {
         if value.is_true() { value.iterate(&mut self.budget) } else { Ok(Vec::new()) }
     }
@@ -193,7 +192,7 @@ impl Interpreter<'_> {
         Value::list(mapped)
     }
 
-    /// `select`, `reject` and their forms for an attribute.
+    /// `select`, `reject` and their variants for an attribute.
     fn select(
         &mut self,
         value: &Value,
@@ -232,7 +231,7 @@ impl Interpreter<'_> {
         let is_case_sensitive = arguments.is_set(1, "case_sensitive");
         let mut keyed = Vec::new();
         for element in value.iterate(&mut self.budget)? {
-            // A list even of one, since what has no order can then still be equal.
+            // The keys are lists even if there is only one key, because values without an order can then still be equal.
             let mut keys = Vec::new();
             match arguments.get(2, "attribute") {
                 Some(Value::String(attributes) | Value::Markup(attributes)) => {
@@ -276,7 +275,7 @@ impl Interpreter<'_> {
         Value::list(groups)
     }
 
-    /// `slice`: this many lists, as equal as possible.
+    /// `slice`: this many lists of lengths that are as equal as possible.
     fn slices(&mut self, value: &Value, arguments: &CallArguments) -> Result<Value, ErrorKind> {
         let n_slices = arguments.get(0, "slices").and_then(Value::as_integer);
         let n_slices = n_slices.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
@@ -323,7 +322,7 @@ impl Interpreter<'_> {
                 None => element.clone(),
             };
             let key = fold_case(key, is_case_sensitive);
-            // Python puts them into a set.
+            // Python puts the elements into a set.
             let is_changeable =
                 matches!(&key, Value::Map(_)) || matches!(&key, Value::List(list) if !list.is_tuple());
             if is_changeable {
@@ -396,7 +395,7 @@ impl Interpreter<'_> {
     }
 }
 
-/// The filter or test that is named by the argument at `index`, and its own arguments.
+/// The filter or test named by the argument at `index`, with its own arguments.
 fn inner_call(arguments: &CallArguments, index: usize) -> Result<(Rc<str>, CallArguments), ErrorKind> {
     match arguments.positional.get(index) {
         Some(Value::String(name) | Value::Markup(name)) => {
@@ -407,7 +406,7 @@ fn inner_call(arguments: &CallArguments, index: usize) -> Result<(Rc<str>, CallA
     }
 }
 
-/// What a text is compared by when its case does not count.
+/// The key by which a text is compared: in lower case unless the case matters.
 fn fold_case(key: Value, is_case_sensitive: bool) -> Value {
     match key {
         Value::String(text) | Value::Markup(text) if !is_case_sensitive => text.to_lowercase().into(),
@@ -415,8 +414,8 @@ fn fold_case(key: Value, is_case_sensitive: bool) -> Value {
     }
 }
 
-/// Sorts by key and keeps the order of equal keys, also when reversed. A merge sort of our own: the
-/// comparison can fail and need not be consistent, which those of the library do not forgive.
+/// Sorts by key; elements with equal keys keep their order, also when reversed. This is a merge sort of our own, because the
+/// comparison can fail and need not be consistent, which the library's sorts do not tolerate.
 pub(crate) fn sorted<T: Clone>(
     mut entries: Vec<(Value, T)>,
     is_reversed: bool,
@@ -485,7 +484,7 @@ fn numeric(name: &str, value: &Value, arguments: &CallArguments) -> Result<Value
     }
 }
 
-/// Python's `int(text, base)`; base 0 goes by the prefix.
+/// Python's `int(text, base)`; with base 0, the prefix determines the base.
 fn parse_integer(text: &str, base: i64) -> Option<i64> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => ("-", digits),
@@ -520,7 +519,7 @@ fn round(number: Number, arguments: &CallArguments) -> Result<Value, ErrorKind> 
         (Some("common"), Number::Integer(number)) => {
             let unit = 10i64.checked_pow(precision.unsigned_abs() as u32);
             let Some(unit) = unit else { return Ok(Value::Integer(0)) };
-            // Halves go to the even multiple.
+            // Halves are rounded to the even multiple.
             let (below, rest) = (number.div_euclid(unit), number.rem_euclid(unit));
             let goes_up = match rest.cmp(&(unit - rest)) {
                 Ordering::Equal => below % 2 != 0,
@@ -529,7 +528,7 @@ fn round(number: Number, arguments: &CallArguments) -> Result<Value, ErrorKind> 
             (below + i64::from(goes_up)).checked_mul(unit).map(Value::Integer).ok_or(ErrorKind::Arithmetic)
         }
         (Some("common"), Number::Float(number)) if precision >= 0 && number.is_finite() => {
-            // Of the exact decimal value, as Python has it.
+            // Rounds the exact decimal value, as Python does.
             let digits = alloc::format!("{number:.*}", precision as usize);
             Ok(Value::Float(digits.parse().map_err(|_| ErrorKind::Arithmetic)?))
         }
@@ -542,7 +541,7 @@ fn round(number: Number, arguments: &CallArguments) -> Result<Value, ErrorKind> 
             let factor = libm::pow(10.0, precision as f64);
             let scaled = number.as_f64() * factor;
             let whole = if method == Some("ceil") { libm::ceil(scaled) } else { libm::floor(scaled) };
-            // Python's are integers, which have no negative zero.
+            // In Python, ceil and floor return integers, which have no negative zero.
             let rounded = (whole + 0.0) / factor;
             if rounded.is_finite() { Ok(Value::Float(rounded)) } else { Err(ErrorKind::Arithmetic) }
         }

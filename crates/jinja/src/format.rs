@@ -1,6 +1,6 @@
 //! Python's formats of values: `"%5.1f" % x` and `"{:>8}".format(x)`.
 //!
-//! Both read a [`Spec`] out of the text, each in its own syntax, and share what it does with numbers and texts.
+//! Both syntaxes are parsed into a [`Spec`] and share the code that formats numbers and texts.
 //!
 //! Source: the Python library reference, "printf-style String Formatting" and "Format Specification
 //! Mini-Language".
@@ -14,31 +14,31 @@ use crate::markup::escape;
 use crate::value::Number;
 use crate::{ErrorKind, Value};
 
-/// What becomes of texts that are put into a format.
+/// How texts are treated when they are inserted into a format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Escaping {
-    /// They stay what they are.
+    /// They are inserted unchanged.
     None,
-    /// What has a meaning in HTML is escaped, but for that of texts that are HTML already.
+    /// Characters with a meaning in HTML are escaped, except in texts that are already HTML.
     Html,
 }
 
-/// More digits are never made of a number.
+/// Most digits that are ever written for a number.
 const MAX_PRECISION: usize = 10_000;
 
 /// How a value is to be written.
 #[derive(Debug, Clone, Default)]
 struct Spec {
     fill: Option<char>,
-    /// `<`, `>`, `^`, or `=`, which puts the fill between sign and digits.
+    /// `<`, `>`, `^`, or `=`, which puts the padding between sign and digits.
     align: Option<char>,
-    /// Whether numbers are filled with zeros behind the sign.
+    /// Whether numbers are padded with zeros after the sign.
     has_zeros: bool,
     /// `+` or a space for numbers that are not negative.
     sign: Option<char>,
     is_alternate: bool,
     width: usize,
-    /// Between groups of digits.
+    /// The separator between groups of digits.
     grouping: Option<char>,
     precision: Option<usize>,
     /// The conversion, such as `d` or `f`.
@@ -46,7 +46,7 @@ struct Spec {
 }
 
 impl Spec {
-    /// Appends a number without its sign, or a text, with what the width demands around it.
+    /// Appends a number without its sign, or a text, with the padding that the width requires.
     fn pad(
         &self,
         sign: &str,
@@ -152,7 +152,7 @@ impl Spec {
         self.pad(&sign, &self.grouped(&digits, 3), self.align_of_numbers(), out, budget)
     }
 
-    /// Digits with separators between groups of the whole part, and zeros in front where the width asks for them.
+    /// Digits with separators between groups of the whole part, and with leading zeros if the width requires them.
     fn grouped(&self, digits: &str, group: usize) -> String {
         let Some(separator) = self.grouping else { return digits.into() };
         let end = digits.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(digits.len());
@@ -176,7 +176,7 @@ fn fixed(number: f64, precision: usize, keeps_point: bool) -> String {
     digits
 }
 
-/// A mantissa with `precision` digits behind the point, and the exponent.
+/// A mantissa with `precision` digits after the point, and the exponent.
 fn mantissa_and_exponent(number: f64, precision: usize) -> (String, i32) {
     let text = format!("{number:.precision$e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
@@ -196,7 +196,7 @@ fn scientific(number: f64, precision: usize, keeps_point: bool) -> String {
     with_exponent(&mantissa, exponent)
 }
 
-/// `precision` significant digits, in whichever form is shorter.
+/// `precision` significant digits, in the shorter of the two forms.
 fn general(number: f64, precision: usize, keeps_zeros: bool, keeps_fraction: bool) -> String {
     let precision = precision.max(1);
     let (mantissa, exponent) = mantissa_and_exponent(number, precision - 1);
@@ -320,7 +320,7 @@ fn digits(characters: &mut core::iter::Peekable<core::str::Chars<'_>>) -> Result
 
 /// A number without its fraction.
 fn whole(value: &Value) -> Option<i64> {
-    // Beyond it, the conversion saturates.
+    // Beyond this limit, the conversion to an integer saturates.
     const LIMIT: f64 = 9.0e18;
     match value.as_number()? {
         Number::Integer(number) => Some(number),
@@ -335,7 +335,7 @@ fn character(value: &Value) -> Option<String> {
     }
 }
 
-/// `s`: its text, `r`: as it stands in a program, `a`: the same in ASCII.
+/// The text for conversion `s` (its text), `r` (as in a program) or `a` (as in a program, in ASCII).
 fn converted(value: &Value, conversion: char, budget: &mut Budget) -> Result<String, ErrorKind> {
     let mut text = String::new();
     if conversion == 's' {
@@ -361,7 +361,7 @@ fn converted(value: &Value, conversion: char, budget: &mut Budget) -> Result<Str
 
 const WRONG_FORMAT: ErrorKind = ErrorKind::BadArguments("format");
 
-/// Where the fields of a format without numbers and names are.
+/// The position in the arguments of the next field that has neither number nor name.
 #[derive(Default)]
 struct NextField(usize);
 
@@ -439,7 +439,7 @@ fn fields(
     Ok(text)
 }
 
-/// A field up to the brace that ends it, and what follows.
+/// A field up to the brace that ends it, and the text after it.
 fn field_and_rest(text: &str) -> Option<(&str, &str)> {
     let mut depth = 0usize;
     for (at, byte) in text.bytes().enumerate() {
@@ -453,7 +453,7 @@ fn field_and_rest(text: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// The value of `0`, `name`, `name[key][0]` or nothing.
+/// The value that `0`, `name`, `name[key][0]` or an empty name refers to.
 fn field_value(name: &str, arguments: &CallArguments, next: &mut NextField) -> Result<Value, ErrorKind> {
     let first_end = name.find(['[', '.']).unwrap_or(name.len());
     let (first, mut rest) = name.split_at(first_end);
@@ -484,7 +484,7 @@ fn field_value(name: &str, arguments: &CallArguments, next: &mut NextField) -> R
     Ok(value)
 }
 
-/// Appends a value as a format specification, the part behind the colon, has it.
+/// Appends a value as described by a format specification, the part after the colon.
 fn format_value(value: &Value, spec: &str, out: &mut String, budget: &mut Budget) -> Result<(), ErrorKind> {
     if spec.is_empty() {
         return value.write_text(out, budget);

@@ -1,4 +1,4 @@
-//! Functions that every template sees.
+//! Functions that are available in every template.
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -66,7 +66,7 @@ impl Interpreter<'_> {
             Function::StrftimeNow => {
                 let format = arguments.get_str(0, "format");
                 let format = format.ok_or(ErrorKind::BadArguments("strftime_now"))?;
-                // A width makes many characters of few.
+                // A width can make a long text of a short one.
                 self.budget.bytes(200 * format.len())?;
                 Ok(format_time(self.now_seconds.unwrap_or(0), format)?.into())
             }
@@ -90,7 +90,7 @@ impl Interpreter<'_> {
         let len = span.max(0).unsigned_abs().div_ceil(step.unsigned_abs().into());
         let len = usize::try_from(len).map_err(|_| ErrorKind::TooMuchMemory)?;
         self.budget.bytes(len.saturating_mul(size_of::<Value>()))?;
-        // The product may wrap, but the sum is back between start and stop.
+        // The product may wrap, but the sum is between start and stop again.
         let number = |index: usize| start.wrapping_add((index as i64).wrapping_mul(step));
         let numbers = (0..len).map(|index| Value::Integer(number(index))).collect();
         Value::sequence(numbers, ListKind::Range(start, stop, step))

@@ -9,12 +9,12 @@ use crate::text::{write_float, write_number};
 use crate::value::ListKind;
 use crate::{ErrorKind, Value};
 
-/// How JSON is laid out.
+/// The layout of JSON.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
-    /// Spaces per level; `None` for one line.
+    /// Spaces per level; `None` to write everything on one line.
     pub indent: Option<usize>,
-    /// Between elements, and between a key and its value.
+    /// The separators between elements, and between a key and its value.
     pub separators: (String, String),
     pub sort_keys: bool,
     pub ascii_only: bool,
@@ -81,7 +81,7 @@ pub(crate) fn write_json(
                 new_line(out, level + 1, budget)?;
                 match key {
                     Value::String(key) | Value::Markup(key) => write_string(key, layout, out, budget)?,
-                    // Other keys become texts.
+                    // Other keys are written as texts.
                     _ => {
                         budget.append(out, "\"")?;
                         write_json(key, layout, level + 1, out, budget)?;

@@ -1,8 +1,8 @@
-//! Source to tokens.
+//! Splits the source into tokens.
 //!
-//! White space around tags goes as Jinja's lexer has it with `trim_blocks` and `lstrip_blocks`: the
-//! line break after a statement or comment is dropped, as is what indents one on its line; `-` takes
-//! all white space on its side, `+` keeps it.
+//! White space around tags is treated as in Jinja's lexer with `trim_blocks` and `lstrip_blocks`: the line break after a
+//! statement or comment is dropped, and so is the indentation before one that begins a line. `-` drops all white space on its
+//! side; `+` keeps it.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -31,20 +31,20 @@ pub(crate) enum Token {
     End,
 }
 
-/// Longer ones before their beginnings.
+/// Longer symbols come before their prefixes.
 const SYMBOLS: [&str; 26] = [
     "**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "<", ">", "=", "(", ")", "[", "]", "{",
     "}", ".", ",", ":", "|", ";",
 ];
 
-/// Bytes that a byte of a source takes at most, but for the list of tokens: in copies with other line breaks, which double as they grow, and as
-/// texts of tokens, of which the shortest take most.
+/// Most bytes that a byte of the source takes, not counting the list of tokens: in copies with normalised line breaks, which
+/// double as they grow, and as texts of tokens, where short texts take the most.
 const TEXT_BYTES: usize = 24;
 
 /// The tokens of a source and the line of each; the last is [`Token::End`].
 ///
 /// # Errors
-/// What is no token, or that there is no memory.
+/// Text that is not a token, or that there is no memory.
 pub(crate) fn tokenize(source: &str) -> Result<Vec<(Token, u32)>, Error> {
     ensure_room(source.len().saturating_mul(TEXT_BYTES)).map_err(|kind| Error { line: 1, kind })?;
     let source = normalize_line_breaks(source);
@@ -66,7 +66,7 @@ fn normalize_line_breaks(source: &str) -> String {
 struct Lexer<'s> {
     rest: &'s str,
     line: u32,
-    /// Whether `rest` begins a line, as far as the last tag tells.
+    /// Whether `rest` begins a line, judging by the last tag.
     at_line_start: bool,
     tokens: Vec<(Token, u32)>,
 }
@@ -86,7 +86,7 @@ impl<'s> Lexer<'s> {
     fn push_at(&mut self, token: Token, line: u32) -> Result<(), Error> {
         if self.tokens.len() == self.tokens.capacity() {
             let reserved = self.tokens.try_reserve(1).map_err(|_| ErrorKind::NoMemory);
-            // The longer list may have taken what there was for the texts.
+            // The longer list may have used the memory that was reserved for the texts.
             let reserved = reserved.and_then(|()| ensure_room(self.rest.len().saturating_mul(TEXT_BYTES)));
             reserved.map_err(|kind| Error { line, kind })?;
         }
@@ -162,7 +162,7 @@ impl<'s> Lexer<'s> {
         if text.is_empty() { Ok(()) } else { self.push(Token::Text(text.to_owned())) }
     }
 
-    /// What stays of the text in front of a tag.
+    /// The text before a tag, without the white space that is dropped.
     fn trimmed_before_tag<'t>(&self, text: &'t str, tag: Tag, sign: Option<char>) -> &'t str {
         match sign {
             Some('-') => return text.trim_end(),
@@ -175,7 +175,7 @@ impl<'s> Lexer<'s> {
         if is_indentation && (line_start > 0 || self.at_line_start) { &text[..line_start] } else { text }
     }
 
-    /// Drops what the end of a statement or comment takes with it.
+    /// Drops the white space that the end of a statement or comment removes.
     fn trim_after_tag(&mut self, sign: Option<char>) {
         self.at_line_start = match sign {
             Some('-') => {
@@ -233,7 +233,7 @@ impl<'s> Lexer<'s> {
             Tag::Block => ("%}", "a statement"),
             _ => ("}}", "an expression"),
         };
-        // A `}` that closes a dict is not the end.
+        // A `}` that closes a dict does not end the tag.
         let mut open = 0usize;
         loop {
             self.skip_whitespace();
@@ -302,7 +302,7 @@ impl<'s> Lexer<'s> {
         }
     }
 
-    /// What follows a backslash, with Python's meaning.
+    /// Reads what follows a backslash, with Python's meaning.
     fn escape(&mut self, text: &mut String) {
         let Some(escaped) = self.rest.chars().next() else { return };
         let hex_digits = match escaped {

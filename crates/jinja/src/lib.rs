@@ -1,16 +1,15 @@
-//! The Jinja of chat templates: `no_std`, bounded in time and memory.
+//! Jinja for chat templates: `no_std`, bounded in time and memory.
 //!
-//! A model file brings its chat format as a template in Jinja, written for Python. This crate parses
-//! such a template ([`Template`]) and renders it ([`Template::render`]) with [`Value`]s as context,
-//! just as Hugging Face's `apply_chat_template` does: immutable values, `trim_blocks`,
-//! `lstrip_blocks`, `break` and `continue`, `raise_exception`, `strftime_now`, `tojson` without
-//! escapes for HTML, and `generation` blocks, which change nothing.
+//! A model file contains its chat format as a template in Jinja, written for Python. This crate parses such a template
+//! ([`Template`]) and renders it ([`Template::render`]) with [`Value`]s as context, in the same way as Hugging Face's
+//! `apply_chat_template`: immutable values, `trim_blocks`, `lstrip_blocks`, `break` and `continue`, `raise_exception`,
+//! `strftime_now`, `tojson` without escapes for HTML, and `generation` blocks, which change nothing.
 //!
-//! Left out is what chat templates cannot use: other templates (`include`, `import`, `extends`), translations,
-//! chance (`random`, `lipsum`), `urlize`. What is not known is an error with its line.
+//! Features that chat templates cannot use are left out: other templates (`include`, `import`, `extends`), translations,
+//! randomness (`random`, `lipsum`) and `urlize`. Anything unknown is an error with its line.
 //!
-//! A template is input. It is never trusted: nesting is limited, so that 128 KiB of stack suffice,
-//! and [`Limits`] bound what a rendering may compute and allocate.
+//! A template is input and is never trusted: nesting is limited, so that 128 KiB of stack suffice, and [`Limits`] bound how much
+//! a rendering may compute and allocate.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -29,7 +28,7 @@
 
 extern crate alloc;
 
-/// README.md's Rust, which `cargo test` runs.
+/// The Rust code in README.md, which `cargo test` runs.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
@@ -73,7 +72,7 @@ impl Template {
     /// Parses the source of a template.
     ///
     /// # Errors
-    /// What is not understood, with its line.
+    /// What cannot be parsed, with its line.
     pub fn parse(source: &str) -> Result<Self, Error> {
         parser::parse(source)
     }
@@ -81,20 +80,20 @@ impl Template {
     /// Renders the template. `context` holds the variables that it sees.
     ///
     /// # Errors
-    /// What goes wrong, with its line; [`ErrorKind::Raised`] if the template itself refuses.
+    /// What went wrong, with its line; [`ErrorKind::Raised`] if the template itself reports an error.
     pub fn render(&self, context: &Map, limits: Limits) -> Result<String, Error> {
         interpreter::render(self, context, limits)
     }
 }
 
-/// What a rendering may use.
+/// The resources that a rendering may use.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Evaluations of expressions and statements.
+    /// Number of evaluated expressions and statements.
     pub steps: u64,
-    /// Bytes of all texts and lists made, those that are soon dropped included.
+    /// Bytes of all texts and lists that are made, including those that are soon dropped.
     pub bytes: usize,
-    /// Seconds since 1970 in local time for `strftime_now`; without it the function is undefined.
+    /// Seconds since 1970 in local time for `strftime_now`. If `None`, the function is undefined.
     pub now_seconds: Option<u64>,
 }
 

@@ -1,6 +1,6 @@
-//! Texts that are HTML already: what is joined to them is escaped, they themselves are not again.
+//! Texts that are already HTML: texts joined to them are escaped, while they themselves are not escaped again.
 //!
-//! `safe` and `escape` make them, and a block `autoescape` all that it captures. Source: MarkupSafe 3.
+//! `safe` and `escape` return such texts; inside an `autoescape` block, all captured output is such a text. Source: MarkupSafe 3.
 
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -12,11 +12,11 @@ use crate::methods::{join, text_method};
 use crate::text_filters::{strip_tags, unescape};
 use crate::{ErrorKind, Value};
 
-/// The methods that only texts which are HTML have.
+/// The methods that only HTML texts have.
 pub(crate) const METHODS: [&str; 2] = ["striptags", "unescape"];
 
 impl Value {
-    /// A text that is HTML already.
+    /// A text that is already HTML.
     pub(crate) fn markup(text: impl Into<Rc<str>>) -> Self {
         Self::Markup(text.into())
     }
@@ -25,7 +25,7 @@ impl Value {
         matches!(self, Self::Markup(_))
     }
 
-    /// Its text, with what has a meaning in HTML escaped unless it is HTML already.
+    /// Its text, with the special characters of HTML escaped unless it is already HTML.
     pub(crate) fn to_escaped(&self, budget: &mut Budget) -> Result<Rc<str>, ErrorKind> {
         match self {
             Self::Markup(text) => Ok(text.clone()),
@@ -33,7 +33,7 @@ impl Value {
         }
     }
 
-    /// A text as HTML; a list's texts, one by one.
+    /// A text as HTML; for a list, each of its texts.
     fn into_markup(self) -> Result<Self, ErrorKind> {
         match self {
             Self::String(text) => Ok(Self::Markup(text)),
@@ -48,14 +48,14 @@ impl Value {
     }
 }
 
-/// Replaces the characters that HTML gives a meaning.
+/// Escapes the characters that have a meaning in HTML.
 pub(crate) fn escape(text: &str, budget: &mut Budget) -> Result<String, ErrorKind> {
     budget.bytes(text.len().saturating_mul(5))?;
     let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     Ok(escaped.replace('\'', "&#39;").replace('"', "&#34;"))
 }
 
-/// A method of a text that is HTML.
+/// Calls a method of an HTML text.
 pub(crate) fn markup_method(
     text: &Rc<str>,
     name: &str,
@@ -78,7 +78,7 @@ pub(crate) fn markup_method(
         "replace" | "ljust" | "rjust" | "center" => {
             let mut arguments =
                 CallArguments { positional: arguments.positional.clone(), named: arguments.named.clone() };
-            // What is put in.
+            // The arguments that are inserted into the text.
             let named = arguments.named.iter_mut().filter(|(name, _)| matches!(&**name, "new" | "fillchar"));
             for put_in in arguments.positional.get_mut(1).into_iter().chain(named.map(|(_, value)| value)) {
                 if put_in.as_str().is_some() {

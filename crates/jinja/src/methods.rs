@@ -56,7 +56,7 @@ const TEXT: [&str; 43] = [
     "upper",
 ];
 const TEXT_TOO: [&str; 1] = ["zfill"];
-/// Those that change the dict are there, but may not be called.
+/// Methods that change the dict exist, but must not be called.
 const DICT: [&str; 11] =
     ["clear", "copy", "fromkeys", "get", "items", "keys", "pop", "popitem", "setdefault", "update", "values"];
 const LIST: [&str; 11] =
@@ -96,7 +96,7 @@ impl Interpreter<'_> {
     }
 }
 
-/// A method of a text; `escaping` says what becomes of the values that `format_map` puts in.
+/// Calls a method of a text; `escaping` says how `format_map` treats the values that it inserts.
 pub(crate) fn text_method(
     text: &Rc<str>,
     name: &str,
@@ -300,8 +300,8 @@ fn list_method(
     }
 }
 
-/// The part of a text that the second and third argument bound, and where it begins; `None` if it would begin
-/// behind the end.
+/// The part of a text between the second and third argument, and where it begins; `None` if it would begin after the end of the
+/// text.
 fn within<'t>(text: &'t str, arguments: &CallArguments) -> Option<(&'t str, usize)> {
     let bound = |index: usize| arguments.positional.get(index).and_then(Value::as_integer);
     if bound(1).is_none() && bound(2).is_none() {
@@ -318,7 +318,7 @@ fn within<'t>(text: &'t str, arguments: &CallArguments) -> Option<(&'t str, usiz
     Some((&text[begin..byte(end)], begin))
 }
 
-/// Fills a text up to `width`, on its right (`<`), on its left (`>`) or on both sides (`^`).
+/// Pads a text to `width`, on its right (`<`), on its left (`>`) or on both sides (`^`).
 pub(crate) fn justify(
     text: &str,
     width: i64,
@@ -331,7 +331,7 @@ pub(crate) fn justify(
     let before = match align {
         '<' => 0,
         '>' => missing,
-        // What is left over goes to the left if the width is odd.
+        // If the padding cannot be divided equally, the extra character goes to the left if the width is odd.
         _ => missing / 2 + (missing & width as usize & 1),
     };
     let fills = |count: usize| core::iter::repeat_n(fill, count);
@@ -447,7 +447,7 @@ fn split(
     }
 }
 
-/// The lines of a text, with every line break that Python knows.
+/// The lines of a text, divided at every line break that Python knows.
 pub(crate) fn split_lines(text: &str, keep_ends: bool) -> impl Iterator<Item = &str> {
     const BREAKS: [char; 10] =
         ['\n', '\r', '\x0b', '\x0c', '\x1c', '\x1d', '\x1e', '\u{85}', '\u{2028}', '\u{2029}'];
@@ -467,7 +467,7 @@ pub(crate) fn split_lines(text: &str, keep_ends: bool) -> impl Iterator<Item = &
     })
 }
 
-/// Replaces the first `count` occurrences, all if it is negative.
+/// Replaces the first `count` occurrences, or all if `count` is negative.
 pub(crate) fn replace(
     text: &str,
     old: &str,

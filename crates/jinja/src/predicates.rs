@@ -7,7 +7,7 @@ use crate::interpreter::{CallArguments, Interpreter};
 use crate::value::{Callable, Object};
 use crate::{ErrorKind, Value};
 
-/// The filters that there are, for the test `filter`.
+/// All filters, for the test `filter`.
 const FILTERS: [&str; 52] = [
     "abs",
     "attr",
@@ -63,7 +63,7 @@ const FILTERS: [&str; 52] = [
     "xmlattr",
 ];
 
-/// The tests that there are, for the test `test`.
+/// All tests, for the test `test`.
 const TESTS: [&str; 39] = [
     "!=",
     "<",
@@ -132,7 +132,7 @@ impl Interpreter<'_> {
             "string" => value.as_str().is_some(),
             "escaped" => value.is_markup(),
             "mapping" => matches!(value, Value::Map(_)),
-            // Whatever has a length and elements, texts and dicts too.
+            // Everything that has a length and elements, including texts and dicts.
             "sequence" | "iterable" => value.len().is_some(),
             "callable" => {
                 !matches!(value, Value::Callable(Callable(Object::Namespace(_) | Object::Cycler(_))))
@@ -167,12 +167,12 @@ impl Interpreter<'_> {
     }
 }
 
-/// Whether a text has cased letters and none of the kind that `excluded` tells.
+/// Whether a text has cased letters, none of which satisfies `excluded`.
 fn has_case(text: &str, excluded: fn(char) -> bool) -> bool {
     text.chars().any(|c| c.is_lowercase() || c.is_uppercase()) && !text.chars().any(excluded)
 }
 
-/// Python's `is` where it can be relied on.
+/// Python's `is`, for the cases in which its result is reliable.
 fn is_same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::None, Value::None) | (Value::Undefined, Value::Undefined) => true,

@@ -1,4 +1,4 @@
-//! What Python's `str`, `repr` and `pprint` make of values.
+//! Texts of values, as Python's `str`, `repr` and `pprint` write them.
 
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -11,7 +11,7 @@ use crate::value::ListKind;
 use crate::{ErrorKind, Value};
 
 impl Value {
-    /// Appends what Python's `str` makes of it.
+    /// Appends its text, as Python's `str` returns it.
     pub(crate) fn write_text(&self, out: &mut String, budget: &mut Budget) -> Result<(), ErrorKind> {
         match self {
             Self::Undefined => Ok(()),
@@ -20,7 +20,7 @@ impl Value {
         }
     }
 
-    /// What Python's `str` makes of it.
+    /// Its text, as Python's `str` returns it.
     pub(crate) fn to_text(&self, budget: &mut Budget) -> Result<Rc<str>, ErrorKind> {
         if let Self::String(text) | Self::Markup(text) = self {
             return Ok(text.clone());
@@ -30,12 +30,12 @@ impl Value {
         Ok(text.into())
     }
 
-    /// Appends what Python's `pprint` makes of it if that is one line: dicts are sorted by their keys.
+    /// Appends its text as Python's `pprint` writes it on one line: dicts are sorted by their keys.
     pub(crate) fn write_pretty(&self, out: &mut String, budget: &mut Budget) -> Result<(), ErrorKind> {
         self.write_shown(true, out, budget)
     }
 
-    /// Appends what Python's `repr` makes of it.
+    /// Appends its text, as Python's `repr` returns it.
     pub(crate) fn write_repr(&self, out: &mut String, budget: &mut Budget) -> Result<(), ErrorKind> {
         self.write_shown(false, out, budget)
     }
@@ -108,7 +108,7 @@ pub(crate) fn write_number(out: &mut String, budget: &mut Budget, number: i64) -
     Ok(())
 }
 
-/// Python's shortest form that reads back as the same number.
+/// Python's shortest form of a number that reads back as the same number.
 pub(crate) fn write_float(out: &mut String, budget: &mut Budget, number: f64) -> Result<(), ErrorKind> {
     budget.bytes(32)?;
     if number.is_nan() {

@@ -21,7 +21,7 @@ impl Interpreter<'_> {
     ) -> Result<Value, ErrorKind> {
         match (name, value) {
             ("indent" | "wordwrap" | "truncate", Value::String(_) | Value::Markup(_)) => {}
-            // What is short enough stays what it is.
+            // A text that is short enough stays unchanged.
             ("truncate", _)
                 if value.len().is_some_and(|len| {
                     arguments.integer_or(0, "length", 255).is_ok_and(|length| len as i64 <= length)
@@ -108,7 +108,7 @@ impl Interpreter<'_> {
         let old_text = old.to_text(budget)?;
         let becomes_markup = self.escapes && (value.is_markup() || old.is_markup() || new.is_markup());
         let (text, new) = match becomes_markup {
-            // HTML is put into it, or it is HTML.
+            // Either the inserted text or the value is HTML.
             true => (value.to_escaped(budget)?, new.to_escaped(budget)?),
             false => (value.to_text(budget)?, new.to_text(budget)?),
         };
@@ -205,7 +205,7 @@ impl Interpreter<'_> {
     }
 }
 
-/// Capitalises what follows white space, `-` or an opening bracket.
+/// Capitalises each letter after white space, `-` or an opening bracket.
 fn title(text: &str) -> String {
     let mut titled = String::new();
     let mut begins_word = true;
@@ -219,12 +219,12 @@ fn title(text: &str) -> String {
     titled
 }
 
-/// Runs of letters, digits and `_`.
+/// Counts runs of letters, digits and `_`.
 fn count_words(text: &str) -> i64 {
     text.split(|c: char| !is_word(c)).filter(|word| !word.is_empty()).count() as i64
 }
 
-/// `\w` of Python's expressions.
+/// `\w` in Python's regular expressions.
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
@@ -244,7 +244,7 @@ fn indent(text: &str, arguments: &CallArguments, budget: &mut Budget) -> Result<
     let indents_first = arguments.is_set(1, "first");
     let indents_blank = arguments.is_set(2, "blank");
     let mut indented = String::new();
-    // A line break at the end begins a line.
+    // A line break at the end begins another line.
     let text = format!("{text}\n");
     for (index, line) in split_lines(&text, false).enumerate() {
         budget.append(&mut indented, if index == 0 { "" } else { "\n" })?;
@@ -287,7 +287,7 @@ fn truncate(
     }
 }
 
-/// Python's `textwrap.wrap` of each line.
+/// Python's `textwrap.wrap`, applied to each line.
 fn word_wrap(text: &str, arguments: &CallArguments, budget: &mut Budget) -> Result<String, ErrorKind> {
     let width = arguments.integer_or(0, "width", 79)?;
     let width = usize::try_from(width).ok().filter(|&width| width > 0);
@@ -319,13 +319,13 @@ fn word_wrap(text: &str, arguments: &CallArguments, budget: &mut Budget) -> Resu
     Ok(wrapped)
 }
 
-/// A paragraph in pieces at which a line may end.
+/// A paragraph, divided into chunks at the places where a line may end.
 struct Chunks<'c> {
     characters: &'c [char],
     breaks_at_hyphens: bool,
-    /// Where the chunks end, the last one first.
+    /// Where the chunks end, in reverse order.
     ends: Vec<usize>,
-    /// Where the first chunk that is left begins.
+    /// Where the first remaining chunk begins.
     begin: usize,
 }
 
@@ -347,7 +347,7 @@ impl<'c> Chunks<'c> {
         Ok(chunks)
     }
 
-    /// The next line; `None` at the end. A line of white space alone is empty.
+    /// The next line; `None` at the end. A line of only white space is empty.
     fn next_line(&mut self, width: usize, breaks_words: bool, is_first: bool) -> Option<&'c [char]> {
         let all = self.characters;
         let end_of_first = *self.ends.last()?;
@@ -355,7 +355,7 @@ impl<'c> Chunks<'c> {
             self.begin = end_of_first;
             self.ends.pop();
         }
-        // Where the line begins and where its last chunk does.
+        // Where the line begins, and where its last chunk begins.
         let (begin, mut last) = (self.begin, self.begin);
         while let Some(&end) = self.ends.last() {
             let (taken, len) = (self.begin - begin, end - self.begin);
@@ -407,7 +407,7 @@ impl<'c> Chunks<'c> {
         let is_letter = |c: char| is_word(c) && !c.is_numeric();
         let is_in_word = |c: char| is_word(c) || "!\"'&.,?".contains(c);
         let before = |index: usize, distance: usize| index.checked_sub(distance).and_then(at);
-        // Two hyphens or more between words.
+        // Whether there are two or more hyphens between words.
         let is_dash = |index: usize| {
             let len = run(index, |c| c == '-');
             let is_between = before(index, 1).is_some_and(is_in_word) && at(index + len).is_some_and(is_word);
@@ -439,7 +439,7 @@ impl<'c> Chunks<'c> {
     }
 }
 
-/// Percent-encodes what has a meaning in a URL. In a query, a space becomes `+`, and `/` is no exception.
+/// Percent-encodes characters that have a meaning in a URL. In a query, a space becomes `+`, and `/` is encoded too.
 fn quote_url(text: &str, is_query: bool, budget: &mut Budget) -> Result<String, ErrorKind> {
     budget.bytes(3 * text.len())?;
     let mut quoted = String::new();
@@ -454,7 +454,7 @@ fn quote_url(text: &str, is_query: bool, budget: &mut Budget) -> Result<String, 
     Ok(quoted)
 }
 
-/// Takes out comments and tags, makes all white space single spaces, and resolves character references.
+/// Removes comments and tags, replaces all white space by single spaces, and resolves character references.
 pub(crate) fn strip_tags(text: &str, budget: &mut Budget) -> Result<String, ErrorKind> {
     budget.bytes(3 * text.len())?;
     let without = |text: &str, open: &str, close: &str| {
@@ -472,7 +472,7 @@ pub(crate) fn strip_tags(text: &str, budget: &mut Budget) -> Result<String, Erro
     unescape(&words.join(" "))
 }
 
-/// Resolves `&amp;`, `&#38;` and the like; the names that HTML has beyond those of XML are refused.
+/// Resolves `&amp;`, `&#38;` and the like; names that HTML has in addition to those of XML are refused.
 pub(crate) fn unescape(text: &str) -> Result<String, ErrorKind> {
     let mut out = String::new();
     let mut rest = text;

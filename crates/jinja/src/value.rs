@@ -1,4 +1,4 @@
-//! What expressions yield, with Python's notions of truth, equality, order and text.
+//! The values of expressions, with Python's rules for truth, equality, order and text.
 
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -10,13 +10,13 @@ use crate::ErrorKind;
 use crate::functions::Function;
 use crate::interpreter::Budget;
 
-/// How deep lists and maps may nest, so that walking and dropping them needs little stack.
+/// Most levels of nested lists and maps, so that visiting and dropping them needs little stack.
 const MAX_HEIGHT: u8 = 64;
 
 /// A value. Copies are cheap: texts, lists and maps are shared and never change.
 #[derive(Debug, Clone, Default)]
 pub enum Value {
-    /// What a name or attribute that does not exist yields.
+    /// The value of a name or attribute that does not exist.
     #[default]
     Undefined,
     /// `none`
@@ -29,31 +29,31 @@ pub enum Value {
     Float(f64),
     /// A text.
     String(Rc<str>),
-    /// A text that is HTML already, as `safe` and `escape` make it.
+    /// A text that is already HTML, as returned by `safe` and `escape`.
     Markup(Rc<str>),
     /// A list or a tuple.
     List(Rc<List>),
     /// A dict.
     Map(Rc<Map>),
-    /// What templates call or change: functions, methods, macros, namespaces.
+    /// Something that templates call or change: functions, methods, macros, namespaces.
     Callable(Callable),
 }
 
-/// Something of the template that is no data: it has no text.
+/// A value that is not data and has no text.
 #[derive(Debug, Clone)]
 pub struct Callable(pub(crate) Object);
 
 #[derive(Debug, Clone)]
 pub(crate) enum Object {
     Function(Function),
-    /// A macro of the template, by its index.
+    /// A macro of the template, given by its index.
     Macro(usize),
-    /// The body of a `call` block, by its index, with the variables around it.
+    /// The body of a `call` block, given by its index, with the variables around it.
     Caller(usize, Rc<Scopes>),
     /// A method of a value.
     Method(Rc<(Value, Rc<str>)>),
     Loop(Rc<Loop>),
-    /// `loop.cycle`, in the iteration of this index.
+    /// `loop.cycle` in the iteration with this index.
     Cycle(usize),
     /// `loop.changed`
     Changed(Rc<Loop>),
@@ -65,34 +65,34 @@ pub(crate) enum Object {
 }
 
 impl Object {
-    /// Whether it refers to values, through which it could come to hold itself.
+    /// Whether it refers to values, so that it could come to contain itself.
     fn holds_values(&self) -> bool {
         !matches!(self, Self::Function(_) | Self::Macro(_) | Self::Cycle(_) | Self::Joiner(_))
     }
 }
 
-/// What `loop` tells of an iteration.
+/// The state of an iteration, which `loop` shows.
 #[derive(Debug)]
 pub(crate) struct Loop {
     pub items: Rc<Vec<Value>>,
     pub index0: usize,
-    /// How many loops of the same statement it runs in.
+    /// How many outer runs of the same loop statement are active.
     pub depth0: usize,
-    /// Of a recursive loop: its index in the template, and the variables around it.
+    /// For a recursive loop: its index in the template, and the variables around it.
     pub recursive: Option<(usize, Rc<Scopes>)>,
-    /// What `loop.changed` was asked about last, in all iterations.
+    /// The last argument of `loop.changed`, in any iteration.
     pub last_asked: Rc<RefCell<Value>>,
 }
 
-/// Values that are given out in turn.
+/// Values that are returned in turn.
 #[derive(Debug)]
 pub(crate) struct Cycler {
-    /// A tuple.
+    /// The values, as a tuple.
     pub items: Rc<List>,
     pub position: Cell<usize>,
 }
 
-/// A text for all places but the first.
+/// A text that is returned on every call but the first.
 #[derive(Debug)]
 pub(crate) struct Joiner {
     pub separator: Rc<str>,
@@ -110,17 +110,17 @@ pub struct List {
     kind: ListKind,
 }
 
-/// What Python distinguishes of all that has elements in an order.
+/// The kinds of sequences that Python distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum ListKind {
     #[default]
     List,
     Tuple,
-    /// A tuple of `groupby`, whose elements also have names.
+    /// A tuple made by `groupby`; its elements also have names.
     Group,
-    /// Start, stop and step.
+    /// A range with this start, stop and step.
     Range(i64, i64, i64),
-    /// What the method `keys`, `values` or `items` of a dict gives.
+    /// The result of a dict's method `keys`, `values` or `items`.
     View(&'static str),
 }
 
@@ -137,14 +137,14 @@ impl List {
         matches!(self.kind, ListKind::Tuple | ListKind::Group)
     }
 
-    /// What `groupby` makes: what its members have in common, and the members.
+    /// A result of `groupby`: the value that its members have in common, and the members.
     pub(crate) fn group(grouper: Value, members: Value) -> Result<Value, ErrorKind> {
         let elements = Vec::from([grouper, members]);
         let height = height_above(&[&elements[0], &elements[1]])?;
         Ok(Value::List(Rc::new(Self { elements, height, kind: ListKind::Group })))
     }
 
-    /// Whether the two are equal if their elements are.
+    /// Whether two sequences of these kinds are equal if their elements are.
     fn is_like(&self, other: &Self) -> bool {
         self.is_tuple() == other.is_tuple()
             && matches!(self.kind, ListKind::Range(..)) == matches!(other.kind, ListKind::Range(..))
@@ -160,7 +160,7 @@ impl List {
         }
     }
 
-    /// New elements in a list or tuple, whichever this is.
+    /// A list or tuple, of the same kind as this one, with new elements.
     pub(crate) fn with(&self, elements: Vec<Value>) -> Result<Value, ErrorKind> {
         if self.is_tuple() { Value::tuple(elements) } else { Value::list(elements) }
     }
@@ -179,7 +179,7 @@ impl Map {
         Self::default()
     }
 
-    /// Sets the value of a key, and replaces one that is there.
+    /// Sets the value of a key, and replaces an existing value.
     ///
     /// # Errors
     /// If the value nests too deep or is a namespace, a method or the like.
@@ -269,7 +269,7 @@ impl Value {
         Self::sequence(elements, ListKind::List)
     }
 
-    /// A tuple: a list that differs in its text alone, and is equal to no list.
+    /// A tuple: a list that has a different text, and is equal to no list.
     pub(crate) fn tuple(elements: Vec<Value>) -> Result<Self, ErrorKind> {
         Self::sequence(elements, ListKind::Tuple)
     }
@@ -319,7 +319,7 @@ impl Value {
         }
     }
 
-    /// A number for arithmetic: Python counts truth values as 0 and 1.
+    /// Its value as a number in arithmetic: Python counts truth values as 0 and 1.
     pub(crate) fn as_number(&self) -> Option<Number> {
         match self {
             Self::Bool(value) => Some(Number::Integer((*value).into())),
@@ -336,7 +336,7 @@ impl Value {
         }
     }
 
-    /// What a text says.
+    /// The contents of a text.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) | Self::Markup(text) => Some(text),
@@ -344,7 +344,7 @@ impl Value {
         }
     }
 
-    /// Whether two keys of a dict are the same. Keys that are no scalars never are.
+    /// Whether two keys of a dict are the same. Keys that are not scalars never are.
     fn is_same_key(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::String(a) | Self::Markup(a), Self::String(b) | Self::Markup(b)) => a == b,
@@ -392,7 +392,7 @@ impl Value {
         })
     }
 
-    /// The order of two values, for those that have one.
+    /// Compares two values, if their types have an order.
     pub(crate) fn compare(&self, other: &Self, budget: &mut Budget) -> Result<Ordering, ErrorKind> {
         budget.step()?;
         let unordered = || ErrorKind::WrongType { operation: "a comparison", found: other.type_name() };
@@ -400,7 +400,7 @@ impl Value {
             (Self::String(a) | Self::Markup(a), Self::String(b) | Self::Markup(b)) => Ok(a.cmp(b)),
             (Self::List(a), Self::List(b)) if a.is_like(b) => {
                 for (a, b) in a.elements.iter().zip(&b.elements) {
-                    // What has no order may still be equal.
+                    // Values without an order may still be equal.
                     if !a.equals(b, budget)? {
                         return a.compare(b, budget);
                     }
@@ -434,7 +434,7 @@ impl Value {
         }
     }
 
-    /// What a loop over it goes through.
+    /// The elements that a loop over it visits.
     pub(crate) fn iterate(&self, budget: &mut Budget) -> Result<Vec<Value>, ErrorKind> {
         let len = self.len().unwrap_or(0);
         budget.bytes(len * size_of::<Value>())?;
@@ -450,7 +450,7 @@ impl Value {
         })
     }
 
-    /// The length, in characters for a text; `None` for values without one.
+    /// The length, for a text in characters; `None` for values that have no length.
     pub(crate) fn len(&self) -> Option<usize> {
         match self {
             Self::Undefined => Some(0),

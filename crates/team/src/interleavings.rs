@@ -1,10 +1,9 @@
-//! Every order in which the steps of a [`Team`](crate::Team)'s cores can happen, tried out.
+//! Explores every order in which the steps of a [`Team`](crate::Team)'s cores can happen.
 //!
-//! The machine below takes the steps of `team.rs` one at a time: each is one access to one variable that
-//! several cores share, in the order of the code, with the code's own arithmetic on the word. All these
-//! accesses are sequentially consistent or on one variable, so an order of steps is all there is to choose.
-//! The search follows every choice and looks for a closure run when it is gone or before it is there, and
-//! for a core that sleeps although its turn has come.
+//! The machine below executes the steps of `team.rs` one at a time. Each step is one access to one variable that several cores
+//! share, in the order of the code and with the code's own arithmetic on the word. All these accesses are sequentially consistent
+//! or concern a single variable, so the order of steps is the only thing that can vary. The search follows every choice. It looks
+//! for a closure that runs after it is gone or before it exists, and for a core that sleeps although there is work for it.
 
 use crate::team::{CALLER, INSIDE, OPEN, RUN, is_open_to};
 use std::{collections::HashSet, vec, vec::Vec};
@@ -12,7 +11,7 @@ use std::{collections::HashSet, vec, vec::Vec};
 /// What a core does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Step {
-    // The caller's.
+    // Steps of the caller.
     WriteJob,
     OpenRun,
     OwnShare,
@@ -20,17 +19,17 @@ enum Step {
     LookInside,
     Return,
     Done,
-    // A helper's.
+    // Steps of a helper.
     LookForRun,
     Enter(u64),
     BeginJob,
     Leave,
     LookForCaller,
     WakeCaller,
-    // Either's: whom to wake, and what then.
+    // Steps of both: looking for a core to wake, and what follows.
     LookForSleeper(Next),
     WakeSleeper(usize, Next),
-    // Either's: the four parts of a sleep.
+    // Steps of both: the four parts of a sleep.
     SayAsleep,
     LookAgain,
     Sleep,
@@ -38,7 +37,7 @@ enum Step {
     SayAwake,
 }
 
-/// What follows when a sleeper was looked for.
+/// What follows after looking for a sleeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Next {
     OwnShare,
@@ -58,10 +57,10 @@ impl Next {
 struct Machine {
     word: u64,
     asleep: u64,
-    /// The run whose closure can be run; `None` while there is none.
+    /// The run whose closure may be run; `None` if there is none.
     job: Option<u64>,
     runs_left: u32,
-    /// How often a core may still wake up without reason.
+    /// How often a core may still wake up without a reason.
     early_wake_ups: u32,
     cores: Vec<Core>,
 }
@@ -70,7 +69,7 @@ struct Machine {
 struct Core {
     step: Step,
     last_run: u64,
-    /// It has been woken since its last sleep.
+    /// Whether it has been woken since its last sleep.
     is_woken: bool,
 }
 
@@ -94,7 +93,7 @@ impl Machine {
         })
     }
 
-    /// True if the core has a reason not to sleep.
+    /// Whether the core has a reason not to sleep.
     fn has_reason(&self, core: usize) -> bool {
         match core {
             CALLER => self.word & INSIDE == 0,
@@ -106,7 +105,7 @@ impl Machine {
         if core == CALLER { Step::LookInside } else { Step::LookForRun }
     }
 
-    /// All that can come of the next step of `core`.
+    /// All possible results of the next step of `core`.
     fn after_step(&self, core: usize) -> Vec<Self> {
         let mut next = self.clone();
         let bit = 1 << core;
@@ -191,7 +190,7 @@ impl Machine {
         };
         next.cores[core].step = step;
         let mut all = vec![next];
-        // Instead of falling asleep a core may look out a little longer.
+        // Instead of falling asleep, a core may spin a little longer.
         if self.cores[core].step == Self::loop_start(core) && step == Step::SayAsleep {
             let mut stays = self.clone();
             stays.cores[core].step = Self::loop_start(core);
@@ -209,8 +208,8 @@ impl Machine {
     }
 }
 
-/// Follows every order and returns how many states there are. `change` may change what a core does after a
-/// step, to see that a mistake is found.
+/// Follows every order and returns the number of states. `change` may change what a core does after a step, so that tests can
+/// check that a mistake is found.
 fn explore(start: Machine, change: impl Fn(Step, Step) -> Step) -> usize {
     let mut seen = HashSet::from([start.clone()]);
     let mut open = vec![start];
@@ -225,7 +224,7 @@ fn explore(start: Machine, change: impl Fn(Step, Step) -> Step) -> usize {
                 }
             }
         }
-        // Helpers may sleep for ever when nothing is left to do; the caller may not.
+        // Helpers may sleep forever when no work is left; the caller may not.
         assert!(!is_stuck || machine.cores[CALLER].step == Step::Done, "nobody goes on: {machine:?}");
     }
     seen.len()

@@ -1,4 +1,4 @@
-//! The team with threads in the place of cores.
+//! Tests the team with threads instead of cores.
 
 use crate::{Team, Waiting};
 use llm::parallel::Workers;
@@ -14,16 +14,16 @@ use std::{
     vec::Vec,
 };
 
-/// Threads in the place of cores.
+/// Threads instead of cores.
 struct Threads {
     start: Instant,
-    /// One a core: whether it has been woken since its last sleep.
+    /// For each core, whether it has been woken since its last sleep.
     woken: Vec<(Mutex<bool>, Condvar)>,
-    /// While held, helpers that have nothing to do stop in `pause`, as if they had been taken away.
+    /// While this is held, helpers that have nothing to do stop in `pause`, as if they had been taken away.
     gate: Mutex<()>,
-    /// How far the clock has jumped.
+    /// How far the clock has jumped forward.
     jump_us: AtomicUsize,
-    /// The longest that the caller has been told that it waits.
+    /// The longest waiting time that the caller was told.
     waited_us: AtomicUsize,
 }
 
@@ -48,7 +48,7 @@ impl Waiting for Threads {
     fn sleep(&self, core: usize) {
         let (woken, changed) = &self.woken[core];
         let mut woken = woken.lock().unwrap();
-        // The caller looks up now and then.
+        // The caller wakes up now and then.
         if core == 0 {
             (woken, _) =
                 changed.wait_timeout_while(woken, Duration::from_millis(5), |woken| !*woken).unwrap();
@@ -69,7 +69,7 @@ impl Waiting for Threads {
     }
 }
 
-/// Runs `body` with a team of `count` threads that all serve.
+/// Runs `body` with a team of `count` threads, all of which serve.
 fn with_team(count: usize, body: impl FnOnce(&Team<Threads>)) {
     let team = Team::new(Threads {
         start: Instant::now(),
@@ -79,7 +79,7 @@ fn with_team(count: usize, body: impl FnOnce(&Team<Threads>)) {
         waited_us: AtomicUsize::new(0),
     });
     let is_over = AtomicBool::new(false);
-    /// Ends the service even if `body` panics: the scope would wait for ever otherwise.
+    /// Ends the service even if `body` panics: otherwise the scope would wait forever.
     struct End<'a>(&'a AtomicBool, &'a Team<Threads>);
     impl Drop for End<'_> {
         fn drop(&mut self) {
@@ -99,7 +99,7 @@ fn with_team(count: usize, body: impl FnOnce(&Team<Threads>)) {
     });
 }
 
-/// A run as a closure sees it. Kept for ever, so that a closure that runs too late is seen to.
+/// A run as its closure sees it. It is never freed, so that a closure that runs too late is detected.
 struct Run {
     number: usize,
     next: AtomicUsize,
@@ -130,7 +130,7 @@ fn everything_is_done_once_and_nothing_after_the_end() {
                 });
                 CURRENT.store(0, Ordering::SeqCst);
                 assert!(run.done.iter().all(|done| done.load(Ordering::Relaxed) == 1), "run {number}");
-                // Some runs find the helpers awake, some about to sleep, some asleep.
+                // Some runs find the helpers awake, some find them about to sleep, and some asleep.
                 if number % 500 == 0 {
                     thread::sleep(Duration::from_millis(5));
                 } else if number % 7 == 0 {
@@ -169,7 +169,7 @@ fn a_helper_that_has_not_begun_is_not_waited_for_and_comes_too_late() {
         let caller = thread::current().id();
         for _ in 0..50 {
             let gate = team.waiting.gate.lock().unwrap();
-            // The helper now is before the gate, or asleep, or will find the run below open.
+            // The helper is now in front of the gate or asleep, or will find the run below open.
             let helped = AtomicBool::new(false);
             let runs = AtomicUsize::new(0);
             team.run(&|| {
@@ -198,16 +198,16 @@ fn a_helper_inside_is_waited_for() {
                 }
             } else {
                 is_inside.store(true, Ordering::SeqCst);
-                // Long enough for the caller to sleep.
+                // Long enough for the caller to fall asleep.
                 thread::sleep(Duration::from_millis(30));
-                // As if the machine had stood still.
+                // As if the machine had been stopped for an hour.
                 team.waiting.jump_us.store(3_600_000_000, Ordering::SeqCst);
                 thread::sleep(Duration::from_millis(10));
                 has_finished.store(true, Ordering::SeqCst);
             }
         });
         assert!(has_finished.into_inner());
-        // Who has waited too long for it would have known.
+        // If the jump had counted as waiting, `has_waited` would have been told so.
         let waited_us = team.waiting.waited_us.load(Ordering::SeqCst);
         assert!((10_000..30_000_000).contains(&waited_us), "{waited_us} us");
     });

@@ -1,9 +1,10 @@
-//! The code of `team.rs` itself, run in every order of its steps and with every stale value that the memory model
-//! allows, up to a number of preemptions (crate loom; Norris and Demsky, "CDSChecker", 2013).
+//! Runs the code of `team.rs` itself in every order of its steps, and with every stale value that the memory model allows, up to
+//! a number of preemptions (crate loom; Norris and Demsky, "CDSChecker", 2013).
 //!
-//! `interleavings` follows more orders of a paraphrase, in which all cores see the same memory; here it is the code, and
-//! loom looks for a closure, or what it writes, used without an order between the cores, and for a wake-up that is lost.
-//! Not found out is what sequential consistency has beyond acquiring and releasing the newest value.
+//! `interleavings` explores more orders, but of a model of the code in which all cores see the same memory. Here the code itself
+//! runs, and loom looks for a closure, or data that it writes, that is used without an order between the cores, and for a lost
+//! wake-up. It cannot find errors that depend on the additional guarantees of sequential consistency over acquiring and releasing
+//! the newest value.
 
 #[allow(dead_code, reason = "no test needs all of it")]
 mod sync;
@@ -24,7 +25,7 @@ use team::{Team, Waiting};
 
 /// Threads that sleep as soon as they have nothing to do.
 struct Sleepers {
-    /// One a core: whether it has been woken since its last sleep.
+    /// For each core, whether it has been woken since its last sleep.
     woken: Vec<(Mutex<bool>, Condvar)>,
 }
 
@@ -55,25 +56,25 @@ impl Waiting for Sleepers {
     }
 }
 
-/// What a run writes: a cell that no two cores may be at, for each index that they claim.
+/// The data that a run writes: a cell for each index that cores claim. No two cores may access a cell at once.
 struct Work {
     next: AtomicUsize,
     cells: [UnsafeCell<u32>; 2],
 }
 
-// SAFETY: loom fails where two threads are at a cell without an order between them.
+// SAFETY: the cells are loom's, which fails the test if two threads access a cell without an order between them.
 unsafe impl Sync for Work {}
 
 impl Work {
     fn do_some(&self) {
         while let Some(cell) = self.cells.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            // SAFETY: loom fails where this meets another access.
+            // SAFETY: each index is claimed by one core only; loom fails the test if this access meets another.
             cell.with_mut(|cell| unsafe { *cell += 1 });
         }
     }
 }
 
-/// `n_runs` runs with `n_helpers`, in every order with at most so many preemptions.
+/// Checks `n_runs` runs with `n_helpers` helpers, in every order with at most `preemptions` preemptions.
 fn check(n_helpers: usize, n_runs: usize, preemptions: usize) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(preemptions);
@@ -83,7 +84,7 @@ fn check(n_helpers: usize, n_runs: usize, preemptions: usize) {
         let is_over = Arc::new(AtomicBool::new(false));
         is_over.store(false, Ordering::Relaxed);
         (0..n_helpers).for_each(|_| team.expect_helper());
-        // Loom's values are made where they are first used: by this thread, so that it is before the others.
+        // Loom's values are created on first use. This thread uses them here, so that they exist before the other threads begin.
         team.run(&|| {});
         let helpers: Vec<_> = (1..=n_helpers)
             .map(|core| {
@@ -96,18 +97,19 @@ fn check(n_helpers: usize, n_runs: usize, preemptions: usize) {
             work.next.store(0, Ordering::Relaxed);
             team.run(&|| work.do_some());
             for cell in &work.cells {
-                // SAFETY: loom fails where a helper is still at it.
+                // SAFETY: the run has ended, so no helper accesses the cell; loom fails the test if one still does.
                 assert_eq!(cell.with(|cell| unsafe { *cell }), 1);
             }
         }
         is_over.store(true, Ordering::SeqCst);
-        // Each wakes one that sleeps.
+        // Each run wakes one sleeping helper.
         (0..n_helpers).for_each(|_| team.run(&|| {}));
         helpers.into_iter().for_each(|helper| helper.join().unwrap());
     });
 }
 
-/// Three cores are expected. One never comes, as one that does not start; one stops for good during the first run, before it begins,
+/// Three cores are expected. One never comes, like a core that does not start. One stops for good during the first run: before it
+/// begins, inside it, or after it. The runs end without them, and nothing is lost.
 /// inside or after it. The runs end without them, and nothing is lost.
 #[test]
 fn a_helper_that_stops_early_and_one_that_never_comes() {
@@ -131,7 +133,7 @@ fn a_helper_that_stops_early_and_one_that_never_comes() {
                 work.do_some();
             });
             for cell in &work.cells {
-                // SAFETY: loom fails where a helper is still at it.
+                // SAFETY: the run has ended, so no helper accesses the cell; loom fails the test if one still does.
                 assert_eq!(cell.with(|cell| unsafe { *cell }), 1);
             }
         }

@@ -1,18 +1,18 @@
-//! What a rendering may still use, and whether there is memory for it.
+//! The resources that a rendering may still use, and checks that there is memory for it.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::{ErrorKind, Limits};
 
-/// Bytes of texts and lists that are made between two looks at the memory.
+/// Bytes of texts and lists that may be made between two checks of the memory.
 const LOOK_BYTES: usize = 1024;
 
-/// Bytes that there are to be beside those of texts and lists.
+/// Bytes that must be free in addition to those of texts and lists.
 const SPARE_BYTES: usize = 8192;
 
-/// Makes sure that there are so many bytes in one piece, by asking for them and giving them back. Shared texts and many of the library's
-/// routines cannot be told that there is no memory.
+/// Makes sure that this many bytes are available in one piece, by allocating and freeing them. Shared texts and many of the
+/// library's routines cannot report a lack of memory.
 ///
 /// # Errors
 /// [`ErrorKind::NoMemory`].
@@ -21,14 +21,14 @@ pub(crate) fn ensure_room(bytes: usize) -> Result<(), ErrorKind> {
     probe.try_reserve_exact(bytes).map_err(|_| ErrorKind::NoMemory)
 }
 
-/// What is left of [`Limits`].
+/// The remaining part of [`Limits`].
 #[derive(Debug)]
 pub(crate) struct Budget {
     steps: u64,
     bytes: usize,
-    /// Bytes since the last look at the memory.
+    /// Bytes made since the last check of the memory.
     unseen: usize,
-    /// Bytes that the longest text that was written piece by piece has room for at most.
+    /// Upper bound of the capacity of the longest text that was written piece by piece.
     longest: usize,
 }
 
@@ -46,15 +46,15 @@ impl Budget {
         Ok(())
     }
 
-    /// To be asked before the bytes are allocated.
+    /// Must be called before the bytes are allocated.
     pub fn bytes(&mut self, bytes: usize) -> Result<(), ErrorKind> {
         self.bytes = self.bytes.checked_sub(bytes).ok_or(ErrorKind::TooMuchMemory)?;
         self.unseen = self.unseen.saturating_add(bytes);
         if self.unseen > LOOK_BYTES { self.look() } else { Ok(()) }
     }
 
-    /// Makes sure that there is memory for what was asked for, with what it takes while it grows, and to make a longest text twice as long
-    /// or a value.
+    /// Makes sure that there is memory for the bytes that were announced and for their growth, and for doubling the longest text
+    /// or making a value.
     fn look(&mut self) -> Result<(), ErrorKind> {
         let room = self.unseen.saturating_mul(4).saturating_add(2 * self.longest).saturating_add(SPARE_BYTES);
         ensure_room(room)?;

@@ -97,7 +97,7 @@ impl Interpreter<'_> {
         elements.iter().map(|element| self.eval(element)).collect()
     }
 
-    /// The first operand that decides, or the last.
+    /// The first operand that decides the result, or else the last one.
     fn first_where(&mut self, operands: &[Expr], decides: impl Fn(&Value) -> bool) -> Evaluated {
         let mut value = Value::Undefined;
         for operand in operands {
@@ -205,7 +205,7 @@ impl Interpreter<'_> {
         let len = match value {
             Value::Undefined => return Err(ErrorKind::Undefined(name())),
             Value::List(_) | Value::String(_) | Value::Markup(_) => value.len().unwrap_or(0),
-            // What has no elements has none that are named.
+            // A value without elements has no named elements.
             _ => return Ok(Value::Undefined),
         };
         let indices = slice_indices(numbers, len)?;
@@ -363,7 +363,7 @@ impl Interpreter<'_> {
         })
     }
 
-    /// A new namespace with the values of a dict and of arguments.
+    /// A new namespace with the values of a dict and of named arguments.
     pub(crate) fn namespace(&mut self, arguments: &CallArguments) -> Evaluated {
         let map = self.dict(arguments)?;
         Ok(Value::object(Object::Namespace(Rc::new(RefCell::new(map)))))
@@ -383,7 +383,7 @@ impl Interpreter<'_> {
     }
 }
 
-/// What stands before a step, for errors.
+/// The source of what precedes a step, for errors.
 pub(super) fn describe(base: &Expr, steps: &[Step]) -> String {
     let mut text = match base {
         Expr::Name(name) => String::from(&**name),

@@ -1,4 +1,4 @@
-//! The tree and a context to text.
+//! Turns the tree and a context into text.
 
 mod budget;
 mod expressions;
@@ -17,7 +17,7 @@ use crate::value::{Callable, Loop, Map, Object, Scopes, Value};
 use crate::{Error, ErrorKind, Limits, Template};
 use expressions::describe;
 
-/// How deep evaluation may recurse: nesting of the template times depth of its macro calls.
+/// How deep evaluation may recurse. The depth is the nesting of the template times the depth of macro calls.
 const MAX_DEPTH: usize = 96;
 
 pub(crate) fn render(template: &Template, context: &Map, limits: Limits) -> Result<String, Error> {
@@ -48,7 +48,7 @@ pub(crate) struct CallArguments {
 }
 
 impl CallArguments {
-    /// The argument at `index`, or of this name.
+    /// The argument at `index`, or the one with this name.
     pub fn get(&self, index: usize, name: &str) -> Option<&Value> {
         let by_name = || self.named.iter().find(|(known, _)| **known == *name).map(|(_, value)| value);
         self.positional.get(index).or_else(by_name)
@@ -58,7 +58,7 @@ impl CallArguments {
         self.get(index, name).and_then(Value::as_str)
     }
 
-    /// A whole number, or what it is unless given.
+    /// A whole number; `default` if it is not given.
     pub fn integer_or(&self, index: usize, name: &str, default: i64) -> Result<i64, ErrorKind> {
         match self.get(index, name) {
             None => Ok(default),
@@ -66,7 +66,7 @@ impl CallArguments {
         }
     }
 
-    /// Whether the argument is there and true.
+    /// Whether the argument is given and true.
     pub fn is_set(&self, index: usize, name: &str) -> bool {
         self.get(index, name).is_some_and(Value::is_true)
     }
@@ -83,16 +83,16 @@ enum Flow {
 pub(crate) struct Interpreter<'t> {
     template: &'t Template,
     context: &'t Map,
-    /// What the template sets outside of all blocks with variables of their own.
+    /// The variables that the template sets outside of all blocks with their own scope.
     globals: Vec<(Rc<str>, Value)>,
     scopes: Scopes,
     pub(crate) budget: Budget,
     pub(crate) now_seconds: Option<u64>,
     line: u32,
     depth: usize,
-    /// Whether output is escaped where the interpreter is.
+    /// Whether output is currently escaped.
     pub(crate) escapes: bool,
-    /// Whether output is escaped where the statement stands in the template; `None` if only [`Self::escapes`] tells.
+    /// Whether output is escaped at the current statement, as far as the template shows; if `None`, only [`Self::escapes`] tells.
     output_escapes: Option<bool>,
 }
 
@@ -123,7 +123,7 @@ impl Interpreter<'_> {
         })
     }
 
-    /// Statements with variables of their own.
+    /// Runs statements in their own scope.
     fn scoped(&mut self, statements: &[Statement], out: &mut String) -> Evaluated<Flow> {
         self.scopes.push(Vec::new());
         let flow = self.statements(statements, out);
@@ -209,12 +209,12 @@ impl Interpreter<'_> {
         self.output_escapes.unwrap_or(self.escapes)
     }
 
-    /// Whether `~` with HTML gives HTML: only where the template alone tells that output is escaped.
+    /// Whether `~` with an HTML operand returns HTML: only if the template itself shows that output is escaped.
     fn joins_markup(&self) -> bool {
         self.output_escapes == Some(true)
     }
 
-    /// A text that was written to be a value: where output is escaped, it is HTML.
+    /// Turns captured output into a value: if output is escaped, it is HTML.
     fn captured(&self, text: String) -> Value {
         if self.escapes { Value::markup(text) } else { text.into() }
     }
@@ -231,7 +231,7 @@ impl Interpreter<'_> {
         self.iterate(node, &iterable, 0, None, out)
     }
 
-    /// Runs the recursive loop of this index over what its own statement names.
+    /// Runs the recursive loop of this index over the iterable that its own statement names.
     fn recursive_loop(&mut self, index: usize, out: &mut String) -> Evaluated<()> {
         let node = &self.template.loops[index];
         let iterable = self.eval(&node.iterable)?;
@@ -239,7 +239,7 @@ impl Interpreter<'_> {
         self.iterate(node, &iterable, 0, Some((index, around)), out)
     }
 
-    /// `loop(iterable)`: the loop again, one deeper, with the variables around it.
+    /// `loop(iterable)`: runs the loop again, one level deeper, with the variables around it.
     fn call_loop(&mut self, state: &Loop, arguments: &CallArguments) -> Evaluated {
         let Some((index, around)) = &state.recursive else {
             return Err(ErrorKind::WrongType { operation: "a call", found: "loop that is not recursive" });

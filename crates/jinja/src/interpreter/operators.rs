@@ -89,7 +89,7 @@ impl Interpreter<'_> {
         }
     }
 
-    /// How often something of `len_bytes` is to be repeated, if `count` is a number.
+    /// How often to repeat something of `len_bytes`, if `count` is a number.
     fn repetitions(&mut self, count: &Value, len_bytes: usize) -> Evaluated<Option<usize>> {
         let Some(count) = count.as_integer() else { return Ok(None) };
         let count = usize::try_from(count.max(0)).map_err(|_| ErrorKind::TooMuchMemory)?;
@@ -98,13 +98,13 @@ impl Interpreter<'_> {
     }
 }
 
-/// The place of Python's `index`, which counts from the end if it is negative.
+/// The position for Python's `index`, which counts from the end if it is negative.
 pub(super) fn position(index: i64, len: usize) -> Option<usize> {
     let from_start = if index < 0 { index.checked_add(len as i64)? } else { index };
     usize::try_from(from_start).ok().filter(|&index| index < len)
 }
 
-/// The places of Python's `start:stop:step`.
+/// The positions for Python's `start:stop:step`.
 pub(super) fn slice_indices(
     [start, stop, step]: [Option<i64>; 3],
     len: usize,
@@ -141,7 +141,7 @@ fn arithmetic(op: BinaryOp, left: Number, right: Number) -> Option<Value> {
             BinaryOp::Add => a.checked_add(b),
             BinaryOp::Subtract => a.checked_sub(b),
             BinaryOp::Multiply => a.checked_mul(b),
-            // Towards negative infinity, and the remainder with the sign of the divisor.
+            // The quotient is rounded towards negative infinity, and the remainder has the sign of the divisor.
             BinaryOp::FloorDivide => {
                 let quotient = a.checked_div(b)?;
                 let is_below = a % b != 0 && (a < 0) != (b < 0);
@@ -172,7 +172,7 @@ fn arithmetic(op: BinaryOp, left: Number, right: Number) -> Option<Value> {
     Some(Value::Float(result))
 }
 
-/// Quotient towards negative infinity, and the remainder with the sign of the divisor.
+/// The quotient rounded towards negative infinity, and the remainder with the sign of the divisor.
 fn floor_division(a: f64, b: f64) -> (f64, f64) {
     let mut remainder = libm::fmod(a, b);
     let mut quotient = (a - remainder) / b;
@@ -191,7 +191,7 @@ fn floor_division(a: f64, b: f64) -> (f64, f64) {
     (quotient, remainder)
 }
 
-/// A power, if it is a real number and not beyond all bounds.
+/// A power, if it is real and not too large.
 fn power(a: f64, b: f64) -> Option<Value> {
     let result = power_in_steps(a, b).unwrap_or_else(|| libm::pow(a, b));
     let is_wrong =
@@ -199,8 +199,8 @@ fn power(a: f64, b: f64) -> Option<Value> {
     (!is_wrong).then_some(Value::Float(result))
 }
 
-/// A power by squaring, for exponents that are multiples of a half, with twice the digits of an `f64`: `libm` is
-/// off by a digit in the last place more often than Python's library. `None` where that does not work.
+/// A power by squaring, for exponents that are multiples of a half, computed with twice the digits of an `f64`: `libm` has a
+/// wrong last digit more often than Python's library. `None` if this method does not work.
 fn power_in_steps(a: f64, b: f64) -> Option<f64> {
     const MAX_EXPONENT: f64 = 1024.0;
     let halves = b.abs() * 2.0;
@@ -230,7 +230,7 @@ fn power_in_steps(a: f64, b: f64) -> Option<f64> {
     result.is_normal().then_some(result)
 }
 
-/// A number as the sum of two.
+/// A number as the sum of two `f64`s.
 #[derive(Clone, Copy)]
 struct Sum {
     high: f64,

@@ -27,7 +27,7 @@ impl Parser {
         self.comma_separated(Self::expression)
     }
 
-    /// One expression, or a tuple of several without parentheses.
+    /// One expression, or several without parentheses, which form a tuple.
     pub(super) fn comma_separated(&mut self, element: fn(&mut Self) -> Parsed<Expr>) -> Parsed<Expr> {
         let first = element(self)?;
         if !self.is_symbol(",") {
@@ -126,7 +126,7 @@ impl Parser {
         if rest.is_empty() { Ok(first) } else { Ok(Expr::Binary(Box::new(first), rest)) }
     }
 
-    /// A value with everything that is done to it.
+    /// A value with everything that is applied to it.
     fn operand(&mut self) -> Parsed<Expr> {
         let value = match self.is_symbol("-") || self.is_symbol("+") {
             true => self.nested(Self::signed)?,
@@ -146,7 +146,7 @@ impl Parser {
         }
     }
 
-    /// A value with a sign, which binds tighter than filters and tests.
+    /// A value with its sign, which binds tighter than filters and tests.
     fn signed(&mut self) -> Parsed<Expr> {
         if self.eat_symbol("-") {
             self.nested(|parser| Ok(Expr::Negative(Box::new(parser.signed()?))))
@@ -157,7 +157,7 @@ impl Parser {
         }
     }
 
-    /// A value with attributes, elements and calls.
+    /// A value with its attributes, elements and calls.
     fn unfiltered(&mut self) -> Parsed<Expr> {
         let value = self.primary()?;
         let mut steps = Vec::new();
@@ -353,7 +353,7 @@ impl Parser {
     }
 }
 
-/// The only element, or all of them again.
+/// The only element; if there are several, returns them all as the error.
 fn only(elements: Vec<Expr>) -> Result<Expr, Vec<Expr>> {
     let [element] = <[Expr; 1]>::try_from(elements)?;
     Ok(element)

@@ -1,4 +1,4 @@
-//! Tokens to a tree, by recursive descent.
+//! Parses tokens into a tree, by recursive descent.
 
 mod expressions;
 mod statements;
@@ -15,13 +15,13 @@ use crate::interpreter::ensure_room;
 use crate::lexer::{Token, tokenize};
 use crate::{Error, ErrorKind, Template};
 
-/// How deep statements and expressions may nest, so that recursion stays within a small stack.
+/// Most levels of nested statements and expressions, so that recursion needs only a small stack.
 const MAX_DEPTH: usize = 24;
 
-/// Bytes that a token takes at most as a node of the tree, or a part of one: of a list of statements, which double as they grow.
+/// Most bytes that a token takes as a node of the tree or a part of one. Lists of statements double as they grow.
 const NODE_BYTES: usize = 4 * size_of::<Statement>() + 32;
 
-/// Bytes that a byte of a source takes at most in texts that are joined, which double as they grow.
+/// Most bytes that a byte of the source takes in joined texts, which double as they grow.
 const JOINED_BYTES: usize = 4;
 
 pub(crate) fn parse(source: &str) -> Result<Template, Error> {
@@ -57,7 +57,7 @@ struct Parser {
     escapes: Option<bool>,
 }
 
-/// Which names with a meaning in macros have come since the last macro began.
+/// Which names with a special meaning in macros have occurred since the last macro began.
 #[derive(Debug, Clone, Copy, Default)]
 struct Named {
     varargs: bool,
@@ -76,7 +76,7 @@ impl Parser {
         self.tokens[self.next].1
     }
 
-    /// Takes the next token; the last one, [`Token::End`], again and again.
+    /// Takes the next token. The last one, [`Token::End`], is returned again and again.
     fn take(&mut self) -> Token {
         if self.next + 1 == self.tokens.len() {
             return Token::End;

@@ -9,8 +9,8 @@ use crate::ast::{Expr, FilterCall, For, Macro, Node, Parameter, Statement, Step,
 use crate::lexer::Token;
 
 impl Parser {
-    /// Statements up to a tag that begins with one of `ends`, which is left to be taken after its
-    /// `{%`; to the end of the template if there are none.
+    /// Statements up to a tag that begins with one of `ends`; the `{%` of that tag is consumed, but its name is not. If `ends` is
+    /// empty, statements up to the end of the template.
     pub(super) fn statements(&mut self, ends: &[&str]) -> Parsed<Vec<Statement>> {
         let mut statements = Vec::new();
         loop {
@@ -44,7 +44,7 @@ impl Parser {
         }
     }
 
-    /// The statements of a block and its end tag.
+    /// The statements of a block, and its end tag.
     fn block(&mut self, end: &'static str) -> Parsed<Vec<Statement>> {
         let body = self.statements(&[end])?;
         self.keyword(end)?;
@@ -52,7 +52,7 @@ impl Parser {
         Ok(body)
     }
 
-    /// A statement after its `{%`, to and including its last `%}`.
+    /// A statement after its `{%`, up to and including its last `%}`.
     fn statement(&mut self) -> Parsed<Node> {
         let name = self.name()?;
         match &*name {
@@ -108,7 +108,7 @@ impl Parser {
     fn for_statement(&mut self) -> Parsed<Node> {
         let target = self.target()?;
         self.keyword("in")?;
-        // Without a conditional expression: its `if` is the loop's.
+        // Without a conditional expression, because an `if` here belongs to the loop.
         let iterable = self.comma_separated(Self::or_expression)?;
         let condition = match self.eat_name("if") {
             true => Some(self.expression()?),
@@ -170,7 +170,7 @@ impl Parser {
         }
         let sees_scopes = self.eat_name("scoped");
         if self.is_name("required") {
-            // Another template would have to bring it.
+            // Only another template could supply it.
             return self.error(ErrorKind::OtherTemplate("required".into()));
         }
         self.block_end()?;
@@ -204,7 +204,7 @@ impl Parser {
         self.macro_body(name, parameters, "endmacro")
     }
 
-    /// The body of a macro or a `call` block, and its end; returns its index.
+    /// The body of a macro or a `call` block, and its end tag; returns the index of the macro.
     fn macro_body(&mut self, name: Box<str>, parameters: Vec<Parameter>, end: &'static str) -> Parsed<usize> {
         let around = core::mem::take(&mut self.named);
         let body = self.block(end)?;

@@ -1,8 +1,8 @@
-//! What cores share, from loom, with what loom leaves out of it.
+//! What cores share, built from loom's types, with what loom lacks.
 //!
-//! Loom takes sequentially consistent accesses for acquiring and releasing ones, which may miss what is new; so here they
-//! read and write at once, by which the newest value is seen. And a team is made by a constant function, while loom's
-//! values are made at run time: here when they are first used.
+//! Loom treats sequentially consistent accesses like acquiring and releasing ones, which may miss the newest value. Here they
+//! therefore read and write at once, which makes them see the newest value. A team is made by a constant function, but loom's
+//! values must be made at run time; here they are made on first use.
 
 use std::sync::OnceLock;
 
