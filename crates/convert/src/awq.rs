@@ -1,11 +1,11 @@
-//! Matrices that AutoAWQ has quantised, in its GEMM format, to Q4_1.
+//! Converts matrices that AutoAWQ has quantised in its GEMM format to Q4_1.
 //!
 //! A layer's `qweight` is `[n_in × n_out / 8]`, `qzeros` `[n_in / group × n_out / 8]`, `scales`
 //! `[n_in / group × n_out]`. Each 32-bit word holds 4 bits of eight neighbouring outputs, in the order 0 2 4 6 1 3 5 7
 //! from the lowest. A weight is `(q - zero) · scale`; without `qzeros` the zero is 8.
 //!
-//! Q4_1 is `d · q + m` over 32 neighbouring inputs: with `d = scale` and `m = -zero · scale` it holds the same
-//! weights, since groups are multiples of 32. `d` is an f16 already; only `m` is rounded to one.
+//! Q4_1 is `d · q + m` over 32 neighbouring inputs. With `d = scale` and `m = -zero · scale` it holds the same weights, because
+//! groups are multiples of 32. `d` is already an f16; only `m` is rounded to f16.
 
 use anyhow::{Result, bail};
 use half::f16;
@@ -23,10 +23,10 @@ const BLOCK_LEN: usize = 32;
 /// The zero of a matrix without `qzeros`.
 const MIDDLE: u32 = 8;
 
-/// What `quantization_config` says of the matrices.
+/// What `quantization_config` says about the matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AwqFormat {
-    /// Inputs that share a scale; `None` for all.
+    /// Number of inputs that share a scale; `None` if all do.
     pub group_size: Option<usize>,
 }
 

@@ -9,19 +9,19 @@ use serde::Deserialize;
 
 use super::{Bytes, Files, read, read_optional};
 
-/// What stands behind the name of a weight, in place of `.weight`, where adapters stand beside it.
+/// The suffix of a weight's name, instead of `.weight`, if it has adapters.
 pub const ADAPTED: &str = ".parametrizations.weight.original";
 
 /// All tensors of a checkpoint.
 pub struct Checkpoint<'f> {
     shards: Vec<Shard<'f>>,
-    /// The shard of each tensor.
+    /// The index of the file that holds each tensor.
     places: BTreeMap<String, usize>,
 }
 
 struct Shard<'f> {
     bytes: Bytes<'f>,
-    /// Where the tensor data begins.
+    /// Where the tensor data begins in the file.
     data_offset: usize,
     metadata: Metadata,
 }
@@ -77,7 +77,7 @@ impl<'f> Checkpoint<'f> {
     }
 
     fn add(&mut self, file: &str, bytes: Bytes<'f>) -> Result<()> {
-        /// The length of the header, before it.
+        /// The header is preceded by its length, which takes this many bytes.
         const LENGTH_BYTES: usize = 8;
         let (header_bytes, metadata) = safetensors::SafeTensors::read_metadata((*bytes).as_ref())
             .map_err(|error| anyhow::anyhow!("{error}"))
@@ -102,12 +102,12 @@ impl<'f> Checkpoint<'f> {
         self.places.contains_key(name)
     }
 
-    /// Whether there is a tensor of this name, or a weight, however it is stored.
+    /// Whether there is a tensor of this name, or a weight in any format.
     pub fn has_any(&self, name: &str) -> bool {
         ["", ".weight", ".qweight", ADAPTED].iter().any(|end| self.has(&format!("{name}{end}")))
     }
 
-    /// A tensor of floating-point numbers with one or two dimensions, or of filters of one channel each.
+    /// A floating-point tensor with one or two dimensions, or one of filters with one channel each.
     pub fn floats(&self, name: &str) -> Result<Floats<'_>> {
         let (shape, dtype, bytes) = self.tensor(name)?;
         let shape = match *shape {
@@ -118,13 +118,12 @@ impl<'f> Checkpoint<'f> {
         Ok(Floats { shape, dtype, bytes })
     }
 
-    /// Matrices of floating-point numbers that are one tensor of three dimensions, as one below the other, and how
-    /// many there are.
+    /// A floating-point tensor of three dimensions as a single matrix, one matrix below the other, and the number of matrices.
     pub fn stacked_floats(&self, name: &str) -> Result<(usize, Floats<'_>)> {
         let (shape, dtype, bytes) = self.tensor(name)?;
         is_float(name, dtype)?;
         match *shape {
-            // The bytes are there, so that their number is one that can be computed.
+            // The product cannot overflow, because the bytes of all elements exist.
             [n, rows, cols] => Ok((n, Floats { shape: [n * rows, cols], dtype, bytes })),
             _ => bail!("tensor {name} has {} dimensions, expected 3", shape.len()),
         }
@@ -152,7 +151,7 @@ impl<'f> Checkpoint<'f> {
     }
 }
 
-/// Rows and columns; a vector is one row.
+/// Rows and columns; a vector has one row.
 fn flat(name: &str, shape: &[usize]) -> Result<[usize; 2]> {
     match *shape {
         [len] => Ok([1, len]),
@@ -169,11 +168,11 @@ fn is_float(name: &str, dtype: Dtype) -> Result<()> {
 }
 
 impl<'c> Floats<'c> {
-    /// Some of the rows.
+    /// A range of rows.
     ///
     /// # Panics
     ///
-    /// If there are not so many.
+    /// If there are fewer rows.
     pub fn rows(&self, first: usize, n: usize) -> Floats<'c> {
         let row_bytes = self.shape[1] * self.element_bytes();
         let bytes = &self.bytes[first * row_bytes..(first + n) * row_bytes];
@@ -184,11 +183,11 @@ impl<'c> Floats<'c> {
         if self.dtype == Dtype::F32 { 4 } else { 2 }
     }
 
-    /// The values from element `first` on.
+    /// Reads the values from element `first` on.
     ///
     /// # Panics
     ///
-    /// If there are not so many.
+    /// If there are fewer values.
     pub fn read(&self, first: usize, values: &mut [f32]) {
         fn convert<const N: usize>(bytes: &[u8], values: &mut [f32], to_f32: impl Fn([u8; N]) -> f32) {
             let (elements, _) = bytes.as_chunks::<N>();
@@ -212,7 +211,7 @@ impl<'c> Floats<'c> {
 }
 
 impl Integers<'_> {
-    /// One value, its bits without a sign.
+    /// The bits of one value, as an unsigned number.
     pub fn at(&self, row: usize, col: usize) -> u32 {
         let first = (row * self.shape[1] + col) * 4;
         let mut bytes = [0; 4];

@@ -1,6 +1,7 @@
-//! The families of checkpoints that are decoders, which continue texts, as a table.
+//! A table of the families of checkpoints that are decoders, which continue texts.
 //!
-//! Source: llama.cpp's converter, `conversion/` and `gguf-py/gguf/tensor_mapping.py`, whose names and orders these are.
+//! Source: llama.cpp's converter, `conversion/` and `gguf-py/gguf/tensor_mapping.py`, which defines the names and orders used
+//! here.
 
 use anyhow::bail;
 
@@ -17,7 +18,7 @@ use Size::{
     QueriesKeysValues, SharedFeedForward, ThreeEmbeddings, Vocabulary, Zero,
 };
 
-/// The weight of a norm that multiplies by 1 more than it says.
+/// The weight of a norm that is stored minus 1.
 const fn norm_less_one(to: &'static str, from: &'static str, len: Size) -> LayerTensor {
     tensor(to, from, Vector(len)).change(Change::PlusOne)
 }
@@ -53,7 +54,7 @@ pub const GATED_FEED_FORWARD: &[LayerTensor] = &[
     tensor("ffn_down", "mlp.down_proj", Matrix(Embedding, FeedForward)),
 ];
 
-/// Norms behind the blocks, not in front of them.
+/// Norms after the blocks instead of before them.
 const POST_NORMS: &[LayerTensor] = &[
     tensor("post_attention_norm.weight", "post_attention_layernorm.weight", Vector(Embedding)),
     tensor("post_ffw_norm.weight", "post_feedforward_layernorm.weight", Vector(Embedding)),
@@ -66,7 +67,7 @@ const EXPERTS: &[LayerTensor] = &[
     tensor("ffn_down_exps", "down_proj", Experts(Embedding, ExpertFeedForward, ("down_proj", 0, 1))),
 ];
 
-/// An expert that sees all tokens, behind a gate.
+/// An expert that processes all tokens, with a gate.
 const SHARED_EXPERT: &[LayerTensor] = &[
     tensor("ffn_gate_inp_shexp", "mlp.shared_expert_gate", Exact(One, Embedding)),
     tensor("ffn_gate_shexp", "mlp.shared_expert.gate_proj", Matrix(SharedFeedForward, Embedding)),
@@ -74,7 +75,7 @@ const SHARED_EXPERT: &[LayerTensor] = &[
     tensor("ffn_down_shexp", "mlp.shared_expert.down_proj", Matrix(Embedding, SharedFeedForward)),
 ];
 
-/// Phi 3's: queries, keys and values in one matrix, gate and up in another.
+/// Phi 3's layer: queries, keys and values are one matrix; gate and up are another.
 const FUSED_LAYER: &[LayerTensor] = &[
     tensor("attn_qkv", "self_attn.qkv_proj", Matrix(QueriesKeysValues, Embedding)),
     tensor("attn_output", "self_attn.o_proj", Matrix(Embedding, Queries)),
@@ -82,7 +83,7 @@ const FUSED_LAYER: &[LayerTensor] = &[
     tensor("ffn_down", "mlp.down_proj", Matrix(Embedding, FeedForward)),
 ];
 
-/// Gemma's norms, in front of the blocks and behind them.
+/// Gemma's norms, before and after the blocks.
 const SANDWICH_NORMS: &[LayerTensor] = &[
     norm_less_one("attn_norm.weight", "input_layernorm.weight", Embedding),
     norm_less_one("post_attention_norm.weight", "post_attention_layernorm.weight", Embedding),
@@ -95,13 +96,13 @@ const HEAD_NORMS_LESS_ONE: &[LayerTensor] = &[
     norm_less_one("attn_k_norm.weight", "self_attn.k_norm.weight", Head),
 ];
 
-/// Qwen 3.5's norms in front of the blocks.
+/// Qwen 3.5's norms before the blocks.
 const PRE_NORMS_LESS_ONE: &[LayerTensor] = &[
     norm_less_one("attn_norm.weight", "input_layernorm.weight", Embedding),
     norm_less_one("post_attention_norm.weight", "post_attention_layernorm.weight", Embedding),
 ];
 
-/// Attention with a gate for its outcome beside each query.
+/// Attention with a gate for its output, stored beside each query.
 const GATED_ATTENTION: &[LayerTensor] = &[
     tensor("attn_q", "self_attn.q_proj", Matrix(GatedQueries, Embedding)),
     tensor("attn_k", "self_attn.k_proj", Matrix(Keys, Embedding)),
@@ -162,7 +163,7 @@ const DECODER: Frame = Frame {
     told: &[],
 };
 
-/// A decoder whose norms are stored less 1, and that may be a part of a model that sees.
+/// A decoder whose norms are stored minus 1, and that may be part of a model with vision.
 const DECODER_LESS_ONE: Frame = Frame {
     prefixes: &[("model.", ""), ("language_model.model.", "language_model."), ("model.language_model.", "")],
     after: &[norm_less_one("output_norm.weight", "norm.weight", Embedding)],
@@ -223,7 +224,7 @@ const GEMMA_KEYS: &[Key] = &[
 ];
 const GEMMA_VOCABULARY: VocabularyRules = VocabularyRules { prefers_sentencepiece: true, ..LLAMA.vocabulary };
 
-/// Three layers of gated delta net, then one of attention.
+/// Groups of three layers with a gated delta net and one with attention.
 const QWEN3_5: Family = Family {
     turns_neighbours: false,
     rotates_parts: true,
@@ -256,7 +257,7 @@ const QWEN3_5: Family = Family {
 /// Every decoder that this crate knows.
 pub const DECODERS: &[Family] = &[
     LLAMA,
-    // Llama's form, but for a window that llama.cpp does not have there either.
+    // Llama's form, except for a window, which llama.cpp does not support either.
     Family { model_types: &["mistral"], window: Window::LeftOut, ..LLAMA },
     Family { model_types: &["qwen2"], architecture: "qwen2", turns_neighbours: false, ..LLAMA },
     Family {

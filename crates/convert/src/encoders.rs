@@ -1,6 +1,7 @@
-//! The families of checkpoints that are encoders, which give embeddings and scores, as a table.
+//! A table of the families of checkpoints that are encoders, which compute embeddings and scores.
 //!
-//! Source: llama.cpp's converter, `conversion/` and `gguf-py/gguf/tensor_mapping.py`, whose names and orders these are.
+//! Source: llama.cpp's converter, `conversion/` and `gguf-py/gguf/tensor_mapping.py`, which defines the names and orders used
+//! here.
 
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ use Size::{
     QueriesKeysValues, Types, Unplaced, Vocabulary,
 };
 
-/// Older checkpoints have other names of them.
+/// Older checkpoints use other names for these.
 const EMBEDDING_NORM: &[LayerTensor] = &[
     tensor(
         "token_embd_norm.weight",
@@ -42,7 +43,7 @@ const BERT: Frame = Frame {
     layers: ("encoder.layer", "blk"),
     after: &[],
     classifier: &[
-        // llama.cpp's converter leaves this one out, so that its scores are others than the original's.
+        // llama.cpp's converter leaves this tensor out, so its scores differ from the original's.
         tensor("cls", "pooler.dense", Matrix(Embedding, Embedding)).maybe(),
         tensor("cls.output", "classifier", Matrix(Labels, Embedding)),
     ],
@@ -57,7 +58,7 @@ const ROBERTA_CLASSIFIER: &[LayerTensor] = &[
     tensor("cls.output", "classifier.out_proj", Matrix(Labels, Embedding)),
 ];
 
-/// Positions are counted from behind the padding's id on.
+/// Positions are counted from the id after the padding's.
 const XLM_R: Frame = Frame {
     prefixes: &[("", ""), ("roberta.", "")],
     before: &[
@@ -73,7 +74,7 @@ const XLM_R: Frame = Frame {
     ..BERT
 };
 
-/// Without positions or types of tokens beyond what the name says; norms have numbers.
+/// There are no learned positions, token types are optional, and norms have numbers.
 const NOMIC_BERT: Frame = Frame {
     before: &[
         tensor("token_embd", "embeddings.word_embeddings", Float(Vocabulary, Embedding)),
@@ -117,7 +118,7 @@ const NOMIC_EXPERTS: &[LayerTensor] = &[
         .needed(Needed::WithExperts),
 ];
 
-/// XLM-R's form with other names, a rotary embedding, and adapters for each task beside the weights.
+/// The form of XLM-R with other names, a rotary embedding, and adapters for each task beside the weights.
 const JINA_V3: Frame = Frame {
     prefixes: &[("roberta.", ""), ("", "")],
     left_out: &["pooler.", "lm_head.", "*.lora_A", "*.lora_B"],
@@ -195,7 +196,7 @@ const T5: Frame = Frame {
     ..BERT
 };
 
-/// The first layer has the scores of distances, or each.
+/// Either only the first layer has the scores of distances, or every layer has them.
 const T5_LAYER: &[LayerTensor] = &[
     tensor("attn_norm.weight", "layer.0.layer_norm.weight", Vector(Embedding)),
     tensor("attn_q", "layer.0.SelfAttention.q", Matrix(Queries, Embedding)),
@@ -261,7 +262,7 @@ const MODERN_BERT: Frame = Frame {
     ..BERT
 };
 
-/// Without a norm in front of the first.
+/// The first layer has no norm before its attention.
 const MODERN_BERT_LAYER: &[LayerTensor] = &[
     tensor("attn_norm.weight", "attn_norm.weight", Vector(Embedding)).maybe(),
     tensor("attn_qkv", "attn.Wqkv", Matrix(QueriesKeysValues, Embedding)),
@@ -271,7 +272,7 @@ const MODERN_BERT_LAYER: &[LayerTensor] = &[
     tensor("ffn_down", "mlp.Wo", Matrix(Embedding, FeedForward)),
 ];
 
-/// BERT's, but for its layers.
+/// BERT's family, without its layers.
 const ENCODER: Family = Family {
     architecture: "bert",
     turns_neighbours: false,

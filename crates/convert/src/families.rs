@@ -1,10 +1,10 @@
-//! The families of checkpoints that are understood: [`decoders`](super::decoders) and [`encoders`](super::encoders).
+//! All supported families of checkpoints: [`decoders`](super::decoders) and [`encoders`](super::encoders).
 
 use super::decoders::DECODERS;
 use super::encoders::ENCODERS;
 use super::family::Family;
 
-/// Every family that this crate knows. Of two with the same `model_type` the first that is meant counts.
+/// Every family that this crate knows. If several have the same `model_type`, the first one whose other conditions hold is used.
 pub fn all() -> impl Iterator<Item = &'static Family> {
     DECODERS.iter().chain(ENCODERS)
 }
@@ -19,7 +19,7 @@ mod tests {
         let (list, _) = list.split_once(" (the tables are").unwrap();
         let documented: Vec<_> = list.split('`').skip(1).step_by(2).collect();
         let mut known: Vec<_> = all().flat_map(|family| family.model_types).copied().collect();
-        // Some are told apart by more than that.
+        // Some families with the same `model_type` differ in other keys.
         known.dedup();
         assert_eq!(documented, known);
     }

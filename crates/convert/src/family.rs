@@ -1,5 +1,5 @@
-//! What a family of checkpoints is: what config.json calls it, what GGUF calls it, and which tensors its layers have. The
-//! table of them is `families`.
+//! A family of checkpoints: its names in config.json and in GGUF, and the tensors of its layers. The table of families is in
+//! `families`.
 
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
@@ -11,20 +11,20 @@ use super::weight::Change;
 /// A family of checkpoints.
 #[derive(Debug)]
 pub struct Family {
-    /// `model_type` of config.json, and of the part `text_config` of one of a model that sees, too.
+    /// `model_type` in config.json, and in its part `text_config` for models with vision.
     pub model_types: &'static [&'static str],
-    /// What else tells it from others with the same `model_type`, which stand behind it in the table.
+    /// Whether the other keys mean this family, as opposed to families with the same `model_type` that follow it in the table.
     pub is_meant: fn(&Map<String, Value>) -> bool,
     /// `general.architecture` of GGUF.
     pub architecture: &'static str,
-    /// Whether the rotary embedding of GGUF's architecture turns neighbours where the checkpoint's turns halves, so that
-    /// rows of queries and keys have to change places.
+    /// Whether the rotary embedding of GGUF's architecture rotates neighbouring elements while the checkpoint's rotates elements
+    /// of the two halves, so that rows of queries and keys have to be reordered.
     pub turns_neighbours: bool,
-    /// Whether attention looks back `sliding_window` positions.
+    /// Whether attention is limited to a window of `sliding_window` positions.
     pub window: Window,
-    /// Whether a part of a head can be rotated.
+    /// Whether only a part of each head may be rotated.
     pub rotates_parts: bool,
-    /// What `hidden_act` may be, between `|`.
+    /// The allowed values of `hidden_act`, separated by `|`.
     pub activation: &'static str,
     /// How learned positions are counted.
     pub positions: Positions,
@@ -32,98 +32,100 @@ pub struct Family {
     pub frame: &'static Frame,
     /// The tensors of a layer, in the order of the file.
     pub layer: &'static [&'static [LayerTensor]],
-    /// Those of a layer with a recurrent mixer in place of attention; none where all have attention.
+    /// The tensors of a layer with a recurrent mixer instead of attention; empty if all layers have attention.
     pub recurrent_layer: &'static [&'static [LayerTensor]],
-    /// What `layer_types` calls such a layer.
+    /// The name of such a layer in `layer_types`.
     pub recurrent: &'static str,
-    /// Whether GGUF tells such layers by their number of key and value heads, which is 0.
+    /// Whether GGUF marks such layers by giving them 0 key and value heads.
     pub tells_by_heads: bool,
-    /// The hyper-parameters that only some families have: keys of GGUF behind the architecture, and the values.
+    /// Hyper-parameters that only some families have: GGUF's keys, without the architecture, and the values.
     pub keys: &'static [Key],
-    /// What config.json may leave out, as an object.
+    /// The keys that config.json may leave out with their default values, as an object.
     pub defaults: &'static str,
-    /// Other names of keys: the usual one, and what config.json calls it.
+    /// Other names of keys: the usual name, and the name in config.json.
     pub names: &'static [(&'static str, &'static str)],
-    /// What keys may say, since GGUF has no way to say otherwise: an object of lists. They may always be missing.
+    /// The only values that certain keys may have, because GGUF cannot express others: an object of lists. These keys may always
+    /// be missing.
     pub fixed: &'static str,
     pub vocabulary: VocabularyRules,
-    /// What must hold of config.json, since GGUF has no way to say otherwise.
+    /// Checks that config.json has no values that GGUF cannot express.
     pub check: fn(&ModelConfig) -> Result<()>,
 }
 
-/// Whether attention looks back `sliding_window` positions only.
+/// Whether attention is limited to a window of `sliding_window` positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
-    /// In the original, if config.json says so, and not in GGUF's architecture.
+    /// The original has a window if config.json says so; GGUF's architecture has none.
     IfSaid,
-    /// In the original, unless config.json says otherwise, and not in GGUF's architecture.
+    /// The original has a window unless config.json says otherwise; GGUF's architecture has none.
     LeftOut,
-    /// In both.
+    /// Both have a window.
     Kept,
 }
 
-/// Which positions there are.
+/// Which learned positions a model has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Positions {
     /// As many as `max_position_embeddings` says.
     All,
-    /// Those behind the padding's id.
+    /// Those from the id after the padding's on.
     BehindPadding,
-    /// Nomic's: those that the model was trained for, which are fewer than its config.json says.
+    /// Nomic's: the positions that the model was trained for, which are fewer than its config.json says.
     Trained,
 }
 
-/// Where the tokens of a Unigram vocabulary are.
+/// Which files hold a Unigram vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unigram {
-    /// It is none.
+    /// The vocabulary is not Unigram.
     No,
-    /// XLM-R's: in sentencepiece.bpe.model, with tokens of its own in front, or tokenizer.json.
+    /// XLM-R's: sentencepiece.bpe.model, with additional tokens at the beginning, or tokenizer.json.
     XlmR,
-    /// T5's: in spiece.model or tokenizer.model as they are, or tokenizer.json.
+    /// T5's: spiece.model or tokenizer.model without changes, or tokenizer.json.
     Plain,
-    /// CamemBERT's: in tokenizer.json alone.
+    /// CamemBERT's: only tokenizer.json.
     JsonOnly,
 }
 
-/// How a family's vocabulary is read.
+/// The rules for reading a family's vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VocabularyRules {
-    /// Whether tokenizer.model comes before tokenizer.json, where there are both.
+    /// Whether tokenizer.model is preferred to tokenizer.json if both exist.
     pub prefers_sentencepiece: bool,
-    /// Whether added tokens that look like control tokens are such.
+    /// Whether added tokens that look like control tokens are treated as such.
     pub judges_by_looks: bool,
-    /// A flag of added tokens, `lstrip` or `rstrip`, that the family's have and that is left out: programs that know a model
-    /// by its name take the spaces beside them away, or no text has them.
+    /// A flag of the family's added tokens, `lstrip` or `rstrip`, that GGUF leaves out: programs that know the model by its name
+    /// remove the spaces beside these tokens, or no text contains them.
     pub strips: Option<&'static str>,
     pub unigram: Unigram,
-    /// Whether each text stands between two tokens, as BERT's, though the vocabulary is byte-level BPE.
+    /// Whether each text is enclosed in two tokens, as for BERT, although the vocabulary is byte-level BPE.
     pub is_framed: bool,
 }
 
-/// The tensors around the layers, and whether it is a decoder that they make.
+/// The tensors around the layers, and whether they make a decoder.
 #[derive(Debug)]
 pub struct Frame {
-    /// What the names of all tensors may have in front, and what that of the matrix of the output has then.
+    /// Possible prefixes of all tensors' names, and for each the prefix of the output matrix's name.
     pub prefixes: &'static [(&'static str, &'static str)],
-    /// The tensors in front of the layers; their `from` is a whole name.
+    /// The tensors before the layers; their `from` is a whole name.
     pub before: &'static [LayerTensor],
-    /// What stands in front of the numbers of layers: in the checkpoint, and in GGUF.
+    /// The text before the numbers of layers: in the checkpoint, and in GGUF.
     pub layers: (&'static str, &'static str),
-    /// The tensors behind the layers.
+    /// The tensors after the layers.
     pub after: &'static [LayerTensor],
-    /// The tensors of a classifier, the last of which makes a checkpoint have one. Their names may be without the prefix.
+    /// The tensors of a classifier. A checkpoint that has the last of them has a classifier. Their names may lack the prefix.
     pub classifier: &'static [LayerTensor],
-    /// Whether positions are rotations of queries and keys, and texts are continued, through a matrix of their own
-    /// or the embedding.
+    /// Whether the model continues texts, with an output matrix of its own or the embedding, and positions are rotations of
+    /// queries and keys.
     pub is_decoder: bool,
-    /// Beginnings of the names of tensors that are for training, or for other uses than embeddings; behind `*`, ends.
+    /// Names of tensors that are not needed because they are for training or for uses other than embeddings: prefixes or, after
+    /// `*`, suffixes.
     pub left_out: &'static [&'static str],
-    /// Parts of names of tensors that are left out, and the line that says so.
+    /// Parts of the names of tensors that are left out, and the line that reports it.
     pub told: &'static [(&'static str, &'static str)],
 }
 
-/// A key of GGUF, without the architecture in front, and its value.
+/// A key of GGUF without the architecture, and its value.
 pub type Key = (&'static str, fn(&ModelConfig) -> Option<Entry>);
 
 /// The value of a key.
@@ -136,29 +138,29 @@ pub enum Entry {
     Bools(Vec<bool>),
 }
 
-/// A tensor: its name, behind `blk.N.` in a layer, that in the checkpoint, behind the layer's number, and its form. Between
-/// `|` are several names, of which the first that is there counts.
+/// A tensor: its name, after `blk.N.` in a layer; its name in the checkpoint, after the layer's number; and its form. Alternative
+/// names are separated by `|`; the first one that exists is used.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerTensor {
     pub to: &'static str,
     pub from: &'static str,
     pub form: Form,
     pub rows: Rows,
-    /// Of the columns; of a vector, too.
+    /// The order of the columns, or of a vector's elements.
     pub cols: Rows,
     pub change: Change,
     pub needed: Needed,
 }
 
-/// Where a tensor must be.
+/// In which layers a tensor is required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needed {
     Always,
-    /// It is taken where it is there.
+    /// It is optional.
     Never,
-    /// In layers without experts, where only some have them; in the others it is not.
+    /// Required in layers without experts and absent from the others, for models in which only some layers have experts.
     WithoutExperts,
-    /// In layers with experts.
+    /// Required in layers with experts.
     WithExperts,
 }
 
@@ -166,40 +168,40 @@ pub enum Needed {
 #[derive(Debug, Clone, Copy)]
 pub enum Rows {
     AsTheyAre,
-    /// Those that the rotary embedding turns.
+    /// The order that the rotary embedding requires.
     Turned,
-    /// Those of a gated delta net's heads of values, of this length, behind so many others.
+    /// The order of a gated delta net's value heads of this length, after some other rows.
     Values {
         before: Size,
         head: Size,
     },
-    /// Those behind so many others, which are left out.
+    /// Rows that follow this many others; those are left out.
     Behind(Size),
 }
 
 /// The form of a layer's tensor.
 #[derive(Debug, Clone, Copy)]
 pub enum Form {
-    /// A matrix of so many rows and columns, with a bias where the checkpoint has one.
+    /// A matrix with these numbers of rows and columns, and with a bias if the checkpoint has one.
     Matrix(Size, Size),
     /// A vector of this length.
     Vector(Size),
-    /// A matrix of each expert: `from` is what comes behind the expert's number. Where all experts are one tensor, that is
-    /// its name, and this is which of how many parts of each expert's rows.
+    /// One matrix for each expert: `from` is the part of the name after the expert's number. If a single tensor holds all
+    /// experts, the last field gives its name, which part of each expert's rows this is, and the number of parts.
     Experts(Size, Size, Stack),
-    /// A matrix of each expert, one below the other in one tensor of this whole name; there with rows and columns
-    /// exchanged, or not.
+    /// The matrices of all experts, one below the other in one tensor with this whole name. The flag says whether rows and
+    /// columns are exchanged there.
     FlatExperts(Size, Size, bool),
     /// A matrix that is never quantised.
     Float(Size, Size),
-    /// A small matrix, which is in F32.
+    /// A small matrix, which is stored in F32.
     Exact(Size, Size),
 }
 
-/// The tensor of all experts, for checkpoints that have one: its name, and which of how many parts it is.
+/// The tensor of all experts, for checkpoints that have one: its name, which part this is, and the number of parts.
 pub type Stack = (&'static str, usize, usize);
 
-/// A length that config.json gives.
+/// A length that follows from config.json.
 #[derive(Debug, Clone, Copy)]
 pub enum Size {
     /// `hidden_size`.
@@ -208,9 +210,9 @@ pub enum Size {
     FeedForward,
     /// `moe_intermediate_size`.
     ExpertFeedForward,
-    /// All heads.
+    /// All query heads.
     Queries,
-    /// All heads, and a gate for each of their elements.
+    /// All query heads, and a gate for each of their elements.
     GatedQueries,
     /// Queries, keys and values.
     QueriesKeysValues,
@@ -218,23 +220,23 @@ pub enum Size {
     GateUp,
     /// The shared expert's `shared_expert_intermediate_size`.
     SharedFeedForward,
-    /// All of a delta net's heads of values.
+    /// All value heads of a delta net.
     DeltaValues,
-    /// One of them.
+    /// One value head of a delta net.
     DeltaValue,
-    /// How many there are.
+    /// The number of value heads of a delta net.
     DeltaValueCount,
-    /// Its heads of queries and of keys.
+    /// All query and key heads of a delta net.
     DeltaQueriesKeys,
-    /// These and its heads of values.
+    /// All query, key and value heads of a delta net.
     DeltaChannels,
-    /// A filter of its, or of a short, convolution.
+    /// A filter of a delta net's convolution, or of a short convolution.
     Filter,
     /// Three vectors of `hidden_size`.
     ThreeEmbeddings,
     One,
     Zero,
-    /// All heads that have keys and values of their own.
+    /// All heads that have their own keys and values.
     Keys,
     /// One head.
     Head,
@@ -242,15 +244,15 @@ pub enum Size {
     ExpertCount,
     /// `vocab_size`.
     Vocabulary,
-    /// `max_position_embeddings`, but for rows that no position has.
+    /// `max_position_embeddings`, without rows that are never used.
     Positions,
-    /// These rows: those of the padding and in front of it.
+    /// The rows that are never used: that of the padding and those before it.
     Unplaced,
     /// `type_vocab_size`.
     Types,
-    /// What a classifier tells apart.
+    /// The classes of a classifier.
     Labels,
-    /// All heads, each a number.
+    /// One number for each head.
     Heads,
     /// `relative_attention_num_buckets`.
     Buckets,
@@ -278,12 +280,12 @@ impl LayerTensor {
         LayerTensor { needed, ..self }
     }
 
-    /// Taken where it is there.
+    /// Makes the tensor optional.
     pub const fn maybe(self) -> Self {
         self.needed(Needed::Never)
     }
 
-    /// The names that it may have in the checkpoint.
+    /// The possible names in the checkpoint.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.from.split('|')
     }
@@ -295,7 +297,7 @@ impl Family {
         &super::decoders::LLAMA
     }
 
-    /// The family that config.json names, by its `model_type` and the rest.
+    /// The family that config.json describes by its `model_type` and its other keys.
     pub fn of(model_type: &str, keys: &Map<String, Value>) -> Result<&'static Self> {
         let is_meant = |family: &&Self| family.model_types.contains(&model_type) && (family.is_meant)(keys);
         match families::all().find(is_meant) {
@@ -313,12 +315,13 @@ impl Family {
         }
     }
 
-    /// Makes sure of what GGUF has no way to say otherwise.
+    /// Checks that the configuration has no values that GGUF cannot express.
     pub fn check(&self, config: &ModelConfig) -> Result<()> {
         (self.check)(config)
     }
 
-    /// The same of what the keys say, whose names may be other ones, which become the usual ones; and what may be missing.
+    /// Replaces other names of keys by the usual ones, checks that the keys have no values that GGUF cannot express, and fills in
+    /// missing keys.
     pub fn complete(&self, keys: &mut Map<String, Value>) -> Result<()> {
         let is_missing = |keys: &Map<String, Value>, name: &str| keys.get(name).is_none_or(Value::is_null);
         for (name, other) in self.names {
@@ -348,7 +351,7 @@ impl Family {
         Ok(())
     }
 
-    /// Whether the layers, or some of them, have experts.
+    /// Whether at least some layers have experts.
     pub fn has_experts(&self) -> bool {
         let is_experts = |form| matches!(form, Form::Experts(..) | Form::FlatExperts(..));
         self.layer.iter().copied().flatten().any(|tensor| is_experts(tensor.form))

@@ -1,9 +1,9 @@
-//! `general.file_type`: llama.cpp's number for the type that most matrices of a file have.
+//! `general.file_type`: llama.cpp's number for the type of most matrices in a file.
 
 use llm::quant::GgmlType;
 
-/// The number for matrices of this type (`enum llama_ftype`); for types without one that of Q6_K, which readers show and
-/// do not rely on.
+/// The number for matrices of this type (`enum llama_ftype`). Types that have none get the number of Q6_K; readers show it but do
+/// not rely on it.
 pub fn file_type(ty: GgmlType) -> u32 {
     match ty {
         GgmlType::F32 => 0,

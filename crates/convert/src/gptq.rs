@@ -1,10 +1,10 @@
-//! Matrices that GPTQ has quantised, as AutoGPTQ and GPTQModel store them.
+//! Matrices quantised by GPTQ, in the formats of AutoGPTQ and GPTQModel.
 //!
-//! A layer's `qweight` is `[n_in · bits / 32 × n_out]`, with neighbouring inputs in one word, `qzeros`
-//! `[n_groups × n_out · bits / 32]`, with neighbouring outputs, the first in the lowest bits of both; `scales` is
-//! `[n_groups × n_out]`. `g_idx` is the group of each input, which is not that of its neighbours where inputs were
-//! quantised in the order of their activations (`desc_act`). A weight is `(q - zero) · scale`; the first version of the
-//! format stores zeros less 1, which may be one more than their bits hold.
+//! A layer's `qweight` is `[n_in · bits / 32 × n_out]`, with neighbouring inputs in one word. `qzeros` is `[n_groups × n_out ·
+//! bits / 32]`, with neighbouring outputs in one word. In both, the first one is in the lowest bits. `scales` is `[n_groups ×
+//! n_out]`. `g_idx` is the group of each input; neighbouring inputs may be in different groups if they were quantised in the
+//! order of their activations (`desc_act`). A weight is `(q - zero) · scale`. The first version of the format stores zeros minus
+//! 1; the real zero may therefore be one more than fits the bits.
 
 use anyhow::{Context, Result, bail};
 
@@ -13,14 +13,14 @@ use super::checkpoint::{Checkpoint, Floats, Integers};
 /// Bits of a word.
 const WORD_BITS: usize = 32;
 
-/// What `quantization_config` says of the matrices.
+/// What `quantization_config` says about the matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GptqFormat {
-    /// Of a weight: 2, 4 or 8.
+    /// Bits of a weight: 2, 4 or 8.
     pub bits: usize,
-    /// Inputs that share a scale where there is no `g_idx`; `None` for all.
+    /// Number of inputs that share a scale if there is no `g_idx`; `None` if all do.
     pub group_size: Option<usize>,
-    /// What is to be added to stored zeros: 1 in the first version of the format, 0 in the second.
+    /// What to add to stored zeros: 1 in the first version of the format, 0 in the second.
     pub zero_offset: u32,
 }
 
@@ -35,7 +35,7 @@ pub struct GptqMatrix<'c> {
     format: GptqFormat,
 }
 
-/// What stands behind a matrix's name, the weights first.
+/// The suffixes of the tensors that make up a matrix, weights first.
 pub const PARTS: [&str; 4] = ["qweight", "qzeros", "scales", "g_idx"];
 
 impl<'c> GptqMatrix<'c> {
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    /// A checkpoint of tensors: name, type, shape, bytes.
+    /// A checkpoint with these tensors: name, type, shape, bytes.
     fn file(tensors: &[(&str, &str, &[usize], Vec<u8>)]) -> BTreeMap<String, Vec<u8>> {
         let mut header = serde_json::Map::new();
         let mut data = Vec::new();
@@ -140,7 +140,7 @@ mod tests {
         words.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 
-    /// Four inputs of 8 bits and four outputs in two groups, the inputs of which alternate.
+    /// Four inputs of 8 bits and four outputs in two groups; the inputs belong to the groups in alternation.
     fn tensors(g_idx: &[u32]) -> Vec<(&'static str, &'static str, &'static [usize], Vec<u8>)> {
         let scales = [1.0_f32, 2.0, 3.0, 4.0, 0.5, 0.25, 0.125, 1.0];
         vec![
@@ -166,7 +166,7 @@ mod tests {
                 row
             })
         };
-        // Zeros 0, 1, 0, 255 and 0, 1, 2, 3 are stored; 255 + 1 does not fit into eight bits, and is not cut.
+        // The stored zeros are 0, 1, 0, 255 and 0, 1, 2, 3. The sum 255 + 1 does not fit into eight bits and must not be cut off.
         assert_eq!(
             rows(FORMAT),
             [[0.0, 0.5, 2.0, 1.5], [-4.0, 63.25, -4.0, 63.25], [-512.0, -4.0, -1024.0, -4.0]]

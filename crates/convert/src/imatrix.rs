@@ -1,7 +1,8 @@
 //! [`ImportanceMatrix`]: how much each column of a model's matrices matters, as llama.cpp's `llama-imatrix` measures it.
 //!
-//! For each matrix it has the mean square of what each column was multiplied with, over a text. There are two formats: GGUF
-//! files of `general.type` `imatrix`, with sums and counts as tensors, and the older `.dat`, a list of names and numbers.
+//! For each matrix it has the mean squares of the activations that each column was multiplied with, measured on a text. There are
+//! two formats: GGUF files of `general.type` `imatrix`, with sums and counts as tensors, and the older `.dat`, a list of names
+//! and numbers.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +10,10 @@ use anyhow::{Context, Result, bail, ensure};
 use llm::gguf::Gguf;
 use llm::quant::GgmlType;
 
-/// Importances by the name of the matrix.
+/// Importances, by the name of the matrix.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImportanceMatrix {
-    /// Of each column of a matrix; of the matrices of several experts one after another.
+    /// The importance of each column of a matrix; for a stack of experts, of their matrices one after another.
     entries: BTreeMap<String, Vec<f32>>,
     /// The name of the text that was measured, if the file tells it.
     pub dataset: Option<String>,
@@ -25,7 +26,7 @@ impl ImportanceMatrix {
     ///
     /// # Errors
     ///
-    /// For a file that is neither, has no entries, or has numbers that are no mean squares.
+    /// If the file is of neither format, has no entries, or has numbers that cannot be mean squares.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let matrix = if bytes.starts_with(b"GGUF") { Self::of_gguf(bytes)? } else { Self::of_list(bytes)? };
         ensure!(!matrix.entries.is_empty(), "has no importances");
@@ -37,21 +38,21 @@ impl ImportanceMatrix {
         Ok(matrix)
     }
 
-    /// How many matrices it has.
+    /// Number of matrices.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether it has none.
+    /// Whether there are no matrices.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The importances of a matrix of `n_cols` columns, or of the `n_matrices` of its experts, if it has them.
+    /// The importances for a matrix of `n_cols` columns or, for experts, for `n_matrices` of them, if there are any.
     ///
     /// # Errors
     ///
-    /// If there is another number of them; but those of an embedding, which is no product's matrix, do not count then.
+    /// If their number does not match. For an embedding, which is not multiplied, they are ignored instead.
     pub fn of(&self, name: &str, n_cols: usize, n_matrices: usize) -> Result<Option<&[f32]>> {
         let Some(values) = self.entries.get(name) else { return Ok(None) };
         let expected = n_cols.saturating_mul(n_matrices);
@@ -100,7 +101,7 @@ impl ImportanceMatrix {
                 counts.len()
             );
             for (sums, count) in values.chunks_exact_mut(n_cols).zip(counts) {
-                // Experts that no token chose count alike in every column.
+                // For experts that no token chose, all columns count the same.
                 let count = count.round();
                 sums.iter_mut().for_each(|sum| *sum = if count > 0.0 { *sum / count } else { 1.0 });
             }
@@ -120,14 +121,15 @@ impl ImportanceMatrix {
                 .with_context(|| format!("ends or is broken within entry {index} of {n_entries}"))?;
             entries.insert(name, values);
         }
-        // What follows is missing in the oldest files.
+        // The oldest files end here.
         let n_chunks = count(&mut rest).unwrap_or(0);
         let dataset = text(&mut rest).ok().filter(|name| !name.is_empty());
         Ok(Self { entries, dataset, n_chunks: u32::try_from(n_chunks).unwrap_or(0) })
     }
 }
 
-/// An entry of the list: a name, in how many batches it was measured, and the sums over them of the mean squares.
+/// An entry of the list: a name, the number of batches in which it was measured, and the sums of the mean squares of these
+/// batches.
 fn entry(rest: &mut &[u8]) -> Result<(String, Vec<f32>)> {
     let name = text(rest)?;
     let n_calls = count(rest)?;
@@ -145,14 +147,14 @@ fn take<'b>(rest: &mut &'b [u8], n_bytes: usize) -> Result<&'b [u8]> {
     Ok(taken)
 }
 
-/// A number, signed but not negative.
+/// A signed number that must not be negative.
 fn count(rest: &mut &[u8]) -> Result<usize> {
     let (bytes, _) = take(rest, 4)?.as_chunks();
     let number = i32::from_le_bytes(bytes[0]);
     usize::try_from(number).with_context(|| format!("{number} is no count"))
 }
 
-/// A name with its length before it.
+/// A name, preceded by its length.
 fn text(rest: &mut &[u8]) -> Result<String> {
     let n_bytes = count(rest)?;
     Ok(str::from_utf8(take(rest, n_bytes)?).context("a name is no UTF-8")?.to_owned())

@@ -1,12 +1,12 @@
-//! Checkpoints in the format of the Hugging Face hub to GGUF: bytes in, bytes out.
+//! Converts checkpoints in the format of the Hugging Face hub to GGUF: bytes in, bytes out.
 //!
-//! [`convert`] reads [`Files`] and writes a model of one of the families in the tables of `families`. `Checkpoint` is the tensors
-//! (safetensors), `ModelConfig` the hyper-parameters (config.json), `Vocabulary` the tokenizer and the chat templates.
-//! `plan` says which tensor becomes which, `weight` what its numbers are; matrices that AutoAWQ or GPTQ quantised go through
-//! `awq` and `gptq`, as `quantization` says. [`MatrixTypes`] chooses the types of the others, here and wherever else files
-//! are written.
+//! [`convert`] reads [`Files`] and writes a model of one of the families in the tables of `families`. `Checkpoint` holds the
+//! tensors (safetensors), `ModelConfig` the hyper-parameters (config.json), and `Vocabulary` the tokenizer and the chat
+//! templates. `plan` maps the tensors of a checkpoint to those of the file, and `weight` gives their numbers. `awq` and `gptq`
+//! read matrices quantised by AutoAWQ or GPTQ, as described by `quantization`. [`MatrixTypes`] chooses the types of the other
+//! matrices, both here and in other programs that write files.
 //!
-//! Checkpoints are other people's files: whatever is in them, the answer is a model or an error.
+//! Checkpoints come from strangers: whatever they contain, the result is a model or an error.
 #![forbid(unsafe_code)]
 
 mod awq;
@@ -45,24 +45,24 @@ pub use file_type::file_type;
 pub use imatrix::ImportanceMatrix;
 pub use matrix_types::{Fallbacks, MatrixTypes, Mixture, ModelShape, TypeChooser};
 
-/// The files of a checkpoint, by their names in its directory.
+/// The files of a checkpoint, by name in its directory.
 pub trait Files {
-    /// The bytes of a file, `None` where there is none of this name.
+    /// The bytes of a file, or `None` if there is no file of this name.
     ///
     /// # Errors
     ///
-    /// When there is one that cannot be read.
+    /// If the file exists but cannot be read.
     fn open(&self, name: &str) -> io::Result<Option<Bytes<'_>>>;
 
-    /// The names of the files in a folder, none if there is no such folder.
+    /// The names of the files in a folder; empty if there is no such folder.
     ///
     /// # Errors
     ///
-    /// When there is one that cannot be read.
+    /// If the folder exists but cannot be read.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
 }
 
-/// A file's bytes, read or mapped.
+/// The bytes of a file, read or mapped.
 pub type Bytes<'f> = Box<dyn AsRef<[u8]> + 'f>;
 
 impl Files for BTreeMap<String, Vec<u8>> {
@@ -76,12 +76,12 @@ impl Files for BTreeMap<String, Vec<u8>> {
     }
 }
 
-/// The bytes of a file that may be missing; errors name it.
+/// The bytes of a file that may be missing. Errors name the file.
 fn read_optional<'f>(files: &'f dyn Files, name: &str) -> Result<Option<Bytes<'f>>> {
     files.open(name).with_context(|| name.to_owned())
 }
 
-/// The bytes of a file that must be there.
+/// The bytes of a required file.
 fn read<'f>(files: &'f dyn Files, name: &str) -> Result<Bytes<'f>> {
     read_optional(files, name)?.with_context(|| format!("{name}: there is no such file"))
 }
@@ -89,19 +89,18 @@ fn read<'f>(files: &'f dyn Files, name: &str) -> Result<Bytes<'f>> {
 /// How the matrices of a checkpoint are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Matrices {
-    /// As f32, f16 or bf16, or as GPTQ packs them, which are dequantised; to be written in these types.
+    /// As f32, f16 or bf16, or packed by GPTQ and to be dequantised; written in these types.
     Plain(MatrixTypes),
-    /// As AutoAWQ packs them, 4 bits each; to be written as Q4_1, which holds the same values but for the
-    /// rounding of `zero · scale` to f16.
+    /// Packed by AutoAWQ, 4 bits each; written as Q4_1, which holds the same values except that `zero · scale` is rounded to f16.
     Awq,
 }
 
-/// Reads a checkpoint and writes it as GGUF. Returns lines that tell what the file has otherwise: matrices in another
-/// type than was asked for, and what GGUF has no way to say.
+/// Reads a checkpoint and writes it as GGUF. Returns lines about differences: matrices in another type than requested, and
+/// features that GGUF cannot express.
 ///
 /// # Errors
 ///
-/// When a file is missing or broken, the model is of a family that is not known, or the output fails.
+/// If a file is missing or broken, the model's family is unknown, or the output fails.
 pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) -> Result<Vec<String>> {
     if let Matrices::Plain(MatrixTypes::All(ty)) = matrices
         && !can_quantize(ty)
@@ -121,7 +120,7 @@ pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) ->
         }
     }
     let checkpoint = Checkpoint::open(files)?;
-    // Before the vocabulary: from here on, the numbers in config.json are those of tensors that are there.
+    // This comes before the vocabulary: from here on, the numbers in config.json are known to match existing tensors.
     let mut tensors = plan::plan(&config, &checkpoint, scheme)?;
     let mut notes = Vec::new();
     if let Some(window) = config.left_out_window() {
@@ -171,7 +170,7 @@ pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) ->
     Ok(notes)
 }
 
-/// A tensor as it stands in the file.
+/// The bytes of a tensor in the file.
 fn tensor_bytes(tensor: &OutputTensor<'_>) -> Result<Vec<u8>> {
     let row_bytes = tensor.ty.row_bytes(tensor.cols).context("a row is no whole number of blocks")?;
     let n_bytes = (tensor.rows.checked_mul(tensor.n_matrices)).and_then(|rows| rows.checked_mul(row_bytes));
@@ -207,7 +206,7 @@ fn tensor_bytes(tensor: &OutputTensor<'_>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Adds a number where there is one.
+/// Adds a number, if there is one.
 fn put_optional_u32(writer: &mut GgufWriter, key: &str, value: Option<u32>) -> Result<(), GgufError> {
     value.map_or(Ok(()), |value| writer.put_u32(key, value))
 }

@@ -1,8 +1,8 @@
-//! [`MatrixTypes`]: which type each matrix of a file gets, one for all or a mixture of llama.cpp's quantiser.
+//! [`MatrixTypes`]: the type of each matrix in a file, either one for all or one of the mixtures of llama.cpp's quantiser.
 //!
-//! The mixtures give more bits to the matrices that need them, in the layers that need them. Where rows are no whole
-//! number of a type's blocks, a type with shorter blocks takes its place ([`Fallbacks`]). The rules are those of
-//! `src/llama-quant.cpp` of llama.cpp (October 2026), tested against its own choices.
+//! The mixtures use more bits for the matrices and layers that need them. If the rows of a matrix are not a whole number of a
+//! type's blocks, a type with shorter blocks is used instead ([`Fallbacks`]). The rules are those of `src/llama-quant.cpp` of
+//! llama.cpp (October 2026), and are tested against its choices.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,10 +11,10 @@ use llm::quant::{GgmlType, can_quantize};
 
 use super::file_type;
 
-/// The types of the matrices of a file, as people name them.
+/// The types of the matrices in a file, by the names that people use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MatrixTypes {
-    /// The same for all.
+    /// One type for all matrices.
     All(GgmlType),
     /// A mixture.
     Mixture(Mixture),
@@ -25,7 +25,7 @@ pub enum MatrixTypes {
 pub enum Mixture {
     /// `Q2_K`.
     Q2K,
-    /// `Q2_K_S`, which asks for an importance matrix.
+    /// `Q2_K_S`, which requires an importance matrix.
     Q2KSmall,
     /// `Q3_K_S`.
     Q3KSmall,
@@ -68,13 +68,13 @@ const MIXTURES: [(&str, Mixture, GgmlType, u32); 13] = [
     ("MXFP4_MOE", Mixture::Mxfp4Moe, GgmlType::MXFP4, 38),
 ];
 
-/// What llama.cpp takes for an abbreviation.
+/// Names that llama.cpp accepts as abbreviations.
 const SHORT: [(&str, Mixture); 3] =
     [("Q3_K", Mixture::Q3KMedium), ("Q4_K", Mixture::Q4KMedium), ("Q5_K", Mixture::Q5KMedium)];
 
 impl Mixture {
     fn row(self) -> &'static (&'static str, Mixture, GgmlType, u32) {
-        // In the order of the names.
+        // The table is in the order of the enum.
         &MIXTURES[self as usize]
     }
 
@@ -85,7 +85,7 @@ impl Mixture {
 }
 
 impl MatrixTypes {
-    /// By name, whatever its case: that of a mixture, or of a type that can be written.
+    /// The mixture, or the type that can be written, with this name, in upper or lower case.
     pub fn from_name(name: &str) -> Option<Self> {
         let mixtures = MIXTURES.iter().map(|row| (row.0, row.1)).chain(SHORT);
         let mixture = { mixtures }.find(|(mixture, _)| mixture.eq_ignore_ascii_case(name));
@@ -93,7 +93,7 @@ impl MatrixTypes {
         mixture.or_else(|| GgmlType::from_name(name).filter(|&ty| can_quantize(ty)).map(Self::All))
     }
 
-    /// All names, for messages.
+    /// All names, for use in messages.
     pub fn names() -> String {
         let types = (0..u8::MAX).filter_map(|id| GgmlType::from_id(id.into()));
         let types = types.filter(|&ty| can_quantize(ty)).map(GgmlType::name);
@@ -110,17 +110,17 @@ impl MatrixTypes {
         }
     }
 
-    /// Whether a matrix that was given this type must not do without an importance matrix, as in llama.cpp.
+    /// Whether a matrix with this type requires an importance matrix, as in llama.cpp.
     pub fn needs_importance(self, name: &str, ty: GgmlType) -> bool {
         let is_end = matches!(Kind::of(name), Kind::Output | Kind::Embedding);
         self == Self::Mixture(Mixture::Q2KSmall) && ty == GgmlType::Q2_K && !is_end
     }
 }
 
-/// What the choice asks of a model.
+/// The properties of a model that the choice depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct ModelShape<'m> {
-    /// `general.architecture`.
+    /// `general.architecture`
     pub architecture: &'m str,
     /// `block_count`.
     pub n_layer: u32,
@@ -128,17 +128,17 @@ pub struct ModelShape<'m> {
     pub n_head: u32,
     /// `attention.head_count_kv`, of the first layer.
     pub n_head_kv: u32,
-    /// `expert_count`, 0 without experts.
+    /// `expert_count`; 0 if there are no experts.
     pub n_expert: u32,
 }
 
 impl ModelShape<'_> {
-    /// How many heads share keys and values, 0 where there are none.
+    /// How many query heads share keys and values; 0 if there are none.
     fn n_sharing(&self) -> u32 {
         self.n_head.checked_div(self.n_head_kv).unwrap_or(0)
     }
 
-    /// Whether llama.cpp takes this for a model of 70 billion weights whose heads share values by eight.
+    /// Whether llama.cpp takes this model for one with 70 billion weights in which eight heads share values.
     fn is_70b(&self) -> bool {
         match self.architecture {
             "llama" => self.n_layer == 80 && self.n_head != self.n_head_kv,
@@ -155,20 +155,20 @@ pub struct TypeChooser<'m> {
     types: MatrixTypes,
     shape: ModelShape<'m>,
     has_importance: bool,
-    /// Whether the embedding is the output matrix too.
+    /// Whether the embedding is also the output matrix.
     is_tied: bool,
     n_values: usize,
-    /// The number of each matrix among those of its kind, which is how llama.cpp counts layers.
+    /// For each matrix, its number among those of its kind; llama.cpp counts layers in this way.
     numbers: HashMap<String, usize>,
     fallbacks: Fallbacks,
 }
 
-/// The kinds of matrices that a mixture tells apart.
+/// The kinds of matrices that mixtures distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Output,
     Embedding,
-    /// Values, alone or with queries and keys.
+    /// Values, alone or in one matrix with queries and keys.
     Values,
     Keys,
     AttentionOutput,
@@ -192,7 +192,7 @@ impl Kind {
 }
 
 impl<'m> TypeChooser<'m> {
-    /// For a model that has these matrices to choose types for, in any order.
+    /// For a model with these matrices, in any order.
     pub fn new<'n>(
         types: MatrixTypes,
         shape: ModelShape<'m>,
@@ -219,12 +219,12 @@ impl<'m> TypeChooser<'m> {
         }
     }
 
-    /// For weights that are rounded by an importance matrix, which makes some exceptions needless.
+    /// For weights that are rounded with an importance matrix, which makes some exceptions unnecessary.
     pub fn with_importance(self) -> Self {
         Self { has_importance: true, ..self }
     }
 
-    /// The type of a tensor with rows of `n_cols` weights, of `n_matrices` matrices: more than one are those of experts.
+    /// The type of a tensor of `n_matrices` matrices with rows of `n_cols` weights. More than one matrix means experts.
     pub fn choose(&mut self, name: &str, n_cols: usize, n_matrices: usize) -> GgmlType {
         let wanted = match self.types {
             MatrixTypes::All(ty) => ty,
@@ -238,7 +238,7 @@ impl<'m> TypeChooser<'m> {
         ty
     }
 
-    /// What took the place of types whose blocks did not fit, so far.
+    /// The types that were used instead of types whose blocks did not fit, so far.
     pub fn fallbacks(self) -> Fallbacks {
         self.fallbacks
     }
@@ -256,7 +256,7 @@ impl<'m> TypeChooser<'m> {
             Kind::Output if is_falcon || mixture == Mxfp4Moe => GgmlType::Q8_0,
             Kind::Output => GgmlType::Q6_K,
             _ if mixture == Mxfp4Moe => {
-                // Ling 3's projections of latent attention are many matrices too.
+                // In Ling 3, the projections of latent attention are stacks of matrices too.
                 let are_experts = self.shape.architecture != "bailingmoe3" || name.contains("ffn_");
                 if n_matrices > 1 && are_experts { GgmlType::MXFP4 } else { GgmlType::Q8_0 }
             }
@@ -280,7 +280,7 @@ impl<'m> TypeChooser<'m> {
         }
     }
 
-    /// The type of the values' matrix with this number.
+    /// The type of value matrix number `number`.
     fn of_values(&self, mixture: Mixture, number: usize) -> GgmlType {
         use Mixture::*;
         let are_shared = self.shape.n_sharing() >= 4;
@@ -299,7 +299,7 @@ impl<'m> TypeChooser<'m> {
         if self.shape.is_70b() && is_small { GgmlType::Q5_K } else { ty }
     }
 
-    /// The type of the matrix at the end of this layer's feed-forward block.
+    /// The type of the last matrix of this layer's feed-forward block.
     fn of_down(&self, mixture: Mixture, layer: usize) -> GgmlType {
         use Mixture::*;
         let is_falcon = self.shape.architecture == "falcon";
@@ -329,13 +329,13 @@ fn layer(name: &str) -> Option<usize> {
     name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
 }
 
-/// Whether a layer is one of the first or last eighth, or of every third between them.
+/// Whether a layer is in the first or last eighth, or is every third one in between.
 fn needs_more_bits(layer: usize, n_layer: usize) -> bool {
     let eighth = n_layer / 8;
     layer < eighth || layer >= 7 * n_layer / 8 || (layer - eighth) % 3 == 2
 }
 
-/// What takes the place of a type whose blocks do not fit.
+/// The type that is used instead of one whose blocks do not fit.
 fn shorter_blocks(ty: GgmlType, n_cols: usize) -> GgmlType {
     let shorter = match ty {
         GgmlType::IQ4_XS => GgmlType::IQ4_NL,
@@ -348,12 +348,12 @@ fn shorter_blocks(ty: GgmlType, n_cols: usize) -> GgmlType {
     if n_cols.is_multiple_of(shorter.block_len()) { shorter } else { GgmlType::F16 }
 }
 
-/// How many matrices got another type than was wanted, because their rows are no whole number of its blocks.
+/// How many matrices got another type than wanted because their rows are not a whole number of its blocks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fallbacks(Vec<(GgmlType, GgmlType, usize)>);
 
 impl Fallbacks {
-    /// Whether every matrix got the type that was wanted.
+    /// Whether every matrix got the wanted type.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -383,7 +383,7 @@ impl fmt::Display for Fallbacks {
 mod tests {
     use super::*;
 
-    /// What llama.cpp chooses for the same models, by scripts/golden/mixtures.py.
+    /// What llama.cpp chooses for the same models, written by scripts/golden/mixtures.py.
     const GOLDEN: &str = include_str!("../tests/golden/mixtures.txt");
 
     #[test]
@@ -406,7 +406,7 @@ mod tests {
                     let (n, ty) = run.split_once('x').unwrap();
                     std::iter::repeat_n(ty, n.parse().unwrap())
                 });
-                // The order in a file says nothing.
+                // The order of tensors in a file must not matter.
                 let names = matrices.iter().rev().map(|matrix| matrix.0);
                 let types = MatrixTypes::from_name(mixture).unwrap();
                 let mut chooser = TypeChooser::new(types, shape, names);

@@ -1,4 +1,4 @@
-//! Which tensor of a checkpoint becomes which tensor of the GGUF file.
+//! Maps the tensors of a checkpoint to the tensors of the GGUF file.
 
 use std::collections::BTreeSet;
 
@@ -20,34 +20,34 @@ pub struct OutputTensor<'c> {
     pub ty: GgmlType,
     pub rows: usize,
     pub cols: usize,
-    /// Of the rows.
+    /// The order of the rows.
     pub order: Order,
     pub col_order: Order,
     pub change: Change,
     pub source: Source<'c>,
-    /// How many matrices of this size stand behind each other, one of each expert; 1 without experts.
+    /// How many matrices of this size follow each other, one for each expert; 1 without experts.
     pub n_matrices: usize,
     shape: Shape,
 }
 
-/// How many dimensions a tensor has.
+/// The kind of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Vector,
     Matrix,
-    /// A matrix that keeps the type it has.
+    /// A matrix that keeps its type.
     ExactMatrix,
     Experts,
 }
 
-/// Where the values come from.
+/// The source of the values.
 #[derive(Debug)]
 pub enum Source<'c> {
-    /// One tensor, or one of each expert.
+    /// One weight, or one for each expert.
     Weights(Vec<Weight<'c>>),
-    /// A matrix that stays quantised, or one of each expert.
+    /// A matrix that stays quantised, or one for each expert.
     Awq(Vec<AwqMatrix<'c>>),
-    /// Computed.
+    /// Computed values.
     Values(Vec<f32>),
 }
 
@@ -62,7 +62,7 @@ impl<'c> OutputTensor<'c> {
         let len = values.len();
         OutputTensor::new(name.to_owned(), GgmlType::F32, [1, len], Source::Values(values), Shape::Vector)
     }
-    /// In ggml's order.
+    /// The dimensions in ggml's order.
     pub fn dims(&self) -> Vec<u64> {
         let [cols, rows, n_matrices] = [self.cols, self.rows, self.n_matrices].map(|n| n as u64);
         match self.shape {
@@ -73,14 +73,14 @@ impl<'c> OutputTensor<'c> {
     }
 }
 
-/// Tensors that repeat what the hyper-parameters say.
+/// The suffix of tensors that repeat what the hyper-parameters say.
 const REDUNDANT: &str = ".rotary_emb.inv_freq";
 
-/// Lists the tensors of the file in its order.
+/// Lists the tensors of the file in order.
 ///
 /// # Errors
 ///
-/// When a tensor is missing, has another shape than the hyper-parameters say, or has no place.
+/// If a tensor is missing, has another shape than the hyper-parameters say, or has no counterpart in the file.
 pub fn plan<'c>(
     config: &ModelConfig,
     checkpoint: &'c Checkpoint<'c>,
@@ -169,7 +169,7 @@ pub fn plan<'c>(
     if (0..config.num_hidden_layers).all(|layer| config.is_recurrent(layer)) {
         bail!("no layer has attention, expected at least one");
     }
-    // Only now, since as many of them are made as the heads that were found say; they stand before the layers.
+    // This comes late because the number of factors depends on the heads that were found. The factors come before the layers.
     for (name, factors) in config.rope_factors()? {
         planner.tensors.insert(1, OutputTensor::computed(name, factors));
     }
@@ -193,7 +193,7 @@ pub fn plan<'c>(
     if frame.is_decoder {
         let output = format!("{output_prefix}lm_head");
         if config.tie_word_embeddings {
-            // Some writers store the tied matrix twice.
+            // Some programs store the tied matrix twice.
             planner.taken.insert(format!("{output}.weight"));
         } else {
             planner.prefix = "";
@@ -204,7 +204,7 @@ pub fn plan<'c>(
     planner.finish()
 }
 
-/// Gives the matrices, which are in F16 so far, the types that were asked for.
+/// Gives the requested types to the matrices, which are in F16 so far.
 pub fn choose_types(config: &ModelConfig, tensors: &mut [OutputTensor<'_>], types: MatrixTypes) -> Fallbacks {
     let shape = ModelShape {
         architecture: config.architecture(),
@@ -213,7 +213,7 @@ pub fn choose_types(config: &ModelConfig, tensors: &mut [OutputTensor<'_>], type
         n_head_kv: config.num_key_value_heads(),
         n_expert: config.n_expert(),
     };
-    // Not what scores gain by the distance, which stays in F16, as with llama.cpp's quantiser.
+    // Except the scores of distances, which stay in F16, as in llama.cpp's quantiser.
     let is_float = matches!(types, MatrixTypes::All(GgmlType::F32 | GgmlType::F16 | GgmlType::BF16));
     let has_choice = |tensor: &OutputTensor<'_>| {
         matches!(tensor.shape, Shape::Matrix | Shape::Experts)
@@ -228,12 +228,12 @@ pub fn choose_types(config: &ModelConfig, tensors: &mut [OutputTensor<'_>], type
     chooser.fallbacks()
 }
 
-/// The matrices of a layer's experts in the checkpoint.
+/// The names of a layer's expert matrices in the checkpoint.
 struct Experts<'n> {
-    /// What stands in front of the names of the layer's tensors.
+    /// The prefix of the names of the layer's tensors.
     layer: &'n str,
     n: usize,
-    /// Behind an expert's number.
+    /// The part of the name after the expert's number.
     name: &'n str,
     stack: Stack,
 }
@@ -241,16 +241,16 @@ struct Experts<'n> {
 struct Planner<'c> {
     checkpoint: &'c Checkpoint<'c>,
     scheme: Option<Scheme>,
-    /// What the names of all tensors have in front.
+    /// The prefix of all tensors' names.
     prefix: &'static str,
-    /// Beginnings of the names of tensors that have no place and need none.
+    /// Prefixes of the names of tensors that are left out.
     left_out: &'static [&'static str],
     tensors: Vec<OutputTensor<'c>>,
     taken: BTreeSet<String>,
 }
 
 impl<'c> Planner<'c> {
-    /// `<from>.weight`, and `<from>.bias` where there is one; or what was made of the weight when it was quantised.
+    /// Adds `<from>.weight`, and `<from>.bias` if it exists; the weight may be quantised.
     fn matrix(
         &mut self,
         to: &str,
@@ -283,7 +283,7 @@ impl<'c> Planner<'c> {
         Ok(())
     }
 
-    /// Whether there is a matrix of this name that was quantised.
+    /// Whether there is a quantised matrix of this name.
     fn is_quantized(&self, from: &str) -> bool {
         self.scheme.is_some() && self.checkpoint.has(&self.full_name(&format!("{from}.qweight")))
     }
@@ -296,7 +296,7 @@ impl<'c> Planner<'c> {
         Ok(matrix)
     }
 
-    /// `<from>.weight`, or what GPTQ made of it.
+    /// `<from>.weight`, or its form quantised by GPTQ.
     fn weight(&mut self, from: &str, shape: [usize; 2]) -> Result<Weight<'c>> {
         match self.scheme {
             Some(Scheme::Gptq(format)) if self.is_quantized(from) => {
@@ -310,7 +310,7 @@ impl<'c> Planner<'c> {
         }
     }
 
-    /// The tensor of this whole name, which has another where adapters stand beside it.
+    /// The tensor with this whole name; a tensor with adapters has another name.
     fn floats(&mut self, from: &str, shape: [usize; 2]) -> Result<Weight<'c>> {
         let mut from = self.full_name(from);
         if let Some(name) = from.strip_suffix(".weight").map(|name| format!("{name}{ADAPTED}"))
@@ -329,7 +329,7 @@ impl<'c> Planner<'c> {
         format!("{}{from}", self.prefix)
     }
 
-    /// A matrix without a bias, which AutoAWQ leaves as it is.
+    /// Adds a matrix without a bias, which AutoAWQ does not quantise.
     fn float_matrix(&mut self, to: &str, from: &str, shape: [usize; 2]) -> Result<()> {
         let weight = Source::Weights(vec![self.weight(from, shape)?]);
         let name = format!("{to}.weight");
@@ -337,7 +337,7 @@ impl<'c> Planner<'c> {
         Ok(())
     }
 
-    /// A matrix in F32, whatever is asked for, behind so many rows that are left out.
+    /// Adds a matrix in F32, whatever type is requested. Its first `n_before` rows are left out.
     fn exact_matrix(&mut self, to: &str, from: &str, shape: [usize; 2], n_before: usize) -> Result<()> {
         let weight = Source::Weights(vec![self.weight(from, [n_before + shape[0], shape[1]])?]);
         let name = format!("{to}.weight");
@@ -345,7 +345,7 @@ impl<'c> Planner<'c> {
         Ok(())
     }
 
-    /// One tensor of the matrices of all experts, each at `<name>.weight` or all in one.
+    /// Adds one tensor with the matrices of all experts, which are either each at `<name>.weight` or all in one tensor.
     fn experts(&mut self, to: &str, experts: Experts<'_>, shape: [usize; 2]) -> Result<()> {
         let Experts { layer, n, name, stack: (stack, part, n_parts) } = experts;
         let stack = self.full_name(&format!("{layer}mlp.experts.{stack}"));
@@ -378,7 +378,7 @@ impl<'c> Planner<'c> {
         Ok(())
     }
 
-    /// One tensor of the matrices of all experts, which are one below the other.
+    /// Adds one tensor with the matrices of all experts, which are stored one below the other.
     fn flat_experts(
         &mut self,
         to: &str,

@@ -1,11 +1,12 @@
-//! How sentence-transformers makes one vector of those of a text: modules.json names a folder, whose config.json says.
+//! How sentence-transformers combines the vectors of a text's tokens into one: modules.json names a folder, whose config.json
+//! says how.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::{Files, read, read_optional};
 
-/// The keys that sentence-transformers sets for a way, its newer name of it, and GGUF's number.
+/// The key that sentence-transformers sets for each way, its newer name, and GGUF's number.
 const WAYS: [(&str, &str, u32); 3] = [
     ("pooling_mode_mean_tokens", "mean", 1),
     ("pooling_mode_cls_token", "cls", 2),

@@ -7,37 +7,37 @@ use super::awq::AwqFormat;
 use super::gptq::GptqFormat;
 use super::{Files, read_optional};
 
-/// What config.json says, by its own names.
+/// The fields of config.json, by their own names.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Quantization {
     quant_method: Option<String>,
     bits: Option<u32>,
     group_size: Option<i64>,
-    /// What AutoAWQ's own files call `bits` and `group_size`; some have both.
+    /// The names of `bits` and `group_size` in AutoAWQ's own files; some have both.
     w_bit: Option<u32>,
     q_group_size: Option<i64>,
-    /// AutoAWQ's way to pack.
+    /// AutoAWQ's packing format.
     version: Option<String>,
-    /// GPTQ's version.
+    /// The version of GPTQ's format.
     checkpoint_format: Option<String>,
-    /// What AutoGPTQ said in its place.
+    /// What AutoGPTQ used instead.
     is_marlin_format: Option<bool>,
 }
 
-/// A way to quantise.
+/// A quantisation format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     Awq(AwqFormat),
     Gptq(GptqFormat),
 }
 
-/// The files where older versions of AutoAWQ and AutoGPTQ wrote how they quantised, and their methods.
+/// The files in which older versions of AutoAWQ and AutoGPTQ describe the quantisation, and their methods.
 const FILES: [(&str, &str); 2] = [("quant_config.json", AWQ), ("quantize_config.json", GPTQ)];
 const AWQ: &str = "awq";
 const GPTQ: &str = "gptq";
 
 impl Quantization {
-    /// What stands in a file beside config.json, if there is one.
+    /// The content of such a file beside config.json, if there is one.
     pub fn read(files: &dyn Files) -> Result<Option<Self>> {
         for (file, method) in FILES {
             if let Some(bytes) = read_optional(files, file)? {
@@ -49,7 +49,7 @@ impl Quantization {
         Ok(None)
     }
 
-    /// The way, if it is one that is understood.
+    /// The format, if it is supported.
     pub fn scheme(&self) -> Result<Scheme> {
         let bits = agreed("bits", self.bits, "w_bit", self.w_bit)?;
         let group_size = agreed("group_size", self.group_size, "q_group_size", self.q_group_size)?;
@@ -100,7 +100,7 @@ impl Quantization {
     }
 }
 
-/// What two keys of one meaning say.
+/// The common value of two keys with the same meaning.
 fn agreed<T: Copy + PartialEq + std::fmt::Display>(
     key: &str,
     value: Option<T>,

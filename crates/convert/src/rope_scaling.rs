@@ -1,4 +1,4 @@
-//! `rope_scaling`, or `rope_parameters`: how the rotary embedding is stretched over longer texts.
+//! `rope_scaling`, or `rope_parameters`: how the rotary embedding is stretched for longer texts.
 
 use anyhow::{Context, Result, bail};
 use llm::gguf::GgufWriter;
@@ -6,11 +6,11 @@ use serde::Deserialize;
 
 use super::put_optional_u32;
 
-/// What config.json says, by its own names.
+/// The fields of config.json, by their own names.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RopeScaling {
     rope_type: Option<String>,
-    /// The older name of `rope_type`; files that both old and new programs read have both.
+    /// The older name of `rope_type`; files that are read by both old and new programs have both.
     #[serde(rename = "type")]
     old_type: Option<String>,
     pub rope_theta: Option<f32>,
@@ -19,10 +19,11 @@ pub struct RopeScaling {
     low_freq_factor: Option<f32>,
     high_freq_factor: Option<f32>,
     pub original_max_position_embeddings: Option<u32>,
-    /// The divisors of the frequencies in texts that are longer than the original context, and in others.
+    /// The divisors of the frequencies for texts longer than the original context (`long_factor`), and for all other texts
+    /// (`short_factor`).
     long_factor: Option<Vec<f32>>,
     short_factor: Option<Vec<f32>>,
-    /// For each of the ways to count positions, how many pairs of a head it turns.
+    /// For each way of counting positions, how many pairs of a head it rotates.
     pub mrope_section: Option<Vec<i32>>,
     attention_factor: Option<f32>,
     attn_factor: Option<f32>,
@@ -32,18 +33,18 @@ pub struct RopeScaling {
     mscale_all_dim: Option<f32>,
     extrapolation_factor: Option<f32>,
     truncate: Option<bool>,
-    /// The parameters of layers without a window, where layers differ.
+    /// The parameters of layers without a window, if layers differ.
     full_attention: Option<Box<RopeScaling>>,
-    /// Those of the others.
+    /// The parameters of layers with a window.
     sliding_attention: Option<Box<RopeScaling>>,
 }
 
-/// LongRoPE's divisors (arXiv 2402.13753), as Phi 3 has them.
+/// LongRoPE's divisors (arXiv 2402.13753), as in Phi 3.
 #[derive(Debug, Clone)]
 pub struct LongRope {
     pub long: Vec<f32>,
     pub short: Vec<f32>,
-    /// What queries and keys are multiplied with.
+    /// The factor for queries and keys.
     pub attention_factor: f32,
 }
 
@@ -58,7 +59,7 @@ impl RopeScaling {
         self.sliding_attention.as_ref().and_then(|rope| rope.rope_theta)
     }
 
-    /// The divisors of a model for `n_ctx` positions that was trained for `original` first, if it has them.
+    /// The divisors of a model for `n_ctx` positions that was first trained for `original` positions, if it has any.
     pub fn long(&self, original: u32, n_ctx: u32) -> Result<Option<LongRope>> {
         let Some(long) = self.long_factor.clone() else { return Ok(None) };
         let short = self.short_factor.clone().context("rope_scaling has long_factor and no short_factor")?;
@@ -79,9 +80,9 @@ impl RopeScaling {
         self.rope_type.as_deref().or(self.old_type.as_deref())
     }
 
-    /// The divisors of the rotary frequencies of heads of this length that Llama 3.1 and later have.
+    /// The divisors of the rotary frequencies for heads of this length, as in Llama 3.1 and later.
     ///
-    /// `n_ctx` is the original context length where these parameters do not have it.
+    /// `n_ctx` is the original context length, for parameters that do not contain it.
     pub fn factors(&self, head_dim: u32, rope_theta: f32, n_ctx: Option<u32>) -> Result<Option<Vec<f32>>> {
         if self.kind() != Some("llama3") {
             return Ok(None);
@@ -132,7 +133,7 @@ impl RopeScaling {
         }
         if let Some(attention_factor) = self.attention_factor(factor) {
             writer.put_f32(&key("yarn_attn_factor"), attention_factor)?;
-            // What is read multiplies the factor that is usual.
+            // The value in GGUF multiplies the factor that is usual.
             writer.put_f32(&key("attn_factor"), attention_factor / magnitude(factor, 1.0))?;
         }
         for (suffix, value) in [("yarn_beta_fast", self.beta_fast), ("yarn_beta_slow", self.beta_slow)] {
@@ -143,7 +144,7 @@ impl RopeScaling {
         Ok(())
     }
 
-    /// What queries and keys are multiplied with, if it is not what is usual for the factor.
+    /// The factor for queries and keys, if it differs from the usual one for the scaling factor.
     fn attention_factor(&self, factor: f32) -> Option<f32> {
         let by_scales = || match (self.mscale?, self.mscale_all_dim?) {
             (mscale, all_dim) if mscale != 0.0 && all_dim != 0.0 => {
@@ -155,7 +156,7 @@ impl RopeScaling {
     }
 }
 
-/// `get_mscale` of YaRN: how much longer rotated vectors become (arXiv 2309.00071, section 3.4).
+/// `get_mscale` of YaRN: the factor by which rotated vectors become longer (arXiv 2309.00071, section 3.4).
 fn magnitude(factor: f32, mscale: f32) -> f32 {
     if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 }
 }

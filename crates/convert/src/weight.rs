@@ -1,17 +1,17 @@
-//! [`Weight`]: a matrix or vector of a checkpoint as numbers, however it is stored; [`Order`] and [`Change`]: what they
-//! are in the file.
+//! [`Weight`]: a matrix or vector of a checkpoint as numbers, however it is stored; [`Order`] and [`Change`]: how these are
+//! rearranged and changed for GGUF.
 
 use super::checkpoint::Floats;
 use super::gptq::GptqMatrix;
 
-/// A matrix, or a vector, which is one row.
+/// A matrix, or a vector, which has one row.
 #[derive(Debug, Clone)]
 pub enum Weight<'c> {
-    /// As it is.
+    /// Unchanged.
     Floats(Floats<'c>),
     /// With rows and columns exchanged.
     Transposed(Floats<'c>),
-    /// To be dequantised.
+    /// Quantised by GPTQ, to be dequantised.
     Gptq(GptqMatrix<'c>),
 }
 
@@ -20,7 +20,7 @@ impl Weight<'_> {
     ///
     /// # Panics
     ///
-    /// If there is no such row, or not of this length.
+    /// If there is no such row, or if the row has another length.
     pub fn read_row(&self, row: usize, values: &mut [f32]) {
         match self {
             Weight::Floats(floats) => floats.read(row * floats.shape[1], values),
@@ -35,34 +35,34 @@ impl Weight<'_> {
 /// The order of a matrix's rows, or of its columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// As they are.
+    /// Unchanged.
     Same,
-    /// Of heads of this length, the halves that the checkpoint turns together brought side by side, as the
-    /// rotary embedding of GGUF's `llama` wants them.
+    /// Rows of heads of this length. The checkpoint rotates elements of the two halves of a head together; they become
+    /// neighbours, as the rotary embedding of GGUF's `llama` requires.
     Interleaved {
         /// Rows of one head.
         head_len: usize,
     },
-    /// Of heads of values, of which the checkpoint has those of one head of keys side by side, and GGUF the first of
-    /// each head of keys, then the second of each.
+    /// Rows of value heads. In the checkpoint, all value heads of one key head are adjacent; in GGUF, the first value head of
+    /// every key head comes first, then the second of each, and so on.
     Tiled {
-        /// Rows in front of them, which stay where they are.
+        /// Number of rows before them, which keep their places.
         n_before: usize,
         n_key_heads: usize,
-        /// Heads of values of each head of keys.
+        /// Number of value heads for each key head.
         n_values: usize,
         /// Rows of one head.
         head_len: usize,
     },
-    /// Those behind so many others.
+    /// The rows that follow `n_before` others, which are left out.
     Behind { n_before: usize },
 }
 
-/// What becomes of the numbers.
+/// How the numbers are changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     None,
-    /// 1 more, where the checkpoint has weights less 1.
+    /// Adds 1, for checkpoints that store weights minus 1.
     PlusOne,
     /// `-exp(x)`.
     MinusExp,

@@ -1,4 +1,4 @@
-//! More models on a disk that there is.
+//! Adds models to an existing disk.
 
 use crate::{
     boot_partition,
@@ -14,12 +14,12 @@ use std::{
     path::Path,
 };
 
-/// Adds files to a raw disk that [`create`](crate::create) made; returns a line that says which. Until the table is written,
-/// which is last, the disk has the partitions that it had.
+/// Adds files to a raw disk made by [`create`](crate::create); returns a line that names them. The partition table is written
+/// last; until then the disk has its old partitions.
 ///
 /// # Errors
-/// If the disk is not such a disk, has no room or another partition of the same name; if a file cannot be read, or is not
-/// what its checksum says.
+/// If the disk is not such a disk, has no room, or already has a partition of the same name; if a file cannot be read or does not
+/// match its checksum.
 pub fn add(disk: &Path, files: &[Source]) -> Result<String> {
     let context = || disk.display().to_string();
     let mut file = OpenOptions::new().read(true).write(true).open(disk).with_context(context)?;
@@ -29,7 +29,7 @@ pub fn add(disk: &Path, files: &[Source]) -> Result<String> {
     file.seek(SeekFrom::Start(boot_bytes.start)).with_context(context)?;
     file.read_exact(&mut volume).with_context(context)?;
     let before = volume.clone();
-    // Nothing is written if the boot arguments cannot be, whose lengths do not depend on the checksums.
+    // Nothing is written if the boot arguments do not fit. Their length does not depend on the checksums.
     let lines: String = files.iter().map(|source| source.boot_arg(&"0".repeat(64))).collect();
     boot_partition::add_to_config(&mut volume, &lines).with_context(context)?;
     volume.copy_from_slice(&before);
@@ -50,7 +50,7 @@ pub fn add(disk: &Path, files: &[Source]) -> Result<String> {
             file.write_all(piece).with_context(context)
         };
         let digest = source.read(&mut write)?;
-        // What was there before is no part of the file's last block.
+        // The rest of the file's last block must not keep earlier contents.
         let end_bytes = source.length_bytes;
         write(end_bytes, &vec![0; (end_bytes.next_multiple_of(table.block_bytes) - end_bytes) as usize])?;
         table.add(source.ty, &source.name, start_bytes, source.length_bytes, digest.as_bytes())?;
@@ -64,7 +64,7 @@ pub fn add(disk: &Path, files: &[Source]) -> Result<String> {
     Ok(format!("{}: added {}\n", disk.display(), names.join(", ")))
 }
 
-/// The first place for so many bytes.
+/// The first free place for this many bytes.
 fn place(table: &Table, length_bytes: u64) -> Result<u64> {
     let mut start_bytes = ALIGNMENT_BYTES;
     let mut largest_bytes = 0;
@@ -99,7 +99,7 @@ fn boot_partition_bytes(table: &Table) -> Result<Range<u64>> {
     Ok(range)
 }
 
-/// Writes what has changed of a volume, and no more: the shorter it takes, the less can go wrong.
+/// Writes only the changed parts of a volume: the less is written, the less can go wrong.
 fn write_changes(disk: &mut File, start_bytes: u64, before: &[u8], after: &[u8]) -> Result<()> {
     const PIECE_BYTES: usize = 4096;
     let pieces = before.chunks(PIECE_BYTES).zip(after.chunks(PIECE_BYTES)).enumerate();

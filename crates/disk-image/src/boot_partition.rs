@@ -1,12 +1,12 @@
-//! The EFI system partition: a FAT32 volume with the kernel's Image where firmware looks for it on a disk that it was told
-//! nothing of (UEFI specification 2.10, section 3.5.1.1), and the boot arguments.
+//! The EFI system partition: a FAT32 volume that holds the boot arguments, and the kernel's Image in the place where firmware
+//! looks by default (UEFI specification 2.10, section 3.5.1.1).
 
 use anyhow::{Context, Result, ensure};
 use fatfs::{Date, DateTime, Dir, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
 use std::io::{Cursor, Read, Write};
 
-/// The least round number of blocks that makes FAT32, which firmware must read on disks (UEFI specification 2.10, section
-/// 13.3.1), with clusters of a block: FAT32 begins at 65525 clusters. It is 33 MiB of blocks of 512 bytes.
+/// The smallest round number of blocks for FAT32 with clusters of one block, which firmware must be able to read on disks (UEFI
+/// specification 2.10, section 13.3.1): FAT32 needs at least 65525 clusters. With blocks of 512 bytes it is 33 MiB.
 pub const BLOCKS: u64 = 67_584;
 
 /// The folders and the file that firmware boots on aarch64.
@@ -16,14 +16,14 @@ const BOOT_FILE: &str = "EFI/BOOT/BOOTAA64.EFI";
 /// The file with the boot arguments, in the root.
 const CONFIG_FILE: &str = "ferrite.cfg";
 
-/// What that file begins with.
+/// The beginning of that file.
 pub const CONFIG_START: &str = "# Boot arguments of Ferrite, on any number of lines.\n";
 
-/// How much of it the kernel reads.
+/// How many bytes of it the kernel reads.
 const MAX_CONFIG_BYTES: usize = 64 << 10;
 
-/// Whether firmware on aarch64 takes these bytes for a program: whether they have the headers of PE/COFF (Microsoft, PE Format) and
-/// the machine in them is arm64. What else is wrong with them is for the firmware to say.
+/// Whether firmware on aarch64 takes these bytes for a program: they have the headers of PE/COFF (Microsoft, PE Format), and the
+/// machine in the headers is arm64. Other errors are left for the firmware to report.
 pub fn is_application(image: &[u8]) -> bool {
     let number = |offset: usize| Some(u32::from_le_bytes(*image.get(offset..)?.first_chunk()?));
     let header = number(0x3c).map(|offset| offset as usize);
@@ -44,7 +44,7 @@ fn check_config(config: &str) -> Result<()> {
 /// A volume of [`BLOCKS`] blocks with the Image and the boot arguments.
 ///
 /// # Errors
-/// If they do not fit, or the kernel would not read all arguments.
+/// If they do not fit, or if the kernel would not read all arguments.
 pub fn make(block_bytes: u64, image: &[u8], config: &str, volume_id: u32) -> Result<Vec<u8>> {
     check_config(config)?;
     let mut volume = vec![0; (BLOCKS * block_bytes) as usize];
@@ -70,7 +70,7 @@ pub fn make(block_bytes: u64, image: &[u8], config: &str, volume_id: u32) -> Res
 /// Adds lines to the boot arguments of a volume.
 ///
 /// # Errors
-/// If the volume is no FAT, has no boot arguments, or no room; or if the kernel would not read all arguments.
+/// If the volume is not FAT, has no boot arguments or no room, or if the kernel would not read all arguments.
 pub fn add_to_config(volume: &mut [u8], lines: &str) -> Result<()> {
     with_root(volume, |root| {
         let mut file = root.open_file(CONFIG_FILE).with_context(|| CONFIG_FILE.to_owned())?;
@@ -83,16 +83,16 @@ pub fn add_to_config(volume: &mut [u8], lines: &str) -> Result<()> {
     })
 }
 
-/// Works in the root folder of a volume.
+/// Calls `work` with the root folder of a volume.
 fn with_root(volume: &mut [u8], work: impl FnOnce(&Dir<'_, Cursor<&mut [u8]>>) -> Result<()>) -> Result<()> {
     let file_system = FileSystem::new(Cursor::new(volume), FsOptions::new().time_provider(&FixedTime))?;
     work(&file_system.root_dir())?;
-    // Counts the free clusters, for those who believe the volume's own count.
+    // Counts the free clusters, for readers that trust the volume's own count.
     file_system.stats()?;
     Ok(file_system.unmount()?)
 }
 
-/// The time of everything on the volume: FAT's first.
+/// The time of everything on the volume: the earliest time of FAT.
 #[derive(Debug)]
 struct FixedTime;
 
@@ -106,8 +106,9 @@ impl TimeProvider for FixedTime {
     }
 }
 
-/// A folder in the root names cluster 0 as its parent's, whatever cluster the root has (Microsoft, FAT32 File System
-/// Specification 1.03, "FAT Directory Structure"). fatfs writes the root's. The first folder is in the cluster behind the root's.
+/// In a folder in the root, the entry for the parent must name cluster 0, whatever the root's cluster is (Microsoft, FAT32 File
+/// System Specification 1.03, "FAT Directory Structure"). fatfs writes the root's cluster instead; this corrects it. The first
+/// folder is in the cluster after the root's.
 fn mend_parent_of_first_folder(volume: &mut [u8]) {
     let number = |offset: usize, bytes: usize| {
         volume[offset..offset + bytes].iter().rev().fold(0, |sum, &byte| sum << 8 | usize::from(byte))

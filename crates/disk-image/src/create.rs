@@ -1,4 +1,4 @@
-//! A new disk.
+//! Creates a new disk.
 
 use crate::{
     boot_partition, guid,
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use gpt_disk_types::GptPartitionType;
 use std::{fs, path::Path};
 
-/// What a disk is to be.
+/// The properties of a new disk.
 pub struct Plan<'p> {
     /// The kernel's Image.
     pub image: &'p Path,
@@ -19,20 +19,20 @@ pub struct Plan<'p> {
     pub boot_args: &'p str,
     /// The files that become partitions.
     pub files: &'p [Source],
-    /// Room for more.
+    /// Free space for more partitions, in bytes.
     pub spare_bytes: u64,
-    /// Size of the disk's blocks.
+    /// Size of the disk's blocks, in bytes.
     pub block_bytes: u64,
-    /// The disk.
+    /// The path of the disk.
     pub output: &'p Path,
-    /// Whether it is a qcow2 file, and not raw.
+    /// Whether to write a qcow2 file instead of a raw one.
     pub is_qcow2: bool,
 }
 
-/// Writes a disk; returns a line that says what is on it.
+/// Writes a disk; returns a line that describes its contents.
 ///
 /// # Errors
-/// If a file cannot be read, is not what its checksum says, or the disk cannot be written.
+/// If a file cannot be read or does not match its checksum, or if the disk cannot be written.
 pub fn create(plan: &Plan<'_>) -> Result<String> {
     let image = fs::read(plan.image).with_context(|| plan.image.display().to_string())?;
     ensure!(
@@ -41,7 +41,7 @@ pub fn create(plan: &Plan<'_>) -> Result<String> {
         plan.image.display()
     );
     ensure!(plan.files.len() < ENTRIES, "{} files; a disk has room for {}", plan.files.len(), ENTRIES - 1);
-    // To replace a file that is being read would lose it.
+    // Replacing a file while it is being read would destroy it.
     if let Ok(output) = plan.output.canonicalize() {
         let inputs = plan.files.iter().map(|file| file.path.as_path()).chain([plan.image]);
         let is_input = inputs.filter_map(|input| input.canonicalize().ok()).any(|input| input == output);

@@ -1,9 +1,9 @@
-//! GUIDs that follow from contents, so that the same contents have the same ones.
+//! GUIDs that are computed from contents, so that the same contents get the same GUIDs.
 
 use gpt_disk_types::Guid;
 use sha2::{Digest, Sha256};
 
-/// The GUID of what `parts` are: a UUID of version 8 (RFC 9562, section 5.8) made of their SHA-256. Each part counts with its
+/// The GUID of `parts`: a UUID of version 8 (RFC 9562, section 5.8) made of their SHA-256. Each part is hashed with its
 /// length, so that parts cannot run into each other.
 pub fn of(parts: &[&[u8]]) -> Guid {
     let mut hash = Sha256::new();

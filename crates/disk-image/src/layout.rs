@@ -1,4 +1,4 @@
-//! Where everything has its place on a disk.
+//! The layout of a disk.
 //!
 //! | what | where |
 //! |---|---|
@@ -10,7 +10,7 @@
 
 use crate::{boot_partition, source::Source, table::ALIGNMENT_BYTES};
 
-/// Where everything on a new disk is, in bytes.
+/// The places of everything on a new disk, in bytes.
 pub struct Layout {
     /// The EFI system partition's start.
     pub boot_bytes: u64,

@@ -55,7 +55,7 @@ partition. The same inputs give the same bytes. The second form adds models to a
 Exit status: 0 the disk is written; 1 it is not; 2 wrong arguments.
 ";
 
-/// What was asked for.
+/// The command line.
 #[derive(Default)]
 struct Request {
     models: Vec<String>,
@@ -175,7 +175,7 @@ impl Request {
     }
 }
 
-/// A number of bytes, with `K`, `M`, `G` or `T` behind it for as many powers of 1024.
+/// Parses a number of bytes; a final `K`, `M`, `G` or `T` multiplies it by a power of 1024.
 fn parse_size(text: &str) -> Option<u64> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit_bytes = match text[number.len()..].to_ascii_uppercase().as_str() {
@@ -186,7 +186,7 @@ fn parse_size(text: &str) -> Option<u64> {
         "T" => 1_u64 << 40,
         _ => return None,
     };
-    // More than any file system holds would only be a mistake, and leaves room for sums.
+    // More than any file system can hold must be a mistake. The limit also keeps sums from overflowing.
     number.parse::<u64>().ok()?.checked_mul(unit_bytes).filter(|&bytes| bytes <= 1 << 50)
 }
 

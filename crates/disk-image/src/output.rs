@@ -1,4 +1,4 @@
-//! A file that is there when it is whole: until then it has another name, and goes if it does not become so.
+//! A file that appears only when it is complete. Until then it has another name, and it is removed if it is never completed.
 
 use crate::qcow2::{self, Qcow2};
 use anyhow::{Context, Result, ensure};
@@ -16,17 +16,17 @@ use std::{
     thread,
 };
 
-/// What is written at a time, and left out where it is zero.
+/// How many bytes are written at a time; pieces that are all zero are left out.
 pub const CLUSTER_BYTES: usize = qcow2::CLUSTER_BYTES;
 
-/// The file that is not whole yet, if there is one.
+/// The unfinished file, if there is one.
 fn is_unfinished() -> MutexGuard<'static, Option<PathBuf>> {
     static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has a signal end the program, as it does anyway, without the file that is not whole. Who waits for the program is told of
-/// the signal: a shell ends its loop, too.
+/// Makes a signal remove the unfinished file before it ends the program. The program still ends by the signal, so that a parent
+/// process sees it: a shell ends its loop, too.
 fn remove_if_interrupted() -> Result<()> {
     static IS_SET: Once = Once::new();
     let mut set = Ok(());
@@ -34,7 +34,7 @@ fn remove_if_interrupted() -> Result<()> {
         set = Signals::new([SIGINT, SIGTERM]).map(|mut signals| {
             thread::spawn(move || {
                 for signal in signals.forever() {
-                    // Nobody goes on with it meanwhile.
+                    // The lock is held, so that nobody continues to write the file.
                     let unfinished = is_unfinished();
                     if let Some(path) = &*unfinished {
                         let _ = fs::remove_file(path);
@@ -47,13 +47,13 @@ fn remove_if_interrupted() -> Result<()> {
     set.context("signals")
 }
 
-/// How the disk's bytes lie in the file.
+/// How the bytes of the disk are stored in the file.
 enum Format {
     Raw,
     Qcow2(Qcow2),
 }
 
-/// A disk that is being written.
+/// A disk image that is being written.
 pub struct Output {
     path: PathBuf,
     unfinished: PathBuf,
@@ -62,10 +62,10 @@ pub struct Output {
 }
 
 impl Output {
-    /// Begins to write `path`. A disk that is there stays until the new one is whole.
+    /// Begins to write `path`. An existing file stays until the new one is complete.
     ///
     /// # Errors
-    /// If its folder cannot be written to, or something other than a file has its name.
+    /// If the folder cannot be written to, or if something other than a file has this name.
     pub fn new(path: &Path, is_qcow2: bool) -> Result<Self> {
         let shown = path.display();
         let is_file = fs::metadata(path).map_or(true, |metadata| metadata.is_file());
@@ -82,7 +82,7 @@ impl Output {
         Ok(Self { path: path.into(), unfinished, file, format })
     }
 
-    /// Writes bytes at an offset that is a multiple of [`CLUSTER_BYTES`]. What lies behind them in their last cluster is zero.
+    /// Writes bytes at an offset that is a multiple of [`CLUSTER_BYTES`]. The rest of the last cluster is zero.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -105,7 +105,7 @@ impl Output {
         Ok(())
     }
 
-    /// Gives the file its length, that of a disk of `disk_bytes`, and its name.
+    /// Gives the file the length of a disk of `disk_bytes`, and its final name.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -125,7 +125,7 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         *is_unfinished() = None;
-        // There is none any more if it is finished.
+        // If the output was finished, there is no such file.
         let _ = fs::remove_file(&self.unfinished);
     }
 }

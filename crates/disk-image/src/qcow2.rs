@@ -1,5 +1,5 @@
-//! QEMU's qcow2, version 3 (QEMU, docs/interop/qcow2.rst): only clusters that were written take up room in the file. Numbers
-//! are big-endian.
+//! QEMU's format qcow2, version 3 (QEMU, docs/interop/qcow2.rst): only clusters that were written take up room in the file.
+//! Numbers are big-endian.
 
 use std::{
     collections::BTreeMap,
@@ -12,30 +12,30 @@ pub const CLUSTER_BYTES: usize = 1 << 16;
 
 const CLUSTER: u64 = CLUSTER_BYTES as u64;
 
-/// How many clusters of the disk a table of the second level places: a cluster of numbers of 8 bytes.
+/// Number of entries in a second-level table, which gives the places of the disk's clusters: one cluster of 8-byte numbers.
 const L2_ENTRIES: u64 = CLUSTER / 8;
 
-/// How many clusters of the file a block of reference counts counts: a cluster of numbers of 2 bytes.
+/// Number of clusters of the file that a block of reference counts covers: one cluster of 2-byte numbers.
 const COUNTS: u64 = CLUSTER / 2;
 
-/// Says in a table's entry that nobody else uses the cluster.
+/// This bit of a table's entry says that the cluster is used only once.
 const COPIED: u64 = 1 << 63;
 
-/// Where the clusters of a disk lie in its file.
+/// Where the clusters of a disk are in its file.
 pub struct Qcow2 {
-    /// The tables of the second level that have entries, by their place in that of the first.
+    /// The second-level tables that have entries, by their index in the first-level table.
     tables: BTreeMap<u64, Vec<u64>>,
-    /// How many clusters the file has.
+    /// Number of clusters in the file.
     clusters: u64,
 }
 
 impl Qcow2 {
-    /// An empty disk. The file's first cluster is the header's.
+    /// An empty disk. The first cluster of the file is for the header.
     pub fn new() -> Self {
         Self { tables: BTreeMap::new(), clusters: 1 }
     }
 
-    /// Where in the file the cluster at an offset of the disk is.
+    /// The position in the file of the cluster at an offset of the disk; allocates it if necessary.
     pub fn allocate(&mut self, offset_bytes: u64) -> u64 {
         let cluster = offset_bytes / CLUSTER;
         let table = self.tables.entry(cluster / L2_ENTRIES).or_insert_with(|| vec![0; L2_ENTRIES as usize]);
@@ -52,8 +52,8 @@ impl Qcow2 {
     /// # Errors
     /// If the file cannot be written.
     pub fn finish(&self, file: &mut File, disk_bytes: u64) -> io::Result<()> {
-        // In this order behind the disk's clusters: tables of the second level, that of the first, that of the reference
-        // counts, their blocks, which count all of these.
+        // After the disk's clusters come, in this order: the second-level tables, the first-level table, the reference count
+        // table, and the reference count blocks, which cover all of these.
         let l1_entries = disk_bytes.div_ceil(CLUSTER * L2_ENTRIES);
         let l2_start = self.clusters;
         let l1_start = l2_start + self.tables.len() as u64;
@@ -110,7 +110,7 @@ impl Qcow2 {
         file.rewind()?;
         file.write_all(&header)?;
 
-        // Everything is used once.
+        // Every cluster is used once.
         file.seek(SeekFrom::Start(count_blocks_start * CLUSTER))?;
         let counts: Vec<u8> = (0..clusters).flat_map(|_| 1_u16.to_be_bytes()).collect();
         file.write_all(&counts)?;

@@ -10,34 +10,34 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A name is what a partition's entry has room for, in characters: 36 with the zero behind it (UEFI specification 2.10,
+/// Most characters of a name. A partition's entry has room for 36 characters including a final zero (UEFI specification 2.10,
 /// section 5.3.3).
 const MAX_NAME: usize = 35;
 
-/// How much of a file is read at once.
+/// How many bytes of a file are read at once.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// A file that becomes a partition.
 #[derive(Debug)]
 pub struct Source {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// The partition's name, which no other one has.
+    /// The partition's name, which is unique.
     pub name: String,
-    /// The file's length, that of the one behind it included.
+    /// The file's length, including the file in `behind`.
     pub length_bytes: u64,
     /// The partition's type.
     pub ty: GptPartitionType,
-    /// A file whose bytes follow.
+    /// A second file whose bytes follow.
     behind: Option<PathBuf>,
-    /// The checksum that lies beside the file.
+    /// The checksum in the file beside it.
     sha256: Option<String>,
 }
 
-/// The files that are meant by `FILE` or `FILE:NAME`: first the models, then the adapters, each with all of its parts.
+/// The files that `FILE` or `FILE:NAME` mean: first the models, then the adapters, each with all its parts.
 ///
 /// # Errors
-/// If one is not there, is no GGUF file, or cannot have its name.
+/// If one does not exist, is not a GGUF file, or cannot have its name.
 pub fn find(models: &[String], adapters: &[String]) -> Result<Vec<Source>> {
     let mut sources: Vec<Source> = Vec::new();
     for spec in models.iter().chain(adapters) {
@@ -67,7 +67,7 @@ pub fn find(models: &[String], adapters: &[String]) -> Result<Vec<Source>> {
                 for number in 1..=parts.count {
                     let (suffix, extension) = (parts.suffix(number), &path[path.len() - EXTENSION_BYTES..]);
                     let part = Path::new(path).with_file_name(format!("{}{suffix}{extension}", parts.stem));
-                    // The first part stands for the model, and so has its name.
+                    // The first part stands for the whole model, and therefore has its name.
                     add(&mut sources, &part, name, parts.stem, if number == 1 { "" } else { &suffix })?;
                 }
             }
@@ -97,7 +97,7 @@ struct Parts<'s> {
 impl<'s> Parts<'s> {
     const SUFFIX_BYTES: usize = "-00001-of-00003".len();
 
-    /// What the name of a file, without its extension, says of its model's parts.
+    /// Finds the part that the name of a file, without its extension, belongs to.
     fn of(stem: &'s str) -> Option<Self> {
         let (stem, suffix) = stem.split_at_checked(stem.len().checked_sub(Self::SUFFIX_BYTES)?)?;
         let (number, count) = suffix.strip_prefix('-')?.split_once("-of-")?;
@@ -111,7 +111,7 @@ impl<'s> Parts<'s> {
     }
 }
 
-/// Adds a file; `name` is what it is to be called, `stem` what it may be called otherwise, `suffix` goes behind either.
+/// Adds a file. It is called `name` if given, otherwise `stem`; `suffix` is added to either.
 fn add(sources: &mut Vec<Source>, path: &Path, name: Option<&str>, stem: &str, suffix: &str) -> Result<()> {
     let shown = path.display();
     let same = |source: &Source| source.path == path;
@@ -158,14 +158,14 @@ fn add(sources: &mut Vec<Source>, path: &Path, name: Option<&str>, stem: &str, s
     add_tree(sources)
 }
 
-/// A file beside another one, with this behind its name.
+/// The path of a file whose name is this one's with `extension` added.
 fn beside(path: &Path, extension: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(extension);
     name.into()
 }
 
-/// Adds the tree of digests that lies beside the last file, if there is one.
+/// Adds the tree of digests beside the last file, if there is one.
 fn add_tree(sources: &mut Vec<Source>) -> Result<()> {
     const SUFFIX: &str = ".verity";
     let Some(Source { path, name, .. }) = sources.last() else { return Ok(()) };
@@ -183,10 +183,10 @@ fn add_tree(sources: &mut Vec<Source>) -> Result<()> {
     Ok(())
 }
 
-/// A manifest with its signature behind it.
+/// A manifest followed by its signature.
 ///
 /// # Errors
-/// If one of them is not there.
+/// If one of them does not exist.
 pub fn manifest(path: &Path) -> Result<Source> {
     let signature = beside(path, ".minisig");
     let length = |path: &Path| -> Result<u64> {
@@ -202,7 +202,7 @@ pub fn manifest(path: &Path) -> Result<Source> {
     })
 }
 
-/// A name that was asked for, if the kernel calls it so.
+/// A requested name, if the kernel would use it unchanged.
 fn checked<'n>(spec: &str, name: &'n str) -> Result<&'n str> {
     let safe: String = path_safe(name).chars().take(MAX_NAME).collect();
     ensure!(
@@ -213,8 +213,8 @@ fn checked<'n>(spec: &str, name: &'n str) -> Result<&'n str> {
     Ok(name)
 }
 
-/// A name as the kernel makes a path of it: letters in lower case, digits, `.`, `_` and `-`, anything else a single hyphen; no
-/// dots or hyphens at the ends.
+/// A name in the form in which the kernel uses it in paths: letters in lower case, digits, `.`, `_` and `-`; anything else
+/// becomes a single hyphen. There are no dots or hyphens at the ends.
 fn path_safe(name: &str) -> String {
     let mut safe = String::new();
     for c in name.chars() {
@@ -227,7 +227,7 @@ fn path_safe(name: &str) -> String {
     safe.trim_matches(['.', '-']).to_owned()
 }
 
-/// What a file's SHA-256 should be, in hexadecimal, if `FILE.sha256` lies beside it.
+/// The expected SHA-256 of a file, in hexadecimal, if `FILE.sha256` is beside it.
 fn checksum_beside(path: &Path) -> Result<Option<String>> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".sha256");
@@ -240,11 +240,11 @@ fn checksum_beside(path: &Path) -> Result<Option<String>> {
 }
 
 impl Source {
-    /// Hands the file over in pieces, each with its place and a multiple of [`PIECE_BYTES`] from the start; returns its SHA-256
-    /// in hexadecimal.
+    /// Passes the file on to `write` in pieces, each with its offset, which is a multiple of [`PIECE_BYTES`]. Returns the file's
+    /// SHA-256 in hexadecimal.
     ///
     /// # Errors
-    /// If it cannot be read, is not as long as it was, or has another checksum than lies beside it; what `write` says.
+    /// If the file cannot be read, has changed its length, or does not match the checksum beside it; errors of `write`.
     pub fn read(&self, write: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<String> {
         let shown = self.path.display();
         let open = |path: &PathBuf| File::open(path).with_context(|| path.display().to_string());
@@ -258,7 +258,7 @@ impl Source {
         let mut done_bytes = 0;
         loop {
             let mut length = 0;
-            // A read may give less than there is.
+            // A read may return fewer bytes than there are.
             while length < piece.len() {
                 match file.read(&mut piece[length..]).with_context(|| shown.to_string())? {
                     0 => break,
@@ -287,7 +287,8 @@ impl Source {
         Ok(digest)
     }
 
-    /// The boot argument that tells the kernel the file's exact length, as partitions are whole blocks, and its checksum.
+    /// The boot argument that tells the kernel the file's checksum and exact length, which is needed because partitions are whole
+    /// blocks.
     pub fn boot_arg(&self, sha256: &str) -> String {
         format!("ferrite.model={}:{}:{sha256}\n", self.name, self.length_bytes)
     }

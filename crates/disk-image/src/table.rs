@@ -12,19 +12,19 @@ use std::{
     ops::Range,
 };
 
-/// The type of partitions whose contents are one GGUF file from their first byte on.
+/// The type of partitions that contain one GGUF file, from their first byte on.
 pub const MODEL_TYPE: GptPartitionType = GptPartitionType(guid!("9d863930-f46c-4049-8d8d-4d7d18c9bd38"));
 
-/// The type of partitions with the tree of digests of the file in the partition before, in dm-verity's format.
+/// The type of partitions that contain the tree of digests, in dm-verity's format, of the file in the partition before.
 pub const TREE_TYPE: GptPartitionType = GptPartitionType(guid!("adcbbc02-b7af-468d-af89-d3bcb84b60e9"));
 
-/// The type of the partition with the manifest of models and its signature.
+/// The type of the partition that contains the manifest of models and its signature.
 pub const MANIFEST_TYPE: GptPartitionType = GptPartitionType(guid!("1d6cac9f-7715-4cc2-b0a4-35dd7a578f8a"));
 
-/// What partitions begin at a multiple of.
+/// Partitions begin at multiples of this.
 pub const ALIGNMENT_BYTES: u64 = 1 << 20;
 
-/// How many partitions a table has room for: as many as it must have at least, in 16 KiB.
+/// Number of entries in a table: the required minimum, which takes 16 KiB.
 pub const ENTRIES: usize = 128;
 
 const ENTRIES_BYTES: u64 = (ENTRIES * size_of::<GptPartitionEntry>()) as u64;
@@ -33,11 +33,11 @@ const ENTRIES_BYTES: u64 = (ENTRIES * size_of::<GptPartitionEntry>()) as u64;
 pub struct Table {
     /// The disk's own GUID.
     pub guid: Guid,
-    /// Size of its blocks.
+    /// Size of its blocks, in bytes.
     pub block_bytes: u64,
-    /// Length of the disk, a multiple of its blocks.
+    /// Length of the disk in bytes, a multiple of the block size.
     pub disk_bytes: u64,
-    /// All [`ENTRIES`] entries, whether used or not.
+    /// All [`ENTRIES`] entries, used or not.
     pub entries: Vec<GptPartitionEntry>,
 }
 
@@ -47,7 +47,7 @@ impl Table {
         Self { guid, block_bytes, disk_bytes, entries: vec![GptPartitionEntry::default(); ENTRIES] }
     }
 
-    /// The first byte behind the partitions' room. The table's second copy lies there.
+    /// The end of the space for partitions. The second copy of the table is there.
     pub fn end_bytes(&self) -> u64 {
         self.disk_bytes - ENTRIES_BYTES - self.block_bytes
     }
@@ -91,7 +91,7 @@ impl Table {
         first.saturating_mul(self.block_bytes)..last.saturating_add(1).saturating_mul(self.block_bytes)
     }
 
-    /// Where all partitions are, in bytes, in their order on the disk.
+    /// Where all partitions are, in bytes, in the order in which they are on the disk.
     pub fn ranges_bytes(&self) -> Vec<Range<u64>> {
         let used = self.entries.iter().filter(|entry| entry.is_used());
         let mut ranges: Vec<_> = used.map(|entry| self.range_bytes(entry)).collect();
@@ -99,7 +99,7 @@ impl Table {
         ranges
     }
 
-    /// A header, of the first copy or of the second one.
+    /// The header of the first or second copy.
     fn header(&self, is_first: bool) -> GptHeader {
         let last = self.disk_bytes / self.block_bytes - 1;
         let entries_blocks = ENTRIES_BYTES / self.block_bytes;
@@ -122,7 +122,7 @@ impl Table {
         header
     }
 
-    /// What is at the disk's start: the protective MBR, the header, the entries.
+    /// The contents of the disk's start: the protective MBR, the header, the entries.
     pub fn start(&self) -> Vec<u8> {
         let block_bytes = self.block_bytes as usize;
         let mut bytes =
@@ -134,7 +134,7 @@ impl Table {
         bytes
     }
 
-    /// What is at the disk's end: the entries, the header.
+    /// The contents of the disk's end: the entries, the header.
     pub fn end(&self) -> Vec<u8> {
         let mut bytes = cast_slice(&self.entries).to_vec();
         bytes.extend_from_slice(bytes_of(&self.header(false)));
@@ -142,10 +142,10 @@ impl Table {
         bytes
     }
 
-    /// Reads the first copy of a disk's table. The disk may have become longer: the table is then that of the longer disk.
+    /// Reads the first copy of a disk's table. If the disk has become longer, the result is the table for the longer disk.
     ///
     /// # Errors
-    /// If it has no table, a damaged one, or one that this program would not have made.
+    /// If the disk has no table, a damaged one, or one that this program would not have made.
     pub fn read(disk: &mut File) -> Result<Self> {
         const QCOW2_MAGIC: &[u8] = b"QFI\xfb";
         let disk_bytes = disk.seek(SeekFrom::End(0))?;
@@ -194,7 +194,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Writes both copies, the first one last: until then the table is the old one.
+    /// Writes both copies. The first one is written last: until then, the old table is valid.
     ///
     /// # Errors
     /// If the disk cannot be written to.
@@ -208,7 +208,7 @@ impl Table {
     }
 }
 
-/// The checksum that tables have.
+/// The checksum used in tables.
 fn crc32(bytes: &[u8]) -> Crc32 {
     let algorithm = crc::Crc::<u32>::new(&Crc32::ALGORITHM);
     Crc32(U32Le::from_u32(algorithm.checksum(bytes)))

@@ -1,27 +1,28 @@
-//! Sorting for what is sorted seldom: by code that is there once, while that of [`slice::sort_unstable`] is there for each type and
-//! order and takes some three kilobytes each time.
+//! Sorting for lists that are seldom sorted. All types and orders share the same code, whereas [`slice::sort_unstable`] is
+//! compiled for each type and order and takes some three kilobytes each time.
 //!
-//! The method is heap sort (Williams, "Algorithm 232", 1964), which needs no memory, and whatever is compared takes `n log n` steps:
-//! some three times as long as the standard library's.
+//! The method is heap sort (Williams, "Algorithm 232", 1964). It needs no memory and always takes `n log n` steps, whatever is
+//! compared. It takes some three times as long as the standard library.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
-/// Sorts a list; equal elements may change places.
+/// Sorts a list; equal elements may be reordered.
 pub fn sort<T: Ord>(list: &mut [T]) {
     heap_sort(list.len(), &mut Sorted { list, is_less: T::lt });
 }
 
-/// Sorts a list by a key; elements with equal ones may change places.
+/// Sorts a list by a key; elements with equal keys may be reordered.
 pub fn by_key<T, K: Ord>(list: &mut [T], key: impl Fn(&T) -> K) {
     heap_sort(list.len(), &mut Sorted { list, is_less: |one: &T, other: &T| key(one) < key(other) });
 }
 
-/// Sorts a short list by a key; elements with equal ones stay in their order. Takes steps by the square of the length.
+/// Sorts a short list by a key; elements with equal keys keep their order. The number of steps grows with the square of the
+/// length.
 pub fn short_by_key<T, K: Ord>(list: &mut [T], key: impl Fn(&T) -> K) {
     insertion_sort(list.len(), &mut Sorted { list, is_less: |one: &T, other: &T| key(one) < key(other) });
 }
 
-/// A list that is sorted, by the places of its elements.
+/// A list to be sorted, accessed by index.
 trait Places {
     fn is_less(&self, one: usize, other: usize) -> bool;
     fn swap(&mut self, one: usize, other: usize);
@@ -50,7 +51,8 @@ fn heap_sort(n: usize, list: &mut dyn Places) {
     }
 }
 
-/// Lets the element at `root` sink among those before `end`, of which each is to be no less than those at twice its place, from 1.
+/// Moves the element at `root` down to its place among those before `end`: counted from 1, no element may be less than those at
+/// twice its index and one more.
 fn sift(mut root: usize, end: usize, list: &mut dyn Places) {
     loop {
         let mut child = 2 * root + 1;
@@ -82,7 +84,7 @@ fn insertion_sort(n: usize, list: &mut dyn Places) {
 mod tests {
     use super::*;
 
-    /// Numbers of which many are equal.
+    /// Numbers, many of which are equal.
     fn numbers(n: usize) -> Vec<u32> {
         (0..n as u32).map(|i| i.wrapping_mul(0x9e37_79b1) >> 7 & 0xff).collect()
     }

@@ -9,20 +9,20 @@ use crate::parser::{Event, OutOfMemory, Parser};
 /// The parts of a whole answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// What is said, a call that does not become whole included, as it stands in the answer.
+    /// The text for the user, including calls that were not completed, as they are in the answer.
     pub content: String,
-    /// What is thought.
+    /// The thoughts.
     pub reasoning: String,
-    /// The calls that are whole.
+    /// The complete calls.
     pub calls: Vec<Call>,
 }
 
 /// A call of a tool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Call {
-    /// Which tool.
+    /// The tool's name.
     pub name: String,
-    /// The text of a JSON object.
+    /// The arguments, as the text of a JSON object.
     pub arguments: String,
 }
 
@@ -35,7 +35,7 @@ impl Answer {
         Self::parsed(text, Parser::new(format))
     }
 
-    /// The parts of an answer, by a parser to which nothing was pushed yet.
+    /// The parts of an answer. Nothing may have been pushed to the parser before.
     ///
     /// # Errors
     /// [`OutOfMemory`].
@@ -48,7 +48,7 @@ impl Answer {
         result.map(|()| answer)
     }
 
-    /// Adds what an event tells; `text` is the answer as far as it has come.
+    /// Adds an event; `text` is the answer so far.
     ///
     /// # Errors
     /// [`OutOfMemory`].

@@ -1,10 +1,10 @@
-//! The way through a call: between its marks, the name, arguments as one value and as Python's.
+//! Parses calls: the text between their marks, the name, and arguments as a single JSON value or in Python's form.
 
 use crate::form::{Arguments, Form, mark};
 use crate::literal::{Literal, Notation, QUOTE, Step};
 use crate::state::{Kind, MAX_KEPT_BYTES, MAX_NAME_BYTES, Mode, State, To};
 
-/// What a mark does between calls.
+/// The meaning of a mark between calls.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mark {
     Before,
@@ -26,17 +26,17 @@ fn marks(form: &'static Form) -> [(Mark, &'static str); 5] {
     ]
 }
 
-/// What a text is of a list of marks.
+/// How a text relates to a list of marks.
 pub(crate) enum Match<T> {
-    /// This one.
+    /// It is this mark.
     Whole(T),
-    /// The beginning of one.
+    /// It is the beginning of a mark.
     Beginning,
-    /// Nothing.
+    /// It is neither.
     Nothing,
 }
 
-/// Looks a text up among marks, of which empty ones do not count.
+/// Looks up a text among marks; empty marks are ignored.
 pub(crate) fn look_up<T: Copy>(text: &str, marks: impl IntoIterator<Item = (T, &'static str)>) -> Match<T> {
     let mut found = Match::Nothing;
     for (what, mark) in marks {
@@ -51,7 +51,7 @@ pub(crate) fn look_up<T: Copy>(text: &str, marks: impl IntoIterator<Item = (T, &
 }
 
 impl State {
-    /// Takes a character of a call; whether it is to be taken again.
+    /// Takes a character of a call; returns whether the character must be taken again.
     pub fn take_of_call(&mut self, character: char, to: To<'_>) -> bool {
         if !self.has_begun {
             self.raw.push(character);
@@ -119,7 +119,7 @@ impl State {
                 false
             }
             Match::Whole(_) if self.n_in_section == 0 => {
-                // No call stood between the marks.
+                // There was no call between the marks.
                 self.mode = Mode::Text;
                 self.say_raw(to);
                 self.held.clear();
@@ -154,7 +154,7 @@ impl State {
         };
         self.name.push(character);
         let is_whole = match form.arguments {
-            // The end of a name in an id of Kimi's is the end of the id.
+            // In an id of Kimi's, the end of the name is the end of the id.
             Arguments::Json if end.starts_with(':') => {
                 self.name.ends_with(end.trim_start_matches([':', '0']))
             }
@@ -185,7 +185,7 @@ impl State {
         Mode::Arguments
     }
 
-    /// Looks for arguments as JSON behind a name that is known.
+    /// Expects arguments as JSON after a known name.
     pub fn expect_json(&mut self) {
         self.mode = self.open_arguments(Notation::Json);
     }
@@ -201,7 +201,7 @@ impl State {
                     character = QUOTE;
                 }
                 Match::Nothing => {
-                    // What was held is text; the last character may begin the mark.
+                    // The held text is part of the value; the last character may begin the mark.
                     let held = core::mem::take(&mut self.held);
                     let n_before = held.len() - character.len_utf8();
                     let goes_on = held[..n_before].chars().all(|character| self.argument(character, to));
@@ -227,9 +227,10 @@ impl State {
         }
     }
 
-    /// Takes a character of arguments as one value; false if it cannot be, or if it ended the call.
+    /// Takes a character of arguments that are a single value; returns false if it cannot be part of them, or if it ended the
+    /// call.
     fn argument(&mut self, character: char, to: To<'_>) -> bool {
-        // Arguments are an object.
+        // Arguments must be an object.
         if !self.has_arguments && character != '{' {
             return character.is_ascii_whitespace();
         }

@@ -1,8 +1,8 @@
 //! gpt-oss's channels: the heads of its messages.
 //!
-//! An answer is messages, `<|start|>assistant<|channel|>analysis<|message|>…<|end|>` and so on; the prompt ends with the
-//! first `<|start|>assistant`. The channel says what a message is, a recipient in its head (` to=functions.name`,
-//! before the channel or behind it) that it is a call.
+//! An answer consists of messages, `<|start|>assistant<|channel|>analysis<|message|>…<|end|>` and so on; the prompt ends with the
+//! first `<|start|>assistant`. The channel says what kind of message it is. A recipient in the head (` to=functions.name`, before
+//! or after the channel) makes it a call.
 
 use crate::form::Arguments;
 use crate::state::{MAX_NAME_BYTES, Mode, State, To};
@@ -18,7 +18,7 @@ impl State {
         self.format.form.arguments == Arguments::Channels
     }
 
-    /// Ends a message by a mark that was just complete.
+    /// Ends a message at a mark that has just been completed.
     pub fn end_message(&mut self, mark: &'static str, to: To<'_>) {
         self.tell(to);
         self.drop_space();
@@ -27,7 +27,7 @@ impl State {
         self.open(Mode::Header, if begins_head { mark } else { "" }, start);
     }
 
-    /// Takes a character of a head; whether it is to be taken again.
+    /// Takes a character of a head; returns whether the character must be taken again.
     pub fn take_of_header(&mut self, character: char, to: To<'_>) -> bool {
         if self.raw.is_empty() {
             self.start = self.n_bytes;

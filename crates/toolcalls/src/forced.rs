@@ -1,4 +1,4 @@
-//! Calls as part of a grammar, so that a model cannot but call a tool.
+//! Calls as part of a grammar, so that a model must call a tool.
 
 use alloc::vec::Vec;
 
@@ -9,38 +9,39 @@ use grammar::json_schema::{Members, Notation, Options, RawText, SchemaError, Whi
 use crate::form::{Arguments, Form, mark};
 use crate::state::MAX_NAME_BYTES;
 
-/// What calls are to be.
+/// The calls that a grammar allows.
 #[derive(Debug, Clone, Copy)]
 pub struct Calls<'c> {
-    /// What can be called: each tool's name and the JSON schema of its arguments, a blank one for none.
+    /// The tools: the name and the JSON schema of the arguments of each; an empty schema means no arguments.
     pub tools: &'c [(&'c str, &'c str)],
-    /// Whether there can be several.
+    /// Whether several calls are allowed.
     pub parallel: bool,
-    /// How far arguments keep to the schemas.
+    /// How strictly arguments must follow the schemas.
     pub strictness: Strictness,
-    /// Whether a call needs a mark before it also where the form has calls without, since an answer may be JSON that is none.
+    /// Whether a call must begin with a mark even if the form allows calls without one, because an answer may be JSON that is not
+    /// a call.
     pub is_marked: bool,
-    /// Names and ids of the vocabulary's tokens without a text that are part of [marks](crate::Format::has_mark): where a mark
-    /// has such a name, that token comes.
+    /// Names and ids of tokens without a text that are part of [marks](crate::Format::has_mark). If a mark contains such a name,
+    /// the token is used.
     pub marks: &'c [(&'c str, u32)],
 }
 
-/// How far arguments keep to the schemas of their tools.
+/// How strictly arguments must follow the schemas of their tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strictness {
-    /// In all; a schema that no grammar expresses is an error.
+    /// Completely; a schema that no grammar can express is an error.
     All,
-    /// As far as a grammar expresses them: tools with other schemas are called with any object.
+    /// As far as a grammar can express them; tools with other schemas can be called with any object.
     Expressible,
-    /// Not at all: all tools are called with any object.
+    /// Not at all; all tools can be called with any object.
     Objects,
 }
 
-/// Why there is no grammar of calls.
+/// Why a grammar of calls cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallsError {
-    /// The name of a tool is none: up to 240 bytes of letters, digits and `_-.:/$` make one. In Python's notation it begins with a
-    /// letter or `_`.
+    /// The name of a tool is not valid. A name has up to 240 bytes of letters, digits and `_-.:/$`; in Python's notation it
+    /// begins with a letter or `_`.
     #[error(
         "the name of a tool must be of letters, digits and _-.:/$, have at most 240 bytes, and in Python's notation begin with a letter or _"
     )]
@@ -56,7 +57,7 @@ pub enum CallsError {
         /// What is wrong.
         error: SchemaError,
     },
-    /// The grammar becomes too large.
+    /// The grammar would be too large.
     #[error("{0}")]
     Grammar(GrammarError),
 }
@@ -67,9 +68,10 @@ impl From<GrammarError> for CallsError {
     }
 }
 
-/// Most bytes of the name of a tool or an argument: with what stands around it, a parser takes no more.
+/// Most bytes of the name of a tool or an argument; together with what surrounds it, a longer name would exceed the parser's
+/// limit.
 const MAX_CALLED_BYTES: usize = MAX_NAME_BYTES - 16;
-/// The schema of arguments that there are none of.
+/// The schema for tools without arguments.
 const NO_ARGUMENTS: &str = r#"{"additionalProperties": false}"#;
 /// Any arguments.
 const ANY_ARGUMENTS: &str = "{}";
@@ -84,7 +86,7 @@ struct Writer<'b> {
 }
 
 impl Form {
-    /// One call or, if they may be parallel, one or more, with all marks around.
+    /// One call or, if several are allowed, one or more, including all marks.
     ///
     /// Arguments are valid against the tool's schema, in the form's own notation.
     ///
@@ -106,8 +108,8 @@ impl Form {
         Ok(writer.builder.choice(&ways)?)
     }
 
-    /// The same of an answer that was free up to one of the form's [triggers](Self::triggers): the trigger's text, without tokens
-    /// for its marks, and what follows it.
+    /// The same for an answer that was free up to one of the form's [triggers](Self::triggers): the trigger's text, without
+    /// tokens for its marks, and what follows it.
     ///
     /// # Errors
     /// [`CallsError`].
@@ -121,7 +123,7 @@ impl Form {
         for (trigger, _) in self.triggers() {
             let mut begin = Vec::from([writer.builder.literal(trigger)?]);
             let is_bare = self.open.starts_with(trigger);
-            // What is left of the marks.
+            // The rest of the marks after the trigger.
             let mut rests = [self.before, self.open];
             if is_bare {
                 rests = ["", &self.open[trigger.len()..]];
@@ -153,8 +155,8 @@ impl Form {
         Ok(writer.builder.choice(&ways)?)
     }
 
-    /// The texts that calls begin with, after which a grammar can hold that is not to hold before; and whether each counts at
-    /// the beginning of an answer only.
+    /// The texts that calls begin with; a grammar that does not apply before can apply after them. The flag says whether a text
+    /// counts only at the beginning of an answer.
     pub fn triggers(&self) -> impl Iterator<Item = (&'static str, bool)> + use<> {
         let all = match self.arguments {
             Arguments::Channels => [
@@ -164,7 +166,7 @@ impl Form {
             ],
             _ => {
                 let bare = if self.bare { self.open.split(':').next().unwrap_or("") } else { "" };
-                // The first mark of several.
+                // The first of several marks.
                 let trigger = self.trigger();
                 let end = trigger.find(['>', ']']).map_or(trigger.len(), |at| at + 1);
                 [(&trigger[..end], false), (self.also_before, false), (bare, true)]
@@ -178,11 +180,11 @@ impl Form {
     }
 }
 
-/// How a call of gpt-oss's begins whose channel comes first, as the model itself writes it.
+/// The beginning of a gpt-oss call with the channel first, as the model itself writes it.
 const CHANNEL: &str = "<|channel|>commentary to=functions.";
-/// What is behind the name in a head whose channel has come.
+/// The text after the name in a head that began with the channel.
 const HEADS_BEHIND: &[&str] = &[" <|constrain|>json<|message|>", " json<|message|>", "<|message|>"];
-/// The same where it has not come.
+/// The same in a head that did not begin with the channel.
 const HEADS_BEFORE: &[&str] =
     &["<|channel|>commentary json<|message|>", "<|channel|>commentary <|constrain|>json<|message|>"];
 
@@ -191,7 +193,7 @@ impl<'b> Writer<'b> {
         let mut writer = Self { builder, calls, form, tools: Vec::new() };
         let (options, members) = writer.notation()?;
         writer.tools.try_reserve_exact(calls.tools.len()).map_err(GrammarError::from)?;
-        // Before what takes steps from it.
+        // This comes first, because the schemas use up steps.
         let any_object = match (calls.strictness, members) {
             (Strictness::All, _) | (_, Some(_)) => None,
             _ => {
@@ -218,7 +220,7 @@ impl<'b> Writer<'b> {
                     Err(error)
                 }
                 (_, Some(any), _) => Ok(any),
-                // A parser knows texts by their names.
+                // A parser recognises texts by the names of the arguments.
                 (_, None, Some(members)) => builder.objects_with_names(schema, options, members),
                 (error, None, None) => Err(error.unwrap_or(SchemaError::Unsatisfiable)),
             });
@@ -229,7 +231,7 @@ impl<'b> Writer<'b> {
         Ok(writer)
     }
 
-    /// One call behind `begin` and, if there can be several, more of them.
+    /// One call after `begin` and, if several are allowed, more of them.
     fn calls_behind(
         &mut self,
         begin: &[Expression],
@@ -240,7 +242,7 @@ impl<'b> Writer<'b> {
         let call = self.call(name_ends)?;
         let mut parts = Vec::from(begin);
         parts.push(call);
-        // gpt-oss ends its turn with a call.
+        // gpt-oss ends its turn after a call.
         if self.calls.parallel && has_marks && form.arguments != Arguments::Channels {
             let mut more = Vec::new();
             for text in [if form.each { form.after } else { "" }, form.separator] {
@@ -260,7 +262,7 @@ impl<'b> Writer<'b> {
         self.builder.sequence(&parts)
     }
 
-    /// A call behind what comes before its name, in a rule of its own.
+    /// A call without what precedes its name, as a rule.
     fn call(&mut self, name_ends: &[&'static str]) -> Result<Expression, GrammarError> {
         let mut ends = Vec::new();
         for text in name_ends {
@@ -278,7 +280,7 @@ impl<'b> Writer<'b> {
         self.builder.rule(rule)
     }
 
-    /// A text, whose marks are tokens where they have some.
+    /// A text; its marks become tokens if they have some.
     fn literal(&mut self, text: &str) -> Result<Expression, GrammarError> {
         with_marks(self.builder, self.calls.marks, text)
     }
@@ -342,7 +344,7 @@ impl<'b> Writer<'b> {
     }
 }
 
-/// A text, whose marks are tokens where they have some.
+/// A text; its marks become tokens if they have some.
 ///
 /// # Errors
 /// If the grammar becomes too large.

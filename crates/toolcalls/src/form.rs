@@ -4,28 +4,28 @@ use core::fmt::{self, Write};
 
 /// How a family of models calls tools.
 ///
-/// An answer has its calls as `before`, then per call `open`, the name, `name_end`, the arguments and `close`, with
-/// `separator` between calls, then `after`. Where `each` is set, `before` and `after` stand around every call. White
-/// space at the ends of these texts is as templates write it; a parser does not insist on it.
+/// The calls in an answer are written as `before`, then for each call `open`, the name, `name_end`, the arguments and `close`,
+/// with `separator` between calls, then `after`. If `each` is set, every call has its own `before` and `after`. White space at
+/// the ends of these texts is as in templates; a parser does not require it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Form {
-    /// What it is called here.
+    /// The form's name in this crate.
     pub name: &'static str,
-    /// What all stand in a template of such a model, or in what it makes of a call.
+    /// Texts that all occur in a template of such a model, or in the call that it writes.
     pub evidence: &'static [&'static str],
-    /// What comes before the calls.
+    /// Before the calls.
     pub before: &'static str,
-    /// What may come there too.
+    /// An alternative to `before`.
     pub also_before: &'static str,
-    /// What comes before a name.
+    /// Before a name.
     pub open: &'static str,
     /// Between a name and the arguments.
     pub name_end: &'static str,
-    /// Behind the arguments.
+    /// After the arguments.
     pub close: &'static str,
     /// Between calls.
     pub separator: &'static str,
-    /// Behind the calls.
+    /// After the calls.
     pub after: &'static str,
     /// Whether each call has its own `before` and `after`.
     pub each: bool,
@@ -38,31 +38,31 @@ pub struct Form {
 /// How the arguments of a call are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arguments {
-    /// The call is a JSON object with keys of these names, the second of which has an object. An empty first one
-    /// stands for any key, which is the tool's name, and the arguments its value.
+    /// The call is a JSON object with keys of these names; the value of the second one is an object. If the first name is empty,
+    /// the object has a single key, which is the tool's name, and its value is the arguments.
     Object(&'static str, &'static str),
-    /// A JSON object behind the name.
+    /// A JSON object after the name.
     Json,
-    /// As JSON, but keys without quotes, and texts between two of this mark as they are.
+    /// Like JSON, but with unquoted keys, and with unescaped texts between two of these marks.
     Quoted(&'static str),
-    /// Keys and values, each between marks; texts as they are, other values as JSON.
+    /// Keys and values, each between marks; texts are unescaped, other values are JSON.
     Keyed {
         /// Before a key.
         key_open: &'static str,
-        /// Behind a key.
+        /// After a key.
         key_close: &'static str,
         /// Before a value.
         value_open: &'static str,
-        /// Behind a value.
+        /// After a value.
         value_close: &'static str,
     },
     /// Keyword arguments of Python, in parentheses.
     Python,
-    /// gpt-oss's channels: the name is the recipient of a message of JSON.
+    /// gpt-oss's channels: the name is the recipient of a message in JSON.
     Channels,
 }
 
-/// What most rows have.
+/// The values that most rows have.
 const PLAIN: Form = Form {
     name: "",
     evidence: &[],
@@ -78,7 +78,7 @@ const PLAIN: Form = Form {
     arguments: Arguments::Object("name", "arguments"),
 };
 
-/// What a model is asked for whose template says nothing of tools.
+/// The form that a model is asked to use if its template says nothing about tools.
 pub static GENERIC: Form = Form {
     name: "generic",
     before: "<tool_call>\n",
@@ -89,7 +89,7 @@ pub static GENERIC: Form = Form {
     ..PLAIN
 };
 
-/// What a model is read by that has no tools: no marks.
+/// The form for a model without tools: there are no marks.
 pub static NO_CALLS: Form = Form { name: "none", open: "", name_end: "", close: "", separator: "", ..PLAIN };
 
 const LFM2: Form = Form {
@@ -104,7 +104,7 @@ const LFM2: Form = Form {
     ..PLAIN
 };
 
-/// All forms, those with more evidence before those that share some of it.
+/// All forms. A form comes before those that share only some of its evidence.
 pub static FORMS: &[Form] = &[
     Form {
         name: "gpt-oss",
@@ -344,20 +344,19 @@ pub static FORMS: &[Form] = &[
 ];
 
 impl Form {
-    /// The form that one of these texts, a template or what it makes of a call, has all evidence of; [`GENERIC`] if it
-    /// is none.
+    /// The form with all its evidence in one of these texts (a template, or a call that it writes); [`GENERIC`] if there is none.
     pub fn of(texts: &[&str]) -> &'static Self {
         let has = |evidence: &&str| texts.iter().any(|text| text.contains(evidence));
         FORMS.iter().find(|form| form.evidence.iter().all(has)).unwrap_or(&GENERIC)
     }
 
-    /// That which is called so.
+    /// The form with this name.
     pub fn named(name: &str) -> Option<&'static Self> {
         [&GENERIC, &NO_CALLS].into_iter().chain(FORMS).find(|form| form.name == name)
     }
 
-    /// The text that a call begins with, after which a grammar can hold that is not to hold before; empty if it is
-    /// the beginning of the answer, see [`bare`](Self::bare).
+    /// The text that a call begins with. A grammar that does not apply before can apply after it. It is empty if a call can only
+    /// be recognised at the beginning of the answer, see [`bare`](Self::bare).
     pub fn trigger(&self) -> &'static str {
         let text = if self.before.is_empty() { self.open } else { self.before };
         match self.arguments {
@@ -366,15 +365,15 @@ impl Form {
         }
     }
 
-    /// Whether arguments are JSON between the literals, as a grammar for JSON has it.
+    /// Whether arguments are JSON between fixed texts, as a grammar for JSON requires.
     pub fn has_json_arguments(&self) -> bool {
         matches!(self.arguments, Arguments::Object(..) | Arguments::Json | Arguments::Channels)
     }
 
-    /// Writes what a call looks like, for a model to be told.
+    /// Writes an example of a call, to be shown to a model.
     ///
     /// # Errors
-    /// If `out` takes no more.
+    /// If `out` fails.
     pub fn write_example(&self, out: &mut dyn Write) -> fmt::Result {
         let Self { before, open, name_end, close, after, .. } = self;
         write!(out, "{before}{open}NAME{name_end}")?;
@@ -391,24 +390,24 @@ impl Form {
         write!(out, "{close}{after}")
     }
 
-    /// Writes a call with these arguments, the text of a JSON object. Forms that have them otherwise are written as
+    /// Writes a call with these arguments, which are the text of a JSON object. Forms whose arguments are not JSON are written as
     /// [`GENERIC`].
     ///
     /// # Errors
-    /// If `out` takes no more.
+    /// If `out` fails.
     pub fn write_call(&self, name: &str, arguments: &str, out: &mut dyn Write) -> fmt::Result {
         let form = if self.has_json_arguments() { self } else { &GENERIC };
         let Self { before, open, name_end, close, after, .. } = form;
         write!(out, "{before}{open}{name}{name_end}{arguments}{close}{after}")
     }
 
-    /// All its texts, as far as they are marks.
+    /// All its texts, reduced to their marks.
     pub(crate) fn marks(&self) -> [&'static str; 6] {
         [self.before, self.also_before, self.open, self.name_end, self.close, self.after]
     }
 }
 
-/// A text without white space and brackets at its ends: what a parser looks for.
+/// A text without the white space and brackets at its ends: the part that a parser looks for.
 pub(crate) fn mark(text: &'static str) -> &'static str {
     let text = text.trim();
     let text = text.strip_suffix('[').unwrap_or(text);

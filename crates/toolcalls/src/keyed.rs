@@ -6,7 +6,8 @@ use crate::literal::{Literal, Notation, is_value, push_escaped, push_text};
 use crate::state::{Kind, MAX_KEPT_BYTES, MAX_NAME_BYTES, Mode, State, To};
 
 impl State {
-    /// Takes a character before a key, or behind the last value; whether it is to be taken again, as all these.
+    /// Takes a character before a key, or after the last value. Like all functions below, returns whether the character must be
+    /// taken again.
     pub fn between_keys(&mut self, character: char, to: To<'_>) -> bool {
         let Arguments::Keyed { key_open, .. } = self.format.form.arguments else { return self.break_off(to) };
         if self.held.is_empty() && character.is_ascii_whitespace() {
@@ -24,7 +25,7 @@ impl State {
             }
             Match::Whole(false) => {
                 self.write_end(to);
-                // The form's last mark, if it is the call's.
+                // The last mark of the form, if it also ends the call.
                 if mark(self.format.form.before).is_empty() {
                     self.mode = Mode::Text;
                     self.drop_space();
@@ -86,7 +87,7 @@ impl State {
             return self.break_off(to);
         };
         let close = mark(value_close);
-        // Where templates put values on lines of their own, one end of line is theirs.
+        // If a template puts values on separate lines, one line end on each side belongs to the template.
         let has_lines = value_open.is_empty() && value_close.starts_with('\n');
         if self.kept.is_empty() && character == '\n' && has_lines && !self.has_line() {
             self.set_line(true);
@@ -104,13 +105,13 @@ impl State {
             self.begin_text(to);
         }
         if self.is_text {
-            // The end may be that of the value.
+            // The held text may be the value's closing mark.
             let n_held = if is_whole { 0 } else { close.len() + 1 };
             let mut n_told = self.kept.len().saturating_sub(n_held);
             while !self.kept.is_char_boundary(n_told) {
                 n_told -= 1;
             }
-            // Moved all at once, since what stays is moved each time.
+            // Text is moved in large pieces, because the rest is moved each time.
             if is_whole || n_told >= 4 * n_held {
                 let kept = core::mem::take(&mut self.kept);
                 let out = self.out(Kind::Arguments, to);

@@ -1,10 +1,10 @@
-//! Answers of chat models told apart: what is said, what is thought, which tools are called.
+//! Divides answers of chat models into text, thoughts and calls of tools.
 //!
-//! Each family of models has marks of its own for that, which its chat template shows. [`Form`] is how a family calls
-//! tools, [`Reasoning`] how it marks thoughts: a table each, of which a template's text chooses a row ([`Format::of`]).
-//! [`Parser`] takes an answer piece by piece, as it is generated, and tells its parts as [`Event`]s; arguments come as
-//! JSON whatever form the model has for them. [`Answer`] is a whole one. [`Form::calls`] are calls as part
-//! of a grammar, so that a model cannot but call a tool.
+//! Each family of models has its own marks for these parts, which its chat template shows. [`Form`] describes how a family calls
+//! tools, and [`Reasoning`] how it marks thoughts. Each has a table; the text of a template determines the row ([`Format::of`]).
+//! [`Parser`] takes an answer piece by piece, as it is generated, and reports its parts as [`Event`]s; arguments are reported as
+//! JSON whatever the model's form is. [`Answer`] is a complete answer. [`Form::calls`] makes calls part of a grammar, so that a
+//! model must call a tool.
 //!
 //! # Layers
 //!

@@ -1,48 +1,48 @@
-//! Values in three notations to JSON, character by character: [`Literal`].
+//! [`Literal`]: converts values in three notations to JSON, character by character.
 
 use alloc::string::String;
 use core::fmt::Write;
 
-/// How a value is written.
+/// The notation of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notation {
-    /// As JSON.
+    /// JSON.
     Json,
-    /// As Python's literals.
+    /// Python's literals.
     Python,
-    /// As JSON with bare keys, and texts as they are between two [`QUOTE`]s.
+    /// JSON with unquoted keys, and with unescaped texts between two [`QUOTE`]s.
     Quoted,
 }
 
-/// What stands for the mark around texts in [`Notation::Quoted`].
+/// Stands for the mark around texts in [`Notation::Quoted`].
 pub(crate) const QUOTE: char = '\u{1}';
 
-/// What a character does to a value.
+/// The effect of a character on a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// It belongs to the value, which goes on.
+    /// It belongs to the value, which continues.
     More,
-    /// It is the last one.
+    /// It is the last character of the value.
     Last,
-    /// The value was over before it.
+    /// The value had ended before it.
     After,
-    /// There can be no such value.
+    /// No value can continue like this.
     Wrong,
 }
 
-/// How deep lists and dicts in arguments may nest; what goes deeper is no call. So templates can have all calls that were made: what
-/// they are given nests up to 64 deep, and a call is some levels inside it.
+/// Most levels of nested lists and dicts in arguments; deeper text is not a call. This makes sure that templates can process all
+/// calls: their values may nest up to 64 deep, and a call is some levels inside such a value.
 pub const MAX_DEPTH: u32 = 56;
 
 /// A value that is being read.
 #[derive(Debug, Clone)]
 pub(crate) struct Literal {
     notation: Notation,
-    /// A bit for each container that is open, the innermost last: whether it is a dict.
+    /// One bit for each open container, the innermost last: whether it is a dict.
     dicts: u64,
     depth: u32,
     at: At,
-    /// Whether the text that is being read is a key.
+    /// Whether the current text is a key.
     is_key: bool,
 }
 
@@ -56,18 +56,18 @@ enum At {
     Key,
     BareKey,
     Colon,
-    /// Behind a value in a container.
+    /// After a value in a container.
     Next,
     Text(char),
     Escape(char),
-    /// So many digits of an escape are missing.
+    /// This many digits of an escape are still missing.
     Digits(char, u8),
     Number(NumberPart),
-    /// What is missing of a word.
+    /// The rest of a word.
     Word(&'static str),
 }
 
-/// What came last of a number.
+/// The last element of a number that has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NumberPart {
     Sign,
@@ -85,7 +85,7 @@ impl Literal {
         Self { notation, dicts: 0, depth: 0, at: At::Value, is_key: false }
     }
 
-    /// Takes a character; writes what it is in JSON.
+    /// Takes a character and writes its JSON form.
     pub fn take(&mut self, character: char, out: &mut String) -> Step {
         if let At::Number(last) = self.at {
             if let Some(next) = digit_after(last, character) {
@@ -234,7 +234,7 @@ impl Literal {
                 out.push_str("\\u");
                 self.at = At::Digits(quote, 4);
             }
-            // No escape: the backslash is meant, as in regular expressions.
+            // Not an escape: the backslash itself is meant, as in regular expressions.
             _ => {
                 out.push_str("\\\\");
                 push_escaped(character, out);
@@ -270,13 +270,13 @@ fn digit_after(last: NumberPart, character: char) -> Option<NumberPart> {
     })
 }
 
-/// Writes a character of a text as it is in JSON.
+/// Writes a character of a text in its JSON form.
 pub(crate) fn push_escaped(character: char, out: &mut String) {
     match character {
         '"' | '\\' => out.extend(['\\', character]),
         '\n' => out.push_str("\\n"),
         _ if character < ' ' => {
-            // A String takes everything.
+            // Writing to a String cannot fail.
             let _ = write!(out, "\\u{:04x}", character as u32);
         }
         _ => out.push(character),
@@ -290,9 +290,9 @@ pub(crate) fn push_text(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Whether a text is a JSON value, with its quotes if that is a text; `scrap` is for what comes out.
+/// Whether a text is a JSON value (a text with its quotes). `scrap` receives the output, which is not needed.
 pub(crate) fn is_value(text: &str, scrap: &mut String) -> bool {
-    // Python's names of values are texts here.
+    // Here, Python's names of values are texts.
     if text.starts_with(['T', 'F', 'N']) {
         return false;
     }
@@ -313,7 +313,7 @@ pub(crate) fn is_value(text: &str, scrap: &mut String) -> bool {
 mod tests {
     use super::*;
 
-    /// What comes out of a value, and the text behind it; `None` if it is none.
+    /// The JSON form of a value, and the rest of the text; `None` if it is not a value.
     fn json(notation: Notation, text: &str) -> Option<(String, &str)> {
         let (mut literal, mut out) = (Literal::new(notation), String::new());
         for (place, character) in text.char_indices() {

@@ -1,4 +1,4 @@
-//! Calls that are objects, with a key for the name and one for the arguments.
+//! Calls that are objects with a key for the name and a key for the arguments.
 
 use alloc::string::String;
 
@@ -6,11 +6,11 @@ use crate::form::Arguments;
 use crate::literal::{Literal, Notation, Step};
 use crate::state::{InObject, Kind, MAX_KEPT_BYTES, MAX_NAME_BYTES, Mode, State, To};
 
-/// A value is not what it has to be.
+/// A value is not of the required kind.
 struct Wrong;
 
 impl State {
-    /// Begins a call that is an object, of which the brace has come.
+    /// Begins a call that is an object, after its opening brace.
     pub fn open_object(&mut self) {
         self.mode = Mode::Object(InObject::BeforeKey);
         self.name.clear();
@@ -21,7 +21,7 @@ impl State {
         self.literal = Literal::new(Notation::Json);
     }
 
-    /// Takes a character of a call that is an object; whether it is to be taken again.
+    /// Takes a character of a call that is an object; returns whether the character must be taken again.
     pub fn in_object(&mut self, at: InObject, character: char, to: To<'_>) -> bool {
         let wrong = |state: &mut Self, to: To<'_>| match state.has_begun {
             true => state.break_off(to),
@@ -106,18 +106,18 @@ impl State {
         false
     }
 
-    /// Whether an object without marks can have a key that begins like this.
+    /// Whether an object without marks can have a key that begins like the current one.
     fn may_have_key(&self) -> bool {
         const KEYS: [&str; 6] = ["name", "type", "id", "function", "arguments", "parameters"];
         !self.is_bare || KEYS.iter().any(|key| key.starts_with(&self.key))
     }
 
-    /// Whether the current key is the name itself.
+    /// Whether the current key itself is the name.
     fn is_name_key(&self) -> bool {
         matches!(self.format.form.arguments, Arguments::Object("", _)) && self.depth == 0
     }
 
-    /// What the value of the current key is that begins with this character.
+    /// The kind of value that begins with this character, for the current key.
     fn value_of_object(&self, character: char) -> Option<InObject> {
         let Arguments::Object(name, arguments) = self.format.form.arguments else { return None };
         let key = self.key.as_str();
@@ -134,7 +134,7 @@ impl State {
         })
     }
 
-    /// Takes a character of a value in an object; whether it is to be taken again.
+    /// Takes a character of a value in an object; returns whether the character must be taken again.
     fn in_object_value(&mut self, at: InObject, character: char, to: To<'_>) -> Result<bool, Wrong> {
         let mut literal = self.literal.clone();
         let step = match at {
@@ -161,11 +161,12 @@ impl State {
         Ok(step == Step::After && self.in_object(InObject::Next, character, to))
     }
 
-    /// Makes arguments that are a text of JSON an object; whether they are one.
+    /// Turns arguments that are JSON in a string into an object; returns whether they are one.
     fn unpack(&mut self, to: To<'_>) -> bool {
         let mut text = core::mem::take(&mut self.scrap);
         text.clear();
-        // What is written as JSON again may be an escape of six for each byte. Without room for it, it is no object.
+        // When written as JSON again, each byte may become an escape of six bytes. Without memory for that, it does not count as
+        // an object.
         let n_bytes = self.kept.len();
         let reserved = text.try_reserve(n_bytes).and_then(|()| self.kept.try_reserve(6 * n_bytes));
         if reserved.is_err() {
@@ -199,7 +200,7 @@ impl State {
         is_whole && (is_empty || is_object && is_over)
     }
 
-    /// Takes the end of an object; whether it is wrong.
+    /// Takes the end of an object; returns whether something is wrong with it.
     fn close_object(&mut self, to: To<'_>) -> bool {
         if self.depth > 0 {
             self.depth -= 1;
@@ -214,7 +215,7 @@ impl State {
     }
 }
 
-/// Writes what a text in JSON says; whether all of it could be read.
+/// Decodes a string in JSON; returns whether all of it could be decoded.
 fn unescape(json: &str, out: &mut String) -> bool {
     let inner = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let Some(inner) = inner else { return false };
@@ -234,7 +235,7 @@ fn unescape(json: &str, out: &mut String) -> bool {
                 let digits = characters.as_str().get(..4);
                 let unit = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
                 let Some(character) = unit.and_then(char::from_u32) else {
-                    // Half of a pair: what is within stays an escape.
+                    // Half of a surrogate pair stays an escape.
                     out.push_str("\\u");
                     continue;
                 };

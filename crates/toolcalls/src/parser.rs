@@ -1,4 +1,4 @@
-//! [`Parser`]: an answer, piece by piece, to its parts.
+//! [`Parser`]: divides an answer into its parts, piece by piece.
 
 use alloc::string::String;
 
@@ -9,31 +9,32 @@ use crate::format::Format;
 pub use crate::state::Event;
 use crate::state::{Mode, State, To};
 
-/// The heap has no room for what is held back of an answer.
+/// The heap has no room for the part of an answer that is held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the heap has no {needed_bytes} bytes left for an answer")]
 pub struct OutOfMemory {
-    /// Bytes that were asked for.
+    /// Number of bytes that were requested.
     pub needed_bytes: usize,
 }
 
-/// An answer that comes in pieces, cut anywhere; the parts that are told do not depend on where.
+/// Parses an answer that comes in pieces, which may be cut anywhere; the reported parts do not depend on the cuts.
 ///
-/// White space around marks is told as nothing's; all else that is not part of a call or a mark is content or
-/// reasoning. Only what may become a mark, or a call of which the name is not known yet, is held back: some 64 KiB at
+/// White space around marks is dropped; everything else that is not part of a call or a mark is content or reasoning. Only text
+/// that may become a mark, or a call whose name is not known yet, is held back: some 64 KiB at most. Each character takes a
+/// bounded number of steps.
 /// most. A character takes a bounded number of steps.
 #[derive(Debug, Clone)]
 pub struct Parser {
     state: State,
 }
 
-/// What a mark in a text does.
+/// The meaning of a mark in a text.
 #[derive(Clone, Copy)]
 enum Mark {
     Reasoning,
     EndOfReasoning,
     Calls,
-    /// A call, whose name follows.
+    /// A call begins; its name follows.
     Call,
     AroundContent,
     OfChannel(&'static str),
@@ -52,8 +53,8 @@ impl Parser {
         Self { state }
     }
 
-    /// Makes known that the argument `key` of `tool` is a text. Some forms write texts without quotes: there `3` is a
-    /// number unless it is known to be a text.
+    /// Declares that the argument `key` of `tool` is a text. Some forms write texts without quotes: in these, `3` is a number
+    /// unless the argument is known to be a text.
     ///
     /// # Errors
     /// [`OutOfMemory`].
@@ -70,10 +71,10 @@ impl Parser {
         Ok(())
     }
 
-    /// Takes the next piece and tells what has become certain.
+    /// Takes the next piece and reports what has become certain.
     ///
     /// # Errors
-    /// [`OutOfMemory`], before anything is told.
+    /// [`OutOfMemory`]; nothing has been reported then.
     pub fn push(&mut self, piece: &str, on_event: &mut dyn FnMut(Event<'_>)) -> Result<(), OutOfMemory> {
         let state = &mut self.state;
         state.reserve(piece.len()).map_err(|needed_bytes| OutOfMemory { needed_bytes })?;
@@ -85,10 +86,10 @@ impl Parser {
         Ok(())
     }
 
-    /// Ends the answer, and tells what was held back.
+    /// Ends the answer, and reports what was held back.
     ///
     /// # Errors
-    /// [`OutOfMemory`], before anything is told.
+    /// [`OutOfMemory`]; nothing has been reported then.
     pub fn finish(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<(), OutOfMemory> {
         let state = &mut self.state;
         state.reserve(0).map_err(|needed_bytes| OutOfMemory { needed_bytes })?;
@@ -96,7 +97,7 @@ impl Parser {
             Mode::Text | Mode::Thought => {
                 let held = core::mem::take(&mut state.held);
                 held.chars().for_each(|character| state.say(character, on_event));
-                // Nothing follows that the white space could be around.
+                // Nothing follows, so the white space does not surround a mark.
                 if !state.drops_space && !state.space.is_empty() {
                     state.raw.clear();
                     let is_thought = state.mode == Mode::Thought;
@@ -108,7 +109,7 @@ impl Parser {
             _ if state.has_begun => {
                 state.break_off(on_event);
             }
-            // The end of a mark is missing behind a call.
+            // A call is complete even without its last mark.
             Mode::Between if state.n_in_section > 0 => {}
             _ if state.raw.is_empty() => {}
             _ => state.say_raw(on_event),
@@ -118,7 +119,7 @@ impl Parser {
     }
 }
 
-/// Takes a character; whether it is to be taken again.
+/// Takes a character; returns whether it must be taken again.
 fn take(state: &mut State, character: char, to: To<'_>) -> bool {
     match state.mode {
         Mode::Text | Mode::Thought => {
@@ -130,7 +131,7 @@ fn take(state: &mut State, character: char, to: To<'_>) -> bool {
     }
 }
 
-/// Takes a character of what is said or thought.
+/// Takes a character of text or of a thought.
 fn take_text(state: &mut State, character: char, to: To<'_>) {
     state.held.push(character);
     loop {
@@ -155,7 +156,7 @@ fn take_text(state: &mut State, character: char, to: To<'_>) {
     }
 }
 
-/// The marks in what is said or thought.
+/// The marks in text or thoughts.
 fn marks(state: &State) -> impl Iterator<Item = (Mark, &'static str)> {
     let Format { form, reasoning, .. } = state.format;
     let is_thought = state.mode == Mode::Thought;
@@ -173,7 +174,7 @@ fn marks(state: &State) -> impl Iterator<Item = (Mark, &'static str)> {
     let open = if before.is_empty() && has_names { mark(form.open) } else { "" };
     let calls = [(Mark::Calls, before), (Mark::Calls, form.also_before), (Mark::Call, open)];
     let calls = calls.into_iter().filter(move |_| !is_thought && !has_channels);
-    // All that has no mark any more is text.
+    // Without marks, everything is text.
     let has_marks = is_thought || !state.format.is_held || !state.has_said;
     let all = of_channels.chain(of_thought).chain(begins).chain(around).chain(calls);
     all.filter(move |_| has_marks)

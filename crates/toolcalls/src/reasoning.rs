@@ -1,21 +1,21 @@
-//! [`Reasoning`]: how a family of models marks what it thinks.
+//! [`Reasoning`]: how a family of models marks its thoughts.
 
-/// How a family of models marks what it thinks.
+/// How a family of models marks its thoughts.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reasoning {
-    /// What it is called here.
+    /// Its name in this crate.
     pub name: &'static str,
-    /// What all stand in a template of such a model.
+    /// Texts that all occur in a template of such a model.
     pub evidence: &'static [&'static str],
-    /// What comes before a thought, if the prompt does not end with it already.
+    /// The mark before a thought, unless the prompt already ends with it.
     pub open: &'static str,
-    /// What comes behind it.
+    /// The mark after it.
     pub close: &'static str,
-    /// What ends it too, but not as it should: marks that begin another message, or end the answer.
+    /// Other marks that end a thought although they should not: they begin another message, or end the answer.
     pub also_close: &'static [&'static str],
-    /// What a model is to go on with whose thoughts have become too long.
+    /// The text with which a model whose thoughts have become too long must continue.
     pub forced_close: &'static str,
-    /// Marks around what is said.
+    /// Marks around the text for the user.
     pub around_content: &'static [&'static str],
 }
 
@@ -29,7 +29,7 @@ const THINK: Reasoning = Reasoning {
     around_content: &[],
 };
 
-/// All of them, those with more evidence before those that share some of it.
+/// All rows. A row comes before those that share only some of its evidence.
 static REASONINGS: &[Reasoning] = &[
     Reasoning {
         name: "gpt-oss",
@@ -115,13 +115,13 @@ static REASONINGS: &[Reasoning] = &[
 ];
 
 impl Reasoning {
-    /// That which one of these texts has all evidence of, if there is one.
+    /// The row with all its evidence in one of these texts, if there is one.
     pub fn of(texts: &[&str]) -> Option<&'static Self> {
         let has = |evidence: &&str| texts.iter().any(|text| text.contains(evidence));
         REASONINGS.iter().find(|reasoning| reasoning.evidence.iter().all(has))
     }
 
-    /// That which is called so.
+    /// The row with this name.
     pub fn named(name: &str) -> Option<&'static Self> {
         REASONINGS.iter().find(|reasoning| reasoning.name == name)
     }

@@ -1,4 +1,4 @@
-//! [`State`]: what a parser knows, and how it tells.
+//! [`State`]: what a parser knows, and how it reports events.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,37 +10,37 @@ use crate::literal::{Literal, Notation, push_escaped};
 /// A part of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'e> {
-    /// Something is said.
+    /// Text for the user.
     Content(&'e str),
-    /// Something is thought.
+    /// A thought.
     Reasoning(&'e str),
-    /// A tool is called.
+    /// A call of a tool begins.
     ToolCallBegin {
         /// The number of the call, from 0.
         index: usize,
-        /// Which tool.
+        /// The tool's name.
         name: &'e str,
     },
-    /// The next part of the JSON text of its arguments.
+    /// The next part of the arguments' JSON text.
     ToolCallArguments(&'e str),
-    /// The call is whole.
+    /// The call is complete.
     ToolCallEnd,
-    /// The call does not become whole: the answer, or what can be understood of it, ends within.
+    /// The call will not be completed: the answer ends inside it, or the rest cannot be understood.
     ToolCallBroken {
         /// Where it began, in bytes of the answer.
         start: usize,
-        /// Where it ends. What comes behind is told as content.
+        /// Where it ends. What follows is reported as content.
         end: usize,
     },
 }
 
-/// Takes events.
+/// The receiver of events.
 pub(crate) type To<'t> = &'t mut dyn FnMut(Event<'_>);
 
-/// What the next character belongs to.
+/// The part of the answer that the next character belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// What is said.
+    /// Text for the user.
     Text,
     /// A thought.
     Thought,
@@ -54,7 +54,7 @@ pub(crate) enum Mode {
     Object(InObject),
     /// Arguments as one value.
     Arguments,
-    /// Before a key of arguments, or behind the last.
+    /// Before a key of the arguments, or after the last value.
     Keys,
     /// A key.
     Key,
@@ -62,13 +62,13 @@ pub(crate) enum Mode {
     ValueOpen,
     /// A value.
     Value,
-    /// A key of Python's arguments.
+    /// A keyword of Python's arguments.
     Keyword,
     /// A value of Python's arguments.
     KeywordValue,
 }
 
-/// Where in an object that is a call.
+/// The position in an object that is a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InObject {
     BeforeKey,
@@ -77,14 +77,14 @@ pub(crate) enum InObject {
     BeforeValue,
     Name,
     Arguments,
-    /// Arguments as a text of JSON.
+    /// Arguments as JSON in a string.
     ArgumentsText,
-    /// A value that does not matter.
+    /// A value that is ignored.
     Other,
     Next,
 }
 
-/// What is collected to be told.
+/// The kind of text that is collected before it is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Content,
@@ -92,46 +92,46 @@ pub(crate) enum Kind {
     Arguments,
 }
 
-/// Bytes of a name, a key or a head at most.
+/// Most bytes of a name, a key or a head.
 pub(crate) const MAX_NAME_BYTES: usize = 256;
-/// Bytes that are kept of what is not understood yet.
+/// Most bytes that are kept while they cannot be interpreted yet.
 pub(crate) const MAX_KEPT_BYTES: usize = 64 << 10;
-/// Bytes of white space that are held back.
+/// Most bytes of white space that are held back.
 pub(crate) const MAX_SPACE_BYTES: usize = 256;
 
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     pub format: Format,
     pub mode: Mode,
-    /// What may become a mark.
+    /// Text that may become a mark.
     pub held: String,
     /// White space that is dropped if a mark follows.
     pub space: String,
-    /// Whether white space is dropped, since a mark came before.
+    /// Whether white space is dropped because a mark came before.
     pub drops_space: bool,
-    /// Whether anything has been said since the answer or a message began.
+    /// Whether there has been any text since the answer or a message began.
     pub has_said: bool,
-    /// All of a call that has not begun yet.
+    /// The whole text of a call that has not been reported yet.
     pub raw: String,
-    /// Whether a call has been told the beginning of, but no end.
+    /// Whether the beginning of a call has been reported, but not its end.
     pub has_begun: bool,
-    /// Calls since the last text.
+    /// Number of calls since the last text.
     pub n_in_section: usize,
     pub name: String,
     pub key: String,
     /// A value, or arguments that came before the name.
     pub kept: String,
-    /// Whether a value is told as a text, without looking at all of it.
+    /// Whether a value is reported as text piece by piece, without waiting for all of it.
     pub is_text: bool,
     pub is_first_key: bool,
-    /// Whether arguments were told.
+    /// Whether arguments have been reported.
     pub has_arguments: bool,
-    /// Objects around the one with the name.
+    /// Number of objects around the one that contains the name.
     pub depth: u32,
     pub is_bare: bool,
     pub literal: Literal,
     pub n_calls: usize,
-    /// Bytes of the answer before the character that is taken.
+    /// Number of bytes of the answer before the current character.
     pub n_bytes: usize,
     /// Where the call began.
     pub start: usize,
@@ -173,11 +173,12 @@ impl State {
         }
     }
 
-    /// Makes room for what `n_bytes` more of an answer can lead to; the bytes that are missing if there is none.
+    /// Reserves memory for everything that `n_bytes` more of an answer can lead to. If there is none, returns the number of bytes
+    /// that were requested.
     pub fn reserve(&mut self, n_bytes: usize) -> Result<(), usize> {
         let Self { held, space, raw, name, key, kept, scrap, out, .. } = self;
         let n_kept = raw.len() + kept.len() + space.len() + held.len();
-        // A character may become an escape of six, and the name a mark before it.
+        // A character may become an escape of six bytes, and the name may have a mark before it.
         let n_out = n_bytes.saturating_add(n_kept).saturating_mul(6).saturating_add(4 * MAX_NAME_BYTES);
         let n_more = n_bytes.saturating_mul(6).saturating_add(2 * MAX_NAME_BYTES);
         for (buffer, needed_bytes) in [(out, n_out), (raw, n_more), (kept, n_more), (space, n_bytes)] {
@@ -189,7 +190,7 @@ impl State {
         Ok(())
     }
 
-    /// Where text of this kind goes; text of another is told before.
+    /// Where text of this kind is collected; text of another kind is reported first.
     pub fn out(&mut self, kind: Kind, to: To<'_>) -> &mut String {
         if self.kind != kind {
             self.tell(to);
@@ -198,7 +199,7 @@ impl State {
         &mut self.out
     }
 
-    /// Tells what was collected.
+    /// Reports the collected text.
     pub fn tell(&mut self, to: To<'_>) {
         if self.out.is_empty() {
             return;
@@ -211,7 +212,7 @@ impl State {
         self.out.clear();
     }
 
-    /// Takes a character that is part of no mark.
+    /// Takes a character that is not part of a mark.
     pub fn say(&mut self, character: char, to: To<'_>) {
         let kind = if self.mode == Mode::Thought { Kind::Reasoning } else { Kind::Content };
         if character.is_whitespace() && self.space.len() < MAX_SPACE_BYTES {
@@ -236,7 +237,7 @@ impl State {
         self.drops_space = true;
     }
 
-    /// Looks for calls behind a mark that was just complete, or behind nothing.
+    /// Expects calls after a mark that has just been completed, or without a mark.
     pub fn open(&mut self, mode: Mode, raw: &str, start: usize) {
         self.mode = mode;
         self.raw.clear();
@@ -248,7 +249,7 @@ impl State {
         self.is_bare = false;
     }
 
-    /// Makes what looked like a call before `character` content; the character is to be taken again.
+    /// Turns the text that looked like a call before `character` into content; the character must be taken again.
     pub fn fail(&mut self, character: char, to: To<'_>) -> bool {
         if self.raw.ends_with(character) {
             self.raw.pop();
@@ -266,7 +267,7 @@ impl State {
         true
     }
 
-    /// Says what looked like a call.
+    /// Reports the text that looked like a call as content.
     pub fn say_raw(&mut self, to: To<'_>) {
         let (space, raw) = (core::mem::take(&mut self.space), core::mem::take(&mut self.raw));
         let out = self.out(Kind::Content, to);
@@ -279,7 +280,7 @@ impl State {
         self.has_said = true;
     }
 
-    /// Ends a call that has begun and cannot go on; the character is to be taken again.
+    /// Ends a call that has begun and cannot continue; the character must be taken again.
     pub fn break_off(&mut self, to: To<'_>) -> bool {
         self.tell(to);
         to(Event::ToolCallBroken { start: self.start, end: self.n_bytes });
@@ -293,10 +294,10 @@ impl State {
         true
     }
 
-    /// Tells the beginning of a call; whether it has a name.
+    /// Reports the beginning of a call; returns whether it has a name.
     pub fn begin(&mut self, to: To<'_>) -> bool {
         let name = self.name.trim();
-        // Mistral's mark before an id, what gpt-oss's names begin with, and the numbers behind Kimi's.
+        // Removes Mistral's mark before an id, the prefix of gpt-oss's names, and the numbers after Kimi's names.
         let name = name.split("[CALL_ID]").next().unwrap_or(name);
         let Form { arguments, name_end, .. } = self.format.form;
         let is_recipient = *arguments == Arguments::Channels;
@@ -324,7 +325,7 @@ impl State {
         self.name.truncate(range.end);
         self.name.drain(..range.start);
         if self.n_in_section == 0 {
-            // White space before the mark comes back if the call breaks off.
+            // If the call is broken off, the white space before its mark becomes text again.
             self.start = self.start.saturating_sub(self.space.len());
         }
         self.space.clear();
@@ -339,7 +340,7 @@ impl State {
         true
     }
 
-    /// Tells the end of a call.
+    /// Reports the end of a call.
     pub fn end(&mut self, to: To<'_>) {
         if !self.has_arguments {
             self.out(Kind::Arguments, to).push_str("{}");
@@ -353,7 +354,7 @@ impl State {
         self.mode = Mode::Between;
     }
 
-    /// Writes a key of arguments, with what comes before it.
+    /// Writes a key of the arguments, with the punctuation before it.
     pub fn write_key(&mut self, to: To<'_>) {
         let before = if core::mem::take(&mut self.is_first_key) { "{" } else { ", " };
         let key = core::mem::take(&mut self.key);

@@ -1,4 +1,4 @@
-//! What must hold of config.json: that its numbers make sense, and what GGUF has no way to say otherwise.
+//! Checks of config.json: that its numbers are plausible, and that it has the values that GGUF takes for granted.
 
 use anyhow::{Result, bail};
 
@@ -43,7 +43,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Makes sure that a classifier judges whole texts, and not each token, say.
+    /// Checks that a classifier judges whole texts and not, for example, each token.
     pub fn check_classifier(&self) -> Result<()> {
         match self.architectures.get(0).and_then(|class| class.as_str()) {
             Some(class) if !class.ends_with("ForSequenceClassification") => {
@@ -53,7 +53,7 @@ impl ModelConfig {
         }
     }
 
-    /// Makes sure that there are experts, and not more of them used than there are.
+    /// Checks that there are experts, and that no more of them are used than exist.
     pub fn check_some_experts(&self) -> Result<()> {
         for (key, value) in [("num_experts", self.num_experts), ("moe_top_k", self.num_experts_per_tok)] {
             if value.is_none_or(|value| value == 0) {
@@ -66,7 +66,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Makes sure that all layers have experts, as GGUF's architectures with experts have them.
+    /// Checks that all layers have experts, as GGUF's architectures with experts assume.
     pub fn check_experts(&self) -> Result<()> {
         for (key, value) in [
             ("num_experts", self.num_experts),
@@ -80,7 +80,7 @@ impl ModelConfig {
         if self.num_experts_per_tok > self.num_experts {
             bail!("num_experts_per_tok is greater than num_experts");
         }
-        // Without the key, transformers does not normalise.
+        // If the key is missing, transformers does not normalise.
         if self.norm_topk_prob != Some(true) {
             bail!("norm_topk_prob is {:?}, expected true", self.norm_topk_prob);
         }
@@ -93,7 +93,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Makes sure that each fourth layer is without the rotary embedding, as GGUF's architecture has it.
+    /// Checks that every fourth layer has no rotary embedding, as GGUF's architecture assumes.
     pub fn check_layers_without_rope(&self) -> Result<()> {
         let Some(layers) = &self.no_rope_layers else { return Ok(()) };
         let differs = |&(layer, &has_rope): &(usize, &u32)| (has_rope != 0) != (layer % 4 != 3);
@@ -105,8 +105,8 @@ impl ModelConfig {
         }
     }
 
-    /// Makes sure that each layer but each `period`-th looks back, and that queries are scaled as GGUF's architecture has
-    /// it, where models of `n_layer` layers differ.
+    /// Checks that every layer except each `period`-th has a window, and that queries are scaled as GGUF's architecture assumes,
+    /// which differs for models of `n_layer` layers.
     pub fn check_window_and_scale(&self, period: u32, n_layer: u32) -> Result<()> {
         if let Some(other) = self.sliding_window_pattern.filter(|&pattern| pattern != period && pattern != 1)
         {
@@ -134,7 +134,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Makes sure that the heads of a gated delta net are whole and not too many.
+    /// Checks that the heads of a gated delta net fit together and are not too many.
     pub fn check_delta_net(&self) -> Result<()> {
         for (key, value) in [
             ("linear_conv_kernel_dim", self.linear_conv_kernel_dim),
@@ -155,7 +155,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Makes sure that short convolutions have a length and no bias.
+    /// Checks that short convolutions have a length and no bias.
     pub fn check_short_convolutions(&self) -> Result<()> {
         if self.conv_l_cache.is_none_or(|len| len == 0) {
             bail!("conv_L_cache is {:?}, expected a positive number", self.conv_l_cache);
@@ -166,7 +166,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Makes sure that each layer's mixer is known.
+    /// Checks that each layer's mixer is known.
     fn check_layer_types(&self) -> Result<()> {
         if self.family().recurrent_layer.is_empty() {
             return Ok(());
@@ -189,7 +189,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Makes sure that the first of so many layers sees all positions, and the others look back and ahead.
+    /// Checks that the first layer of each period sees all positions and the others have a window in both directions.
     pub fn check_every_nth(&self) -> Result<()> {
         let n = self.global_attn_every_n_layers.unwrap_or(1);
         if n == 0 {

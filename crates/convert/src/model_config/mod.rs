@@ -15,7 +15,7 @@ use super::rope_scaling::{LongRope, RopeScaling};
 use super::weight::Order;
 use super::{Files, put_optional_u32, read};
 
-/// What config.json says, by its own names.
+/// The fields of config.json, by their own names.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ModelConfig {
     pub hidden_size: u32,
@@ -32,10 +32,10 @@ pub struct ModelConfig {
     layer_norm_eps: Option<f32>,
     type_vocab_size: Option<u32>,
     relative_attention_num_buckets: Option<u32>,
-    /// The class that the checkpoint was saved from, first of a list.
+    /// The class that the checkpoint was saved from; the first of a list.
     #[serde(default)]
     architectures: Value,
-    /// What a classifier tells apart, by its number.
+    /// The names of a classifier's classes, by number.
     #[serde(default)]
     id2label: Value,
     rope_theta: Option<f32>,
@@ -54,19 +54,19 @@ pub struct ModelConfig {
     pub moe_every_n_layers: Option<u32>,
     decoder_sparse_step: Option<u32>,
     mlp_only_layers: Option<Vec<u32>>,
-    /// For each layer, whether it has the rotary embedding, despite the name.
+    /// For each layer, 1 if it has the rotary embedding, despite the name.
     no_rope_layers: Option<Vec<u32>>,
     pub sliding_window: Option<u32>,
     use_sliding_window: Option<bool>,
     sliding_window_pattern: Option<u32>,
     /// The mixer of each layer.
     layer_types: Option<Vec<String>>,
-    /// Of how many layers the last has attention, where `layer_types` does not say.
+    /// Of every this many layers, the last one has attention, if `layer_types` does not say.
     pub full_attention_interval: Option<u32>,
-    /// The layers with attention, likewise.
+    /// The layers with attention, if `layer_types` does not say.
     full_attn_idxs: Option<Vec<u32>>,
     rope_local_base_freq: Option<f32>,
-    /// Names of ModernBERT for these two.
+    /// ModernBERT's names for `rope_theta` and `rope_local_base_freq`.
     global_rope_theta: Option<f32>,
     local_rope_theta: Option<f32>,
     pub local_attention: Option<u32>,
@@ -97,7 +97,7 @@ pub struct ModelConfig {
     hidden_activation: Option<String>,
     #[serde(rename = "_name_or_path")]
     name_or_path: Option<String>,
-    /// `pooling_type` of GGUF, from the files of sentence-transformers.
+    /// `pooling_type` of GGUF, taken from the files of sentence-transformers.
     #[serde(skip)]
     pooling: Option<u32>,
     #[serde(skip, default = "Family::first")]
@@ -106,11 +106,11 @@ pub struct ModelConfig {
     pub quantization: Option<Quantization>,
 }
 
-/// What `layer_types` calls attention.
+/// The name of attention in `layer_types`.
 const ATTENTION: &str = "full_attention";
 
 impl ModelConfig {
-    /// Reads and checks config.json, and what stands beside it of how the matrices were quantised and of pooling.
+    /// Reads and checks config.json, and the files beside it that describe quantisation and pooling.
     pub fn read(files: &dyn Files) -> Result<Self> {
         const FILE: &str = "config.json";
         let bytes = read(files, FILE)?;
@@ -123,7 +123,8 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// The keys, those of the part for texts where a model sees, too, and those that a family may leave out.
+    /// Reads the keys, including those of the part for texts in models with vision, and fills in those that a family may leave
+    /// out.
     fn parse(bytes: &[u8]) -> Result<Self> {
         let mut keys: serde_json::Map<String, Value> = serde_json::from_slice(bytes)?;
         if let Some(Value::Object(text)) = keys.remove("text_config") {
@@ -138,7 +139,7 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// What is added to a variance: the key of GGUF and the value.
+    /// The number that is added to a variance: GGUF's key and the value.
     fn epsilon(&self) -> Result<(&'static str, f32)> {
         let (from, to, value) = match self.family().frame.is_decoder {
             true => ("rms_norm_eps", "attention.layer_norm_rms_epsilon", self.norm_eps.or(self.rms_norm_eps)),
@@ -149,7 +150,7 @@ impl ModelConfig {
         Ok((to, value.with_context(|| format!("{from} is missing"))?))
     }
 
-    /// Rows of learned positions that no position has, where they are counted from behind the padding's id on.
+    /// Number of rows of learned positions that are never used because positions are counted from the id after the padding's.
     fn n_unplaced(&self) -> u32 {
         match (self.family.positions, self.pad_token_id) {
             (Positions::BehindPadding, Some(id)) => id.saturating_add(1),
@@ -165,37 +166,37 @@ impl ModelConfig {
         self.max_position_embeddings.saturating_sub(self.n_unplaced())
     }
 
-    /// The kinds of tokens that have an embedding of their own.
+    /// The number of token types that have embeddings.
     pub fn type_vocab_size(&self) -> u32 {
         self.type_vocab_size.unwrap_or(1)
     }
 
-    /// The number of experts of a layer, 0 without any.
+    /// The number of experts in a layer, 0 if there are none.
     pub fn n_expert(&self) -> u32 {
         if self.family().has_experts() { self.num_experts.unwrap_or(0) } else { 0 }
     }
 
-    /// The length of an expert's hidden layer, 0 without experts.
+    /// The length of an expert's hidden layer, 0 if there are no experts.
     pub fn expert_feed_forward(&self) -> u32 {
         self.moe_intermediate_size.unwrap_or(0)
     }
 
-    /// The family, which [`ModelConfig::read`] has found.
+    /// The family, which [`ModelConfig::read`] has determined.
     pub fn family(&self) -> &'static Family {
         self.family
     }
 
-    /// What is added to a variance of LayerNorm.
+    /// The number that LayerNorm adds to a variance.
     pub fn layer_norm_eps(&self) -> Option<f32> {
         self.layer_norm_eps
     }
 
-    /// Into how many buckets distances fall.
+    /// The number of buckets for distances.
     pub fn n_buckets(&self) -> Option<u32> {
         self.relative_attention_num_buckets
     }
 
-    /// The function of the feed-forward blocks, of those that the family may have.
+    /// The activation function of the feed-forward blocks, one of those that the family allows.
     pub fn activation(&self) -> &'static str {
         let said = self.hidden_activation.as_ref().or(self.hidden_act.as_ref());
         let mut known = self.family.activation.split('|');
@@ -208,17 +209,17 @@ impl ModelConfig {
         self.family().architecture
     }
 
-    /// How its vocabulary is read.
+    /// The rules for reading its vocabulary.
     pub fn vocabulary_rules(&self) -> VocabularyRules {
         self.family().vocabulary
     }
 
-    /// Whether a layer has experts, where only some have them.
+    /// Whether a layer has experts, for models in which only some layers do.
     pub fn has_experts(&self, layer: u32) -> bool {
         self.moe_every_n_layers.is_some_and(|n| n > 0 && layer % n == 1)
     }
 
-    /// What a classifier tells apart, in the order of its rows; without another word two things without a name.
+    /// The names of a classifier's classes, in the order of its rows; two classes without names by default.
     pub fn labels(&self) -> Vec<String> {
         let Some(labels) = self.id2label.as_object().filter(|labels| !labels.is_empty()) else {
             return (0..2).map(|number| format!("LABEL_{number}")).collect();
@@ -228,13 +229,13 @@ impl ModelConfig {
         labels.into_iter().map(|(_, label)| label.as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// Whether labels have names of their own, beyond those that transformers gives to any model.
+    /// Whether the classes have real names, not the placeholders that transformers gives to any model.
     fn has_labels(&self) -> bool {
         let labels = self.labels();
         labels.len() != 2 || labels[0] != "LABEL_0"
     }
 
-    /// How many positions back the original looks, where that is less than its context and GGUF's does not.
+    /// The window of the original, if it is shorter than the context and GGUF's architecture has none.
     pub fn left_out_window(&self) -> Option<u32> {
         let is_used = match self.family().window {
             Window::IfSaid => self.use_sliding_window.unwrap_or(false),
@@ -244,12 +245,12 @@ impl ModelConfig {
         self.sliding_window.filter(|&window| is_used && window < self.max_position_embeddings)
     }
 
-    /// Whether there are layers that look back so many positions only.
+    /// Whether some layers have a window.
     pub fn has_window(&self) -> bool {
         self.sliding_window_pattern != Some(1)
     }
 
-    /// Whether a layer has a recurrent mixer in place of attention.
+    /// Whether a layer has a recurrent mixer instead of attention.
     pub fn is_recurrent(&self, layer: u32) -> bool {
         if self.family().recurrent_layer.is_empty() {
             return false;
@@ -264,17 +265,17 @@ impl ModelConfig {
         }
     }
 
-    /// Elements of a filter of a layer's convolution.
+    /// The length of a filter of a layer's convolution.
     pub fn filter_len(&self) -> Option<u32> {
         self.linear_conv_kernel_dim.or(self.conv_l_cache)
     }
 
-    /// Elements of all of a delta net's heads of values.
+    /// The total number of elements of a delta net's value heads.
     pub fn delta_values(&self) -> Option<u32> {
         self.linear_num_value_heads?.checked_mul(self.linear_value_head_dim?)
     }
 
-    /// The order in GGUF of a delta net's heads of values of this length, behind so many other rows.
+    /// The order, in GGUF, of a delta net's value heads of this length, after `n_before` other rows.
     pub fn value_order(&self, n_before: usize, head_len: usize) -> Order {
         match (self.linear_num_key_heads, self.linear_num_value_heads) {
             (Some(keys), Some(values)) if keys != values => Order::Tiled {
@@ -287,7 +288,7 @@ impl ModelConfig {
         }
     }
 
-    /// `intermediate_size`, or what LFM2 makes of it.
+    /// `intermediate_size`, or the value that LFM2 computes from it.
     pub fn feed_forward(&self) -> u32 {
         let len = self.block_ff_dim.unwrap_or(self.intermediate_size);
         match (self.block_auto_adjust_ff_dim, self.block_multiple_of) {
@@ -318,7 +319,7 @@ impl ModelConfig {
         self.rope_parameters.as_ref().or(self.rope_scaling.as_ref())
     }
 
-    /// The base of the rotary embedding of layers that look back so many positions only.
+    /// The base of the rotary embedding in layers with a window.
     pub fn window_rope_theta(&self) -> Option<f32> {
         self.all_rope_scaling()
             .and_then(RopeScaling::window_theta)
@@ -326,7 +327,7 @@ impl ModelConfig {
             .or(self.local_rope_theta)
     }
 
-    /// For each of the ways to count positions, how many pairs of a head it turns.
+    /// For each way of counting positions, how many pairs of a head it rotates.
     pub fn rope_sections(&self) -> Vec<i32> {
         let sections =
             self.rope_scaling().and_then(|rope| rope.mrope_section.as_deref()).unwrap_or(&[11, 11, 10]);
@@ -344,7 +345,7 @@ impl ModelConfig {
         (f64::from(self.head_dim()) * self.rotated_part()) as u32
     }
 
-    /// The number of positions that the model was trained for first.
+    /// The number of positions that the model was first trained for.
     pub fn original_context(&self) -> Option<u32> {
         let nested = self.rope_scaling().and_then(|rope| rope.original_max_position_embeddings);
         nested.or(self.original_max_position_embeddings)
@@ -357,7 +358,7 @@ impl ModelConfig {
         }
     }
 
-    /// `pooling_type` of GGUF in front of a classifier.
+    /// `pooling_type` of GGUF for a model with a classifier.
     pub fn classifier_pooling(&self) -> Option<u32> {
         match self.classifier_pooling.as_deref()? {
             "mean" => Some(1),
@@ -372,7 +373,7 @@ impl ModelConfig {
         nested.or(self.rope_theta).or(self.global_rope_theta).unwrap_or(10_000.0)
     }
 
-    /// Tensors of divisors of the rotary frequencies, as Llama 3.1 and later have them, or Phi 3, and their names.
+    /// Tensors with divisors of the rotary frequencies, as in Llama 3.1 and later or in Phi 3, and their names.
     pub fn rope_factors(&self) -> Result<Vec<(&'static str, Vec<f32>)>> {
         let Some(scaling) = self.rope_scaling() else { return Ok(Vec::new()) };
         if let Some(long) = self.long_rope()? {
@@ -392,8 +393,7 @@ impl ModelConfig {
         Ok(factors.map(|factors| ("rope_freqs.weight", factors)).into_iter().collect())
     }
 
-    /// Adds the hyper-parameters to a GGUF header.
-    /// `has_classifier` says whether there are tensors of one.
+    /// Adds the hyper-parameters to a GGUF header. `has_classifier` says whether the file has a classifier's tensors.
     pub fn describe(&self, writer: &mut GgufWriter, file_type: u32, has_classifier: bool) -> Result<()> {
         let architecture = self.architecture();
         let key = |suffix: &str| format!("{architecture}.{suffix}");

@@ -1,4 +1,4 @@
-//! The lengths of tensors that config.json gives.
+//! The lengths of tensors that follow from config.json.
 
 use super::ModelConfig;
 use crate::family::Size;
@@ -21,7 +21,8 @@ impl ModelConfig {
             Size::ExpertFeedForward => self.expert_feed_forward() as usize,
             Size::SharedFeedForward => number(self.shared_expert_intermediate_size),
             Size::Queries => n_q,
-            // Products of two numbers of 32 bits; three of them, where the sum does not fit, are in no checkpoint.
+            // Products of two 32-bit numbers always fit. Saturation only affects products of three, which no checkpoint has in
+            // that size.
             Size::GatedQueries => n_q.saturating_mul(2),
             Size::Keys => n_kv,
             Size::QueriesKeysValues => n_q.saturating_add(n_kv).saturating_add(n_kv),

@@ -1,7 +1,7 @@
-//! How a checkpoint's conversations become texts: templates in Jinja.
+//! How conversations become prompts: a checkpoint's templates in Jinja.
 //!
-//! Where they are, and what goes before what, is as `SpecialVocab` of gguf-py has it: `chat_template` in
-//! tokenizer_config.json, a text or a list of texts with names; else chat_template.jinja, with further ones in
+//! The places of templates, and their precedence, are those of `SpecialVocab` in gguf-py: `chat_template` in
+//! tokenizer_config.json, which is a text or a list of texts with names; else chat_template.jinja, with further templates in
 //! additional_chat_templates; else chat_template.json.
 
 use anyhow::{Context, Result, bail};
@@ -19,14 +19,14 @@ const EXTENSION: &str = ".jinja";
 /// The templates of a checkpoint.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ChatTemplates {
-    /// The one that is used where no name is given.
+    /// The template that is used if no name is given.
     default: Option<String>,
-    /// The others, by name.
+    /// The other templates, by name.
     named: Vec<(String, String)>,
 }
 
 impl ChatTemplates {
-    /// Reads the files; `settings` are tokenizer_config.json.
+    /// Reads the files; `settings` is the content of tokenizer_config.json.
     pub fn read(files: &dyn Files, settings: &Value) -> Result<Self> {
         let template = settings.get("chat_template").unwrap_or(&Value::Null);
         let templates = Self::from_json(template).context("tokenizer_config.json")?.without_empty();
@@ -36,7 +36,7 @@ impl ChatTemplates {
         Ok(Self::from_files(files)?.without_empty())
     }
 
-    /// Without those that would make any conversation an empty text.
+    /// Removes templates that would turn any conversation into an empty text.
     fn without_empty(mut self) -> Self {
         self.default = self.default.filter(|template| !template.trim().is_empty());
         self.named.retain(|(_, template)| !template.trim().is_empty());
@@ -90,7 +90,7 @@ impl ChatTemplates {
         let mut names = Vec::new();
         for (name, template) in &self.named {
             let name = key_name(name);
-            // Of two of one name the first counts.
+            // If two have the same name, the first one counts.
             if name.is_empty() || names.contains(&name) {
                 continue;
             }
@@ -107,7 +107,7 @@ impl ChatTemplates {
     }
 }
 
-/// A name as it may stand in a key.
+/// A name in the form that is allowed in a key.
 fn key_name(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }

@@ -1,7 +1,7 @@
-//! The vocabulary of a checkpoint: tokenizer.json or tokenizer.model, and their companions.
+//! The vocabulary of a checkpoint: tokenizer.json or tokenizer.model, and the files that belong to them.
 //!
-//! `tokenizer_json`, `word_piece`, `unigram` and `sentencepiece_model` read the tokens; `text_rules` and `pre_tokenizers` say what the file does
-//! to a text before, `chat_templates` brings the templates.
+//! `tokenizer_json`, `word_piece`, `unigram` and `sentencepiece_model` read the tokens. `text_rules` and `pre_tokenizers` handle
+//! what the file does to a text before tokenization. `chat_templates` reads the templates.
 
 mod chat_templates;
 mod pre_tokenizers;
@@ -19,7 +19,7 @@ use super::family::{Unigram, VocabularyRules};
 use super::{Files, ModelConfig, put_optional_u32, read_optional};
 use chat_templates::ChatTemplates;
 
-/// A vocabulary as GGUF holds it.
+/// A vocabulary in GGUF's form.
 #[derive(Debug)]
 pub struct Vocabulary {
     tokens: Tokens,
@@ -31,25 +31,25 @@ pub struct Vocabulary {
     add_bos: Option<bool>,
     add_eos: Option<bool>,
     add_sep: Option<bool>,
-    /// Whether texts stand between tokens that have a role of their own.
+    /// Whether texts are enclosed in two special tokens.
     is_framed: bool,
     chat_templates: ChatTemplates,
 }
 
-/// The tokens of a file, and how texts become them.
+/// The tokens of a file, and how texts become tokens.
 #[derive(Debug)]
 struct Tokens {
     kind: Kind,
     texts: Vec<String>,
     types: Vec<i32>,
-    /// The roles that the file itself gives.
+    /// The special tokens that the file itself names.
     roles: Roles,
-    /// The tokens that are put before and behind every text.
+    /// The tokens that are added before and after every text.
     first: Option<u32>,
     last: Option<u32>,
 }
 
-/// Tokens with a role, by their ids.
+/// Special tokens, by id.
 #[derive(Debug, Default, Clone, Copy)]
 struct Roles {
     bos: Option<u32>,
@@ -60,15 +60,15 @@ struct Roles {
 
 #[derive(Debug)]
 enum Kind {
-    /// Byte-level BPE: merges, and the rule that cuts words.
+    /// Byte-level BPE: merges, and the rule that splits words.
     ByteLevelBpe { pre: &'static str, merges: Vec<String> },
     /// BPE over characters with byte fallback: merges.
     CharacterBpe { merges: Vec<String> },
     /// SentencePiece-style: scores.
     SentencePiece { scores: Vec<f32>, add_space_prefix: bool },
-    /// Unigram, as XLM-R has it: scores, and SentencePiece's map of characters.
+    /// Unigram, as in XLM-R: scores, and SentencePiece's map of characters.
     Unigram { scores: Vec<f32>, add_space_prefix: bool, remove_extra_whitespaces: bool, charsmap: Vec<u8> },
-    /// WordPiece, as BERT has it.
+    /// WordPiece, as in BERT.
     WordPiece { lowercase: bool },
 }
 
@@ -81,8 +81,9 @@ const UNUSED: i32 = 5;
 const BYTE: i32 = 6;
 
 impl Vocabulary {
-    /// Reads tokenizer.json, or tokenizer.model where there is none or the family prefers it, and tokenizer_config.json,
-    /// for a model's embedding. Puts what is left out, as llama.cpp leaves it out, into `notes`.
+    /// Reads the vocabulary for a model's embedding from tokenizer.json, or from tokenizer.model if there is no tokenizer.json or
+    /// the family prefers it, and from tokenizer_config.json. Adds a line to `notes` for each thing that is left out, as in
+    /// llama.cpp.
     pub fn read(files: &dyn Files, model: &ModelConfig, notes: &mut Vec<String>) -> Result<Self> {
         let (n_vocab, rules) = (model.vocab_size, model.vocabulary_rules());
         let settings = optional_json(files, "tokenizer_config.json")?;
@@ -129,7 +130,7 @@ impl Vocabulary {
                 .and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
             let listed = || {
                 let key = format!("{name}_id");
-                // Of a model that sees, the part for texts may have it.
+                // In a model with vision, the part for texts may have it.
                 let of_texts = || config.get("text_config")?.get(&key);
                 let id = config.get(&key).filter(|id| !id.is_null()).or_else(of_texts)?;
                 id.get(0).unwrap_or(id).as_u64()?.try_into().ok().filter(|&id| id < n_vocab)
@@ -138,7 +139,7 @@ impl Vocabulary {
         };
         let flag = |name: &str| settings.get(name).and_then(Value::as_bool);
         let roles = tokens.roles;
-        // BERT's names for the tokens around a text stand for the others' where these are missing.
+        // If a name is missing, BERT's name for the token at that end of a text is used instead.
         let first_of = |names: [&str; 2]| names.into_iter().find_map(id_of);
         let is_framed = rules.is_framed || matches!(tokens.kind, Kind::WordPiece { .. });
         let (bos_id, eos_id) = match is_framed {
@@ -146,7 +147,7 @@ impl Vocabulary {
             false => (id_of("bos_token"), id_of("eos_token")),
         };
         let (bos_id, eos_id) = (bos_id.or(roles.bos), eos_id.or(roles.eos));
-        // Newer files say by their post-processor, not by a flag, that texts begin with the start token.
+        // Newer files say with their post-processor, not with a flag, that texts begin with the start token.
         let is_first = bos_id.is_some() && tokens.first == bos_id;
         let is_last = eos_id.is_some() && tokens.last == eos_id;
         Ok(Vocabulary {
@@ -200,7 +201,7 @@ impl Vocabulary {
                     writer.put_bytes("tokenizer.ggml.precompiled_charsmap", charsmap)?;
                 }
             }
-            // Below, with the tokens that it needs.
+            // Written below, with the tokens that it needs.
             Kind::WordPiece { .. } => {}
         }
         if let Kind::WordPiece { lowercase } = &self.tokens.kind {
@@ -238,15 +239,15 @@ impl Tokens {
     }
 }
 
-/// How added tokens are taken.
+/// How added tokens are read.
 struct AddedTokens<'n> {
     rules: VocabularyRules,
     notes: &'n mut Vec<String>,
 }
 
 impl AddedTokens<'_> {
-    /// Makes sure that an added token is found wherever its text stands, and takes nothing else with it but what programs
-    /// know by the name of the model.
+    /// Checks that an added token is found wherever its text occurs, and removes nothing else from the text except what programs
+    /// know from the model's name.
     fn check(&mut self, token: &Value) -> Result<()> {
         for flag in ["lstrip", "rstrip", "single_word"] {
             if token[flag].as_bool() != Some(true) {
@@ -276,7 +277,7 @@ impl AddedTokens<'_> {
     }
 }
 
-/// Whether a token looks like one that no text has: llama.cpp's rule for files that do not call such tokens special.
+/// Whether a token looks like a control token: llama.cpp's rule for files that do not mark such tokens as special.
 fn looks_special(text: &str) -> bool {
     let is_between = |begin: &str, end: &str| text.starts_with(begin) && text.ends_with(end);
     ["<pad>", "<mask>", "<2mass>", "[@BOS@]"].contains(&text)
@@ -291,7 +292,7 @@ fn is_byte_token(token: &str) -> bool {
     digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
 }
 
-/// What a JSON file says; nothing if there is none.
+/// The contents of a JSON file; `null` if there is no such file.
 fn optional_json(files: &dyn Files, name: &str) -> Result<Value> {
     match read_optional(files, name)? {
         Some(bytes) => serde_json::from_slice((*bytes).as_ref()).with_context(|| name.to_owned()),

@@ -1,27 +1,27 @@
-//! The ways to cut words that the engine knows by name, as published tokenizer.json files spell them.
+//! The ways to split words that the engine knows by name, as written in published tokenizer.json files.
 //!
-//! The names are llama.cpp's (`tokenizer.ggml.pre`). Which one a file means, its expressions tell; of several names of
-//! one way any will do.
+//! The names are llama.cpp's (`tokenizer.ggml.pre`). The regular expressions of a file tell which one it means; if several names
+//! mean the same way, any of them will do.
 
 use anyhow::{Result, bail};
 
-/// A way to cut words.
+/// A way to split words.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
     /// llama.cpp's name.
     pub name: &'static str,
-    /// Whether words that are tokens are taken whole, without looking at the merges.
+    /// Whether words that are tokens become these tokens directly, without applying merges.
     pub ignores_merges: bool,
-    /// The expressions, applied one after the other to what the one before has cut.
+    /// The expressions; each is applied to the pieces that the one before has made.
     expressions: &'static [&'static str],
 }
 
 /// `ByteLevel`'s own expression, GPT-2's.
 pub const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-/// What the step `Punctuation` cuts out where it is contiguous.
+/// The contiguous characters that the step `Punctuation` splits off.
 pub const PUNCTUATION: &str = r"[\p{P}\$\+<=>\^~\|`]+";
-/// What the step `Digits` cuts out, all or one by one.
+/// The digits that the step `Digits` splits off, together or one by one.
 pub const NUMBERS: &str = r"\p{N}+";
 pub const NUMBER: &str = r"\p{N}";
 
@@ -89,29 +89,29 @@ const RULES: &[Rule] = &[
     Rule { name: "viking", ignores_merges: false, expressions: &[BLOOM, r"\p{N}"] },
 ];
 
-/// Those that leave nothing of a text between their matches.
+/// Expressions whose matches cover every text without gaps.
 const COVERING: &[&str] =
     &[GPT2, LLAMA3, QWEN2, QWEN35, MINICPM5, SEED_CODER, UFAKZEKA, JAIS2, GPT_4O, TEKKEN, LINES];
 
-/// Whether every character of every text is part of a match of this expression. Unknown ones have gaps.
+/// Whether every character of every text is part of a match of this expression. Unknown expressions count as having gaps.
 pub fn covers_all(expression: &str) -> bool {
     COVERING.contains(&expression)
 }
 
 impl Rule {
-    /// Whether the engine, as llama.cpp, leaves numbers with what stands beside them, where the expressions cut them
-    /// apart. It makes no difference where no token has both.
+    /// Whether the engine, like llama.cpp, keeps numbers together with adjacent characters although the expressions split them.
+    /// This makes no difference unless a token has both.
     pub fn joins_numbers(&self) -> bool {
         self.name == "falcon" && self.expressions.contains(&NUMBERS)
     }
 
-    /// Of how many of its expressions it matters that they see the text, and not its bytes as GPT-2 spells them.
+    /// How many of its expressions must see the text itself, and not its bytes as GPT-2 spells them.
     pub fn n_before_bytes(&self) -> usize {
         if self.name == "falcon" { 2 } else { self.expressions.len() }
     }
 }
 
-/// The rules with these expressions; where there are two, they differ in whether they ignore merges.
+/// The rules with these expressions; if there are two, they differ in whether they ignore merges.
 pub fn find(expressions: &[String]) -> Result<&'static [Rule]> {
     let is_meant = |rule: &Rule| rule.expressions == expressions;
     match RULES.iter().position(is_meant) {
@@ -123,19 +123,19 @@ pub fn find(expressions: &[String]) -> Result<&'static [Rule]> {
     }
 }
 
-/// One spelling for expressions that match the same texts.
+/// A single spelling for expressions that match the same texts.
 pub fn canonical(expression: &str) -> String {
     const CONTRACTIONS: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
     let mut canonical = expression.to_owned();
     for (spelling, replacement) in [
         ("\r", r"\r"),
         ("\n", r"\n"),
-        // Possessive where there is nothing to give back.
+        // A possessive quantifier where backtracking would change nothing.
         ("?+", "?"),
         ("++", "+"),
         (r"'(?i:[sdmt]|ll|ve|re)", CONTRACTIONS),
         (r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])", CONTRACTIONS),
-        // The white space before it takes other line ends.
+        // The white space before it already includes other line ends.
         (r"|\s*[\r\n]|", r"|\s*[\r\n]+|"),
         (r"\p{N}{1}|", r"\p{N}|"),
     ] {

@@ -1,7 +1,7 @@
-//! tokenizer.model: a vocabulary as SentencePiece writes it, for checkpoints without tokenizer.json.
+//! tokenizer.model: a vocabulary in SentencePiece's format, for checkpoints without tokenizer.json.
 //!
-//! A message of protocol buffers, `ModelProto` of `sentencepiece_model.proto`, of which the fields that matter here
-//! are named.
+//! The file is a protocol buffers message, `ModelProto` of `sentencepiece_model.proto`. Only the fields that matter here are
+//! declared.
 
 use anyhow::{Context, Result, bail};
 use prost::Message;
@@ -28,7 +28,7 @@ pub struct Piece {
     pub piece: Option<String>,
     #[prost(float, optional, tag = "2")]
     pub score: Option<f32>,
-    /// GGUF's numbers, but for 5 and 6, are the same.
+    /// GGUF uses the same numbers.
     #[prost(int32, optional, tag = "3")]
     pub ty: Option<i32>,
 }
@@ -69,7 +69,7 @@ pub const UNIGRAM: i32 = 1;
 const BPE: i32 = 2;
 
 impl TrainerSpec {
-    /// The tokens with a role.
+    /// The special tokens.
     pub fn roles(&self, n_vocab: usize) -> Roles {
         let id = |id: Option<i32>, default: i32| {
             u32::try_from(id.unwrap_or(default)).ok().filter(|&id| (id as usize) < n_vocab)
@@ -89,11 +89,11 @@ impl ModelProto {
     }
 }
 
-/// The scores of tokens that no merge gives, which are llama.cpp's.
+/// The score of tokens that no merge produces, as in llama.cpp.
 const UNUSED_SCORE: f32 = -10_000.0;
 pub const ADDED_SCORE: f32 = -1000.0;
 
-/// Reads the file, with added_tokens.json and tokenizer_config.json, for an embedding of `n_vocab` rows.
+/// Reads the file, with added_tokens.json and tokenizer_config.json, for an embedding with `n_vocab` rows.
 pub fn read(
     bytes: &[u8],
     added: &Value,
@@ -121,7 +121,7 @@ pub fn read(
             ty @ (NORMAL | UNKNOWN | CONTROL | USER_DEFINED | UNUSED | BYTE) => ty,
             ty => bail!("piece {id} has type {ty}, expected 1 to 6"),
         };
-        // Found in a text before its spaces are escaped.
+        // GGUF searches for these tokens before spaces are escaped.
         texts[id] = if types[id] == USER_DEFINED { text.replace(SPACE, " ") } else { text };
         scores[id] = piece.score.unwrap_or(0.0);
     }
@@ -143,7 +143,7 @@ pub fn read(
         added_tokens.check(token).with_context(context)?;
         let text = token["content"].as_str().with_context(context)?;
         let ty = added_tokens.ty(text, token["special"].as_bool() == Some(true));
-        // The token for what is not known stays that.
+        // The token for unknown text keeps its type.
         let is_unknown = trainer.unk_id.unwrap_or(0) == i32::try_from(number).unwrap_or(-1);
         add(number, text, if is_unknown { UNKNOWN } else { ty })?;
     }
@@ -154,13 +154,13 @@ pub fn read(
         texts,
         types,
         roles,
-        // Programs that read these files put it there.
+        // Programs that read these files add this token.
         first: roles.bos,
         last: None,
     })
 }
 
-/// Makes sure that texts are joined by scores, and are not changed before but for their spaces.
+/// Checks that texts are merged by scores, and that normalization changes nothing but their spaces.
 fn check(trainer: &TrainerSpec, normalizer: &NormalizerSpec) -> Result<()> {
     let model_type = trainer.model_type.unwrap_or(UNIGRAM);
     if model_type != BPE {

@@ -1,6 +1,6 @@
-//! What a tokenizer.json does to a text before its model sees it, as far as ids depend on it.
+//! What a tokenizer.json does to a text before its model sees it, as far as it affects the ids.
 //!
-//! A GGUF file has no such steps: it names one of the ways that are known. A step that none of them has is an error.
+//! A GGUF file has no such steps: it names one of the known ways. A combination of steps that no known way has is an error.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -10,23 +10,23 @@ use super::pre_tokenizers;
 /// The way of a file.
 #[derive(Debug)]
 pub enum TextRules {
-    /// Words are cut by a pre-tokenizer, and their bytes merged.
+    /// A pre-tokenizer splits words, and the bytes of each word are merged.
     ByteLevel(&'static [pre_tokenizers::Rule]),
-    /// The characters of the whole text are merged, spaces among them as `▁`.
+    /// The characters of the whole text are merged; spaces are written as `▁`.
     SentencePiece {
-        /// Whether a space is put in front.
+        /// Whether a space is added in front of the text.
         add_space_prefix: bool,
         /// Whether `▁` begins a new word, which no merge crosses.
         splits_words: bool,
     },
 }
 
-/// What stands for a space.
+/// The character that stands for a space.
 pub const SPACE: &str = "▁";
 
 impl TextRules {
-    /// Reads the normalizer and the pre-tokenizer of a file. Puts what is left out, as llama.cpp leaves it out, into
-    /// `notes`.
+    /// Reads the normalizer and the pre-tokenizer of a file. Adds a line to `notes` for each thing that is left out, as in
+    /// llama.cpp.
     pub fn read(file: &Value, notes: &mut Vec<String>) -> Result<Self> {
         let mut normalizers = Vec::new();
         flatten(&file["normalizer"], "normalizers", &mut normalizers);
@@ -87,7 +87,7 @@ impl TextRules {
         }
         for step in steps {
             match ty(step) {
-                // There are no spaces any more to split at.
+                // No spaces are left to split at.
                 "Split" if is_replaced && pattern(step) == Some(" ") => {}
                 "Metaspace" => {
                     if step["replacement"] != SPACE {
@@ -138,8 +138,8 @@ impl TextRules {
     }
 }
 
-/// The steps of a pre-tokenizer before byte-level BPE, as expressions in [`pre_tokenizers::Rule`]'s way, and how many of
-/// them see the text itself, not its bytes.
+/// The steps of a pre-tokenizer before byte-level BPE, as expressions in the form of [`pre_tokenizers::Rule`], and how many of
+/// them see the text itself instead of its bytes.
 fn byte_level_steps(steps: &[&Value]) -> Result<(Vec<String>, usize)> {
     let mut expressions = Vec::new();
     let mut n_before_bytes = None;
@@ -178,7 +178,7 @@ fn byte_level_steps(steps: &[&Value]) -> Result<(Vec<String>, usize)> {
     Ok((expressions, n_before_bytes))
 }
 
-/// The expression of a step that cuts words.
+/// The expression of a step that splits words.
 fn split(step: &Value) -> Result<String> {
     let expression = step.pointer("/pattern/Regex").and_then(Value::as_str);
     let expression = expression
@@ -186,7 +186,7 @@ fn split(step: &Value) -> Result<String> {
     let expression = pre_tokenizers::canonical(expression);
     let inverted = step["invert"].as_bool() == Some(true);
     match step["behavior"].as_str() {
-        // What is between the matches is a word as well, or there is nothing between them.
+        // The text between matches becomes words too, or there is no text between them.
         Some("Isolated") => Ok(expression),
         Some("Removed") if inverted && pre_tokenizers::covers_all(&expression) => Ok(expression),
         Some("Removed") => bail!(
@@ -200,7 +200,7 @@ fn split(step: &Value) -> Result<String> {
     }
 }
 
-/// Whether a normalizer gives every text back as it was.
+/// Whether a normalizer returns every text unchanged.
 fn changes_nothing(step: &Value) -> bool {
     match ty(step) {
         "Strip" => step["strip_left"] == false && step["strip_right"] == false,
@@ -209,7 +209,7 @@ fn changes_nothing(step: &Value) -> bool {
     }
 }
 
-/// The steps of a part that may be a sequence, of sequences maybe.
+/// The steps of a part, which may be a sequence, possibly of sequences.
 fn flatten<'v>(part: &'v Value, list: &str, steps: &mut Vec<&'v Value>) {
     match (ty(part), part[list].as_array()) {
         ("Sequence", Some(parts)) => parts.iter().for_each(|part| flatten(part, list, steps)),
@@ -222,7 +222,7 @@ fn ty(step: &Value) -> &str {
     step["type"].as_str().unwrap_or_default()
 }
 
-/// What a step looks for, as a text or an expression.
+/// What a step searches for, as a text or an expression.
 fn pattern(step: &Value) -> Option<&str> {
     step.pointer("/pattern/String").or_else(|| step.pointer("/pattern/Regex"))?.as_str()
 }

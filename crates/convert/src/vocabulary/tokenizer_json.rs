@@ -15,7 +15,7 @@ use super::{AddedTokens, BYTE, Kind, NORMAL, Roles, Tokens, UNKNOWN, UNUSED, is_
 
 pub const FILE: &str = "tokenizer.json";
 
-/// Reads the file, for an embedding of `n_vocab` rows.
+/// Reads the file, for an embedding with `n_vocab` rows.
 pub fn read(bytes: &[u8], n_vocab: usize, added: &mut AddedTokens<'_>) -> Result<Tokens> {
     let file: Value = serde_json::from_slice(bytes)?;
     if file["model"]["type"] == "WordPiece" {
@@ -55,7 +55,7 @@ pub fn read(bytes: &[u8], n_vocab: usize, added: &mut AddedTokens<'_>) -> Result
             }
             for (id, token) in tokenizer.get_added_tokens_decoder() {
                 if token.normalized && !token.special {
-                    // It is looked for after spaces have been escaped; in GGUF before.
+                    // tokenizer.json searches for it after spaces have been escaped, GGUF before.
                     texts[id as usize] = token.content.replace(SPACE, " ");
                 }
             }
@@ -93,7 +93,7 @@ pub fn read(bytes: &[u8], n_vocab: usize, added: &mut AddedTokens<'_>) -> Result
     })
 }
 
-/// The rule of these that ignores merges as the file does, or another if that makes no difference.
+/// The rule among `rules` that ignores merges if and only if the file does, or another one if it makes no difference.
 fn rule(rules: &'static [Rule], ignores_merges: bool, tokenizer: &Tokenizer) -> Result<&'static Rule> {
     let has_both =
         |token: &String| token.contains(char::is_numeric) && token.contains(|c: char| !c.is_numeric());
@@ -118,14 +118,14 @@ fn rule(rules: &'static [Rule], ignores_merges: bool, tokenizer: &Tokenizer) -> 
     }
 }
 
-/// Two tokens that no merge joins, though a token has the text of both: SentencePiece's way, which knows scores alone,
-/// joins them.
+/// Finds two tokens that no merge joins although a token has their joint text. SentencePiece's algorithm, which knows only
+/// scores, would join them.
 fn joined_by_scores_alone(texts: &[String], types: &[i32], merges: &[[String; 2]]) -> Option<[String; 2]> {
     let merges: HashSet<[&str; 2]> =
         merges.iter().map(|merge| merge.each_ref().map(String::as_str)).collect();
     let normal: HashSet<&str> =
         texts.iter().zip(types).filter(|(_, ty)| **ty == NORMAL).map(|(text, _)| text.as_str()).collect();
-    // A border between lengths that no token has costs nothing: not all of a long token is hashed at each place.
+    // The first check is by length, so that not every prefix of a long token has to be hashed.
     let lengths: HashSet<usize> = normal.iter().map(|text| text.len()).collect();
     let is_character = |text: &str| text.chars().nth(1).is_none();
     let may_be_symbol = |text: &str| lengths.contains(&text.len()) || is_character(text);
@@ -140,18 +140,18 @@ fn joined_by_scores_alone(texts: &[String], types: &[i32], merges: &[[String; 2]
     })
 }
 
-/// Whether no token goes over the end of a line, where words end for BPE over characters.
+/// Whether no token spans a line end, where words end in BPE over characters.
 fn keep_lines_apart(texts: &[String], types: &[i32]) -> bool {
     let has_both = |text: &String| text.contains('\n') && text.contains(|c| c != '\n');
     !texts.iter().zip(types).any(|(text, &ty)| ty == NORMAL && has_both(text))
 }
 
-/// Whether a merge puts two words, which begin with a space, into one token.
+/// Whether a merge joins two words (words begin with a space) into one token.
 fn joins_words([left, right]: &[String; 2]) -> bool {
     !left.is_empty() && right.contains(SPACE) || left.strip_prefix(SPACE).unwrap_or(left).contains(SPACE)
 }
 
-/// A token that its own text does not give, if there is one: its merges are missing, or others come first.
+/// A token that its own text does not produce, if there is one: its merges are missing, or others come first.
 fn out_of_reach(tokenizer: &Tokenizer) -> Result<Option<String>> {
     let model = tokenizer.get_model();
     for (token, id) in model.get_vocab() {
@@ -168,7 +168,7 @@ pub fn added_tokens(file: &Value) -> &[Value] {
     file["added_tokens"].as_array().map_or(&[][..], Vec::as_slice)
 }
 
-/// Makes sure that the model is one of merges alone.
+/// Checks that the model consists only of merges.
 fn check_model(model: &Value) -> Result<()> {
     if model["type"].as_str().unwrap_or("BPE") != "BPE" {
         bail!("the model is {}, expected BPE", model["type"]);
@@ -183,8 +183,8 @@ fn check_model(model: &Value) -> Result<()> {
 
 /// The tokens and merges of a file.
 ///
-/// What else a file has, the crate `tokenizers` gets no sight of: it takes these parts to be well formed, and they
-/// have no effect on the tokens.
+/// Only these parts of the file are passed to the crate `tokenizers`: it assumes that the other parts are well formed, and they
+/// do not affect the tokens.
 fn load(file: &Value, merges: &[[String; 2]]) -> Result<Tokenizer> {
     let model = &file["model"];
     let added_tokens = added_tokens(file);
@@ -200,7 +200,7 @@ fn load(file: &Value, merges: &[[String; 2]]) -> Result<Tokenizer> {
         "model": { "type": "BPE", "vocab": model["vocab"], "merges": merges },
     });
     let tokenizer = Tokenizer::from_bytes(parts.to_string()).map_err(|error| anyhow::anyhow!("{error}"))?;
-    // Those whose ids would leave a gap get others.
+    // Tokens whose ids would leave a gap get other ids.
     for token in added_tokens {
         let id = token["id"].as_u64();
         let found = token["content"].as_str().and_then(|content| tokenizer.token_to_id(content));
@@ -223,7 +223,7 @@ pub enum End {
     Last,
 }
 
-/// The token that a post-processor puts before or behind every text.
+/// The token that a post-processor adds before or after every text.
 pub fn added_id(post_processor: &Value, end: End) -> Option<u64> {
     match post_processor.get("type")?.as_str()? {
         "TemplateProcessing" => {
@@ -246,9 +246,9 @@ pub fn added_id(post_processor: &Value, end: End) -> Option<u64> {
     }
 }
 
-/// Texts and types of all tokens by id, up to the rows of the embedding.
+/// Texts and types of all tokens by id, up to the number of rows of the embedding.
 fn tokens(tokenizer: &Tokenizer, n_vocab: usize, added: &AddedTokens<'_>) -> Result<(Vec<String>, Vec<i32>)> {
-    // Rows without a token, which writers add to round the number up.
+    // Rows without a token, which are added to round the number up.
     let mut tokens: Vec<String> = (0..n_vocab).map(|id| format!("[PAD{id}]")).collect();
     let mut types = vec![UNUSED; n_vocab];
     for (token, id) in tokenizer.get_vocab(true) {
@@ -266,7 +266,7 @@ fn tokens(tokenizer: &Tokenizer, n_vocab: usize, added: &AddedTokens<'_>) -> Res
     Ok((tokens, types))
 }
 
-/// The pairs to merge, first ones first.
+/// The pairs to merge, in order of priority.
 fn merges(model: &Value) -> Result<Vec<[String; 2]>> {
     let merges = model.get("merges").and_then(Value::as_array).context("the model has no merges")?;
     let pair = |merge: &Value| match merge {
@@ -280,7 +280,7 @@ fn merges(model: &Value) -> Result<Vec<[String; 2]>> {
     merges.iter().map(|merge| pair(merge).with_context(|| format!("merge {merge} is no pair"))).collect()
 }
 
-/// Scores in the order of the merges: of two possible merges, the one that comes first has the higher score.
+/// Scores in the order of the merges: if two merges are possible, the earlier one has the higher score.
 fn scores(tokens: &[String], merges: &[[String; 2]]) -> Vec<f32> {
     let mut ranks = HashMap::new();
     for (rank, [left, right]) in merges.iter().enumerate() {

@@ -1,6 +1,7 @@
-//! Unigram vocabularies: XLM-R's and T5's, of tokenizer.json or of a model of SentencePiece.
+//! Unigram vocabularies: those of XLM-R and T5, from tokenizer.json or from a SentencePiece model.
 //!
-//! A text is cut into the tokens whose scores add up to most, after characters were changed by a map that both files hold.
+//! A text is divided into the tokens with the largest sum of scores, after a map that both kinds of files contain has replaced
+//! characters.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -13,7 +14,7 @@ use super::{
     AddedTokens, BYTE, CONTROL, Kind, NORMAL, Roles, Tokens, UNKNOWN, UNUSED, USER_DEFINED, is_byte_token,
 };
 
-/// The models of SentencePiece that a vocabulary may be in, the first that is there.
+/// The SentencePiece models that a vocabulary may be in; the first one that exists is used.
 pub fn files(kind: Unigram) -> &'static [&'static str] {
     match kind {
         Unigram::No | Unigram::JsonOnly => &[],
@@ -22,13 +23,13 @@ pub fn files(kind: Unigram) -> &'static [&'static str] {
     }
 }
 
-/// The score of rows without a token, which is llama.cpp's.
+/// The score of rows without a token, as in llama.cpp.
 const UNUSED_SCORE: f32 = -10_000.0;
 
-/// The tokens that XLM-R has in place of the first three of the model.
+/// The tokens that XLM-R has instead of the first three of the SentencePiece model.
 const FIRST: [(&str, i32); 4] = [("<s>", CONTROL), ("<pad>", CONTROL), ("</s>", CONTROL), ("<unk>", UNKNOWN)];
 
-/// Reads tokenizer.json, for an embedding of `n_vocab` rows.
+/// Reads tokenizer.json, for an embedding with `n_vocab` rows.
 pub fn read_json(file: &Value, n_vocab: usize, added: &mut AddedTokens<'_>) -> Result<Tokens> {
     let model = &file["model"];
     let vocabulary = model["vocab"].as_array().context("the model has no vocab")?;
@@ -74,8 +75,9 @@ pub fn read_json(file: &Value, n_vocab: usize, added: &mut AddedTokens<'_>) -> R
     })
 }
 
-/// Reads a model of SentencePiece, for an embedding of `n_vocab` rows. XLM-R (`has_own`) has four tokens of its own in
-/// front, and the model's from the fourth on behind them. Tokens that were `added` by a file of their own have its ids.
+/// Reads a SentencePiece model, for an embedding with `n_vocab` rows. XLM-R (`has_own`) has four tokens of its own first,
+/// followed by the model's tokens from the fourth on. Tokens in `added`, which come from a separate file, have the ids given
+/// there.
 pub fn read_model(bytes: &[u8], n_vocab: usize, has_own: bool, added: &Value) -> Result<Tokens> {
     let model = ModelProto::parse(bytes)?;
     let (trainer, normalizer) = (model.trainer.unwrap_or_default(), model.normalizer.unwrap_or_default());
@@ -108,7 +110,7 @@ pub fn read_model(bytes: &[u8], n_vocab: usize, has_own: bool, added: &Value) ->
         scores[place] = piece.score.unwrap_or(0.0);
     }
     for (text, id) in added.as_object().into_iter().flatten() {
-        // Those beyond the embedding are left out, as by llama.cpp.
+        // Tokens beyond the embedding are left out, as in llama.cpp.
         if let Some(id) = id.as_u64().and_then(|id| usize::try_from(id).ok()).filter(|&id| id < n_vocab) {
             (texts[id], scores[id], types[id]) = (text.clone(), ADDED_SCORE, USER_DEFINED);
         }
@@ -132,7 +134,7 @@ pub fn read_model(bytes: &[u8], n_vocab: usize, has_own: bool, added: &Value) ->
     })
 }
 
-/// Whether two tokens stand between the texts of a pair, if the file's post-processor says what does.
+/// Whether two tokens separate the texts of a pair, if the file's post-processor says so.
 pub fn doubles_separator(post_processor: &Value) -> Option<bool> {
     if post_processor["type"] == "RobertaProcessing" {
         return Some(true);
@@ -148,7 +150,7 @@ fn rows(n_vocab: usize) -> (Vec<String>, Vec<f32>, Vec<i32>) {
     (texts, vec![UNUSED_SCORE; n_vocab], vec![UNUSED; n_vocab])
 }
 
-/// The map of characters, the only thing but the joining of spaces that a normalizer may do.
+/// The map of characters. Besides it, a normalizer may only merge spaces.
 fn charsmap(normalizer: &Value) -> Result<Vec<u8>> {
     let steps = match normalizer["normalizers"].as_array() {
         Some(steps) => steps.as_slice(),
@@ -170,7 +172,7 @@ fn charsmap(normalizer: &Value) -> Result<Vec<u8>> {
     Ok(map)
 }
 
-/// Whether a space is put in front of texts, and whether spaces beyond the first are left out.
+/// Whether a space is added in front of texts, and whether repeated spaces are reduced to one.
 fn spaces(pre_tokenizer: &Value) -> Result<(bool, bool)> {
     let steps = match pre_tokenizer["pretokenizers"].as_array() {
         Some(steps) => steps.as_slice(),
@@ -190,7 +192,7 @@ fn spaces(pre_tokenizer: &Value) -> Result<(bool, bool)> {
     Ok((prefix.context("the pre-tokenizer has no Metaspace")?, removes))
 }
 
-/// The bytes of base64 (RFC 4648, section 4).
+/// Decodes base64 (RFC 4648, section 4).
 fn base64(text: &str) -> Option<Vec<u8>> {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits = text.trim_end_matches('=').bytes();

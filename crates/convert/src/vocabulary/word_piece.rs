@@ -1,6 +1,6 @@
 //! The WordPiece vocabularies of tokenizer.json: BERT's.
 //!
-//! In GGUF a piece that begins a word has `▁` in front, and one that continues it has not `##`.
+//! In GGUF, a piece that begins a word is preceded by `▁`, and a piece that continues one has no `##`.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -9,10 +9,10 @@ use super::text_rules::SPACE;
 use super::tokenizer_json::{End, added_id, added_tokens};
 use super::{AddedTokens, CONTROL, Kind, NORMAL, Roles, Tokens, UNUSED};
 
-/// What a piece that continues a word has in front.
+/// The prefix of a piece that continues a word.
 const CONTINUES: &str = "##";
 
-/// Reads the tokens, for an embedding of `n_vocab` rows.
+/// Reads the tokens, for an embedding with `n_vocab` rows.
 pub fn read(file: &Value, n_vocab: usize, added: &mut AddedTokens<'_>) -> Result<Tokens> {
     let model = &file["model"];
     let prefix = model["continuing_subword_prefix"].as_str().unwrap_or(CONTINUES);
