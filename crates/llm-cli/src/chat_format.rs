@@ -27,7 +27,7 @@ pub struct ChatArguments {
 }
 
 impl ChatArguments {
-    /// What a command with `--chat` and `--special` does with a text.
+    /// How a command with `--chat` and `--special` treats a text.
     pub fn task(
         &self,
         is_chat: bool,
@@ -46,14 +46,14 @@ impl ChatArguments {
         }
     }
 
-    /// A conversation of which only the system message has been said.
+    /// A conversation that consists only of the system message.
     pub fn dialogue(&self) -> Result<Dialogue> {
         let mut dialogue = Dialogue::default();
         dialogue.begin(self.system.as_deref())?;
         Ok(dialogue)
     }
 
-    /// The format asked for, or the file's, told the local time.
+    /// The requested format, or the file's, with the local time.
     pub fn format(&self) -> ChatFormat<'_> {
         ChatFormat {
             template: self.template.as_deref(),
@@ -65,7 +65,7 @@ impl ChatArguments {
     }
 }
 
-/// What a clock on the wall shows, in seconds since the beginning of 1970; `None` before that.
+/// The local time in seconds since the beginning of 1970; `None` before that.
 fn local_seconds(now: &ZonedDateTime) -> Option<u64> {
     let seconds = now.timestamp().as_second() + i64::from(now.offset().seconds());
     u64::try_from(seconds).ok()
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn the_date_is_that_of_the_time_zone() {
         let seconds = |text: &str| local_seconds(&text.parse().unwrap());
-        // The same moment, which is the next day in Kolkata.
+        // The same moment; it is already the next day in Kolkata.
         assert_eq!(seconds("2024-07-26T23:30:00+00:00[UTC]"), Some(1_722_036_600));
         assert_eq!(seconds("2024-07-27T05:00:00+05:30[+05:30]"), Some(1_722_036_600 + 19_800));
         assert_eq!(seconds("2024-07-26T16:30:00-07:00[-07:00]"), Some(1_722_036_600 - 25_200));

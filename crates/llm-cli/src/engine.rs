@@ -53,7 +53,7 @@ pub struct EngineArguments {
 }
 
 impl EngineArguments {
-    /// The instruction set asked for, or the fastest that this CPU has.
+    /// The requested instruction set, or the fastest one that this CPU supports.
     fn kernels(&self) -> Result<&'static Kernels> {
         let Some(name) = &self.kernels else {
             return Ok(Kernels::detect());
@@ -61,7 +61,7 @@ impl EngineArguments {
         Ok(kernels_called(name, Kernels::all())?)
     }
 
-    /// Starts the threads and opens a model, its weights packed for the instruction set.
+    /// Starts the threads and opens a model, with its weights packed for the instruction set.
     pub fn open(&self, path: &Path) -> Result<Opened> {
         let workers = Arc::new(ThreadPool::of(self.threads)?);
         let kernels = self.kernels()?;
@@ -71,8 +71,8 @@ impl EngineArguments {
         Ok(Opened { file, adapters: adapters.collect::<Result<_>>()?, kernels, workers })
     }
 
-    /// Options of a runner of `n_slots` texts, each of up to `needed` positions, which gives the logits of up to
-    /// `n_logits` of a batch.
+    /// Options for a runner of `n_slots` texts with up to `needed` positions each, which computes the logits of up to `n_logits`
+    /// positions of a batch.
     pub fn runner_options(
         &self,
         config: &Config,
@@ -92,18 +92,18 @@ impl EngineArguments {
     }
 }
 
-/// Options of a runner of `n_slots` texts of up to `n_ctx` positions, with keys and values in f16.
+/// Options for a runner of `n_slots` texts with up to `n_ctx` positions, with keys and values in f16.
 pub fn runner_options(config: &Config, n_ctx: usize, n_logits: usize, n_slots: usize) -> RunnerOptions {
     let options = RunnerOptions::new(config, n_ctx, n_slots);
     RunnerOptions { n_logits: n_logits.max(n_slots).min(options.n_batch), ..options }
 }
 
-/// An adapter's file, and what it is multiplied by.
+/// An adapter's file, and its factor.
 #[derive(Debug, Clone)]
 pub struct LoraFile {
     /// The file.
     pub path: PathBuf,
-    /// Its scale.
+    /// The factor.
     pub scale: f32,
 }
 
@@ -117,20 +117,20 @@ impl FromStr for LoraFile {
     }
 }
 
-/// A model's file with what computes it.
+/// A model's file, and what is needed to compute with it.
 pub struct Opened {
     /// The file.
     pub file: ModelFile,
-    /// Adapters that change the model, and what each is multiplied by.
+    /// The adapters and their factors.
     adapters: Vec<(ModelFile, f32)>,
     /// The instruction set.
     pub kernels: &'static Kernels,
-    /// The threads, which models can share.
+    /// The threads, which several models can share.
     pub workers: Arc<ThreadPool>,
 }
 
 impl Opened {
-    /// A file as it is: adapters are those of one model.
+    /// A file without adapters, because adapters belong to one model.
     pub fn without_adapters(file: ModelFile, kernels: &'static Kernels, workers: Arc<ThreadPool>) -> Self {
         Self { file, adapters: Vec::new(), kernels, workers }
     }
@@ -140,7 +140,7 @@ impl Opened {
         self.adapters.iter().flat_map(|(file, _)| file.paths().to_vec()).collect()
     }
 
-    /// What a receipt says of the model in the file, which is called so, and of its adapters if they have changed it.
+    /// The description of the model in receipts, under this name. With `with_adapters`, it includes the adapters.
     ///
     /// # Errors
     /// If a file cannot be read.
@@ -152,17 +152,17 @@ impl Opened {
         })
     }
 
-    /// The model in the file, of which `gguf` is the header.
+    /// The model in the file with the header `gguf`.
     pub fn model(&self, gguf: &Gguf<'_>) -> Result<Model<'_>> {
         Ok(Model::load(gguf, self.file.bytes())?)
     }
 
-    /// Vocabulary and chat format of the model.
+    /// The model's vocabulary and chat format.
     pub fn prompter(&self) -> Result<Prompter<'_>> {
         Ok(Prompter::new(self.file.gguf()?)?)
     }
 
-    /// A runner of the model in `memory`, which [`EngineMemory::allocate`] made for these options.
+    /// A runner of the model in `memory`, which [`EngineMemory::allocate`] must have made for the same options.
     pub fn runner<'m>(
         &'m self,
         model: Model<'m>,
@@ -177,7 +177,7 @@ impl Opened {
         Ok(runner)
     }
 
-    /// What answers requests on such a runner, of which up to `max_waiting` may wait for their turn.
+    /// A responder with such a runner. Up to `max_waiting` requests may wait for their turn.
     pub fn responder<'m>(
         &'m self,
         prompter: Prompter<'m>,
@@ -190,13 +190,13 @@ impl Opened {
     }
 }
 
-/// Microseconds since this was first called.
+/// Microseconds since the first call of this function.
 pub fn clock_us() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     u64::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// What a runner keeps its cache and scratch in, 64-byte aligned.
+/// Memory for a runner's cache and scratch, aligned to 64 bytes.
 pub struct EngineMemory {
     bytes: Vec<u8>,
     len_bytes: usize,
@@ -233,7 +233,7 @@ fn cache_type(name: &str) -> Result<CacheType, String> {
     CacheType::from_name(name).ok_or_else(|| format!("expected {}", CacheType::EXPECTED))
 }
 
-/// A count that must not be 0.
+/// Parses a count that must not be 0.
 pub fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err(String::from("expected a whole number of at least 1")),
@@ -241,7 +241,7 @@ pub fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-/// How many texts are computed together.
+/// Parses the number of texts that are computed together.
 pub fn n_texts(text: &str) -> Result<usize, String> {
     text.parse().map(|NParallel(n)| n).map_err(|()| format!("expected {}", NParallel::EXPECTED))
 }

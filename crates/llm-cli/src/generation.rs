@@ -47,20 +47,20 @@ pub struct GenerationArguments {
 }
 
 impl GenerationArguments {
-    /// The number of tokens that was given as an option.
+    /// The number of tokens given as an option.
     pub fn max_tokens(&self) -> Option<usize> {
         self.n
     }
 
-    /// The number of tokens that a model may think, if that is limited.
+    /// Most tokens that a model may think, if limited.
     pub fn thinking_budget(&self) -> Option<usize> {
         self.reasoning_budget.and_then(|n| MaxTokens(n).limit())
     }
 
-    /// Shows the magnitudes of the weights in a file with this header, if the options ask for it.
+    /// Prints the magnitudes of the weights in a file with this header, if the options ask for it.
     pub fn show_weights(&self, gguf: &Gguf<'_>, file: ModelBytes<&[u8]>) {
         if self.verbose {
-            // Nothing breaks off here.
+            // The closure never stops early.
             let _ = trace::weight_magnitudes(gguf, file, &mut |line| {
                 complain(&line.to_string());
                 ControlFlow::Continue(())
@@ -68,7 +68,7 @@ impl GenerationArguments {
         }
     }
 
-    /// What the options ask for. A random seed is shown.
+    /// The request that the options describe. A random seed is printed.
     pub fn wanted(&self, max_tokens: usize) -> Result<Wanted<'_>> {
         let request = self.sampling.request();
         Ok(Wanted {
@@ -102,10 +102,10 @@ pub struct LogprobArguments {
 }
 
 impl LogprobArguments {
-    /// What is to be told of each token.
+    /// Which log-probabilities are wanted for each token.
     ///
     /// # Errors
-    /// If it is said how, but not that.
+    /// If only options about their form are given.
     pub fn wish(&self) -> Result<Option<LogprobWish>> {
         LogprobWish::asked(self.logprobs, self.post_sampling_probs).map_err(anyhow::Error::msg)
     }
@@ -115,7 +115,7 @@ fn n_logprobs(text: &str) -> Result<usize, String> {
     text.parse().map(|NLogprobs(n)| n).map_err(|()| format!("expected {}", NLogprobs::EXPECTED))
 }
 
-/// Says at the end what is not to be missed, and all of it if the options ask for it.
+/// Prints the notes that users must not miss at the end of an answer, or all of them if the options ask for that.
 pub fn tell(wanted: &Wanted<'_>, report: &Report, n_ctx: usize) {
     if wanted.speculate > 0 {
         let speculation = report.speculation;
@@ -129,31 +129,31 @@ pub fn tell(wanted: &Wanted<'_>, report: &Report, n_ctx: usize) {
     }
 }
 
-/// Standard output, to which events are shown: text as it comes or, if only these are wanted, ids, or lines that tell how likely
-/// tokens were. Traces go to standard error.
+/// Prints events to standard output: text as it comes or, if requested, only ids, or lines with log-probabilities. Traces go to
+/// standard error.
 #[derive(Default)]
 pub struct Output {
     as_ids: bool,
     has_ids: bool,
-    /// For answers that are told apart.
+    /// For answers that are divided into parts.
     apart: Option<Apart>,
-    /// Whether each token has a line, which tells how likely it was.
+    /// Whether each token gets a line with its log-probability.
     has_lines: bool,
     error: Option<io::Error>,
 }
 
 impl Output {
-    /// Shows the ids of tokens instead of text.
+    /// Prints the ids of tokens instead of text if `as_ids` is set.
     pub fn of_ids(as_ids: bool) -> Self {
         Self { as_ids, ..Self::default() }
     }
 
-    /// Shows what is said and, at a terminal, what is thought.
+    /// Prints the text for the user and, at a terminal, the thoughts.
     pub fn told_apart() -> Self {
         Self { apart: Some(Apart::new(stdout().is_terminal())), ..Self::default() }
     }
 
-    /// Shows what an event brings; breaks off if that fails.
+    /// Prints what an event contains; stops the generation if that fails.
     pub fn show(&mut self, event: &Event<'_>) -> ControlFlow<()> {
         match self.write(event) {
             Ok(()) => ControlFlow::Continue(()),
@@ -201,7 +201,7 @@ impl Output {
     /// Ends the line.
     ///
     /// # Errors
-    /// What went wrong with the output.
+    /// The error of the output, if it failed.
     pub fn finish(self) -> io::Result<()> {
         match self.error {
             Some(error) => Err(error),
@@ -211,7 +211,7 @@ impl Output {
     }
 }
 
-/// Parses how many tokens may be generated.
+/// Parses a maximum number of tokens.
 pub fn max_tokens(text: &str) -> Result<usize, String> {
     text.parse().map(|MaxTokens(n)| n).map_err(|_| format!("expected {}", MaxTokens::EXPECTED))
 }

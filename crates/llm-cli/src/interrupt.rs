@@ -1,4 +1,4 @@
-//! Ctrl-C, which ends an answer while there is one and the program otherwise.
+//! Ctrl-C: it ends an answer if there is one, and otherwise the program.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 static ANSWERING: AtomicBool = AtomicBool::new(false);
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Exit status of a program that Ctrl-C ended, as shells give it.
+/// The exit status of a program that was ended by Ctrl-C, as in shells.
 const STATUS: i32 = 130;
 
-/// Listens for it from now on.
+/// Handles Ctrl-C from now on.
 pub fn listen() -> Result<()> {
     let handler = || {
-        // A second one means that the first took too long.
+        // A second Ctrl-C means that the first one took too long.
         if !ANSWERING.load(Ordering::Relaxed) || INTERRUPTED.swap(true, Ordering::Relaxed) {
             exit();
         }
@@ -26,10 +26,10 @@ pub fn exit() -> ! {
     std::process::exit(STATUS)
 }
 
-/// That there is an answer, or are several.
+/// Means that one or more answers are being generated.
 pub struct Answering;
 
-/// Says that there is one, until that is dropped.
+/// Marks that an answer is being generated, until the result is dropped.
 pub fn while_answering() -> Answering {
     INTERRUPTED.store(false, Ordering::Relaxed);
     ANSWERING.store(true, Ordering::Relaxed);
@@ -37,7 +37,7 @@ pub fn while_answering() -> Answering {
 }
 
 impl Answering {
-    /// Whether Ctrl-C was pressed since.
+    /// Whether Ctrl-C has been pressed since then.
     pub fn is_interrupted(&self) -> bool {
         INTERRUPTED.load(Ordering::Relaxed)
     }

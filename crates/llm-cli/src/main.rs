@@ -1,9 +1,9 @@
 //! `llm`: the Ferrite inference engine as a host program.
 //!
-//! Each subcommand is a module of [`commands`]; what several of them need is in [`model_file`],
-//! [`engine`], [`generation`], [`chat_format`], [`interrupt`], [`output`] and [`thread_pool`]. Options that the kernel's shell has too get their
-//! names and help from the engine's table ([`options`]). [`sockets`] connects the server to clients, `hub` fetches models, [`split`] joins those
-//! that are in several files, and [`trees`] has what they are checked by.
+//! Each subcommand is a module of [`commands`]; their shared code is in [`model_file`], [`engine`], [`generation`],
+//! [`chat_format`], [`interrupt`], [`output`] and [`thread_pool`]. Options that the kernel's shell also has get their names and
+//! help from the engine's table ([`options`]). [`sockets`] connects the server to clients, `hub` downloads models, [`split`]
+//! joins models in several files, and [`trees`] checks models.
 
 mod chat_format;
 mod commands;
@@ -122,8 +122,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What went wrong, each cause after what it caused. One that repeats what was said before it is left out: many
-/// errors tell their source themselves.
+/// The messages of an error and its causes, in order. A message that repeats the one before it is left out, because many errors
+/// include their source's message.
 fn causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -138,13 +138,13 @@ fn causes(error: &anyhow::Error) -> String {
     text
 }
 
-/// Prints one line on standard error. If that is gone too, the exit status must do.
+/// Prints one line on standard error. If that fails, the exit status must suffice.
 fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "llm: {}", Harmless(message));
 }
 
-/// A text that does nothing to a terminal: names that files bring may have control characters, which are shown escaped, but for
-/// line ends.
+/// A text that is safe to print on a terminal: control characters, which may occur in names from files, are escaped, except line
+/// ends.
 struct Harmless<'t>(&'t str);
 
 impl fmt::Display for Harmless<'_> {
@@ -156,7 +156,7 @@ impl fmt::Display for Harmless<'_> {
     }
 }
 
-/// Whether the reader of standard output has gone: it has what it wanted, which is no error.
+/// Whether the reader of standard output has closed it: it has what it wanted, so this is not an error.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
@@ -164,14 +164,14 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Prints help where it was asked for, otherwise the first paragraph of clap's message as one line.
+/// Prints help if it was asked for; otherwise prints the first paragraph of clap's message as one line.
 fn report_usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let status = ExitCode::from(u8::from(error.use_stderr()));
-            // Nobody to tell if the terminal is gone.
+            // If printing fails, there is nobody to tell.
             let _ = error.print();
             status
         }
@@ -200,7 +200,7 @@ mod tests {
     fn a_cause_that_its_effect_has_told_is_told_once() {
         let io = || io::Error::other("the disk is gone");
         assert_eq!(causes(&anyhow::Error::new(io()).context("a.gguf")), "a.gguf: the disk is gone");
-        // `transparent` errors and those that end in their source.
+        // Includes `transparent` errors, and errors whose message ends with their source's.
         let telling = anyhow::Error::new(io()).context("io: the disk is gone").context("a.gguf");
         assert_eq!(causes(&telling), "a.gguf: io: the disk is gone");
         assert_eq!(causes(&anyhow::anyhow!("no").context("no")), "no");

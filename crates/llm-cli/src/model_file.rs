@@ -15,20 +15,20 @@ use memmap2::{MmapMut, MmapOptions};
 
 use crate::split::Parts;
 
-/// Maps a file; what is written to the map stays in this process.
+/// Maps a file; writes to the mapping stay in this process.
 pub fn map(path: &Path) -> io::Result<MmapMut> {
     let file = File::open(path)?;
-    // SAFETY: what is written to the map stays in this process. Another process that truncates
-    // or rewrites the file meanwhile could pull the bytes away; like every program that maps
-    // its models, this one requires that the file is left alone while it runs.
+    // SAFETY: writes to the mapping stay in this process. Another process that truncates or rewrites the file could change the
+    // bytes or make them inaccessible. Like every program that maps its models, this one requires of the user that nobody
+    // modifies the file while it runs.
     unsafe { MmapOptions::new().map_copy(&file) }
 }
 
-/// Memory that the system is asked to map in huge pages: reading weights once a token, small ones would be looked
-/// up all the time.
+/// Memory that the system is asked to map in huge pages: all weights are read for each token, and with small pages their
+/// addresses would have to be looked up all the time.
 pub fn in_huge_pages(n_bytes: usize) -> io::Result<MmapMut> {
     let memory = MmapMut::map_anon(n_bytes)?;
-    // Where the system refuses, it is as fast as it was.
+    // If the system refuses, only the speed-up is lost.
     #[cfg(target_os = "linux")]
     let _ = memory.advise(memmap2::Advice::HugePage);
     Ok(memory)
@@ -38,14 +38,14 @@ pub fn in_huge_pages(n_bytes: usize) -> io::Result<MmapMut> {
 pub struct ModelFile {
     path: PathBuf,
     bytes: ModelBytes<MmapMut>,
-    /// The files of the model, mostly one.
+    /// The files of the model, usually one.
     paths: Vec<PathBuf>,
-    /// Where they lie among the bytes.
+    /// Where each of them is among the bytes.
     places: Vec<Range<u64>>,
 }
 
 impl ModelFile {
-    /// Maps the file. Of a model in several files, of which this is one, all are read into memory.
+    /// Maps the file. If it is one of several files of a model, all of them are read into memory.
     pub fn open(path: &Path) -> Result<Self> {
         let mut bytes = map(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut places: Vec<_> = core::iter::once(0..bytes.len() as u64).collect();
@@ -57,7 +57,7 @@ impl ModelFile {
         Ok(Self { path: path.to_owned(), bytes: ModelBytes::as_in_file(bytes), paths, places })
     }
 
-    /// Rearranges the weights in memory as `kernels` want them.
+    /// Rearranges the weights in memory for `kernels`.
     pub fn pack(&mut self, kernels: &Kernels, workers: &dyn Workers) -> Result<()> {
         let context = || self.path.display().to_string();
         let mut packer = Packer::new(kernels.packing(), &self.gguf()?).with_context(context)?;
@@ -75,7 +75,7 @@ impl ModelFile {
         Gguf::parse_at(self.bytes().bytes(), &self.places).with_context(|| self.path.display().to_string())
     }
 
-    /// The adapter of a model in the file, called by its path; `of` is the model's.
+    /// The adapter in the file, for a model from the file `of`; its name is its path.
     pub fn adapter(&self, model: &Model<'_>, of: &Self) -> Result<Adapter> {
         let path = self.path.display().to_string();
         let mut adapter = Adapter::load(&self.gguf()?, model, &of.gguf()?).with_context(|| path.clone())?;
@@ -83,12 +83,12 @@ impl ModelFile {
         Ok(adapter)
     }
 
-    /// The bytes, with what [`pack`](Self::pack) has made of the weights.
+    /// The bytes, with the weights arranged by [`pack`](Self::pack).
     pub fn bytes(&self) -> ModelBytes<&[u8]> {
         self.bytes.borrow()
     }
 
-    /// The files that it is in.
+    /// The files of the model.
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
     }

@@ -1,4 +1,4 @@
-//! Names and help of the options that the kernel's shell has too: from the engine's table.
+//! Names and help of the options that the kernel's shell also has, taken from the engine's table.
 
 use clap::Command;
 use llm::front::options::{COMMANDS, INFER, OptionSpec};
@@ -14,7 +14,7 @@ pub fn with_table(program: Command) -> Command {
     })
 }
 
-/// The command with what the table says of an option, if it has the option.
+/// The command, with the table's name and help for an option, if it has that option.
 fn described(command: Command, option: &OptionSpec) -> Command {
     let found = command.get_arguments().find(|argument| argument.get_long() == Some(option.name));
     let Some(id) = found.map(|argument| argument.get_id().clone()) else {

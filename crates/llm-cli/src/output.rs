@@ -1,4 +1,4 @@
-//! Files that are written as a whole or not at all.
+//! Files that are written completely or not at all.
 
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Writes a file, under another name until it is whole: an interrupted run leaves nothing that looks like a model.
+/// Writes a file under another name until it is complete, so that an interrupted run leaves nothing that looks like a model.
 ///
 /// # Errors
 ///
-/// When the file cannot be written, or `write` fails; nothing is left then.
+/// If the file cannot be written or `write` fails; nothing is left then.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
     let context = || path.display().to_string();
     let (file, unfinished) = create_beside(path).with_context(context)?;
@@ -22,13 +22,13 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Resu
     };
     let result = write().with_context(context);
     if result.is_err() {
-        // Half a model is of no use; that it could not be written is what is reported.
+        // Half a model is useless. Only the error of writing it is reported.
         let _ = std::fs::remove_file(&unfinished);
     }
     result
 }
 
-/// Creates a file that was not there, named after `path`: PATH.part, or PATH.1.part and so on.
+/// Creates a file that did not exist, named after `path`: PATH.part, or PATH.1.part and so on.
 fn create_beside(path: &Path) -> std::io::Result<(File, PathBuf)> {
     let mut number = 0;
     loop {

@@ -1,4 +1,4 @@
-//! Who signs receipts here, and the files that they name.
+//! The notary that signs receipts, and the descriptions of files in receipts.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,10 +10,10 @@ use trust::notary::{Notary, seed_in};
 use trust::receipt::{self, Maker};
 use trust::sha256::{PORTABLE, Sha256};
 
-/// What is read at a time.
+/// How many bytes are read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// A notary with the key in a file, 64 hexadecimal digits in its first line, or with one that is made now.
+/// A notary with the key in a file, which has 64 hexadecimal digits in its first line, or with a new random key.
 ///
 /// # Errors
 /// If the file has no key, or the system has no random numbers.
@@ -41,7 +41,7 @@ pub fn notary(key_file: Option<&Path>) -> Result<Notary> {
     Ok(Notary::new(seed, key_file.is_none(), maker, PORTABLE))
 }
 
-/// What a receipt says of files.
+/// The descriptions of files in receipts.
 ///
 /// # Errors
 /// If one cannot be read.

@@ -1,4 +1,4 @@
-//! [`ServedModel`]: a model's file in memory, and what answers over it.
+//! [`ServedModel`]: a model's file in memory, and its responder.
 
 use std::path::Path;
 
@@ -26,17 +26,17 @@ struct Lent {
     memory: MutBorrow<EngineMemory>,
 }
 
-/// A model, and what answers over it.
+/// A model and its responder.
 pub struct ServedModel {
     cell: Cell,
     info: ModelInfo,
-    /// What receipts say of it, once one was asked for.
+    /// Its description in receipts, once it was needed.
     record: Option<receipt::Model<'static>>,
 }
 
 impl ServedModel {
-    /// The model in the file at `path`, which is its name. `options` are made of its hyper-parameters; up to `max_waiting` requests
-    /// may wait for their turn.
+    /// The model in the file at `path`; the path is its name. `options` computes the runner's options from the hyper-parameters.
+    /// Up to `max_waiting` requests may wait for their turn.
     pub fn new(
         path: &Path,
         opened: Opened,

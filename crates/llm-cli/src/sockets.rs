@@ -11,26 +11,26 @@ use serve::{ConnectionId, Server};
 
 use crate::engine::clock_us;
 
-/// The listening socket's; those of connections come after it.
+/// The token of the listening socket; those of connections follow it.
 const LISTENER: Token = Token(0);
 
-/// Bytes that are read at a time.
+/// How many bytes are read at a time.
 const READ_BYTES: usize = 64 << 10;
 
-/// How long a connection that is over is read from: to close it with bytes unread would take from the client what it was sent.
+/// How long to read from a connection that is over: if it were closed with unread bytes, the client could lose what it was sent.
 const LINGER_US: u64 = 2_000_000;
 
-/// Events that are looked at at a time.
+/// How many events are processed at a time.
 const N_EVENTS: usize = 256;
 
-/// A listening socket and the connections that came of it.
+/// A listening socket and the connections that it accepted.
 pub struct Sockets {
     poll: Poll,
     events: Events,
     listener: TcpListener,
     /// Whether there may be more connections to accept.
     is_acceptable: bool,
-    /// One that the server had no room for.
+    /// A connection that the server has no room for yet.
     accepted: Option<TcpStream>,
     streams: HashMap<Token, Stream>,
     last_token: usize,
@@ -40,17 +40,17 @@ pub struct Sockets {
 /// A connection.
 struct Stream {
     socket: TcpStream,
-    /// Its name with the server, until it is over there.
+    /// The server's id of the connection, until the server is done with it.
     id: Option<ConnectionId>,
-    /// Bytes that have been read and that the server has not taken.
+    /// Bytes that have been read but that the server has not taken.
     kept: Vec<u8>,
     is_readable: bool,
     is_writable: bool,
-    /// Whether the client has said that it sends nothing more.
+    /// Whether the client will send nothing more.
     is_half_closed: bool,
-    /// Whether the server knows.
+    /// Whether the server has been told so.
     is_half_close_told: bool,
-    /// When it is closed at the latest, if it is over.
+    /// The latest time at which it is closed, once it is over.
     linger_until_us: u64,
 }
 
@@ -77,13 +77,13 @@ impl Sockets {
         self.listener.local_addr()
     }
 
-    /// Brings the server what has arrived, and clients what it has for them. Waits up to `timeout` for something to happen.
+    /// Passes arrived bytes to the server, and the server's bytes to clients. Waits up to `timeout` for something to happen.
     pub fn exchange<T: Copy + PartialEq>(
         &mut self,
         server: &mut Server<T>,
         timeout: Duration,
     ) -> io::Result<()> {
-        // Who waits for room gets it at once.
+        // A connection that waits for room is handled at once.
         let timeout = if self.accepted.is_some() { Duration::ZERO } else { timeout };
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
@@ -105,7 +105,7 @@ impl Sockets {
                 if let Some(id) = stream.id.take() {
                     server.remove(id);
                 }
-                // Of a socket that is closed the system tells nothing anyway.
+                // The system reports no events for a closed socket anyway.
                 let _ = poll.registry().deregister(&mut stream.socket);
             }
             is_alive
@@ -119,21 +119,21 @@ impl Sockets {
                 match self.listener.accept() {
                     Ok((socket, _)) => self.accepted = Some(socket),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_acceptable = false,
-                    // A client that has changed its mind; any other trouble may be over the next time.
+                    // The client has changed its mind. Other errors may have gone away by the next time.
                     Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                     Err(_) => return,
                 }
             }
             let Some(mut socket) = self.accepted.take() else { return };
             let Some(id) = server.accept(clock_us()) else {
-                // It waits until another connection has made room.
+                // It waits until another connection makes room.
                 self.accepted = Some(socket);
                 return;
             };
             self.last_token += 1;
             let token = Token(self.last_token);
             let interest = Interest::READABLE | Interest::WRITABLE;
-            // Small pieces of text are to arrive when they are there.
+            // Small pieces of text should arrive without delay.
             let ready = socket.set_nodelay(true);
             match ready.and_then(|()| self.poll.registry().register(&mut socket, token, interest)) {
                 Ok(()) => _ = self.streams.insert(token, Stream::new(socket, id)),
@@ -157,7 +157,7 @@ impl Stream {
         }
     }
 
-    /// Reads and writes what can be; whether the connection still is one.
+    /// Reads and writes as much as possible; returns whether the connection still exists.
     fn exchange<T: Copy + PartialEq>(&mut self, server: &mut Server<T>, buffer: &mut [u8]) -> bool {
         let Some(id) = self.id else { return self.linger(buffer) };
         if self.read(id, server, buffer).is_err() || self.write(id, server).is_err() {
@@ -218,7 +218,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads what the client still sends; whether it may send more.
+    /// Reads and drops what the client still sends; returns whether it may send more.
     fn linger(&mut self, buffer: &mut [u8]) -> bool {
         while self.is_readable {
             match self.socket.read(buffer) {

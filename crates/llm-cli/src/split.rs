@@ -1,7 +1,7 @@
-//! Models in several files, as `gguf-split` writes them: `NAME-00001-of-00003.gguf` and so on.
+//! Models in several files, in the format of `gguf-split`: `NAME-00001-of-00003.gguf` and so on.
 //!
-//! The first part has the metadata, each some of the tensors. [`PartName`] tells the parts' names, [`Parts`] maps them,
-//! puts them into memory together and writes them as one file.
+//! The first part has the metadata; each part has some of the tensors. [`PartName`] knows the parts' names. [`Parts`] maps the
+//! files, puts them into memory together, and writes them as one file.
 
 use std::fmt;
 use std::io;
@@ -15,22 +15,22 @@ use memmap2::MmapMut;
 
 use crate::model_file::{in_huge_pages, map};
 
-/// Digits of a number in a name.
+/// Number of digits of a number in a name.
 const DIGITS: usize = 5;
 
-/// The name of a part: `STEM-NNNNN-of-NNNNN.gguf`, in letters of either case.
+/// The name of a part: `STEM-NNNNN-of-NNNNN.gguf`, in upper or lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartName<'n> {
     stem: &'n str,
     extension: &'n str,
-    /// Which part, from 1.
+    /// The number of the part, from 1.
     pub number: u32,
-    /// How many there are.
+    /// The number of parts.
     pub count: u32,
 }
 
 impl<'n> PartName<'n> {
-    /// Takes a name or a path apart; `None` if it is not that of a part.
+    /// Parses a name or a path; `None` if it is not that of a part.
     pub fn parse(name: &'n str) -> Option<Self> {
         let (rest, extension) = name.split_at_checked(name.len().checked_sub(".gguf".len())?)?;
         let (rest, count) = rest.split_at_checked(rest.len().checked_sub(DIGITS)?)?;
@@ -43,7 +43,7 @@ impl<'n> PartName<'n> {
         (is_part && (1..=count).contains(&number)).then_some(Self { stem, extension, number, count })
     }
 
-    /// A part of so many, of which `stem` is the name without what tells them apart.
+    /// The name of part `number` of `count`; `stem` is what the names of all parts begin with.
     pub fn new(stem: &'n str, number: u32, count: u32) -> Self {
         Self { stem, extension: ".gguf", number, count }
     }
@@ -64,13 +64,13 @@ impl fmt::Display for PartName<'_> {
 pub struct Parts(Vec<(PathBuf, MmapMut)>);
 
 impl Parts {
-    /// The parts of the model that a file, which `bytes` are the bytes of, is a part of; `None` if it is whole.
+    /// All parts of the model that a file, with the contents `bytes`, belongs to; `None` if the file is a whole model.
     ///
     /// # Errors
     ///
-    /// When the file's name does not tell those of the others, or one cannot be read.
+    /// If the file's name does not tell the names of the others, or if one cannot be read.
     pub fn of(path: &Path, bytes: &[u8]) -> Result<Option<Self>> {
-        // What else may be wrong with it is said when it is used.
+        // Other errors in it are reported when it is used.
         let Ok(gguf) = Gguf::parse(bytes, bytes.len() as u64) else { return Ok(None) };
         let context = || path.display().to_string();
         let Some(Split { count, .. }) = gguf.split().with_context(context)? else { return Ok(None) };
@@ -89,7 +89,7 @@ impl Parts {
         Ok(Some(Self((1..=count).map(part).collect::<Result<_>>()?)))
     }
 
-    /// Whether a path is one of the files.
+    /// Whether a path is that of one of the files.
     pub fn contain(&self, path: &Path) -> bool {
         let path = path.canonicalize();
         path.is_ok_and(|path| {
@@ -111,7 +111,7 @@ impl Parts {
         header.collect()
     }
 
-    /// Says of which part an error tells.
+    /// Adds to an error the part that it is about.
     fn in_part(&self, error: GgufError) -> anyhow::Error {
         let part = match error {
             GgufError::NotThePart { index, .. } => self.0.get(index as usize),
@@ -124,11 +124,11 @@ impl Parts {
         }
     }
 
-    /// All parts in memory, one after another, and where each is.
+    /// All parts in memory, one after another, and where each of them is.
     ///
     /// # Errors
     ///
-    /// When a part is broken or not one of this model, or memory runs out.
+    /// If a part is broken or does not belong to this model, or if memory runs out.
     pub fn in_memory(&self) -> Result<(MmapMut, Vec<Range<u64>>)> {
         let headers = self.headers()?;
         let places = places(&headers)?;
@@ -146,7 +146,7 @@ impl Parts {
     ///
     /// # Errors
     ///
-    /// When a part is broken or not one of this model, or `sink` fails.
+    /// If a part is broken or does not belong to this model, or if `sink` fails.
     pub fn write(&self, sink: impl FnMut(&[u8]) -> io::Result<()>) -> Result<()> {
         let headers = self.headers()?;
         let joined = Gguf::join(self.headers()?, &[]).map_err(|error| self.in_part(error))?;

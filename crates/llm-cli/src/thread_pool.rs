@@ -1,8 +1,8 @@
-//! [`ThreadPool`]: the host's threads as a [`Team`], the engine's [`Workers`]; [`meanwhile`] they compute, something else can have
-//! its turn.
+//! [`ThreadPool`]: the host's threads as a [`Team`], which implements the engine's [`Workers`]. With [`meanwhile`], other code
+//! gets its turn while they compute.
 //!
-//! A token needs hundreds of short parallel runs, so the threads are started once, look out for the next run for a
-//! while after each one and only then go to sleep.
+//! A token needs hundreds of short parallel runs. The threads are therefore started once; after each run they spin for a while,
+//! waiting for the next one, and only then go to sleep.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -18,10 +18,10 @@ use team::{Team, Waiting};
 
 pub use team::MAX_CORES as MAX_THREADS;
 
-/// Threads that run one closure together with the thread that asks for it.
+/// Threads that run one closure together with the calling thread.
 ///
-/// No thread that is slow to begin holds that one up, and one that asks while another's run goes on, or from within
-/// a run, does all of it alone.
+/// A thread that is slow to begin does not hold up the caller. A call during another thread's run, or from within a run, does all
+/// of its work alone.
 pub struct ThreadPool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -33,20 +33,20 @@ struct Shared {
 }
 
 impl ThreadPool {
-    /// A pool of as many threads as asked for, or as this machine has cores.
+    /// A pool with the requested number of threads or, by default, one for each core of this machine.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// See [`new`](Self::new).
     pub fn of(asked: Option<usize>) -> anyhow::Result<Self> {
         let by_cores = || thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
         let count = asked.unwrap_or_else(by_cores);
         Self::new(count).with_context(|| format!("cannot start {count} threads"))
     }
 
-    /// A pool in which `count` threads take part, the caller among them.
+    /// A pool of `count` threads, including the caller.
     ///
     /// # Errors
-    /// When there are more than [`MAX_THREADS`], or the system refuses to start one.
+    /// If there would be more than [`MAX_THREADS`], or if the system refuses to start one.
     pub fn new(count: usize) -> std::io::Result<Self> {
         if count > MAX_THREADS {
             return Err(std::io::Error::other(format!("at most {MAX_THREADS} take part")));
@@ -69,7 +69,7 @@ impl Workers for ThreadPool {
     }
 
     fn run(&self, job: &(dyn Fn() + Sync)) {
-        // A thread of the pool outlives a panic, which goes on where the run was asked for.
+        // A pool thread survives a panic in its closure; the panic continues in the calling thread.
         let panic = Mutex::new(None);
         self.shared.team.run(&|| {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
@@ -90,7 +90,7 @@ thread_local! {
     static LOOK: Cell<Option<Box<dyn Fn()>>> = const { Cell::new(None) };
 }
 
-/// From now on gives `look` its turn between the items of what this thread has a pool work on, on this thread.
+/// From now on, calls `look` on this thread between the items that a pool processes for it.
 pub fn meanwhile(look: impl Fn() + 'static) {
     LOOK.set(Some(Box::new(look)));
 }
@@ -100,13 +100,13 @@ impl Drop for ThreadPool {
         self.shared.is_closing.store(true, Ordering::SeqCst);
         self.shared.team.wake_all();
         for thread in self.threads.drain(..) {
-            // Its closures' panics have been caught, so there is nothing to learn here.
+            // Panics of its closures have been caught, so the result says nothing.
             let _ = thread.join();
         }
     }
 }
 
-/// How threads wait: in a loop, and asleep until they are woken.
+/// How threads wait: first in a loop, then asleep until they are woken.
 struct Parking {
     start: Instant,
     /// One for each thread.
@@ -137,7 +137,7 @@ impl Waiting for Parking {
         spin_loop();
     }
 
-    // Nobody waits in a pause for more than a moment.
+    // A pause lasts only a moment, so there is nobody to notify.
     fn notify(&self) {}
 
     fn sleep(&self, thread: usize) {
@@ -156,7 +156,7 @@ impl Waiting for Parking {
     }
 
     fn yield_now(&self) {
-        // It is taken away meanwhile, so that it has no turn within its own.
+        // It is removed while it runs, so that it is not called within itself.
         if let Some(look) = LOOK.take() {
             look();
             LOOK.set(Some(look));
@@ -174,7 +174,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
-    /// Runs a closure on the pool and waits within it until `count` threads take part.
+    /// Runs a closure on the pool, and waits inside it until `count` threads take part.
     fn run_with_all(pool: &ThreadPool, count: usize) {
         let seen = Mutex::new(Vec::new());
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! Trees of digests over files, and manifests of which root is to be trusted: made here, and checked.
+//! Trees of digests of files, and manifests that name the trusted roots: made here, and checked.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -10,17 +10,17 @@ use trust::sha256::PORTABLE;
 use trust::verity::{Builder, SUPERBLOCK_BYTES, Superblock, Tree, VerityError};
 use trust::{Manifests, Root};
 
-/// What is read at a time: whole blocks of any size.
+/// How many bytes are read at a time: a whole number of blocks of any size.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// The path with this behind it.
+/// The path with `extension` added.
 pub fn beside(path: &Path, extension: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(extension);
     name.into()
 }
 
-/// Fills as much of `buffer` as there is.
+/// Fills as much of `buffer` as the file has bytes for.
 fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while length < buffer.len() {
@@ -82,7 +82,7 @@ impl TreeFile {
     /// Opens the tree of a file.
     ///
     /// # Errors
-    /// If it is not there, or none that is supported.
+    /// If there is no tree, or if it is not supported.
     pub fn beside(path: &Path) -> Result<Self> {
         let path = beside(path, ".verity");
         let shown = || path.display().to_string();
@@ -97,15 +97,15 @@ impl TreeFile {
         Ok(Self { path, file, tree })
     }
 
-    /// The root that it has if nothing of it was changed.
+    /// The root of an unchanged tree.
     pub fn root(&self) -> Root {
         self.tree.root()
     }
 
-    /// Checks that it has digests of as many blocks as it says.
+    /// Checks that it has digests of as many blocks as it claims.
     ///
     /// # Errors
-    /// If it has not, cannot be read, or was changed.
+    /// If it does not, cannot be read, or was changed.
     pub fn check_end(&mut self) -> Result<()> {
         let mut read = |at: u64, buffer: &mut [u8]| read_at(&mut self.file, at, buffer).is_ok();
         self.tree.check_end(&mut read).map_err(|error| self.error(error))
@@ -122,10 +122,10 @@ impl TreeFile {
         }
     }
 
-    /// Checks a file of `bytes` by this tree.
+    /// Checks a file of `bytes` with this tree.
     ///
     /// # Errors
-    /// If one of them cannot be read, or was changed: then where.
+    /// If the file or the tree cannot be read, or was changed; the error says where.
     pub fn check(&mut self, path: &Path, bytes: u64) -> Result<()> {
         let shown = || path.display().to_string();
         let mut file = File::open(path).with_context(shown)?;
@@ -153,7 +153,7 @@ impl TreeFile {
         }
     }
 
-    /// What it says of itself.
+    /// The tree's own description.
     pub fn superblock(&self) -> &Superblock {
         self.tree.superblock()
     }
@@ -164,10 +164,10 @@ fn read_at(file: &mut BufReader<File>, at: u64, buffer: &mut [u8]) -> io::Result
     file.read_exact(buffer)
 }
 
-/// Manifests whose signatures are beside them.
+/// Reads manifests and checks the signatures beside them.
 ///
 /// # Errors
-/// If one cannot be read, or is not to be believed.
+/// If one cannot be read, or its signature is not valid.
 pub fn signed_manifests(paths: &[PathBuf], keys: &[PublicKey]) -> Result<Manifests> {
     let mut manifests = Manifests::default();
     for path in paths {
@@ -180,10 +180,10 @@ pub fn signed_manifests(paths: &[PathBuf], keys: &[PublicKey]) -> Result<Manifes
     Ok(manifests)
 }
 
-/// A file of minisign's with a public key.
+/// Reads a file in minisign's format with a public key.
 ///
 /// # Errors
-/// If it cannot be read, or has none.
+/// If it cannot be read, or has no key.
 pub fn public_key(path: &PathBuf) -> Result<PublicKey> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     PublicKey::parse(&text).with_context(|| format!("{}: no public key of minisign's", path.display()))

@@ -1,4 +1,4 @@
-//! `llm batch`: many prompts, answered together.
+//! `llm batch`: answers many prompts together.
 
 use std::fmt;
 use std::io::{self, Write, stdout};
@@ -114,14 +114,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         complain(&report.computation().to_string());
     }
     match (report.is_cancelled, report.n_failed) {
-        // The report has said that it was stopped.
+        // The report has already said that it was stopped.
         (true, _) => interrupt::exit(),
         (_, 0) => Ok(()),
         (_, n_failed) => bail!("{n_failed} of {} prompts were not answered", report.n_prompts),
     }
 }
 
-/// Tokens of the longest prompt; those that cannot be encoded are told of later.
+/// Number of tokens of the longest prompt. Prompts that cannot be encoded are reported later.
 fn longest(prompter: &mut Prompter<'_>, prompts: &[&str], task: Task<'_>, max_tokens: usize) -> usize {
     let mut ids = Vec::new();
     let n_tokens = |text: &&str| {
@@ -134,7 +134,7 @@ fn longest(prompter: &mut Prompter<'_>, prompts: &[&str], task: Task<'_>, max_to
     prompts.iter().filter_map(n_tokens).max().unwrap_or(0)
 }
 
-/// Standard output, to which answers are shown in lines with numbers, and what else is told.
+/// Prints answers to standard output, in lines with numbers, and prints other messages.
 #[derive(Default)]
 struct Lines {
     as_ids: bool,
@@ -170,7 +170,7 @@ impl Lines {
         }
     }
 
-    /// Ends a line that has begun.
+    /// Ends a line that has been begun.
     fn break_off(&mut self) -> io::Result<()> {
         self.write(NumberedLines::break_off)
     }

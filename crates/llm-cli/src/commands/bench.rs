@@ -1,4 +1,4 @@
-//! `llm bench`: how fast prompts are read and tokens generated.
+//! `llm bench`: how fast prompts are read and tokens are generated.
 
 use std::io::{Write, stdout};
 use std::ops::ControlFlow;
@@ -70,7 +70,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         model: &opened.file.display_name(&gguf),
         kernel_set: opened.kernels.name(),
         cores: opened.workers.count(),
-        // The file is mapped: its bytes come when they are needed.
+        // The file is mapped: its bytes are loaded only when they are needed.
         load_bytes_per_s: None,
         first_token_us: load_us + result.first_token_us,
         result,

@@ -47,7 +47,7 @@ pub struct Arguments {
     engine: EngineArguments,
 }
 
-/// Context length unless told, if the model has as much.
+/// The default context length, if the model supports as much.
 const DEFAULT_N_CTX: usize = 4096;
 
 const HELP: &str = "/clear begins a new conversation, /quit ends the program, Ctrl-C ends an answer.";
@@ -104,7 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         match speaker.answer(&mut dialogue) {
             Ok(report) => dialogue.answer(&report.output, report.format.unwrap_or_default())?,
-            // At a terminal, there is somebody who can do something about it.
+            // At a terminal, a user can react to the error.
             Err(error) if is_terminal => {
                 complain(&format!("{error:#} (/clear begins a new conversation)"));
                 dialogue.take_back();
@@ -118,7 +118,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// What answers.
+/// The model's side of the conversation.
 struct Speaker<'s, 'm> {
     responder: &'s mut Responder<'m>,
     wanted: Wanted<'s>,

@@ -1,4 +1,4 @@
-//! `llm convert`: other people's checkpoints to GGUF.
+//! `llm convert`: converts other programs' checkpoints to GGUF.
 
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let file = File::create(&arguments.output).with_context(context)?;
     let result = convert(&Directory(directory), matrices, BufWriter::new(file));
     if result.is_err() {
-        // Half a model is of no use; that it could not be written is what is reported.
+        // Half a model is useless. Only the error of writing it is reported.
         let _ = std::fs::remove_file(&arguments.output);
     }
     for note in result.with_context(|| directory.display().to_string())? {

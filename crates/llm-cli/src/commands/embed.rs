@@ -1,4 +1,4 @@
-//! `llm embed`: texts as vectors.
+//! `llm embed`: turns texts into vectors.
 
 use std::io::{BufWriter, Write, stdout};
 use std::ops::ControlFlow;
@@ -92,7 +92,7 @@ pub struct Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
-    /// Reads them.
+    /// Reads the texts.
     pub fn read(path: Option<&Path>, arguments: &'a [String]) -> Result<Self> {
         let texts = Self { file: path.map(read_text).transpose()?, arguments };
         if texts.iter().next().is_none() {
@@ -108,7 +108,7 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// Makes texts vectors, and shows each with its place and the width of a token's.
+/// Turns texts into vectors, and calls `show` with each, its index and the width of a token's vector.
 pub fn compute(
     engine: &EngineArguments,
     opened: &Opened,

@@ -72,11 +72,11 @@ pub struct Arguments {
     engine: EngineArguments,
 }
 
-/// Length of the context behind the prompt if the text may go on for as long as it likes.
+/// Room in the context after the prompt if the length of the text is not limited.
 pub const ROOM_WITHOUT_LIMIT: usize = 4096;
 
 impl Arguments {
-    /// The prompt and N, each from its option or its argument; with the prompt as an option, N is the first argument.
+    /// The prompt and N, each from its option or its argument. If the prompt is an option, N is the first argument.
     fn prompt_and_n(&self) -> Result<(&str, Option<usize>)> {
         let n = self.generation.max_tokens();
         let Some(prompt) = &self.prompt else {
@@ -112,7 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let model = opened.model(prompter.gguf())?;
     arguments.generation.show_weights(prompter.gguf(), opened.file.bytes());
 
-    // The context is made as long as it takes: so the prompt is encoded beforehand.
+    // The prompt is encoded first, because the context is made as long as needed.
     let mut dialogue = Dialogue::default();
     let prompt = task.prompt(text, &mut dialogue)?;
     let mut ids = Vec::new();

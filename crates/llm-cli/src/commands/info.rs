@@ -1,4 +1,4 @@
-//! `llm info`: what a GGUF file holds.
+//! `llm info`: describes the contents of a GGUF file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -100,7 +100,7 @@ fn summarize(output: &mut impl Write, path: &Path, file: &ModelFile, gguf: &Gguf
 fn list(output: &mut impl Write, title: &str, gguf: &Gguf<'_>, entries: describe::List) -> io::Result<()> {
     writeln!(output, "\n{title}")?;
     let mut written = Ok(());
-    // If the output fails, it says so below.
+    // If the output fails, the code below reports it.
     let _ = entries(gguf, &mut |line| {
         written = writeln!(output, "  {line}");
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -120,7 +120,7 @@ fn describe_tokenizer(gguf: &Gguf<'_>) -> String {
     }
 }
 
-/// What a text over the whole context takes beside the file.
+/// The memory that a text over the whole context needs in addition to the file.
 fn describe_memory(config: &Config) -> String {
     let options = runner_options(config, config.n_ctx_train, 1, 1);
     match Runner::required_bytes(config, &options) {
@@ -144,7 +144,7 @@ fn tensor_types(gguf: &Gguf<'_>) -> BTreeMap<&'static str, (usize, u64)> {
     types
 }
 
-/// A size in bytes with a rounded one in a larger unit.
+/// Displays a size in bytes, with a rounded value in a larger unit.
 struct Bytes(u64);
 
 impl fmt::Display for Bytes {

@@ -1,4 +1,4 @@
-//! `llm lora`: what adapters change in a model.
+//! `llm lora`: shows what adapters change in a model.
 
 use std::io::{Write, stdout};
 use std::path::PathBuf;

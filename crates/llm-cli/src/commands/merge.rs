@@ -1,4 +1,4 @@
-//! `llm merge`: a model in several files as one.
+//! `llm merge`: writes a model in several files as one file.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -13,10 +13,10 @@ use llm::session::{Logits, Span};
 use crate::commands::tokenize::read_text;
 use crate::engine::{EngineArguments, EngineMemory};
 
-/// Positions of a window unless --ctx says otherwise, if the model has as many.
+/// Positions of a window by default, if the model has as many.
 const WINDOW: usize = 512;
 
-/// Positions whose logits are kept at a time.
+/// How many positions' logits are kept at a time.
 const ROWS: usize = 64;
 
 /// Print the perplexity of a text: exp of the mean negative log likelihood of its tokens.
@@ -58,11 +58,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut runner = opened.runner(model, options, &mut memory)?;
     let (mut sum, mut n_counted) = (0.0, 0);
     for window in tokens.chunks(options.state.n_ctx) {
-        // The last token predicts nothing that counts.
+        // The last token predicts no token of the window.
         for (index, batch) in window[..window.len() - 1].chunks(options.n_logits).enumerate() {
             let first_position = index * options.n_logits;
             let targets = &window[first_position + 1..];
-            // A span at 0 begins another text.
+            // A span at position 0 begins a new text.
             let span = Span { slot: 0, first_position, input: Input::Tokens(batch), logits: Logits::All };
             let rows = runner.run(&[span], &mut || ControlFlow::Continue(()))?.chunks_exact(n_vocab);
             sum += rows.zip(targets).map(|(row, &target)| surprise(row, target)).sum::<f64>();
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn surprise_is_the_negative_log_of_the_softmax() {
-        // Weights 1, 2, 4 and 1: one half for the third.
+        // The weights are 1, 2, 4 and 1; the third one has one half.
         let logits = [1000.0, 1000.0 + 2.0_f32.ln(), 1000.0 + 4.0_f32.ln(), 1000.0];
         assert!((surprise(&logits, 2) - 2.0_f64.ln()).abs() < 1e-4);
         assert!((surprise(&logits, 0) - 8.0_f64.ln()).abs() < 1e-4);

@@ -74,7 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(writeln!(std::io::stdout(), "{}", path.display())?)
 }
 
-/// Fetches a file; of a model in several files, of which it is one, all of them. Returns the path of the first.
+/// Downloads a file; if it belongs to a model in several files, all of them. Returns the path of the first.
 #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
 fn fetch_parts(repository: &crate::hub::Repository<'_>, file: &str) -> Result<PathBuf> {
     let Some(part) = crate::split::PartName::parse(file) else { return repository.fetch(file) };

@@ -1,4 +1,4 @@
-//! `llm quantize`: the matrices of a GGUF file in another type.
+//! `llm quantize`: converts the matrices of a GGUF file to another type.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -50,13 +50,13 @@ impl Importance {
         Ok(Self { file: path.display().to_string(), matrix })
     }
 
-    /// Those of a tensor's columns, for each of its matrices one after another, if there are any.
+    /// The importances of a tensor's columns, for each of its matrices one after another, if there are any.
     fn of(&self, tensor: &TensorInfo<'_>) -> Result<Option<&[f32]>> {
         let [n_cols, _, n_matrices, _] = tensor.dims.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
         self.matrix.of(tensor.name, n_cols, n_matrices).with_context(|| self.file.clone())
     }
 
-    /// Says in the file where its weights come from, by llama.cpp's keys.
+    /// Records in the file where the importances come from, under llama.cpp's keys.
     fn describe(&self, writer: &mut GgufWriter) -> Result<()> {
         writer.put_str("quantize.imatrix.file", &self.file)?;
         if let Some(dataset) = &self.matrix.dataset {
@@ -76,7 +76,7 @@ pub fn matrix_types(name: &str) -> Result<MatrixTypes, String> {
         .ok_or_else(|| format!("cannot be written; expected one of {}", MatrixTypes::names()))
 }
 
-/// Prints the line that tells of matrices in another type than was asked for, if there are any.
+/// Prints a line about matrices in another type than requested, if there are any.
 pub fn tell(fallbacks: &Fallbacks) -> io::Result<()> {
     if fallbacks.is_empty() { Ok(()) } else { writeln!(io::stdout(), "{fallbacks}") }
 }
@@ -94,7 +94,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let output = File::create(&arguments.output).with_context(context)?;
     let result = plan.write(&gguf, BufWriter::new(output)).with_context(context);
     if result.is_err() {
-        // Half a model is of no use; that it could not be written is what is reported.
+        // Half a model is useless. Only the error of writing it is reported.
         let _ = std::fs::remove_file(&arguments.output);
     }
     result?;
@@ -108,14 +108,14 @@ fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// What becomes of a file.
+/// How a file is changed.
 struct Plan {
     types: MatrixTypes,
     importance: Option<Importance>,
     /// The type of each tensor.
     chosen: Vec<GgmlType>,
     fallbacks: Fallbacks,
-    /// The line that names matrices without importances, if there are any beside others.
+    /// A line that names matrices without importances, if only some matrices have them.
     not_measured: Option<String>,
 }
 
@@ -169,9 +169,9 @@ impl Plan {
         let mut writer = GgufWriter::new();
         for (key, value) in gguf.metadata() {
             match key {
-                // The writer aligns by the format's default, and writes one file.
+                // The writer uses the format's default alignment, and writes a single file.
                 "general.alignment" | SPLIT_NO | SPLIT_COUNT | SPLIT_TENSORS_COUNT => {}
-                // Of the weights as they were before.
+                // They describe the weights as they were before.
                 _ if self.importance.is_some() && key.starts_with("quantize.imatrix.") => {}
                 _ => match changed.iter().position(|entry| entry.0 == key) {
                     Some(index) => writer.put(key, changed.remove(index).1)?,
@@ -226,7 +226,7 @@ fn list(names: &[&str]) -> String {
     format!("{}{rest}", shown.join(", "))
 }
 
-/// Whether a tensor is a matrix whose type is chosen, by the names that llama.cpp's quantiser leaves as they are.
+/// Whether a tensor is a matrix whose type is changed. llama.cpp's quantiser excludes certain names.
 fn is_changed(tensor: &TensorInfo<'_>) -> bool {
     const STAY: [&str; 32] = [
         "_norm.weight",
@@ -268,10 +268,10 @@ fn is_changed(tensor: &TensorInfo<'_>) -> bool {
         && !STAY.iter().any(|part| tensor.name.contains(part))
 }
 
-/// What a file says of its model; what it does not say does not matter to the choice.
+/// The properties of the model in a file. Missing properties do not matter for the choice.
 fn model_shape<'g>(gguf: &Gguf<'g>) -> ModelShape<'g> {
     let architecture = gguf.str_value("general.architecture").ok().flatten().unwrap_or_default();
-    // Of numbers that a file has for each layer, llama.cpp takes the first one's.
+    // If a file has a number for each layer, llama.cpp uses the first layer's.
     let number = |suffix: &str| {
         let value = gguf.get(format!("{architecture}.{suffix}").as_str())?;
         let first = value.as_array().map_or(Some(value), |array| array.values().next())?;

@@ -1,4 +1,4 @@
-//! `llm rerank`: documents in the order in which they suit a query.
+//! `llm rerank`: ranks documents by how well they match a query.
 
 use std::io::{BufWriter, Write, stdout};
 use std::path::PathBuf;

@@ -31,19 +31,19 @@ use crate::served_model::ServedModel;
 use crate::sockets::Sockets;
 use crate::thread_pool::{ThreadPool, meanwhile};
 
-/// Positions of a text unless told, if the model has as many.
+/// Positions of a text by default, if the model has as many.
 const N_CTX: usize = 4096;
 
-/// Texts that are computed together unless told.
+/// How many texts are computed together by default.
 const N_PARALLEL: usize = 4;
 
 /// Most connections.
 const MAX_CONNECTIONS: usize = 256;
 
-/// How long nothing has to happen before the clock is looked at.
+/// How long to wait for events before the time limits are checked.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// How long clients are not looked at while a batch is computed.
+/// How long clients are left alone while a batch is computed.
 const LOOK_US: u64 = 1_000;
 
 /// Serve a model over HTTP, as OpenAI's clients ask for it.
@@ -143,18 +143,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     host.serve(server, sockets)
 }
 
-/// Where clients come and go.
+/// The sockets, and when they were last handled.
 struct Door {
     server: Server<Ticket>,
     sockets: Sockets,
-    /// When it was looked at last.
+    /// When the sockets were last handled.
     looked_us: u64,
-    /// Why the sockets are no good any more.
+    /// The error that made the sockets unusable.
     lost: Option<io::Error>,
 }
 
 impl Door {
-    /// Lets clients come and go while a batch is computed.
+    /// Exchanges bytes with clients while a batch is computed.
     fn look(&mut self) {
         let now_us = clock_us();
         if now_us - self.looked_us >= LOOK_US {
@@ -165,10 +165,10 @@ impl Door {
     }
 }
 
-/// A model file that is in memory, or why not, and who waits for it.
+/// The change that asked for a model file, its path, and the file in memory or the error.
 type Loaded = (ChangeId, PathBuf, Result<ModelFile>);
 
-/// The models, and how others are loaded.
+/// The models, and what is needed to load others.
 struct Host<'a> {
     arguments: &'a Arguments,
     kernels: &'static Kernels,
@@ -184,7 +184,7 @@ impl Host<'_> {
         let door = Rc::new(RefCell::new(Door { server, sockets, looked_us: clock_us(), lost: None }));
         let beside = door.clone();
         meanwhile(move || {
-            // Who has borrowed it is about to exchange anyway.
+            // If it is already borrowed, the borrower is about to exchange bytes anyway.
             if let Ok(mut door) = beside.try_borrow_mut() {
                 door.look();
             }
@@ -214,14 +214,14 @@ impl Host<'_> {
                 return Err(error.into());
             }
             match stepped {
-                // All that was computed is wanted no more.
+                // Nobody wants the results any more.
                 Ok(_) | Err(FrontError::Session(SessionError::Stopped)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// Begins the changes of the models that clients ask for, and ends those that are made.
+    /// Begins the changes of models that clients ask for, and finishes those that have been made.
     fn make_changes(&mut self, server: &mut Server<Ticket>) {
         while let Some((id, change)) = server.next_change() {
             match change {
@@ -253,10 +253,10 @@ impl Host<'_> {
         }
     }
 
-    /// Reads a model on a thread of its own, so that the others answer meanwhile.
+    /// Reads a model on a separate thread, so that the other models can answer meanwhile.
     ///
     /// # Errors
-    /// When the system refuses to start one.
+    /// If the system refuses to start a thread.
     fn load(&self, id: ChangeId, path: PathBuf) -> io::Result<()> {
         let (kernels, sender) = (self.kernels, self.sender.clone());
         let read = move || {
@@ -264,7 +264,7 @@ impl Host<'_> {
                 file.pack(kernels, &Serial)?;
                 Ok(file)
             });
-            // Nobody listens any more if the program ends.
+            // If the program ends, nobody receives this any more.
             let _ = sender.send((id, path, file));
         };
         thread::Builder::new().name("load".into()).spawn(read).map(drop)
@@ -281,25 +281,25 @@ impl Host<'_> {
     }
 }
 
-/// When this program's clock showed 0.
+/// The time at which this program's clock showed 0.
 fn start_unix_s() -> Option<u64> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
     Some(now.as_secs().saturating_sub(clock_us() / 1_000_000))
 }
 
-/// A number that nobody knows beforehand.
+/// An unpredictable number.
 fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|_| clock_us())
 }
 
-/// Numbers that nobody could have told beforehand.
+/// Unpredictable random numbers.
 fn secret() -> Option<[u8; 32]> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).ok()?;
     Some(secret)
 }
 
-/// What `--encrypted` says.
+/// Parses the value of `--encrypted`.
 fn sealed_only(word: &str) -> Result<bool, &'static str> {
     match word {
         "allow" => Ok(false),
@@ -308,7 +308,7 @@ fn sealed_only(word: &str) -> Result<bool, &'static str> {
     }
 }
 
-/// Writes what is logged to standard error.
+/// Writes log messages to standard error.
 struct AccessLog;
 
 impl log::Log for AccessLog {

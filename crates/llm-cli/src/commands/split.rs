@@ -1,4 +1,4 @@
-//! `llm split`: a model as several files.
+//! `llm split`: writes a model as several files.
 
 use std::io::{Write, stdout};
 use std::ops::Range;
@@ -47,10 +47,10 @@ enum Most {
     Bytes(u64),
 }
 
-/// Tensors in a file where nothing else is asked for.
+/// Most tensors in a file by default.
 const USUAL_TENSORS: usize = 128;
 
-/// Parses a number of millions or thousands of millions of bytes.
+/// Parses a number of bytes in millions or thousands of millions.
 fn size(text: &str) -> Result<u64, String> {
     let units = [('M', 1_000_000), ('G', 1_000_000_000)];
     let parsed = units
@@ -83,7 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Which tensors go into which file: by their places.
+/// The range of tensors for each file, by their indices.
 fn parts(gguf: &Gguf<'_>, most: Most, none_in_first: bool) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     if none_in_first {
@@ -106,7 +106,7 @@ fn parts(gguf: &Gguf<'_>, most: Most, none_in_first: bool) -> Vec<Range<usize>> 
     parts
 }
 
-/// Writes part `number`, from 0, of so many.
+/// Writes part `number`, counted from 0.
 fn write_part(
     gguf: &Gguf<'_>,
     number: u16,
@@ -121,7 +121,7 @@ fn write_part(
         others.into_iter().try_for_each(|(key, value)| writer.put(key, value))?;
     }
     let n_tensors = i32::try_from(gguf.tensors().len())?;
-    // In the order and the types that gguf-split writes.
+    // In the order and with the types that gguf-split uses.
     writer.put(SPLIT_NO, Value::U16(number))?;
     writer.put(SPLIT_TENSORS_COUNT, Value::I32(n_tensors))?;
     writer.put(SPLIT_COUNT, Value::U16(count))?;

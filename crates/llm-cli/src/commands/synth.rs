@@ -11,7 +11,7 @@ use convert::MatrixTypes;
 use super::quantize;
 use crate::synth::{SYNTAX, Shape, write_model};
 
-/// Large enough that the system's share of the time vanishes.
+/// Large enough that the time spent in the system is negligible.
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Write a model of a given shape with random weights, for measuring speed and memory.

@@ -1,4 +1,4 @@
-//! `llm tokenize`: text to token ids.
+//! `llm tokenize`: turns text into token ids.
 
 use std::io::{BufWriter, Write, stdout};
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(output.flush()?)
 }
 
-/// The text of a file, whole.
+/// The whole text of a file.
 pub fn read_text(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     String::from_utf8(bytes).map_err(|error| {

@@ -35,7 +35,7 @@ fn root(digits: &str) -> Result<Root, &'static str> {
     Root::parse(digits).ok_or("expected 64 hexadecimal digits")
 }
 
-/// Checks a file by its tree, whose root somebody vouches for.
+/// Checks a file with its tree; the root must be trusted because of a signature or the command line.
 fn verify_by_tree(path: &Path, arguments: &Arguments) -> Result<()> {
     let shown = path.display();
     let mut tree = TreeFile::beside(path)?;
@@ -63,7 +63,7 @@ fn verify_by_tree(path: &Path, arguments: &Arguments) -> Result<()> {
     Ok(writeln!(stdout(), "{shown}: root {root}, {vouched}")?)
 }
 
-/// Hexadecimal digits of a checksum.
+/// Number of hexadecimal digits in a checksum.
 const DIGITS: usize = 64;
 
 /// Runs the command.

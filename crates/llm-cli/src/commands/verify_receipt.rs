@@ -49,7 +49,7 @@ pub struct Arguments {
 /// Runs the command.
 ///
 /// # Errors
-/// If the receipt is wrong, or it cannot be told.
+/// If the receipt is wrong, or if it cannot be checked.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let path = &arguments.receipt;
     let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -115,7 +115,7 @@ fn judge(arguments: &Arguments, receipt: &Receipt<'_>) -> Result<Verdict> {
         return reject("it has more positions than the model");
     }
     let options = runner_options(model.config(), recorded.n_ctx, 1, 1);
-    // A long context takes no memory that the text does not need.
+    // A long context needs no memory beyond that for the text.
     let n_pages = StateOptions::pages_of(prompt.len().saturating_add(n_tokens).min(recorded.n_ctx));
     let state = StateOptions { kv_type: recorded.kv_type, n_pages: n_pages.max(1), ..options.state };
     let options = RunnerOptions { state, precision: recorded.precision, ..options };
@@ -129,7 +129,7 @@ fn judge(arguments: &Arguments, receipt: &Receipt<'_>) -> Result<Verdict> {
     })?)
 }
 
-/// The receipt in a text: its last line that begins as one, or all of it.
+/// The receipt in a text: the last line that begins like a receipt, or the whole text.
 fn receipt_in(text: &[u8]) -> &[u8] {
     let lines = text.split(|&byte| byte == b'\n');
     lines.map(|line| line.trim_ascii()).rfind(|line| line.starts_with(b"{\"key\":")).unwrap_or(text)

@@ -1,4 +1,4 @@
-//! [`SamplingArguments`]: how tokens are chosen, by the engine's table of options.
+//! [`SamplingArguments`]: how tokens are chosen, using the engine's table of options.
 
 use anyhow::{Context, Result};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
@@ -7,22 +7,22 @@ use llm::sampling::{SamplingConfig, SamplingRequest};
 
 use crate::complain;
 
-/// The options that were given, by their names, with their values.
+/// The given options, by name, with their values.
 pub struct SamplingArguments(Vec<(&'static str, String)>);
 
 impl SamplingArguments {
-    /// What they ask for.
+    /// The request that they describe.
     pub fn request(&self) -> SamplingRequest<'_> {
         let mut request = SamplingRequest::default();
         for (option, value) in &self.0 {
-            // The values were looked at when they were read.
+            // The values were checked when they were parsed.
             let _ = request.set(option, value);
         }
         request
     }
 }
 
-/// How tokens are chosen by a request. A random seed is shown.
+/// The sampling configuration for a request. A random seed is printed.
 pub fn config(request: &SamplingRequest<'_>) -> Result<SamplingConfig> {
     let random_seed =
         if request.is_random() { getrandom::u32().context("cannot make a random seed")? } else { 0 };

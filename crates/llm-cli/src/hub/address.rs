@@ -1,18 +1,18 @@
-//! [`Address`]: what people write when they mean a model of the hub.
+//! [`Address`]: the ways in which people name a model of the hub.
 
 use anyhow::{Result, bail};
 use percent_encoding::percent_decode_str;
 
-/// Names of the hub that stand for any endpoint.
+/// Host names of the hub, which stand for any endpoint.
 const HOSTS: [&str; 4] = ["huggingface.co", "www.huggingface.co", "hf.co", "www.hf.co"];
 
-/// `ORG/REPO`, maybe with `:TAG`, after `hf.co/` or as the hub's web address, of which the rest may name a revision and
-/// a file.
+/// `ORG/REPO`, optionally with `:TAG`, either after `hf.co/` or as the hub's web address. The rest of a web address may name a
+/// revision and a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Address {
     /// `ORG/REPO`.
     pub repository: String,
-    /// Which of the repository's models is meant, such as `Q4_K_M`.
+    /// Which of the repository's models is meant, for example `Q4_K_M`.
     pub tag: Option<String>,
     /// Branch, tag or commit.
     pub revision: Option<String>,
@@ -21,11 +21,11 @@ pub struct Address {
 }
 
 impl Address {
-    /// Takes an address apart; `endpoint` is that of the hub that is asked.
+    /// Parses an address; `endpoint` is that of the hub in use.
     ///
     /// # Errors
     ///
-    /// When it is the address of another host, or of something else than a model.
+    /// If it is the address of another host, or of something other than a model.
     pub fn parse(text: &str, endpoint: &str) -> Result<Self> {
         let trimmed = text.trim_matches('/');
         let (scheme, rest) = match trimmed.split_once("://") {
@@ -52,7 +52,7 @@ impl Address {
         if scheme.is_none() && !is_host {
             return Ok(Self::with_tag(path));
         }
-        // A web address: behind `?` and `#` is how a page is shown.
+        // In a web address, what follows `?` and `#` only says how a page is shown.
         let path = path.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
         let path = path.strip_prefix("models/").unwrap_or(path);
         let parts: Vec<&str> = path.split('/').collect();
@@ -77,7 +77,7 @@ impl Address {
     fn with_tag(path: &str) -> Self {
         match path.split_once(':') {
             Some((repository, tag)) => {
-                // Other programs' word for no tag.
+                // Other programs use this word for a missing tag.
                 let tag = Some(tag.to_owned()).filter(|tag| !tag.is_empty() && tag != "latest");
                 Self { repository: repository.to_owned(), tag, ..Self::default() }
             }

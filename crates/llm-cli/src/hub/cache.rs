@@ -1,4 +1,4 @@
-//! The folder that keeps fetched files, shared with the hub's other programs.
+//! The folder for downloaded files, shared with the hub's other programs.
 
 use std::fs;
 use std::io;
@@ -9,12 +9,12 @@ use hf_hub::{Cache, Repo};
 
 use super::RemoteFile;
 
-/// An environment variable that says something.
+/// The value of an environment variable, if it is not empty.
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Whether `HF_HUB_OFFLINE`, or the older `TRANSFORMERS_OFFLINE`, says that nothing is to be asked.
+/// Whether `HF_HUB_OFFLINE`, or the older `TRANSFORMERS_OFFLINE`, forbids network access.
 pub fn is_offline() -> bool {
     let value = variable("HF_HUB_OFFLINE").or_else(|| variable("TRANSFORMERS_OFFLINE"));
     value.is_some_and(|value| ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str()))
@@ -29,7 +29,7 @@ pub fn folder() -> Result<PathBuf> {
     Ok(home.join("hub"))
 }
 
-/// `HF_TOKEN`, or what the hub's own program keeps after a login.
+/// `HF_TOKEN`, or the token that the hub's own program stores at login.
 pub fn token() -> Option<String> {
     let kept = || {
         let token = fs::read_to_string(home()?.join("token")).ok()?;
@@ -38,7 +38,7 @@ pub fn token() -> Option<String> {
     variable("HF_TOKEN").map(|token| token.trim().to_owned()).or_else(kept)
 }
 
-/// `HF_HOME`, or its place among the user's caches.
+/// `HF_HOME`, or its default place among the user's caches.
 fn home() -> Option<PathBuf> {
     if let Some(home) = variable("HF_HOME") {
         return Some(home.into());
@@ -47,9 +47,9 @@ fn home() -> Option<PathBuf> {
     Some(caches.or_else(|| Some(std::env::home_dir()?.join(".cache")))?.join("huggingface"))
 }
 
-/// The files of a repository that are there, of the revision as it was last fetched.
+/// The cached files of a repository, of the revision that was downloaded last.
 pub fn files(cache: &Cache, repo: &Repo) -> Vec<RemoteFile> {
-    // What cannot be read is not there.
+    // A folder that cannot be read counts as missing.
     let folder = cache.path().join(repo.folder_name());
     let Ok(commit) = fs::read_to_string(folder.join("refs").join(repo.revision())) else { return Vec::new() };
     let snapshot = folder.join("snapshots").join(commit.trim());
@@ -71,7 +71,7 @@ pub fn files(cache: &Cache, repo: &Repo) -> Vec<RemoteFile> {
     files
 }
 
-/// Makes `link`, which lies `depth` folders deep in a snapshot, stand for a file among the blobs.
+/// Makes `link`, which is `depth` folders deep in a snapshot, refer to a file among the blobs.
 pub fn link(link: &Path, blob: &Path, depth: usize) -> Result<()> {
     let context = || link.display().to_string();
     let folder = link.parent().context("a snapshot is a folder")?;
@@ -82,7 +82,7 @@ pub fn link(link: &Path, blob: &Path, depth: usize) -> Result<()> {
     }
     #[cfg(unix)]
     {
-        // From the file's folder up through the snapshot's and `snapshots` to where `blobs` is.
+        // From the file's folder up through the snapshot's folder and `snapshots` to the folder that contains `blobs`.
         let mut target: PathBuf = std::iter::repeat_n("..", depth + 1).collect();
         target.push("blobs");
         target.push(blob.file_name().context("a blob is a file")?);

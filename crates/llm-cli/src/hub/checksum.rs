@@ -1,4 +1,4 @@
-//! The checksums by which the hub knows its files.
+//! The checksums that the hub has of its files.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -12,22 +12,22 @@ use trust::hex::Hex;
 
 const BUFFER_BYTES: usize = 1 << 16;
 
-/// What the bytes of a file must add up to: the entity tag that the hub gives it.
+/// The expected checksum of a file: the entity tag that the hub gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Checksum {
-    /// SHA-256 of the bytes: files in large file storage.
+    /// SHA-256 of the bytes, for files in large file storage.
     Sha256(String),
-    /// SHA-1 of the bytes behind git's header of a blob: all others.
+    /// SHA-1 of git's blob header and the bytes, for all other files.
     GitBlob(String),
-    /// A mirror's own kind of tag, which says nothing of the bytes.
+    /// A mirror's own kind of tag, which does not depend on the bytes.
     Unknown,
 }
 
-/// A sum on its way through a file.
+/// A checksum under computation.
 pub struct Sum(Option<Box<dyn DynDigest>>);
 
 impl Checksum {
-    /// The checksum that an entity tag, without its quotes, is.
+    /// The checksum that an entity tag, without its quotes, stands for.
     pub fn of_etag(etag: &str) -> Self {
         let is_hex = etag.bytes().all(|byte| byte.is_ascii_hexdigit());
         match etag.len() {
@@ -37,7 +37,7 @@ impl Checksum {
         }
     }
 
-    /// Begins to add up a file of this size.
+    /// Begins to compute the checksum of a file of this size.
     pub fn begin(&self, size_bytes: u64) -> Sum {
         Sum(match self {
             Checksum::Sha256(_) => Some(Box::new(Sha256::new())),
@@ -48,7 +48,7 @@ impl Checksum {
         })
     }
 
-    /// What a file adds up to, if not to this checksum.
+    /// The two checksums, if that of the file is not this one.
     pub fn mismatch(&self, sum: Sum) -> Option<Mismatch> {
         let (Checksum::Sha256(expected) | Checksum::GitBlob(expected)) = self else { return None };
         let found = Hex(&sum.0?.finalize()).to_string();
@@ -72,12 +72,12 @@ impl Checksum {
     }
 }
 
-/// Two sums that should be the same.
+/// Two checksums that should be equal.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// That of the bytes that came.
+    /// The checksum of the bytes received.
     pub found: String,
-    /// That of the hub's file.
+    /// The checksum of the hub's file.
     pub expected: String,
 }
 
@@ -89,7 +89,7 @@ impl Sum {
         }
     }
 
-    /// Adds all that can be read, and says how many bytes that was.
+    /// Adds everything that can be read, and returns the number of bytes.
     pub fn read(&mut self, source: &mut impl Read) -> io::Result<u64> {
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut n_bytes = 0;

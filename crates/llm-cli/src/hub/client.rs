@@ -1,4 +1,4 @@
-//! Requests for one file: what it is, and its bytes.
+//! Requests for a file: its description and its bytes.
 
 use std::time::Duration;
 
@@ -10,26 +10,26 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::typestate::WithoutBody;
 use ureq::{Agent, Body, RequestBuilder};
 
-/// A connection on which nothing comes for so long is given up.
+/// A connection on which nothing arrives for this long is given up.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Redirects within the hub that are followed.
+/// Most redirects within the hub that are followed.
 const MAX_HOPS: usize = 5;
 
 const COMMIT: &str = "x-repo-commit";
-/// Tag and size of a file that lies elsewhere, where the hub redirects to.
+/// Tag and size of a file that is stored elsewhere, where the hub redirects to.
 const LINKED_ETAG: &str = "x-linked-etag";
 const LINKED_SIZE: &str = "x-linked-size";
 
-/// Asks on behalf of one user.
+/// Sends requests on behalf of one user.
 pub struct Client {
     agent: Agent,
     token: Option<String>,
 }
 
-/// What the hub says of a file before it sends it.
+/// What the hub says about a file before it sends it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Description {
-    /// The commit that the revision stands for.
+    /// The commit that the revision refers to.
     pub commit: String,
     /// The file's entity tag; its checksum, if the hub has one.
     pub etag: String,
@@ -37,14 +37,14 @@ pub struct Description {
 }
 
 impl Client {
-    /// A client that shows this token, to the hub alone and not to where the hub redirects.
+    /// A client that sends this token, but only to the hub and not to hosts that the hub redirects to.
     pub fn new(token: Option<String>) -> Self {
         let agent = Agent::config_builder()
             .user_agent(concat!("llm/", env!("CARGO_PKG_VERSION")))
-            // A range of a compressed body is no range of the file.
+            // A range of a compressed body would not be a range of the file.
             .accept_encoding("identity")
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-            // The system's authorities, since mirrors of the hub may have a certificate of their own.
+            // Uses the system's certificate authorities, because mirrors of the hub may have a certificate of their own.
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .timeout_connect(Some(SILENCE))
             .timeout_recv_response(Some(SILENCE))
@@ -54,21 +54,21 @@ impl Client {
         Client { agent, token }
     }
 
-    /// Whether there is a token to show.
+    /// Whether there is a token.
     pub fn has_token(&self) -> bool {
         self.token.is_some()
     }
 
-    /// Requests the bytes of a file from one on.
+    /// Requests the bytes of a file, starting at `first_byte`.
     pub fn get_from(&self, url: &str, first_byte: u64) -> Result<Response<Body>, ureq::Error> {
         self.get(url).header(RANGE, format!("bytes={first_byte}-")).call()
     }
 
-    /// Asks what a file is.
+    /// Asks for the description of a file.
     ///
     /// # Errors
     ///
-    /// A [`ureq::Error`] when the request fails; another error when the answer is not one of a hub.
+    /// A [`ureq::Error`] if the request fails; another error if the answer is not that of a hub.
     pub fn describe(&self, url: &str) -> Result<Description> {
         let hub = url;
         let mut url = url.to_owned();
@@ -78,8 +78,8 @@ impl Client {
                 request.config().max_redirects(0).max_redirects_will_error(false).build().call()?;
             let place = text(response.headers(), LOCATION.as_str()).map(|place| absolute(&url, place));
             match place {
-                // The names of repositories and files that moved, and mirrors that send on to the hub. Anything else is
-                // where the bytes are, of which the hub says itself what they are.
+                // Follows redirects for repositories and files that were renamed, and from mirrors to the hub. Any other redirect
+                // leads to the bytes themselves, and the hub's own answer already describes them.
                 Some(place) if is_same_host(hub, &place) || text(response.headers(), COMMIT).is_none() => {
                     url = place;
                 }
@@ -111,12 +111,12 @@ impl Client {
         Ok(Description { commit: commit.to_owned(), etag: etag.to_owned(), size_bytes })
     }
 
-    /// A request that shows the token where the host is still the hub's.
+    /// A request that sends the token if the host is still the hub's.
     fn get_within(&self, hub: &str, url: &str) -> RequestBuilder<WithoutBody> {
         if is_same_host(hub, url) { self.get(url) } else { self.agent.get(url) }
     }
 
-    /// A request that shows the token.
+    /// A request that sends the token.
     pub fn get(&self, url: &str) -> RequestBuilder<WithoutBody> {
         let request = self.agent.get(url);
         match &self.token {
@@ -126,7 +126,7 @@ impl Client {
     }
 }
 
-/// Whether who answers `to` is who answers `from`, and no less securely.
+/// Whether `to` is on the same host as `from`, and no less secure.
 fn is_same_host(from: &str, to: &str) -> bool {
     let (from, to) = (Origin::of(from), Origin::of(to));
     from.host.eq_ignore_ascii_case(to.host)
@@ -134,12 +134,12 @@ fn is_same_host(from: &str, to: &str) -> bool {
             || !from.is_encrypted && to.is_encrypted && from.port.is_none() && to.port.is_none())
 }
 
-/// Who answers an address, and how.
+/// The host of an address, and how it is reached.
 #[derive(Debug, PartialEq, Eq)]
 struct Origin<'u> {
     is_encrypted: bool,
     host: &'u str,
-    /// `None` is the scheme's own.
+    /// `None` means the scheme's default port.
     port: Option<&'u str>,
 }
 
@@ -157,7 +157,7 @@ impl<'u> Origin<'u> {
     }
 }
 
-/// Host and port at the beginning of what is behind a scheme.
+/// Host and port at the beginning of what follows a scheme.
 fn authority(rest: &str) -> &str {
     rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
@@ -181,12 +181,12 @@ fn absolute(url: &str, place: &str) -> String {
     }
 }
 
-/// Whether an address names its scheme itself, and not one in an address that it has as a value.
+/// Whether an address begins with a scheme; a scheme inside a parameter does not count.
 fn has_scheme(place: &str) -> bool {
     place.split_once("://").is_some_and(|(scheme, _)| !scheme.contains(['/', '?', '#']))
 }
 
-/// Where in the file the body of an answer begins.
+/// The position in the file of the first byte of an answer.
 pub fn first_byte(response: &Response<Body>) -> Option<u64> {
     match text(response.headers(), CONTENT_RANGE.as_str()) {
         Some(range) => range.strip_prefix("bytes ")?.split('-').next()?.parse().ok(),
@@ -194,7 +194,7 @@ pub fn first_byte(response: &Response<Body>) -> Option<u64> {
     }
 }
 
-/// The size of the file of which a range was asked.
+/// The size of the whole file, if a range of it was requested.
 fn whole_size(response: &Response<Body>) -> Option<u64> {
     let headers = response.headers();
     match response.status() {

@@ -1,9 +1,10 @@
 //! Files of the Hugging Face hub, or of a mirror with the same routes, on this machine.
 //!
-//! [`Hub`] is where files come from and where they are kept; a [`Repository`] of it lists its files and fetches
-//! them; [`address`] is how people name one, [`selection`] what they mean without a file. What the hub's routes are, and how its cache is laid out, the crate `hf-hub` knows. Its own downloads are
-//! not used: they show the token to every host that the hub redirects to, and files get their names in the cache
-//! unchecked. So [`client`] asks for files, and [`transfer`] names those that [`checksum`] has found right.
+//! [`Hub`] is the server that files come from and the folder that they are kept in. A [`Repository`] lists its files and
+//! downloads them. [`address`] parses the names that people use, and [`selection`] chooses files if none is named. The crate
+//! `hf-hub` knows the hub's routes and the layout of its cache. Its downloads are not used: they send the token to every host
+//! that the hub redirects to, and name files in the cache without checking them. Instead, [`client`] requests files, and
+//! [`transfer`] names those that [`checksum`] has found to be correct.
 
 mod address;
 mod cache;
@@ -35,13 +36,13 @@ pub struct Hub {
     endpoint: String,
     cache: Cache,
     client: Client,
-    /// Whether nothing is asked, and only what is in the cache found.
+    /// Whether only files in the cache are used, without any requests.
     is_offline: bool,
 }
 
 impl Hub {
-    /// The hub that the environment names: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`,
-    /// `HF_HUB_OFFLINE`. What is given here goes before it.
+    /// The hub that the environment describes: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`. The
+    /// arguments take precedence.
     pub fn from_environment(token: Option<String>, cache: Option<PathBuf>) -> Result<Self> {
         let endpoint = cache::variable("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
         let endpoint = endpoint.trim_end_matches('/').to_owned();
@@ -50,12 +51,12 @@ impl Hub {
         Ok(Hub { endpoint, cache, client: Client::new(token), is_offline: cache::is_offline() })
     }
 
-    /// What a text names.
+    /// Parses an address.
     pub fn address(&self, text: &str) -> Result<Address> {
         Address::parse(text, &self.endpoint)
     }
 
-    /// The repository of models `name`, which is `ORG/REPO`, at a branch, tag or commit.
+    /// The model repository `name`, in the form `ORG/REPO`, at a branch, tag or commit.
     pub fn repository(&self, name: &str, revision: &str) -> Result<Repository<'_>> {
         let is_word = |word: &str| {
             !word.starts_with('.')
@@ -80,13 +81,13 @@ pub struct Repository<'h> {
     repo: Repo,
 }
 
-/// A file that a repository has.
+/// A file in a repository.
 #[derive(Debug, Deserialize)]
 pub struct RemoteFile {
     /// Its path in the repository.
     #[serde(rename = "rfilename")]
     pub path: String,
-    /// Its size, where the hub says it.
+    /// Its size, if the hub says it.
     #[serde(rename = "size")]
     pub size_bytes: Option<u64>,
 }
@@ -106,7 +107,7 @@ impl fmt::Display for RemoteFile {
 }
 
 impl Repository<'_> {
-    /// All files of the repository; without a network those that are in the cache.
+    /// All files of the repository or, without a network, those in the cache.
     pub fn files(&self) -> Result<Vec<RemoteFile>> {
         let cached = || cache::files(&self.hub.cache, &self.repo);
         if self.hub.is_offline {
@@ -148,9 +149,9 @@ impl Repository<'_> {
         Ok(listing.siblings)
     }
 
-    /// Where a file lies on this machine, after fetching it if need be.
+    /// The path of a file on this machine; downloads it if necessary.
     ///
-    /// Its bytes are checked, those of a file fetched earlier too.
+    /// Its bytes are checked, even if it was downloaded earlier.
     pub fn fetch(&self, file: &str) -> Result<PathBuf> {
         let path = Path::new(file);
         if file.is_empty() || !path.components().all(|part| matches!(part, Component::Normal(_))) {
@@ -172,7 +173,7 @@ impl Repository<'_> {
             Err(error) => match error.downcast_ref() {
                 Some(ureq::Error::StatusCode(404)) => return Err(self.explain_missing(file)),
                 Some(error @ ureq::Error::StatusCode(_)) => return Err(self.explain(error)),
-                // Without a network, what is there must do.
+                // Without a network, the cached file must suffice.
                 Some(error) => return self.fetched_earlier(file).ok_or_else(|| self.explain(error)),
                 None => return Err(error.context(format!("{url}: not an answer of a hub"))),
             },
@@ -198,7 +199,7 @@ impl Repository<'_> {
         Ok(link)
     }
 
-    /// A file of the revision as it was when a fetch last succeeded, if its bytes are right.
+    /// A file of the revision that was downloaded last, if its bytes are correct.
     fn fetched_earlier(&self, file: &str) -> Option<PathBuf> {
         let path = self.hub.cache.repo(self.repo.clone()).get(file)?;
         let blob = path.canonicalize().ok()?;
@@ -219,7 +220,7 @@ impl Repository<'_> {
         self.repo.revision()
     }
 
-    /// What a file that the hub does not have may have been meant to be.
+    /// An error for a file that the hub does not have, with a suggestion of what may have been meant.
     fn explain_missing(&self, file: &str) -> anyhow::Error {
         let files = match self.files() {
             Ok(files) => files,
@@ -254,7 +255,7 @@ impl Repository<'_> {
     }
 }
 
-/// The hub did not answer.
+/// The hub could not be reached.
 #[derive(Debug)]
 struct Unreachable(String);
 
@@ -270,10 +271,10 @@ fn is_unreachable(error: &anyhow::Error) -> bool {
     error.is::<Unreachable>()
 }
 
-/// What stands for itself in the path of an address.
+/// Characters that need no escape in the path of an address.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A bar on standard error, if that is a terminal.
+/// A progress bar on standard error, if that is a terminal.
 fn progress_bar(file: &str, size_bytes: u64) -> ProgressBar {
     let style = "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
     let style = ProgressStyle::with_template(style).expect("the template is well formed");

@@ -1,25 +1,25 @@
-//! What of a repository is wanted when no file is named.
+//! Which files of a repository are wanted if none is named.
 
 use anyhow::{Result, bail};
 
 use super::RemoteFile;
 use crate::split::PartName;
 
-/// The tag that is meant where none is given, as in llama.cpp.
+/// The tag that is used if none is given, as in llama.cpp.
 const DEFAULT_TAG: &str = "Q4_K_M";
-/// Words in the names of files that go along with a model.
+/// Words in the names of files that accompany a model.
 const COMPANIONS: [&str; 6] = ["mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-"];
 
 /// What to fetch.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// A GGUF file, or the first of those that a model is in.
+    /// A GGUF file; for a model in several files, the first of them.
     Model(String),
     /// All files of a checkpoint, config.json first.
     Checkpoint(Vec<String>),
 }
 
-/// The model with this tag; without one the only model, or that of the default tag, or the checkpoint where there is no
+/// The model with this tag. Without a tag: the only model, or the one with the default tag, or the checkpoint if there is no
 /// model.
 pub fn select(repository: &str, tag: Option<&str>, files: Vec<RemoteFile>) -> Result<Selection> {
     let models: Vec<&RemoteFile> = files.iter().filter(|file| is_model(&file.path)).collect();
@@ -55,7 +55,7 @@ pub fn select(repository: &str, tag: Option<&str>, files: Vec<RemoteFile>) -> Re
     Ok(Selection::Checkpoint(checkpoint))
 }
 
-/// Whether a name is that of a model, and not of a further part of one.
+/// Whether a name is that of a model, but not of a further part of one.
 fn is_model(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
     name.ends_with(".gguf")
@@ -63,7 +63,7 @@ fn is_model(path: &str) -> bool {
         && PartName::parse(path).is_none_or(|part| part.number == 1)
 }
 
-/// Whether a tag stands in a path, before a `.` or `-`.
+/// Whether a path contains a tag, before a `.` or `-`.
 fn has_tag(path: &str, tag: &str) -> bool {
     let (path, tag) = (path.to_ascii_lowercase(), tag.to_ascii_lowercase());
     path.match_indices(&tag).any(|(at, _)| {

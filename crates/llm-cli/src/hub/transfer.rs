@@ -1,4 +1,4 @@
-//! One file from the hub into the cache: interrupted transfers go on, and only a file that is right gets its name.
+//! Downloads one file into the cache: interrupted transfers are continued, and a file gets its name only if it is correct.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -13,10 +13,10 @@ use super::checksum::{Checksum, Sum};
 use super::client::{Client, first_byte};
 
 const BUFFER_BYTES: usize = 1 << 16;
-/// How long to wait after each failure, until bytes come again.
+/// How long to wait after each failure in a row without new bytes.
 const PAUSES: [Duration; 3] = [Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
 
-/// A file to be fetched.
+/// A file to be downloaded.
 pub struct Transfer<'t> {
     pub client: &'t Client,
     pub url: &'t str,
@@ -25,7 +25,7 @@ pub struct Transfer<'t> {
     pub progress: &'t ProgressBar,
 }
 
-/// What has come of a file.
+/// The part of a file that has arrived.
 struct Part {
     file: File,
     n_bytes: u64,
@@ -33,14 +33,14 @@ struct Part {
 }
 
 enum Failure {
-    /// Another request would end alike.
+    /// Another request would fail in the same way.
     Lasting(anyhow::Error),
-    /// Another request may go on from here.
+    /// Another request may continue from here.
     Passing(anyhow::Error),
 }
 
 impl Transfer<'_> {
-    /// Fetches the file to `blob`, or what is missing of it since an earlier run.
+    /// Downloads the file to `blob`, or what an earlier run left missing.
     pub fn run(&self, blob: &Path) -> Result<()> {
         let path = blob.with_extension("part");
         let context = || path.display().to_string();
@@ -73,7 +73,7 @@ impl Transfer<'_> {
         fs::rename(&path, blob).with_context(context)
     }
 
-    /// Asks until everything is there, or several requests in a row brought nothing.
+    /// Sends requests until the file is complete, or several requests in a row have brought nothing.
     fn complete(&self, part: &mut Part) -> Result<()> {
         let mut pauses = PAUSES.iter();
         while part.n_bytes < self.size_bytes {
@@ -101,7 +101,7 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// One request, for all that is missing.
+    /// One request for everything that is missing.
     fn request(&self, part: &mut Part) -> Result<(), Failure> {
         let mut response = self.client.get_from(self.url, part.n_bytes).map_err(|error| match error {
             ureq::Error::StatusCode(408 | 429 | 500..) => Failure::Passing(error.into()),
@@ -110,7 +110,7 @@ impl Transfer<'_> {
         })?;
         let first_byte = first_byte(&response);
         if first_byte == Some(0) && part.n_bytes > 0 {
-            // A server without ranges.
+            // The server does not support ranges.
             self.restart(part).map_err(|error| Failure::Lasting(error.into()))?;
             self.progress.set_position(0);
         } else if first_byte != Some(part.n_bytes) {

@@ -1,6 +1,7 @@
 //! Models with random weights, for measuring speed and memory without a download.
 //!
-//! [`Shape`] says how large, [`Vocabulary`] invents the tokens, [`WeightPool`] the weights; [`write_model`] puts them into a GGUF file. The same shape and types always give the same file.
+//! [`Shape`] gives the size, [`Vocabulary`] invents the tokens, and [`WeightPool`] the weights; [`write_model`] writes them into
+//! a GGUF file. The same shape and types always give the same file.
 
 mod recurrent;
 mod shape;
@@ -24,11 +25,11 @@ use weights::{WeightPool, normal};
 
 const SEED: u64 = 0x5eed;
 
-/// Writes a model of this shape, its matrices in these types. Returns which of a mixture's got another one.
+/// Writes a model of this shape, with its matrices in these types. Returns which matrices got another type than the mixture's.
 ///
 /// # Errors
 ///
-/// When the widths are no multiples of the blocks of the type that all matrices are to have, or the output fails.
+/// If the widths are not multiples of the block length of the type that all matrices are to have, or if the output fails.
 pub fn write_model(shape: &Shape, types: MatrixTypes, mut output: impl Write) -> Result<Fallbacks> {
     let mut writer = GgufWriter::new();
     describe(&mut writer, shape, types.file_type())?;
@@ -83,7 +84,7 @@ fn tensor_types(tensors: &[Tensor], shape: &Shape, types: MatrixTypes) -> (Vec<G
     let mut chooser = TypeChooser::new(types, model, matrices);
     let types = tensors.iter().map(|tensor| match (&tensor.content, types) {
         (Content::Around(_), _) => GgmlType::F32,
-        // Who measures one type wants no other.
+        // Somebody who measures one type wants only that type.
         (Content::Matrix, MatrixTypes::All(ty)) => ty,
         (Content::Matrix, MatrixTypes::Mixture(_)) => {
             chooser.choose(&tensor.name, tensor.dims[0] as usize, 1)
@@ -156,7 +157,7 @@ fn describe_vocabulary(writer: &mut GgufWriter, shape: &Shape) -> Result<(), Ggu
 /// A tensor of the file.
 struct Tensor {
     name: String,
-    /// In ggml's order: row length, rows.
+    /// In ggml's order: row length, then number of rows.
     dims: Vec<u64>,
     content: Content,
 }

@@ -5,7 +5,7 @@ use llm::gguf::{GgufError, GgufWriter};
 use super::TensorList;
 use super::shape::{Architecture, Recurrent, Shape};
 
-/// What such a model says of itself beyond others.
+/// Writes the keys that only such models have.
 pub fn describe(writer: &mut GgufWriter, shape: &Shape, recurrent: Recurrent) -> Result<(), GgufError> {
     let architecture = shape.architecture;
     let key = |suffix: &str| format!("{}.{suffix}", architecture.name());

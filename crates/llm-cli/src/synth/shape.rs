@@ -1,4 +1,4 @@
-//! [`Shape`]: the hyper-parameters of a synthetic model, from a published name or written out.
+//! [`Shape`]: the hyper-parameters of a synthetic model, given by a published name or field by field.
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -38,9 +38,9 @@ pub enum Architecture {
     Llama,
     /// LayerNorm, learned positions, GELU, biases everywhere.
     Gpt2,
-    /// As llama, with biases on queries, keys and values.
+    /// Like llama, with biases on queries, keys and values.
     Qwen2,
-    /// State spaces with heads alone.
+    /// Only state spaces with heads.
     Mamba2,
     /// Gated delta nets and gated attention.
     Qwen35,
@@ -51,7 +51,7 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// Value of `general.architecture`, and prefix of the keys.
+    /// The value of `general.architecture`, and the prefix of the keys.
     pub fn name(self) -> &'static str {
         match self {
             Self::Llama => "llama",
@@ -80,7 +80,7 @@ pub struct Shape {
     pub tied: bool,
     pub rope_freq_base: f32,
     pub norm_eps: f32,
-    /// Length of a head where it is not `n_embd / n_head`.
+    /// Length of a head if it is not `n_embd / n_head`.
     pub head_len: Option<u32>,
     /// Recurrent layers, in architectures that have them.
     pub recurrent: Option<Recurrent>,
@@ -93,7 +93,7 @@ pub struct Recurrent {
     pub n_inner: u32,
     /// Elements of a row of the state.
     pub n_state: u32,
-    /// Positions that the convolution sees.
+    /// Number of positions that the convolution covers.
     pub n_conv: u32,
     /// Heads.
     pub n_head: u32,
@@ -103,14 +103,14 @@ pub struct Recurrent {
     pub attention_layers: &'static [u32],
 }
 
-/// Fewer could not hold the byte tokens, the letters and some words.
+/// A smaller vocabulary could not hold the byte tokens, the letters and some words.
 const MIN_VOCAB: u32 = 512;
 
 impl Shape {
     /// Reads a shape in [`SYNTAX`].
     ///
     /// # Errors
-    /// When a name, key or value is unknown, or the numbers do not fit together.
+    /// If a name, key or value is unknown, or the numbers do not fit together.
     pub fn parse(text: &str) -> Result<Self> {
         let (first, rest) = text.split_once(',').unwrap_or((text, ""));
         let (mut shape, pairs) = if first.contains('=') {

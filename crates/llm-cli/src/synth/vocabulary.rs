@@ -1,15 +1,15 @@
-//! [`Vocabulary`]: invented tokens of any number that both tokenizer kinds accept.
+//! [`Vocabulary`]: any number of invented tokens, in a form that both kinds of tokenizers accept.
 //!
-//! The words are all letter strings of one letter, of two, of three and so on, each also with the
-//! mark of a preceding space, so that ordinary text is cut into pieces of ordinary length.
+//! The words are all strings of one letter, of two, of three and so on, each also with the mark of a preceding space. Ordinary
+//! text is therefore divided into pieces of ordinary length.
 
 use std::collections::HashSet;
 
-/// The tokens of a model file with what its tokenizer kind needs beside them.
+/// The tokens of a model file, with what the kind of tokenizer needs in addition.
 pub struct Vocabulary {
     /// Value of `tokenizer.ggml.model`.
     pub kind: &'static str,
-    /// Value of `tokenizer.ggml.pre`, if the kind has it.
+    /// Value of `tokenizer.ggml.pre`, if this kind has it.
     pub pre: Option<&'static str>,
     /// Spelling of each token.
     pub tokens: Vec<String>,
@@ -102,13 +102,13 @@ fn spell_byte(byte: u8) -> char {
     char::from_u32(0x100 + rank).expect("at most 68 characters beyond U+0100")
 }
 
-/// All strings of the letters a to z, the shorter first; of each length first those without, then
-/// those with the mark of a space in front.
+/// All strings of the letters a to z, shorter ones first. For each length, those without the mark of a space come before those
+/// with it.
 struct Words {
     space: char,
     len: u32,
     with_space: bool,
-    /// The letters as a number to the base of 26.
+    /// The letters as a number in base 26.
     index: u32,
 }
 

@@ -1,7 +1,7 @@
 //! [`WeightPool`]: random weights at the speed of copying.
 //!
-//! A model of a billion weights is put together from a few thousand random pieces, each quantised
-//! once. Rows still differ from each other, since each is its own sequence of pieces.
+//! A model of a billion weights is put together from a few thousand random pieces, each of which is quantised once. Rows still
+//! differ from each other, because each is its own sequence of pieces.
 
 use llm::quant::{GgmlType, quantize};
 use oorandom::Rand32;
@@ -35,7 +35,7 @@ impl WeightPool {
         Self { piece_bytes, bytes }
     }
 
-    /// Fills `row` with a random sequence of pieces; its length is that of whole blocks.
+    /// Fills `row` with a random sequence of pieces; its length must be a whole number of blocks.
     pub fn fill_row(&self, row: &mut [u8], random: &mut Rand32) {
         for target in row.chunks_mut(self.piece_bytes) {
             let piece = random.rand_u32() as usize % PIECES;
