@@ -174,7 +174,7 @@ fn marks(state: &State) -> impl Iterator<Item = (Mark, &'static str)> {
     let open = if before.is_empty() && has_names { mark(form.open) } else { "" };
     let calls = [(Mark::Calls, before), (Mark::Calls, form.also_before), (Mark::Call, open)];
     let calls = calls.into_iter().filter(move |_| !is_thought && !has_channels);
-    // Without marks, everything is text.
+    // Once text that is bound by a grammar has begun, nothing in it is a mark.
     let has_marks = is_thought || !state.format.is_held || !state.has_said;
     let all = of_channels.chain(of_thought).chain(begins).chain(around).chain(calls);
     all.filter(move |_| has_marks)

@@ -21,7 +21,7 @@ const MAX_LIMIT: u32 = 250;
 impl Grammar {
     /// The texts of this grammar in which, wherever a text begins with `[` or `{`, at most `limit` calls of rules and bodies of
     /// repetitions are nested. In a grammar of JSON each nested value takes at least one of these, so this bounds the nesting of
-    /// values. `limit` is at most 250.
+    /// values. A larger `limit` than 250 counts as 250.
     ///
     /// # Errors
     /// [`GrammarError::TooNested`] if there is no such text; [`GrammarError::OutOfMemory`].

@@ -148,7 +148,7 @@ impl<'b> ToolChoice<'b> {
     /// Reads the field, in OpenAI's words or Anthropic's.
     ///
     /// # Errors
-    /// If it is no known value.
+    /// If the value is unknown.
     pub fn of(field: Option<&'b RawValue>) -> Result<Self, ApiError> {
         #[derive(Deserialize)]
         struct Named<'n> {

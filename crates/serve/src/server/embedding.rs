@@ -80,7 +80,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
     /// Submits a request to rank documents to the engine.
     ///
     /// # Errors
-    /// As [`begin`](Self::begin).
+    /// The same as for [`begin`](Self::begin).
     pub fn begin_ranks<E: Engine<Ticket = T>>(
         engine: &mut E,
         body: &[u8],

@@ -120,7 +120,7 @@ pub enum GgufError {
         /// The key.
         key: Name,
     },
-    /// `general.alignment` is no power of two of at least 8.
+    /// `general.alignment` is not a power of two of at least 8.
     #[error("`general.alignment` is {alignment}, but must be a power of two of at least 8")]
     BadAlignment {
         /// The value.
