@@ -56,7 +56,7 @@ impl<'m> Arena<'m> {
     ///
     /// # Errors
     ///
-    /// If the memory, or while measuring the address space, is too small.
+    /// [`OutOfMemory`] if the memory, or while measuring the address space, is too small.
     #[inline(always)]
     pub fn take<T: FromBytes + IntoBytes>(&mut self, len: usize) -> Result<&'m mut [T], OutOfMemory> {
         let available_bytes = self.used_bytes + self.rest.as_ref().map_or(0, |rest| rest.len());

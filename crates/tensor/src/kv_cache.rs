@@ -328,7 +328,7 @@ impl<'m> KvCache<'m> {
     ///
     /// # Panics
     ///
-    /// If `layer`, `page`, `row` or the length is outside of the shape.
+    /// Under the same conditions as [`store_index`](Self::store_index).
     pub fn index_key(&self, layer: usize, (page, row): (usize, usize), key: &mut [f32]) {
         let place = &self.places[layer];
         assert!(page < self.n_pages && row < PAGE_LEN && key.len() == place.shape.index_len);

@@ -19,7 +19,7 @@ pub fn places(n: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Result<Ve
 /// Inserts an element into a list sorted by `Ord`, unless the list has an equal element.
 ///
 /// # Errors
-/// If the heap has no room: the number of bytes requested.
+/// The same as for [`places`].
 pub fn insert<T: Ord>(sorted: &mut Vec<T>, element: T) -> Result<(), usize> {
     if let Err(place) = sorted.binary_search(&element) {
         sorted.try_reserve(1).map_err(|_| (sorted.len() + 1).saturating_mul(size_of::<T>()))?;
