@@ -1,18 +1,18 @@
-//! Which characters stand next to each other in any token: where two never do, no merge can join the
-//! text on both sides, and a word can be cut.
+//! Records which characters are adjacent in any token. Between two characters that never are, no merge can join the
+//! text on both sides, so a word can be cut there.
 
 use alloc::vec::Vec;
 
 use super::error::{TokenizerError, reserve};
 use super::hash::hash_pair;
 
-/// A set of pairs of neighbours. May hold more than was put in, which costs time only.
+/// A set of pairs of neighbours. It may contain pairs that were never added; that costs only time.
 #[derive(Debug)]
 pub(super) struct Adjacency {
     bits: Vec<u64>,
 }
 
-/// All pairs of bytes.
+/// Enough for all pairs of bytes.
 const MIN_BITS: usize = 1 << 16;
 
 impl Adjacency {

@@ -1,5 +1,5 @@
-//! Byte-pair encoding: words cut by a [`PreTokenizer`], whose bytes or characters are joined by the
-//! file's merges, the earliest in the list first.
+//! Byte-pair encoding: a [`PreTokenizer`] cuts the text into words; the file's merges join the bytes or characters of
+//! each word, the earliest merge in the list first.
 
 use alloc::vec::Vec;
 
@@ -19,15 +19,15 @@ pub(super) const MERGES_KEY: &str = "tokenizer.ggml.merges";
 pub(super) struct Bpe {
     pre_tokenizer: &'static PreTokenizer,
     merges: Merges,
-    /// The token of each byte: what a word begins with, or what a character without a token becomes.
+    /// The token of each byte. Merging begins with these, or a character without a token becomes these.
     byte_tokens: [u32; 256],
     dropped_space: Option<DroppedSpace>,
 }
 
-/// White space only separates what is encoded, and is no part of it.
+/// Set if white space only separates words and is not encoded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DroppedSpace {
-    /// Whether upper case becomes lower case.
+    /// Whether upper case is converted to lower case.
     pub(super) lowercase: bool,
 }
 
@@ -52,7 +52,7 @@ impl Bpe {
 
     /// Appends the ids of a text without special tokens.
     ///
-    /// A byte for which the vocabulary has no token is left out, as the reference does.
+    /// As in the reference, a byte without a token is omitted.
     pub(super) fn encode(
         &self,
         vocabulary: &Vocabulary<'_>,
@@ -74,7 +74,7 @@ impl Bpe {
             }
             let mut utf8 = [0; 4];
             let lower = if lowercase { lower(c) } else { c };
-            // Bytes that are no character stay what they are.
+            // Bytes that are not a valid character stay as they are.
             let bytes = if lower == c { bytes } else { lower.encode_utf8(&mut utf8).as_bytes() };
             reserve(&mut stretch, bytes.len())?;
             stretch.extend_from_slice(bytes);
@@ -139,7 +139,7 @@ impl Bpe {
                     push(out, symbol.id)?;
                     continue;
                 }
-                // The reference looks for the bytes of GPT-2's spelling, of which those of ASCII alone are tokens.
+                // The reference searches for the bytes of GPT-2's spelling; only the ASCII ones among them are tokens.
                 for &byte in part[symbol.start as usize..end].iter().filter(|byte| byte.is_ascii_graphic()) {
                     let id = self.byte_tokens[usize::from(byte)];
                     if (id as usize) < vocabulary.n_vocab() {
@@ -195,7 +195,7 @@ impl Bpe {
 #[derive(Debug)]
 struct Merges {
     table: Table<Merge>,
-    /// What is no token, if there is anything.
+    /// Texts in merges that are not tokens, if there are any.
     outside: Option<Outside>,
 }
 
@@ -228,7 +228,7 @@ impl Merges {
         let mut decoded = Vec::new();
         let mut outside = None;
         let mut id_of = |vocabulary: &mut Vocabulary<'_>, piece: &[u8]| {
-            // Outside the byte alphabet there is no text that it could stand for.
+            // A piece outside the byte alphabet stands for no text.
             let Some(text) = vocabulary.text_of(piece, &mut decoded)? else { return Ok(None) };
             if let Some(id) = vocabulary.id_of(text) {
                 return Ok(Some(id));
@@ -242,7 +242,7 @@ impl Merges {
             outside.id_or_new(text).map(Some)
         };
         for (index, merge) in strings.enumerate() {
-            // A part may begin with a space. What has no two parts joins nothing.
+            // A part may begin with a space. A merge without two parts is ignored.
             let split = merge.iter().skip(1).position(|&byte| byte == b' ').map(|place| place + 1);
             let Some(split) = split.filter(|&split| split + 1 < merge.len()) else { continue };
             let (left, right) = (&merge[..split], &merge[split + 1..]);
@@ -250,7 +250,7 @@ impl Merges {
             reserve(&mut joined, merge.len())?;
             joined.extend_from_slice(left);
             joined.extend_from_slice(right);
-            // Lists are in the order of their results, with one or several merges for each.
+            // Guess: most lists are in the order of the resulting ids, with one or several merges for each.
             let guess = [last_id, last_id.saturating_add(1)]
                 .into_iter()
                 .find(|&id| (id as usize) < vocabulary.n_vocab() && vocabulary.piece(id) == joined);
@@ -265,7 +265,7 @@ impl Merges {
             };
             last_id = id;
             let merge = Merge { left, right, joint: Joint { priority: index as u32, id } };
-            // Of two merges of the same pair the first counts.
+            // If there are two merges of the same pair, the first counts.
             if merges.find(merge.left, merge.right).is_none() {
                 merges.table.insert(hash_pair(merge.left, merge.right), merge);
             }
@@ -274,13 +274,14 @@ impl Merges {
         Ok(merges)
     }
 
-    /// The number of a text: its token's id, or one beyond those; [`NO_TOKEN`] if no merge knows it either.
+    /// The number of a text: the id of its token, or a number beyond the ids; [`NO_TOKEN`] if it occurs in no merge
+    /// either.
     fn id_of(&self, vocabulary: &Vocabulary<'_>, text: &[u8]) -> u32 {
         let beyond = || self.outside.as_ref()?.id_of(text);
         vocabulary.id_of(text).or_else(beyond).unwrap_or(NO_TOKEN)
     }
 
-    /// What two tokens give.
+    /// The result of joining two tokens.
     #[inline]
     fn find(&self, left: u32, right: u32) -> Option<Joint> {
         let is_key = |merge: Merge| (merge.left, merge.right) == (left, right);

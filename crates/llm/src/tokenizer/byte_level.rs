@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::error::{TokenizerError, reserve};
 
-/// Number of characters at the beginning of Unicode that hold the whole alphabet.
+/// The whole alphabet lies within this many characters at the beginning of Unicode.
 const N_CHARS: usize = 0x100 + 68;
 
 /// Marks a character that is not in the alphabet.
@@ -48,8 +48,8 @@ fn split_first(piece: &[u8]) -> Option<(u8, &[u8])> {
     Some((byte, rest))
 }
 
-/// Appends the bytes that a piece stands for; `false` if it holds a character outside the alphabet,
-/// as special tokens may.
+/// Appends the bytes that a piece stands for; `false` if it contains a character outside the alphabet, as special
+/// tokens may.
 pub(super) fn decode(piece: &[u8], out: &mut Vec<u8>) -> Result<bool, TokenizerError> {
     reserve(out, piece.len())?;
     let mut rest = piece;

@@ -1,19 +1,18 @@
-//! The character map that Unigram vocabularies bring: what stands for a sequence of bytes before a text
-//! is cut into tokens, such as `ﬁ` for its two letters, or a space for a tab.
+//! The character map of Unigram vocabularies: replacements for sequences of bytes before a text is cut into tokens,
+//! such as two letters for `ﬁ`, or a space for a tab.
 //!
 //! Source: SentencePiece's `precompiled_charsmap`: the size in bytes of a double array, the array, and the
-//! replacements, each ended by a zero byte. The array is Darts' (Aoe; Kanda 2018 on its XOR form): an entry
-//! holds in bits 0-7 the byte that leads to it, in bit 8 whether a sequence ends there, in bits 10-30 how far
-//! off its children are, in units of 256 if bit 9 is set; an entry with bit 31 set holds the place of a
-//! replacement.
+//! replacements, each ended by a zero byte. The array is Darts' (Aoe; Kanda 2018 on its XOR form): an entry holds in
+//! bits 0-7 the byte that leads to it, in bit 8 whether a sequence ends there, in bits 10-30 the offset of its
+//! children, in units of 256 if bit 9 is set; an entry with bit 31 set holds the index of a replacement.
 
 use super::error::TokenizerError;
 use crate::gguf::Gguf;
 
 pub(super) const CHARSMAP_KEY: &str = "tokenizer.ggml.precompiled_charsmap";
 
-/// The longest sequence, and the longest replacement of one. The cost per byte of a text is bounded by it;
-/// published maps have sequences and replacements of some dozens of bytes.
+/// The greatest length of a sequence and of a replacement. It bounds the cost per byte of text. In published maps both
+/// have at most some dozens of bytes.
 const MAX_SEQUENCE_BYTES: usize = 1024;
 
 /// A character map in a file.
@@ -24,7 +23,7 @@ pub(super) struct Charsmap<'a> {
 }
 
 impl<'a> Charsmap<'a> {
-    /// The map of a file, which need not have one.
+    /// The map of a file; `None` if the file has none.
     pub(super) fn from_gguf(gguf: &Gguf<'a>) -> Result<Option<Self>, TokenizerError> {
         let Some(array) = gguf.array_value(CHARSMAP_KEY)? else { return Ok(None) };
         let wrong_type = TokenizerError::ElementType { key: CHARSMAP_KEY, expected: "8-bit integers" };
@@ -42,10 +41,10 @@ impl<'a> Charsmap<'a> {
         Ok(Self { array: array.as_chunks().0, replacements })
     }
 
-    /// The longest sequence of the map that the text begins with: its length and what stands for it.
+    /// The longest sequence of the map that the text begins with: its length and its replacement.
     ///
     /// # Errors
-    /// [`TokenizerError::BrokenCharsmap`] where the way through the map leads out of it.
+    /// [`TokenizerError::BrokenCharsmap`] if the map has an index outside of itself.
     pub(super) fn longest(&self, text: &[u8]) -> Result<Option<(usize, &'a [u8])>, TokenizerError> {
         if self.array.is_empty() {
             return Ok(None);
@@ -54,7 +53,7 @@ impl<'a> Charsmap<'a> {
         let mut place = children(self.entry(0)?);
         for (len, &byte) in (1..).zip(text.iter().take(MAX_SEQUENCE_BYTES)) {
             place ^= u32::from(byte);
-            // A zero byte ends replacements and is in no sequence.
+            // A zero byte ends replacements, so it occurs in no sequence.
             if byte == 0 {
                 break;
             }
@@ -82,7 +81,7 @@ impl<'a> Charsmap<'a> {
     }
 }
 
-/// Where the children of an entry are: the place of each is this, XOR its own, XOR its byte.
+/// The offset of an entry's children: the index of a child is this, XOR the index of the entry, XOR the child's byte.
 fn children(entry: u32) -> u32 {
     (entry >> 10) << ((entry & 1 << 9) >> 6)
 }
@@ -110,13 +109,13 @@ mod tests {
 
     #[test]
     fn ways_that_lead_out_of_the_map_or_round_in_it_end() {
-        // Every entry leads on by the same byte: no sequence ever ends.
+        // Every entry continues with the same byte, so no sequence ever ends.
         let bytes = map(&[u32::from(b'a'); 256], b"x\0");
         assert_eq!(Charsmap::new(&bytes).unwrap().longest(&[b'a'; 5000]), Ok(None));
-        // Children far out.
+        // Children far outside of the map.
         let bytes = map(&[u32::MAX >> 1], b"x\0");
         assert!(Charsmap::new(&bytes).unwrap().longest(b"a").is_err());
-        // `a` ends a sequence whose replacement lies outside, or never ends.
+        // `a` ends a sequence whose replacement lies outside of the map, or never ends.
         let mut entries = [0u32; 256];
         entries[usize::from(b'a')] = 1 << 8 | u32::from(b'a') | 1 << 10;
         for (place, replacements, expected) in [

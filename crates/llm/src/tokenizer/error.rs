@@ -1,4 +1,4 @@
-//! What can be wrong with a vocabulary, or with a text to encode.
+//! Errors in a vocabulary, or in a text to encode.
 
 use alloc::vec::Vec;
 
@@ -16,7 +16,7 @@ pub enum TokenizerError {
     /// A key is missing or of the wrong type.
     #[error("{0}")]
     Gguf(GgufError),
-    /// `tokenizer.ggml.model` names a kind of tokenizer that this crate does not have.
+    /// `tokenizer.ggml.model` names a kind of tokenizer that this crate does not support.
     #[error(
         "tokenizer.ggml.model is {model}: supported are llama, gpt2, gemma4, whitespace, bert, t5, rwkv, plamo2"
     )]
@@ -24,18 +24,18 @@ pub enum TokenizerError {
         /// The kind.
         model: Name,
     },
-    /// `tokenizer.ggml.pre` names a pre-tokenizer that this crate does not have.
+    /// `tokenizer.ggml.pre` names a pre-tokenizer that this crate does not support.
     #[error("tokenizer.ggml.pre is {name}, which is not supported: docs/models.md lists those that are")]
     UnsupportedPreTokenizer {
         /// The pre-tokenizer.
         name: Name,
     },
-    /// An array whose elements are of another type than the tokenizer needs.
+    /// An array whose elements have the wrong type.
     #[error("{key}: the elements should be {expected}")]
     ElementType {
         /// The array's key.
         key: &'static str,
-        /// What its elements should be.
+        /// The type that its elements should have.
         expected: &'static str,
     },
     /// An array with fewer elements than there are tokens.
@@ -65,24 +65,23 @@ pub enum TokenizerError {
         /// The token's id.
         id: u32,
     },
-    /// A token longer than this crate looks for.
+    /// A token that is longer than this crate supports.
     #[error("tokenizer.ggml.tokens: token {id} has {len_bytes} bytes, the most is {most_bytes}")]
     TokenTooLong {
         /// The token's id.
         id: u32,
         /// Its length.
         len_bytes: usize,
-        /// The most that is possible.
+        /// The greatest supported length.
         most_bytes: usize,
     },
-    /// A character map that leads out of itself.
+    /// A character map with an index outside of the map.
     #[error("{CHARSMAP_KEY}: the map leads to its place {place}, which is not there", CHARSMAP_KEY = CHARSMAP_KEY)]
     BrokenCharsmap {
-        /// The entry, or the place among the replacements, that is not there.
+        /// The index of the entry, or of the replacement, that does not exist.
         place: usize,
     },
-    /// The text cannot be encoded, because a token is missing that every vocabulary of this kind
-    /// must name.
+    /// The text cannot be encoded, because the file does not name a token that every vocabulary of this kind must name.
     #[error("the text needs a token that the file does not name in {key}")]
     MissingToken {
         /// The key that names it.
@@ -102,7 +101,7 @@ pub enum TokenizerError {
         /// The number of tokens.
         n_vocab: usize,
     },
-    /// A text longer than a 32-bit index can tell apart.
+    /// A text that is too long for 32-bit indices.
     #[error("the text has {len_bytes} bytes, the most is {}", MAX_TEXT_BYTES)]
     TextTooLong {
         /// Its length.
@@ -111,7 +110,7 @@ pub enum TokenizerError {
     /// Memory ran out.
     #[error("out of memory: the tokenizer needs {needed_bytes} bytes in one piece")]
     OutOfMemory {
-        /// The size of the table that could not be had.
+        /// The size of the table that could not be allocated.
         needed_bytes: usize,
     },
 }
@@ -122,8 +121,8 @@ impl From<GgufError> for TokenizerError {
     }
 }
 
-// No source: what an error of the reader says is all that this one says.
-/// Makes room for `additional` more elements.
+// No source: the message of the reader's error is already the whole message of this one.
+/// Reserves room for `additional` more elements.
 pub(super) fn reserve<T>(vec: &mut Vec<T>, additional: usize) -> Result<(), TokenizerError> {
     vec.try_reserve(additional).map_err(|_| TokenizerError::OutOfMemory {
         needed_bytes: (vec.len().saturating_add(additional)).saturating_mul(size_of::<T>()),
@@ -140,7 +139,7 @@ pub(super) fn push<T>(vec: &mut Vec<T>, element: T) -> Result<(), TokenizerError
     Ok(())
 }
 
-/// What is told of memory that there is not.
+/// The error for a lack of memory.
 pub(super) fn out_of_memory(needed_bytes: usize) -> TokenizerError {
     TokenizerError::OutOfMemory { needed_bytes }
 }

@@ -1,7 +1,7 @@
-//! Open-addressing tables: from a text to its token, from two tokens to what joins them.
+//! Open-addressing tables: from a text to its token, from two tokens to their merge.
 //!
-//! Made once and never grown. A vocabulary has some hundred thousand entries and a kernel's heap is
-//! small, so the tables store little and let the caller compare the keys.
+//! The tables are made once and never grow. A vocabulary has some hundred thousand entries and a kernel's heap is
+//! small, so the tables store little and leave it to the caller to compare keys.
 
 use alloc::vec::Vec;
 
@@ -44,10 +44,9 @@ pub(super) fn hash_pair(left: u32, right: u32) -> u64 {
     fold(u64::from(left) << 32 | u64::from(right), MULTIPLIER)
 }
 
-/// A table of entries that hold their own keys, or lead to them.
+/// A table of entries that contain their own keys, or refer to them.
 ///
-/// A byte of each hash lies apart from the entries. Most searches for what is not there end in that
-/// small array.
+/// One byte of each hash is stored apart from the entries. Most unsuccessful searches end in that small array.
 #[derive(Debug)]
 pub(super) struct Table<T> {
     /// Zero for a free place.
@@ -56,9 +55,9 @@ pub(super) struct Table<T> {
 }
 
 impl<T: Copy> Table<T> {
-    /// A table for at most `n` entries. `free` fills the free places and means nothing.
+    /// A table for at most `n` entries. `free` fills the free places; its value has no meaning.
     pub(super) fn new(n: usize, free: T) -> Result<Self, TokenizerError> {
-        // Two thirds full at most, and never quite full.
+        // The table is at most two thirds full, and always has a free place.
         let n_places = n + n / 2 + 1;
         let mut table = Self { tags: Vec::new(), entries: Vec::new() };
         reserve(&mut table.tags, n_places)?;
@@ -74,7 +73,7 @@ impl<T: Copy> Table<T> {
         self.place_of(hash, is_key).map(|place| self.entries[place])
     }
 
-    /// Where the entry with this hash is for which `is_key` holds.
+    /// The place of the entry with this hash for which `is_key` holds.
     #[inline]
     pub(super) fn place_of(&self, hash: u64, is_key: impl Fn(T) -> bool) -> Option<usize> {
         let mut place = self.home(hash);
@@ -87,12 +86,12 @@ impl<T: Copy> Table<T> {
         }
     }
 
-    /// Puts an entry in the place of another one with the same key.
+    /// Replaces an entry by another one with the same key.
     pub(super) fn replace(&mut self, place: usize, entry: T) {
         self.entries[place] = entry;
     }
 
-    /// Adds an entry, of which there must not be more than were announced.
+    /// Adds an entry. There must be no more entries than stated when the table was made.
     pub(super) fn insert(&mut self, hash: u64, entry: T) {
         let mut place = self.home(hash);
         while self.tags[place] != 0 {
@@ -105,7 +104,7 @@ impl<T: Copy> Table<T> {
     /// Where the search for a hash begins.
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        // The high half of the product is below the length, without a division.
+        // The high half of the product is below the length; this avoids a division.
         ((u128::from(hash) * self.tags.len() as u128) >> 64) as usize
     }
 
@@ -115,7 +114,7 @@ impl<T: Copy> Table<T> {
     }
 }
 
-/// The low bits of a hash; the place comes from the high ones.
+/// The low bits of a hash; the high ones determine the place.
 #[inline]
 fn tag(hash: u64) -> u8 {
     hash as u8 | 0x80

@@ -1,10 +1,9 @@
 //! The loop that both kinds of merging tokenizers share: join the best pair of neighbours until no
 //! pair can be joined.
 //!
-//! Of two pairs with the same priority the one further left goes first. Three ways lead to that end:
-//! short words are scanned for the best pair each time; in long words a pair that occurs often, as in
-//! a line of dashes, is joined everywhere in one sweep; for the rest a heap finds the best pair, so
-//! that no word costs more than n log n.
+//! Among pairs with the same priority the leftmost is joined first. There are three methods with the same result: short
+//! words are scanned for the best pair each time; in long words a pair that occurs often, as in a line of dashes, is
+//! joined everywhere in one sweep; otherwise a heap finds the best pair, so that no word costs more than n log n.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
@@ -13,16 +12,16 @@ use core::cmp::Reverse;
 use super::error::{TokenizerError, push, reserve};
 use super::vocabulary::Vocabulary;
 
-/// Stands for a symbol that is no token, or for none at all.
+/// Stands for a symbol without a token, or for no symbol.
 pub(super) const NO_TOKEN: u32 = u32::MAX;
 
 /// Words of at most this many symbols are scanned.
 const MAX_SCANNED: usize = 24;
 
-/// A pair is joined in a sweep over the word if it is at least this part of it.
+/// A pair is joined in a sweep if its share of the word is at least one in this many.
 const MIN_SWEPT_PART: usize = 64;
 
-/// So many sweeps may join rarer pairs, such as those at the ends of a run.
+/// Number of sweeps that may join rarer pairs, such as those at the ends of a run.
 const MAX_RARE_SWEEPS: usize = 2;
 
 /// Two neighbours that can be joined.
@@ -30,7 +29,7 @@ const MAX_RARE_SWEEPS: usize = 2;
 pub(super) struct Joint {
     /// Pairs with a smaller number are joined first. Below `u32::MAX`.
     pub(super) priority: u32,
-    /// The token that comes of it.
+    /// The resulting token.
     pub(super) id: u32,
 }
 
@@ -45,17 +44,17 @@ pub(super) struct Symbol {
     pub(super) start: u32,
     /// Its token, or [`NO_TOKEN`].
     pub(super) id: u32,
-    /// What joining it with its right neighbour would give.
+    /// The result of joining it with its right neighbour.
     joint: Joint,
 }
 
-/// The symbols of one word, and the room to join them in. Reused from word to word.
+/// The symbols of one word, and the buffers to join them in. Reused from word to word.
 #[derive(Debug, Default)]
 pub(super) struct Merger {
     symbols: Vec<Symbol>,
-    /// Neighbours, while a heap is used: symbols that were swallowed stay where they are.
+    /// Links to the neighbours, used with the heap. Symbols that were absorbed by others stay in place.
     links: Vec<Link>,
-    /// Priority in the upper half, place in the lower.
+    /// Priority in the upper half, index in the lower half.
     heap: BinaryHeap<Reverse<u64>>,
 }
 
@@ -69,8 +68,8 @@ struct Link {
 const NO_LINK: u32 = u32::MAX;
 
 impl Merger {
-    /// Takes the symbols of a word up to the first place across which nothing can be joined, which is
-    /// often its end, and returns that part. `id` tells the token of a symbol. The word is not empty.
+    /// Takes the symbols of a word up to the first boundary across which nothing can be joined, often its end, and
+    /// returns that part. `id` gives the token of a symbol. The word must not be empty.
     pub(super) fn fill<'t>(
         &mut self,
         vocabulary: &Vocabulary<'_>,
@@ -91,7 +90,7 @@ impl Merger {
         Ok(&word[..start])
     }
 
-    /// The symbols, with the place where each ends in a word of `len` bytes.
+    /// The symbols, with the end of each in a word of `len` bytes.
     pub(super) fn symbols(&self, len: usize) -> impl Iterator<Item = (Symbol, usize)> {
         let ends = self.symbols.iter().skip(1).map(|next| next.start as usize);
         self.symbols.iter().copied().zip(ends.chain([len]))
@@ -99,8 +98,8 @@ impl Merger {
 
     /// Joins neighbours until none can be joined.
     ///
-    /// `joint` tells what two neighbours and the place where the right one ends give, in a word of
-    /// `len` bytes.
+    /// `joint` gives the result of joining two neighbours; its third argument is where the right one ends in the word
+    /// of `len` bytes.
     pub(super) fn merge(
         &mut self,
         len: usize,
@@ -141,8 +140,7 @@ impl Merger {
 
     /// Joins all pairs of the best priority from left to right.
     ///
-    /// Stops and returns false where what is made could be joined again, by a better priority, before the
-    /// next pair.
+    /// Stops and returns false if the result could be joined again with a better priority before the next pair.
     fn sweep(&mut self, priority: u32, len: usize, joint: impl Fn(Symbol, Symbol, usize) -> Joint) -> bool {
         let symbols = &mut self.symbols;
         let mut in_order = true;
@@ -230,7 +228,7 @@ impl Merger {
         while let Some(Reverse(best)) = self.heap.pop() {
             let (priority, place) = ((best >> 32) as u32, best as u32);
             let left = self.symbols[place as usize];
-            // Entries of pairs that have changed since stay in the heap.
+            // The heap may contain outdated entries of pairs that have changed.
             if left.joint.priority != priority {
                 continue;
             }
@@ -252,7 +250,7 @@ impl Merger {
         Ok(())
     }
 
-    /// Looks anew at what a symbol and its right neighbour give.
+    /// Computes again the result of joining a symbol with its right neighbour.
     fn renew_joint(
         &mut self,
         place: u32,
@@ -281,7 +279,7 @@ impl Merger {
         Ok(())
     }
 
-    /// Closes the gaps that swallowed symbols left.
+    /// Closes the gaps that absorbed symbols left.
     fn drop_swallowed(&mut self) {
         let mut kept = 0;
         let mut place = 0;
@@ -307,7 +305,7 @@ fn entry(priority: u32, place: u32) -> Reverse<u64> {
 mod tests {
     use super::*;
 
-    /// What pairs of ids give, in the plainest form.
+    /// The results of joining pairs of ids, in the simplest form.
     struct Rules {
         joints: Vec<(u32, u32, Joint)>,
     }
@@ -317,7 +315,7 @@ mod tests {
             self.joints.iter().find(|&&(l, r, _)| (l, r) == (left, right)).map(|&(_, _, joint)| joint)
         }
 
-        /// Joins the best pair, the leftmost among equals, until there is none.
+        /// Joins the best pair, the leftmost among equals, until no pair can be joined.
         fn merge(&self, ids: &mut Vec<u32>) {
             loop {
                 let pairs = ids.windows(2).enumerate();
@@ -365,7 +363,7 @@ mod tests {
         };
         for round in 0..300 {
             let n_letters = 1 + below(4);
-            // Priorities in order, as those of merges; in any order; with many equal ones, as scores.
+            // Priorities in order, like those of merges; in any order; and with many equal ones, like scores.
             let mut rules = Rules { joints: Vec::new() };
             for number in 0..below(30) {
                 let n_ids = n_letters + number;

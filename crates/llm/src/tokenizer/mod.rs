@@ -1,24 +1,23 @@
 //! Text to token ids and back.
 //!
-//! [`Tokenizer::from_gguf`] reads a vocabulary where it lies in the file: the pieces are not copied,
-//! what is built are index tables of a few bytes per token. [`Tokenizer::encode`] turns text into
-//! ids, [`Tokenizer::decode`] turns ids into text, [`StreamDecoder`] does so one token at a time.
+//! [`Tokenizer::from_gguf`] reads a vocabulary in place: the pieces stay in the file's bytes, and only index tables of
+//! a few bytes per token are built. [`Tokenizer::encode`] turns text into ids, [`Tokenizer::decode`] turns ids into
+//! text, [`StreamDecoder`] does so one token at a time.
 //!
 //! | `tokenizer.ggml.model` | | module |
 //! |---|---|---|
-//! | `llama` | SentencePiece-style: characters joined by the scores of the results | `sentencepiece` |
-//! | `gpt2` | byte-level BPE: words cut by a [pre-tokenizer](self), bytes joined by a list of merges | `bpe`, `pre_tokenizer` |
-//! | `gemma4` | BPE on characters, with bytes for those that are no token | `bpe` |
-//! | `whitespace` | BPE on the characters of words, white space dropped | `bpe` |
+//! | `llama` | SentencePiece-style: characters joined in the order of the resulting tokens' scores | `sentencepiece` |
+//! | `gpt2` | byte-level BPE: a [pre-tokenizer](self) cuts the text into words, a list of merges joins bytes | `bpe`, `pre_tokenizer` |
+//! | `gemma4` | BPE on characters; a character without a token becomes bytes | `bpe` |
+//! | `whitespace` | BPE on the characters of words; white space is dropped | `bpe` |
 //! | `bert` | WordPiece: words covered by the longest pieces | `wordpiece` |
-//! | `t5` | Unigram: the likeliest tokens that cover a text, which is normalised first | `unigram`, `charsmap` |
+//! | `t5` | Unigram: the likeliest sequence of tokens that covers a text, after normalisation | `unigram`, `charsmap` |
 //! | `rwkv` | the longest token first, on bytes | `rwkv` |
-//! | `plamo2` | the likeliest tokens that cover a text | `plamo2` |
+//! | `plamo2` | the likeliest sequence of tokens that covers a text | `plamo2` |
 //!
 //! The last four find tokens with `prefixes`.
 //!
-//! The ids are those of llama.cpp, whose rules are followed also where a family's own code does
-//! otherwise.
+//! The ids are those of llama.cpp. Its rules are followed even where a family's own code differs.
 
 mod adjacency;
 mod bpe;
@@ -69,12 +68,12 @@ use crate::gguf::{Gguf, Name};
 pub struct EncodeOptions {
     /// Add the tokens that begin and end a text, where the file asks for them.
     pub add_special: bool,
-    /// Take the texts of control tokens, such as `<|im_start|>`, for the tokens. User-defined tokens
-    /// are always recognised.
+    /// Recognise the texts of control tokens, such as `<|im_start|>`, as these tokens. User-defined tokens are always
+    /// recognised.
     pub parse_special: bool,
 }
 
-/// The vocabulary of a model and the way to use it.
+/// The vocabulary of a model and the algorithm that encodes with it.
 #[derive(Debug)]
 pub struct Tokenizer<'a> {
     vocabulary: Vocabulary<'a>,
@@ -98,8 +97,7 @@ impl<'a> Tokenizer<'a> {
     /// Reads the tokenizer of a model file.
     ///
     /// # Errors
-    /// Names the key that is missing or wrong, or the kind of tokenizer that this crate does not
-    /// have.
+    /// The error names the key that is missing or wrong, or the kind of tokenizer that is not supported.
     pub fn from_gguf(gguf: &Gguf<'a>) -> Result<Self, TokenizerError> {
         let pre_tokenizer = || PreTokenizer::by_name(gguf.str_value("tokenizer.ggml.pre")?);
         match gguf.require_str("tokenizer.ggml.model")? {
@@ -151,7 +149,7 @@ impl<'a> Tokenizer<'a> {
         let mut tokenizer = Self::new(gguf, pre_tokenizer.alphabet.spelling(), defaults, |vocabulary| {
             Bpe::from_gguf(gguf, vocabulary, pre_tokenizer, dropped_space).map(Algorithm::Bpe)
         })?;
-        // The first files of this family say no and mean yes.
+        // The first files of this family say no although the model needs the token.
         tokenizer.roles.add_bos |= pre_tokenizer.alphabet == Alphabet::CharsWholeNewlines;
         Ok(tokenizer)
     }
@@ -179,8 +177,8 @@ impl<'a> Tokenizer<'a> {
         })
     }
 
-    /// One that puts no tokens around a text, whatever the file asks for, as the reference does with some
-    /// kinds.
+    /// The same tokenizer, but it adds no tokens around a text, whatever the file asks for. The reference does this for
+    /// some kinds.
     fn adding_nothing(mut self) -> Self {
         self.roles.add_bos = false;
         self.roles.add_eos = false;
@@ -194,7 +192,7 @@ impl<'a> Tokenizer<'a> {
         algorithm: impl FnOnce(&mut Vocabulary<'a>) -> Result<Algorithm<'a>, TokenizerError>,
     ) -> Result<Self, TokenizerError> {
         let mut vocabulary = Vocabulary::from_gguf(gguf, spelling)?;
-        // Before kinds are corrected: what a text is covered with goes by those of the file.
+        // Must come before kinds are corrected: the algorithm uses the kinds in the file.
         let algorithm = algorithm(&mut vocabulary)?;
         let roles = Roles::from_gguf(gguf, &mut vocabulary, defaults)?;
         let mut special = SpecialTokens::new(&vocabulary)?;
@@ -212,9 +210,9 @@ impl<'a> Tokenizer<'a> {
     /// Appends the ids of a text.
     ///
     /// # Errors
-    /// [`TokenizerError::MissingToken`] if a token is to be added that the file does not name,
-    /// [`TokenizerError::UnknownByte`] if the vocabulary cannot spell the text,
-    /// [`TokenizerError::TextTooLong`], [`TokenizerError::OutOfMemory`].
+    /// [`TokenizerError::MissingToken`] if a token must be added that the file does not name,
+    /// [`TokenizerError::UnknownByte`] if the vocabulary cannot spell the text, [`TokenizerError::TextTooLong`],
+    /// [`TokenizerError::OutOfMemory`].
     pub fn encode(
         &self,
         text: &str,
@@ -224,12 +222,12 @@ impl<'a> Tokenizer<'a> {
         self.encode_bytes(text.as_bytes(), options, out)
     }
 
-    /// Appends the ids of any bytes, as [`Tokenizer::encode`] does those of a text.
+    /// Appends the ids of arbitrary bytes, as [`Tokenizer::encode`] does for a text.
     ///
     /// Bytes that are not UTF-8 are kept where the vocabulary has tokens for single bytes.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// Those of [`Tokenizer::encode`].
     pub fn encode_bytes(
         &self,
         text: &[u8],
@@ -273,10 +271,10 @@ impl<'a> Tokenizer<'a> {
         Ok(())
     }
 
-    /// The text of the ids that [`Tokenizer::encode_bytes`] gave, exactly as it was.
+    /// The exact text whose ids [`Tokenizer::encode_bytes`] gave.
     ///
-    /// The spaces that encoding put in front are taken away again; control tokens give nothing.
-    /// WordPiece forgets upper case, accents and white space, Unigram what its map of characters replaces.
+    /// Spaces that encoding added in front are removed again; control tokens give no text. WordPiece loses upper case,
+    /// accents and white space; Unigram loses what its character map replaces.
     ///
     /// # Errors
     /// [`TokenizerError::NoSuchToken`], [`TokenizerError::OutOfMemory`].
@@ -300,10 +298,10 @@ impl<'a> Tokenizer<'a> {
         Ok(text)
     }
 
-    /// The same as text: each part of it that is no UTF-8 becomes U+FFFD.
+    /// The same as text: each part that is not valid UTF-8 becomes U+FFFD.
     ///
     /// # Errors
-    /// As [`decode`](Self::decode).
+    /// Those of [`decode`](Self::decode).
     pub fn decode_text(&self, ids: &[u32]) -> Result<String, TokenizerError> {
         let bytes = match String::from_utf8(self.decode(ids)?) {
             Ok(text) => return Ok(text),
@@ -321,8 +319,8 @@ impl<'a> Tokenizer<'a> {
         Ok(text)
     }
 
-    /// Appends the bytes of one token: a piece of a text, maybe of a character. Control tokens have
-    /// none.
+    /// Appends the bytes of one token: a piece of a text, which may end inside a character. Control tokens have no
+    /// bytes.
     ///
     /// # Errors
     /// [`TokenizerError::NoSuchToken`], [`TokenizerError::OutOfMemory`].
@@ -340,7 +338,7 @@ impl<'a> Tokenizer<'a> {
         Ok(self.vocabulary.piece(id))
     }
 
-    /// What a token is for.
+    /// The kind of a token.
     ///
     /// # Errors
     /// [`TokenizerError::NoSuchToken`].
@@ -374,7 +372,7 @@ impl<'a> Tokenizer<'a> {
         self.roles.infill
     }
 
-    /// The token between two texts, if the file names one or its kind has one.
+    /// The token between two texts, if the file names one or the kind of tokenizer defines one.
     pub fn separator_id(&self) -> Option<u32> {
         self.roles.separator
     }
@@ -397,12 +395,12 @@ impl<'a> Tokenizer<'a> {
         }
     }
 
-    /// Whether a generation ends with this token: the end of the text, of a turn, of a message.
+    /// Whether a generation ends with this token: the end of a text, of a turn or of a message.
     pub fn is_end_of_generation(&self, id: u32) -> bool {
         self.roles.ends.binary_search(&id).is_ok()
     }
 
-    /// The length of the longest piece, an upper bound for what [`Tokenizer::token_bytes`] appends.
+    /// The length of the longest piece: an upper bound for the number of bytes that [`Tokenizer::token_bytes`] appends.
     pub fn longest_piece_bytes(&self) -> usize {
         self.longest_piece_bytes
     }
@@ -416,10 +414,10 @@ impl<'a> Tokenizer<'a> {
     }
 }
 
-/// The token that the first byte-level vocabulary began and ended texts with, which the reference takes for all.
+/// The token with which the first byte-level vocabulary began and ended texts. The reference uses it as the default.
 const FIRST_SPECIAL: Option<u32> = Some(11);
 
-/// Whether upper case becomes lower case.
+/// Whether upper case is converted to lower case.
 fn lowercase(gguf: &Gguf<'_>, default: bool) -> Result<bool, TokenizerError> {
     Ok(gguf.bool_value("tokenizer.ggml.normalizer.lowercase")?.unwrap_or(default))
 }

@@ -1,7 +1,7 @@
-//! Texts that merges make or join and that are no tokens.
+//! Texts in merges that are not tokens.
 //!
-//! The reference joins texts, whatever they are, and looks for their tokens in the end: a text that is none may be joined
-//! further, to one that is. Here such a text has a number beyond the tokens' ids.
+//! The reference joins texts of any kind and looks up their tokens at the end: a text that is not a token may be joined further into one
+//! that is. Here such a text gets a number beyond the ids of the tokens.
 
 use alloc::vec::Vec;
 
@@ -12,10 +12,10 @@ use super::hash::{Table, hash_bytes};
 /// Texts by number, and back.
 #[derive(Debug)]
 pub(super) struct Outside {
-    /// The number of the first.
+    /// The number of the first text.
     first_id: u32,
     texts: Vec<u8>,
-    /// Where each ends in `texts`.
+    /// Where each text ends in `texts`.
     ends: Vec<u32>,
     index: Table<u32>,
     /// How many texts the index has room for.
@@ -23,7 +23,7 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    /// No texts yet, behind `n_vocab` tokens.
+    /// An empty list for a vocabulary of `n_vocab` tokens.
     pub(super) fn new(n_vocab: usize) -> Result<Self, TokenizerError> {
         const ROOM: usize = 64;
         let index = Table::new(ROOM, 0)?;
@@ -35,7 +35,7 @@ impl Outside {
         self.index.find(hash_bytes(text), |place| self.text(place) == text).map(|place| self.first_id + place)
     }
 
-    /// The number of a text, which gets one if it has none.
+    /// The number of a text; it gets a new one if it has none.
     pub(super) fn id_or_new(&mut self, text: &[u8]) -> Result<u32, TokenizerError> {
         if let Some(id) = self.id_of(text) {
             return Ok(id);
@@ -90,7 +90,7 @@ mod tests {
             }
         }
         assert_eq!(outside.id_of(b"text"), None);
-        // One that strays costs little.
+        // An id far beyond the others costs little memory.
         let mut outside = Outside::new(1000).unwrap();
         outside.id_or_new(b"stray").unwrap();
         assert!(outside.room < 100);

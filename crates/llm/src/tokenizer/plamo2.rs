@@ -1,5 +1,5 @@
-//! PLaMo 2's tokenizer: of all ways to cover a text with tokens, the one with the highest sum of scores, found
-//! from the end to the beginning; characters without a token become bytes.
+//! PLaMo 2's tokenizer: it covers a text with the tokens that have the highest sum of scores, searching from the end to
+//! the beginning. Characters without a token become bytes.
 //!
 //! Source: llama.cpp's `plamo2` tokenizer, whose table of suffixes gives the same tokens at each place as
 //! [`Prefixes`] does.
@@ -12,14 +12,13 @@ use super::prefixes::Prefixes;
 use super::unicode::char_at;
 use super::vocabulary::{TokenKind, Vocabulary};
 
-/// The score of a character without a token. A token with this score stands for the end of the list of
-/// tokens at a place.
+/// The score of a character without a token. A token with this score marks the end of the list of tokens at a position.
 const UNKNOWN_SCORE: i32 = -10_000_000;
 
-/// Tokens with this score or a lower one are never taken.
+/// Tokens with this score or a lower one are never used.
 const INVALID_SCORE: i32 = -20_000_000;
 
-/// The cost of a place that no way leads to.
+/// The cost of a position that cannot be reached.
 const NO_WAY: i64 = 1 << 60;
 
 /// The byte order mark, dropped at the beginning of a text.
@@ -33,13 +32,13 @@ pub(super) struct Plamo2 {
     byte_tokens: [u32; 256],
 }
 
-/// The best way from some place to the end of the text.
+/// The best path from a position to the end of the text.
 #[derive(Debug, Clone, Copy)]
 struct Best {
     cost: i64,
-    /// The first token of it, or [`NO_TOKEN`] for the bytes themselves.
+    /// The first token of the path, or [`NO_TOKEN`] for the bytes of a character.
     id: u32,
-    /// Where that ends.
+    /// Where that token ends.
     end: u32,
 }
 
@@ -83,12 +82,12 @@ impl Plamo2 {
         Ok(())
     }
 
-    /// The best way from each place in a text at which a character begins.
+    /// The best path from each position in a text at which a character begins.
     fn best_ways(&self, vocabulary: &Vocabulary<'_>, text: &[u8]) -> Result<Vec<Best>, TokenizerError> {
         let mut ways = Vec::new();
         reserve(&mut ways, text.len() + 1)?;
         ways.resize(text.len() + 1, Best { cost: NO_WAY, id: NO_TOKEN, end: 0 });
-        // Where each character ends, until its way is found.
+        // Until its path is found, each entry holds the end of its character.
         let mut at = 0;
         while let Some((_, len)) = char_at(text, at) {
             ways[at].end = (at + len) as u32;
@@ -99,12 +98,12 @@ impl Plamo2 {
         let mut found: Vec<(usize, u32)> = Vec::new();
         for at in (0..text.len()).rev() {
             let char_end = ways[at].end as usize;
-            // Within a character.
+            // A position inside a character.
             if char_end == 0 {
                 continue;
             }
             found.clear();
-            // At most one of each length, none longer than the longest token.
+            // There is at most one token of each length, up to the longest token.
             reserve(&mut found, text.len().min(vocabulary.longest_bytes()))?;
             self.tokens.of(vocabulary.pieces(), &text[at..], &mut |len, id| found.push((at + len, id)));
             let tokens = found.iter().rev().map(|&(end, id)| (end, id, fixed_point(vocabulary.score(id))));
@@ -130,7 +129,7 @@ fn fixed_point(score: f32) -> i32 {
         return INVALID_SCORE;
     }
     let scaled = f64::from(score) * 1e4;
-    // Saturates.
+    // The conversion saturates.
     (scaled + 0.5f64.copysign(scaled)) as i32
 }
 

@@ -1,23 +1,22 @@
-//! Which tokens a text begins with.
+//! Finds the tokens with which a text begins.
 //!
-//! The tokens' ids in the order of their texts: those that begin with the same bytes stand together, so
-//! that a range of them shrinks with each byte of the text that is looked at. Four bytes per token, where
-//! a tree would take some for each byte of each token.
+//! The tokens' ids are sorted by text, so tokens that begin with the same bytes form a range, which shrinks with each
+//! further byte of the text. This takes four bytes per token; a tree would take several for each byte of each token.
 
 use alloc::vec::Vec;
 
 use super::error::{TokenizerError, out_of_memory, reserve};
 use crate::sort;
 
-/// The longest token that is looked for. What encoding costs per byte of a text is bounded by it; the
-/// longest in a published vocabulary of these kinds has 128 bytes.
+/// The longest supported token. It bounds the cost of encoding per byte of text. The longest token in a published
+/// vocabulary of these kinds has 128 bytes.
 const MAX_TOKEN_BYTES: usize = 1024;
 
 /// The texts of tokens, by id.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pieces<'p> {
     pub(super) bytes: &'p [u8],
-    /// Where each begins in `bytes`, and one more.
+    /// Where each text begins in `bytes`, and one more entry for the end.
     pub(super) starts: &'p [u32],
     /// The bytes between the end of one and the beginning of the next.
     pub(super) gap: usize,
@@ -32,16 +31,16 @@ impl<'p> Pieces<'p> {
     }
 }
 
-/// Tokens in the order of their texts, no two of which are equal.
+/// Tokens in the order of their texts, without duplicates.
 #[derive(Debug)]
 pub(super) struct Prefixes {
     ids: Vec<u32>,
-    /// Where the texts with each first byte begin in `ids`, and where the last end.
+    /// Where the texts with each first byte begin in `ids`, and the end of the last.
     by_first_byte: [u32; 257],
 }
 
 impl Prefixes {
-    /// Of these tokens. One without text is left out; of two with the same text the later id counts.
+    /// The index of these tokens. Tokens without text are left out; if two have the same text, the later id counts.
     ///
     /// # Errors
     /// [`TokenizerError::TokenTooLong`].
@@ -63,7 +62,7 @@ impl Prefixes {
         Ok(Self { ids, by_first_byte })
     }
 
-    /// Of all tokens that `belongs` chooses.
+    /// The index of all tokens for which `belongs` returns true.
     pub(super) fn of_those(
         pieces: Pieces<'_>,
         belongs: &dyn Fn(u32) -> bool,
@@ -75,13 +74,13 @@ impl Prefixes {
         Self::new(pieces, ids)
     }
 
-    /// Hands out the length and the id of each token that the text begins with, the shortest first, and
-    /// returns how many bytes of the text some token begins with.
+    /// Passes the length and the id of each token that the text begins with to `found`, the shortest first. Returns the
+    /// length of the longest beginning of the text that is also the beginning of some token.
     pub(super) fn of(&self, pieces: Pieces<'_>, text: &[u8], found: &mut dyn FnMut(usize, u32)) -> usize {
         let Some(&first) = text.first() else { return 0 };
         let place = usize::from(first);
         let range = self.by_first_byte[place] as usize..self.by_first_byte[place + 1] as usize;
-        // Those that have the first `depth` bytes of the text, once there are any.
+        // The tokens that share the first `depth` bytes with the text.
         let mut ids = &self.ids[range];
         let mut depth = 0;
         while let Some(&id) = ids.first() {

@@ -1,7 +1,7 @@
-//! Tokens with a role: what begins and ends a text, what ends a generation.
+//! Tokens with a role: those that begin or end a text, those that end a generation.
 //!
-//! Files name some of them by key. The rest are known by their text, as in llama.cpp, because many
-//! files leave the keys out or give the wrong kind.
+//! Files name some of them by key. The others are recognised by their text, as in llama.cpp, because many files omit
+//! the keys or give the wrong kind.
 
 use alloc::vec::Vec;
 
@@ -12,7 +12,7 @@ use crate::sort;
 
 pub(super) const BOS_KEY: &str = "tokenizer.ggml.bos_token_id";
 pub(super) const EOS_KEY: &str = "tokenizer.ggml.eos_token_id";
-/// Misspelt by the format.
+/// The key is misspelt in the format.
 pub(super) const SEP_KEY: &str = "tokenizer.ggml.seperator_token_id";
 pub(super) const UNKNOWN_KEY: &str = "tokenizer.ggml.unknown_token_id";
 const EOT_KEY: &str = "tokenizer.ggml.eot_token_id";
@@ -50,8 +50,8 @@ const END_TEXTS: &[&str] = &[
     "[e~[",
 ];
 
-/// Texts of the tokens that fill a gap in code, per key: in front of it, behind it, in it, and what
-/// separates files. The last three end a generation.
+/// For each key, the texts of tokens used to fill a gap in code: before the gap, after it, inside it, and between
+/// files. The last three end a generation.
 const FIM_TEXTS: &[(&str, bool, &[&str])] = &[
     (
         FIM_PREFIX_KEY,
@@ -106,7 +106,7 @@ const VISIBLE_TEXTS: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|c
 /// Tokens that end a generation in families where `</s>` is ordinary text.
 const ENDS_BESIDE_ORDINARY_S: &[&str] = &["<|tool_response>", "<|plamo:eos|>"];
 
-/// What a kind of tokenizer assumes of a file that does not say.
+/// The defaults of a kind of tokenizer for keys that a file does not have.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Defaults {
     pub(super) bos: Option<u32>,
@@ -131,31 +131,31 @@ pub(super) struct Roles {
     pub(super) infill: InfillTokens,
 }
 
-/// Tokens around a gap in code that a model fills, as far as a vocabulary has them.
+/// Tokens that mark a gap in code for a model to fill, if the vocabulary has them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct InfillTokens {
-    /// In front of what stands before the gap.
+    /// Precedes the code before the gap.
     pub prefix: Option<u32>,
-    /// In front of what stands behind it.
+    /// Precedes the code after the gap.
     pub suffix: Option<u32>,
-    /// In front of what fills it.
+    /// Precedes the code that fills the gap.
     pub middle: Option<u32>,
-    /// In front of the name of a repository.
+    /// Precedes the name of a repository.
     pub repository: Option<u32>,
-    /// In front of the name of a file.
+    /// Precedes the name of a file.
     pub file: Option<u32>,
 }
 
 impl Roles {
-    /// Reads the keys and looks at the texts. Corrects the kinds of the tokens that it knows.
+    /// Reads the keys and searches for known texts. Corrects the kinds of the tokens that it recognises.
     pub(super) fn from_gguf(
         gguf: &Gguf<'_>,
         vocabulary: &mut Vocabulary<'_>,
         defaults: Defaults,
     ) -> Result<Self, TokenizerError> {
         let n_vocab = vocabulary.n_vocab();
-        // A key that names a token which does not exist counts as none: many files are made with the ids of another
-        // vocabulary, and none of them is needed to run.
+        // A key that names a token which does not exist is ignored: many files were made with the ids of another
+        // vocabulary, and no such token is essential.
         let named = |key: &'static str| match gguf.get(key) {
             None => Ok(None),
             Some(value) => match value.as_integer() {
@@ -224,7 +224,7 @@ impl Roles {
         Ok(roles)
     }
 
-    /// Some families use a text that ends a turn elsewhere for something else.
+    /// Removes texts that end a turn in most families but mean something else in this one.
     fn drop_false_ends(&mut self, texts: &Texts, vocabulary: &mut Vocabulary<'_>) {
         let is_end = |ends: &[u32], text| texts.id_of(text).is_some_and(|id| ends.contains(&id));
         let has_call = is_end(&self.ends, "<|call|>") || is_end(&self.ends, "<|calls|>");
@@ -245,7 +245,7 @@ impl Roles {
     }
 }
 
-/// The ids of the texts above that are in a vocabulary.
+/// The known texts that are in a vocabulary, with their ids.
 struct Texts(Vec<(&'static str, u32)>);
 
 impl Texts {

@@ -1,7 +1,7 @@
-//! RWKV's tokenizer: the longest token first, from the beginning of the text to its end.
+//! RWKV's tokenizer: from the beginning of the text to its end, it always takes the longest token.
 //!
-//! Source: llama.cpp's `rwkv` tokenizer. The file writes tokens, which are any bytes, as Python does:
-//! `\n`, `\t`, `\r`, `\xNN`, and a backslash in front of any other character for the character.
+//! Source: llama.cpp's `rwkv` tokenizer. Tokens are arbitrary bytes. The file writes them as Python does: `\n`, `\t`,
+//! `\r`, `\xNN`, and a backslash before any other character stands for the character.
 
 use alloc::vec::Vec;
 
@@ -14,7 +14,7 @@ use super::vocabulary::Vocabulary;
 pub(super) struct Rwkv {
     /// The bytes that the tokens stand for.
     bytes: Vec<u8>,
-    /// Where each begins, and where the last ends.
+    /// Where each token begins, and where the last one ends.
     starts: Vec<u32>,
     tokens: Prefixes,
 }
@@ -27,7 +27,7 @@ impl Rwkv {
         starts.push(0);
         for id in 0..n_vocab {
             append_unescaped(vocabulary.piece(id), &mut bytes)?;
-            // No longer than the file's array, whose places are 32-bit numbers.
+            // Fits 32 bits: the bytes are no longer than the file's array, which has 32-bit indices.
             starts.push(bytes.len() as u32);
         }
         let pieces = Pieces { bytes: &bytes, starts: &starts, gap: 0 };
@@ -55,8 +55,8 @@ impl Rwkv {
     }
 }
 
-/// Appends the bytes that a piece stands for, no more than it has itself. An escape that is cut off at the
-/// end stands for nothing.
+/// Appends the bytes that a piece stands for, which are no more than its own bytes. A truncated escape at the end
+/// stands for nothing.
 pub(super) fn append_unescaped(piece: &[u8], out: &mut Vec<u8>) -> Result<(), TokenizerError> {
     reserve(out, piece.len())?;
     let mut rest = piece;
@@ -85,7 +85,7 @@ pub(super) fn append_unescaped(piece: &[u8], out: &mut Vec<u8>) -> Result<(), To
     Ok(())
 }
 
-/// The value of a lower-case hexadecimal digit; of anything else, some number.
+/// The value of a lower-case hexadecimal digit. For other bytes the value is unspecified.
 fn digit(c: u8) -> u8 {
     if c >= b'a' { c - b'a' + 10 } else { c.wrapping_sub(b'0') }
 }

@@ -1,5 +1,5 @@
-//! SentencePiece-style encoding: characters joined by the scores of the tokens that come of it, the
-//! highest first; characters that are no token become bytes.
+//! SentencePiece-style encoding: characters are joined in the order of the resulting tokens' scores, the highest first.
+//! Characters without a token become bytes.
 
 use alloc::vec::Vec;
 
@@ -10,7 +10,7 @@ use super::vocabulary::{Vocabulary, append_escaped};
 /// A SentencePiece-style encoder.
 #[derive(Debug)]
 pub(super) struct SentencePiece {
-    /// Whether a space goes in front of a text, and of a text behind a special token.
+    /// Whether a space is added before a text, and before the text after a special token.
     pub(super) add_space_prefix: bool,
     /// The token of each byte.
     byte_tokens: [u32; 256],
@@ -29,8 +29,8 @@ impl SentencePiece {
 
     /// Appends the ids of a text without special tokens.
     ///
-    /// `first` says that it begins the input or stands behind a special token; `unknown` stands for a byte
-    /// without a token.
+    /// `first` says that the text begins the input or follows a special token; `unknown` stands for a byte without a
+    /// token.
     pub(super) fn encode(
         &self,
         vocabulary: &Vocabulary<'_>,
@@ -47,7 +47,8 @@ impl SentencePiece {
         let mut merger = Merger::default();
         let mut rest = escaped.as_slice();
         while !rest.is_empty() {
-            // What is joined is found by its text; a single character's token is wanted at the end.
+            // No ids at first: joined texts are looked up by their text, and a single character's token is needed only
+            // at the end.
             let part = merger.fill(vocabulary, rest, |_| NO_TOKEN)?;
             merger.merge(part.len(), |left, _, end| {
                 let id = vocabulary.id_of(&part[left.start as usize..end])?;
@@ -66,7 +67,7 @@ impl SentencePiece {
         Ok(())
     }
 
-    /// Appends the ids of a character that was joined with nothing.
+    /// Appends the ids of a character that was not joined.
     fn push_char(
         &self,
         vocabulary: &Vocabulary<'_>,
@@ -90,7 +91,7 @@ impl SentencePiece {
 
 /// A number that is smaller for a higher score, and never `u32::MAX`.
 fn descending(score: f32) -> u32 {
-    // Adding zero makes one of the two zeros; a score is never NaN.
+    // Adding zero turns -0 into +0; a score is never NaN.
     let bits = (score + 0.0).to_bits();
     // Floats order like sign and magnitude.
     let ascending = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };

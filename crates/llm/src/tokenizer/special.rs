@@ -1,8 +1,8 @@
-//! Special tokens in a text: found whole before anything else is encoded.
+//! Special tokens in a text: they are found as a whole before anything else is encoded.
 //!
-//! The reference looks for each special token in turn, the longest first, in what the earlier ones
-//! left. Doing so costs a pass over the text for each of maybe thousands of tokens. Here one pass
-//! finds the places where any of them could be, and only where several overlap does the order matter.
+//! The reference searches for one special token after the other, the longest first, in the text that the earlier ones
+//! left. That costs a pass over the text for each of possibly thousands of tokens. Here one pass finds all places where
+//! a special token may be; the order matters only where several overlap.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -21,17 +21,17 @@ pub(super) struct SpecialTokens {
     index: Table<u32>,
     /// The lengths that occur, per first byte of the text, longest first.
     lengths: Vec<Length>,
-    /// Where the lengths of each first byte begin in `lengths`, and where the last end.
+    /// Where the lengths for each first byte begin in `lengths`, and where the last ones end.
     by_first_byte: [u32; 257],
     /// All lengths that occur, shortest first.
     all_lengths: Vec<u32>,
-    /// Which bytes stand next to each other in any of them.
+    /// Which pairs of adjacent bytes occur in any of them.
     adjacent: Adjacency,
-    /// Whether any of them counts when special tokens are not asked for.
+    /// Whether any of them is user-defined, and so recognised even without `parse_special`.
     has_user_defined: bool,
-    /// Tokens that take the white space in front of them with them. Sorted.
+    /// Tokens that absorb the white space before them. Sorted.
     strip_left: Vec<u32>,
-    /// Tokens that take the white space behind them with them. Sorted.
+    /// Tokens that absorb the white space after them. Sorted.
     strip_right: Vec<u32>,
 }
 
@@ -51,7 +51,7 @@ pub(super) enum Fragment {
     Token(u32),
 }
 
-/// A special token in a text, with the white space that it takes with it.
+/// A special token in a text, with the white space that it absorbs.
 #[derive(Debug, Clone, Copy)]
 struct Found {
     id: u32,
@@ -98,16 +98,16 @@ impl SpecialTokens {
         Ok(special)
     }
 
-    /// Finds the tokens that take white space with them.
+    /// Finds the tokens that absorb white space.
     ///
-    /// No key tells; as in llama.cpp, the name of the model, its architecture or its pre-tokenizer
-    /// does.
+    /// No key names them; as in llama.cpp, they follow from the name of the model, its architecture or its
+    /// pre-tokenizer.
     pub(super) fn find_stripping(
         &mut self,
         gguf: &Gguf<'_>,
         vocabulary: &Vocabulary<'_>,
     ) -> Result<(), TokenizerError> {
-        // Bytes: a name need not be UTF-8.
+        // Compared as bytes, because a name need not be UTF-8.
         let has = |key, parts: &[&str]| match gguf.get(key) {
             Some(Value::String(text)) => parts.iter().any(|part| contains_any_case(text.as_bytes(), part)),
             _ => false,
@@ -143,7 +143,7 @@ impl SpecialTokens {
         self.index.find(hash_bytes(text), |id| vocabulary.piece(id) == text)
     }
 
-    /// Cuts a text at its special tokens and hands out the fragments in order.
+    /// Cuts a text at its special tokens and returns the fragments in order.
     ///
     /// With `parse_special` false only user-defined tokens count.
     pub(super) fn split(
@@ -188,7 +188,7 @@ impl SpecialTokens {
     }
 }
 
-/// A text in which special tokens are looked for.
+/// A text in which special tokens are searched for.
 struct Search<'s, 'a> {
     special: &'s SpecialTokens,
     vocabulary: &'s Vocabulary<'a>,
@@ -205,10 +205,11 @@ impl Search<'_, '_> {
             .filter(|&id| self.parse_special || self.vocabulary.kind(id) == TokenKind::UserDefined)
     }
 
-    /// The longest special token that begins here, white space behind it included.
+    /// The longest special token that begins here, including the white space that it absorbs after it.
     ///
-    /// `stretch_end` is that of an earlier place, or zero, and becomes that of this one: before it, each
-    /// two neighbours stand next to each other in some special token, so that none reaches beyond.
+    /// `stretch_end` is the value for an earlier place, or zero, and becomes the value for this one: the end of the
+    /// stretch in which every two adjacent bytes are also adjacent in some special token. No special token reaches
+    /// beyond it.
     fn longest_at(&self, start: usize, stretch_end: &mut usize) -> Option<Found> {
         if *stretch_end <= start {
             let neighbours = self.text[start..].windows(2);
@@ -221,12 +222,12 @@ impl Search<'_, '_> {
             .map(|(id, end)| Found { id, start, end: self.strip_right(id, end, self.text.len()) })
     }
 
-    /// Where the special tokens end that overlap with this one, or with one that does, and so on.
+    /// The end of the last special token that overlaps with this one, directly or through other tokens.
     fn cluster_end(&self, first: &Found, stretch_end: &mut usize) -> usize {
         let mut end = first.end;
         let mut at = first.start + 1;
         while at < end {
-            // Nothing in between can reach further, unless it takes white space with it.
+            // No token in between can reach further, unless it absorbs white space.
             if end == *stretch_end && self.special.strip_right.is_empty() {
                 break;
             }
@@ -238,8 +239,8 @@ impl Search<'_, '_> {
         end
     }
 
-    /// The special tokens in a cluster: the longest first, and the leftmost among equals, each where
-    /// the earlier ones left room. White space in front of the first may go back to `text_start`.
+    /// Chooses the special tokens in a cluster: the longest first, the leftmost among equals, each where the earlier
+    /// ones left room. The first one may absorb white space back to `text_start`.
     fn resolve(&self, text_start: usize, cluster: Range<usize>) -> Result<Vec<Found>, TokenizerError> {
         let mut taken: Vec<Found> = Vec::new();
         for &len in self.special.all_lengths.iter().rev() {
@@ -275,7 +276,7 @@ impl Search<'_, '_> {
         Ok(taken)
     }
 
-    /// The special token of this length that begins here, with the white space that it takes.
+    /// The special token of this length that begins here, with the white space that it absorbs.
     fn place_token(&self, start: usize, len: usize, gap: Range<usize>) -> Option<Found> {
         if self.special.lengths(self.text[start], len).next() != Some(len) {
             return None;

@@ -6,15 +6,15 @@ use alloc::vec::Vec;
 use super::Tokenizer;
 use super::error::{TokenizerError, reserve};
 
-/// Turns tokens into text one by one, holding back a character whose last bytes have not come yet.
+/// Turns tokens into text one by one. A character whose last bytes have not come yet is held back.
 ///
-/// Bytes that cannot become a character are shown as U+FFFD. The buffers are made by
-/// [`StreamDecoder::new`] and suffice for every token of its tokenizer.
+/// Bytes that cannot become a character are shown as U+FFFD. [`StreamDecoder::new`] allocates all buffers; they suffice
+/// for every token of its tokenizer.
 #[derive(Debug)]
 pub struct StreamDecoder {
-    /// The beginning of a character, at most three bytes; the token's bytes while one is pushed.
+    /// The beginning of a character, at most three bytes. During a push, also the bytes of the token.
     bytes: Vec<u8>,
-    /// What the last push gave.
+    /// The text that the last push returned.
     text: String,
 }
 
@@ -34,17 +34,17 @@ impl StreamDecoder {
         Ok(decoder)
     }
 
-    /// Makes room for the text of so many bytes, of which each may be broken.
+    /// Reserves room for the text of `n_bytes` bytes, each of which may become a U+FFFD.
     fn make_room_for_text(&mut self, n_bytes: usize) -> Result<(), TokenizerError> {
         let needed_bytes = n_bytes * char::REPLACEMENT_CHARACTER.len_utf8();
         self.text.try_reserve(needed_bytes).map_err(|_| TokenizerError::OutOfMemory { needed_bytes })
     }
 
-    /// Takes the next token and returns the text that is complete by now, if any.
+    /// Takes the next token and returns the text that it completes, if any.
     ///
     /// # Errors
-    /// [`TokenizerError::NoSuchToken`]; [`TokenizerError::OutOfMemory`] only with another tokenizer
-    /// than the decoder was made for.
+    /// [`TokenizerError::NoSuchToken`]; [`TokenizerError::OutOfMemory`] only with a different tokenizer than the
+    /// decoder was made for.
     pub fn push(&mut self, tokenizer: &Tokenizer<'_>, id: u32) -> Result<Option<&str>, TokenizerError> {
         self.text.clear();
         tokenizer.token_bytes(id, &mut self.bytes)?;
@@ -65,7 +65,7 @@ impl StreamDecoder {
         Ok(Some(self.text.as_str()).filter(|text| !text.is_empty()))
     }
 
-    /// Ends the text: what was held back, as U+FFFD.
+    /// Ends the text. Returns U+FFFD if an incomplete character was held back.
     pub fn finish(&mut self) -> Option<&str> {
         let held = !self.bytes.is_empty();
         self.bytes.clear();
@@ -73,11 +73,11 @@ impl StreamDecoder {
     }
 }
 
-/// Whether more bytes could make a character of the last, broken bytes of a text.
+/// Whether further bytes could complete the incomplete bytes at the end of a text to a character.
 fn could_continue(broken: &[u8]) -> bool {
     match core::str::from_utf8(broken) {
         Ok(_) => false,
-        // No length: the bytes are right, but not all there.
+        // No length means that the bytes are valid but incomplete.
         Err(error) => error.error_len().is_none(),
     }
 }

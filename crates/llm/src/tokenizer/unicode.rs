@@ -1,10 +1,10 @@
-//! Characters and the classes that pre-tokenizers tell apart.
+//! Characters and the classes that pre-tokenizers distinguish.
 
 use core::ops::BitOr;
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 
-/// A set of properties, of a character or asked of one.
+/// A set of properties: those of a character, or those to test for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Class(u16);
 
@@ -37,7 +37,7 @@ impl Class {
     pub(super) const SLASH: Self = Self(1 << 11);
     /// Chinese characters, as llama.cpp reads `\p{Han}`: by block.
     pub(super) const HAN: Self = Self(1 << 12);
-    /// No property: asks for nothing.
+    /// No property: matches nothing.
     pub(super) const NONE: Self = Self(0);
 
     /// Whether the two sets share a property.
@@ -133,8 +133,8 @@ pub(super) fn lower(c: char) -> char {
 
 /// The character that begins at a position, and its length in bytes.
 ///
-/// A byte that begins no valid character counts as U+FFFD, one byte long, so that any bytes can be
-/// taken apart; the bytes themselves are not changed. `None` at the end of the text.
+/// A byte that does not begin a valid character counts as U+FFFD, one byte long, so that arbitrary bytes can be
+/// divided; the bytes themselves are not changed. `None` at the end of the text.
 pub(super) fn char_at(text: &[u8], position: usize) -> Option<(char, usize)> {
     let rest = text.get(position..)?;
     let &first = rest.first()?;
@@ -159,7 +159,7 @@ fn decode_multibyte(text: &[u8]) -> Option<(char, usize)> {
         }
         _ => return None,
     };
-    // No surrogates, nothing beyond the last code point, no longer spelling than needed.
+    // Rejects surrogates, values beyond the last code point and overlong encodings.
     char::from_u32(code).filter(|_| code >= least).map(|c| (c, len))
 }
 

@@ -1,4 +1,4 @@
-//! Unigram: of all ways to cover a text with tokens, the one with the highest sum of scores.
+//! Unigram: covers a text with the tokens that have the highest sum of scores.
 //!
 //! Source: llama.cpp's `t5` tokenizer, which follows SentencePiece's search (Kudo 2018, after Viterbi). The
 //! text is normalised first: sequences of the file's [`Charsmap`] are replaced, spaces become `▁`.
@@ -14,32 +14,32 @@ use super::unicode::char_at;
 use super::vocabulary::{ESCAPED_SPACE, TokenKind, Vocabulary};
 use crate::gguf::Gguf;
 
-/// How much less than the least likely token a character without one counts.
+/// A character without a token gets the score of the least likely token minus this.
 const UNKNOWN_PENALTY: f32 = 10.0;
 
 /// A Unigram encoder.
 #[derive(Debug)]
 pub(super) struct Unigram<'a> {
     charsmap: Option<Charsmap<'a>>,
-    /// Whether a space goes in front of the first word of a text.
+    /// Whether a space is added before the first word of a text.
     add_space_prefix: bool,
-    /// Whether one space, in front of each word, stands for all white space.
+    /// Whether all white space before a word is merged into one space.
     merge_spaces: bool,
-    /// What a text may be covered with.
+    /// The tokens that may cover a text.
     tokens: Prefixes,
-    /// What is not normalised.
+    /// Tokens whose text is not normalised.
     user_defined: Prefixes,
     /// The score of a character without a token.
     unknown_score: f32,
 }
 
-/// The best way to cover a text up to some place.
+/// The best way to cover a text up to a position.
 #[derive(Debug, Clone, Copy)]
 struct Best {
     score: f64,
-    /// The last token of it.
+    /// Its last token.
     id: u32,
-    /// Where that begins.
+    /// Where that token begins.
     start: u32,
 }
 
@@ -62,12 +62,12 @@ impl<'a> Unigram<'a> {
         })
     }
 
-    /// Whether encoding puts a space in front of a text that does not begin with one.
+    /// Whether encoding adds a space before a text that does not begin with one.
     pub(super) fn prefixes_space(&self) -> bool {
         self.add_space_prefix || self.merge_spaces
     }
 
-    /// Appends the ids of a text without special tokens. `unknown` stands for what no token covers.
+    /// Appends the ids of a text without special tokens. `unknown` stands for text that no token covers.
     pub(super) fn encode(
         &self,
         vocabulary: &Vocabulary<'_>,
@@ -83,7 +83,7 @@ impl<'a> Unigram<'a> {
         let mut behind_unknown = false;
         while place > 0 {
             let Best { id, start, .. } = ways[place];
-            // Characters without a token in a row are one unknown token.
+            // Consecutive characters without a token become one unknown token.
             if id != unknown || !behind_unknown {
                 if id == NO_TOKEN {
                     return Err(TokenizerError::MissingToken { key: UNKNOWN_KEY });
@@ -97,7 +97,7 @@ impl<'a> Unigram<'a> {
         Ok(())
     }
 
-    /// The best way to each place in a text at which a character, or a token, ends.
+    /// The best way to each position in a text at which a character or a token ends.
     fn best_ways(
         &self,
         vocabulary: &Vocabulary<'_>,
@@ -133,7 +133,7 @@ impl<'a> Unigram<'a> {
         Ok(ways)
     }
 
-    /// The text that is cut into tokens.
+    /// The normalised text, which is then cut into tokens.
     fn normalised(&self, vocabulary: &Vocabulary<'_>, text: &[u8]) -> Result<Vec<u8>, TokenizerError> {
         let mut out = Vec::new();
         reserve(&mut out, text.len().saturating_mul(2))?;
@@ -164,8 +164,8 @@ impl<'a> Unigram<'a> {
         Ok(out)
     }
 
-    /// What a text begins with, as far as it is normalised in one piece: its length and what stands for it.
-    /// The text is not empty.
+    /// The beginning of a text that is normalised in one step: its length and its replacement. The text must not be
+    /// empty.
     fn replaced<'t>(
         &self,
         vocabulary: &Vocabulary<'_>,
@@ -174,7 +174,7 @@ impl<'a> Unigram<'a> {
     where
         'a: 't,
     {
-        // As the reference does: the beginning of a user-defined token is enough.
+        // As in the reference, the beginning of a user-defined token is enough.
         let kept = self.user_defined.of(vocabulary.pieces(), text, &mut |_, _| {});
         if kept > 0 {
             return Ok((kept, &text[..kept]));
@@ -192,7 +192,7 @@ impl<'a> Unigram<'a> {
     }
 }
 
-/// The length of a character in UTF-8 by its first byte. Bytes that begin none count as one.
+/// The length of a UTF-8 character by its first byte. A byte that begins no character counts as one character.
 fn announced_len(first: u8) -> usize {
     match first {
         0xc0..=0xdf => 2,

@@ -1,5 +1,4 @@
-//! The vocabulary as it lies in the file: pieces, their kinds, their scores, and the way from a text
-//! to its piece.
+//! The vocabulary in place in the file: pieces, their kinds, their scores, and an index from a text to its piece.
 
 use alloc::vec::Vec;
 
@@ -16,12 +15,12 @@ const TOKENS_KEY: &str = "tokenizer.ggml.tokens";
 const SCORES_KEY: &str = "tokenizer.ggml.scores";
 const TYPES_KEY: &str = "tokenizer.ggml.token_type";
 
-/// What a token is for, as numbered by GGUF (`tokenizer.ggml.token_type`).
+/// The kind of a token, as numbered by GGUF (`tokenizer.ggml.token_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
     /// Text.
     Normal,
-    /// Stands for whatever the vocabulary does not know.
+    /// Stands for text that the vocabulary does not cover.
     Unknown,
     /// Steers the model, such as the end of a turn; it has no text of its own.
     Control,
@@ -62,7 +61,7 @@ impl TokenKind {
 pub(super) enum Spelling {
     /// As they are.
     Plain,
-    /// As they are, but for spaces, which are `▁`.
+    /// As they are, except that spaces are written `▁`.
     Escaped,
     /// With backslashes, as Python writes bytes, see [`rwkv`].
     Backslashes,
@@ -71,7 +70,7 @@ pub(super) enum Spelling {
 }
 
 impl Spelling {
-    /// The bytes of what merging begins with: a byte, or a character. The text is not empty.
+    /// The length of the first symbol to merge, a byte or a character. The text must not be empty.
     #[inline]
     pub(super) fn symbol_len(self, text: &[u8]) -> usize {
         match self {
@@ -89,14 +88,14 @@ pub(super) const ESCAPED_SPACE: &[u8] = "▁".as_bytes();
 pub(super) struct Vocabulary<'a> {
     /// The file's array of strings.
     encoded: &'a [u8],
-    /// Where each piece begins in `encoded`, and one more for the end of the last.
+    /// Where each piece begins in `encoded`, and one more entry for the end of the last.
     starts: Vec<u32>,
     kinds: Vec<TokenKind>,
     scores: Scores<'a>,
     spelling: Spelling,
-    /// By the bytes that a piece stands for.
+    /// Index by the bytes that a piece stands for.
     index: Table<u32>,
-    /// Which characters, or bytes, stand next to each other in any piece.
+    /// Which pairs of adjacent characters, or bytes, occur in any piece.
     adjacent: Adjacency,
     longest_bytes: usize,
 }
@@ -129,7 +128,7 @@ impl<'a> Vocabulary<'a> {
         let mut decoded = Vec::new();
         for id in 0..self.starts.len() as u32 - 1 {
             let piece = self.piece(id);
-            // A piece outside the byte alphabet is a special token, found by other means.
+            // A piece with characters outside the byte alphabet is a special token, which is found by other means.
             let Some(text) = self.text_of(piece, &mut decoded)? else {
                 continue;
             };
@@ -137,7 +136,7 @@ impl<'a> Vocabulary<'a> {
                 continue;
             }
             let hash = hash_bytes(text);
-            // Of two tokens with the same text the last one is meant by it; each stands for it.
+            // If two tokens have the same text, encoding gives the later one; both decode to the text.
             if let Some(place) = self.index.place_of(hash, |first| self.piece(first) == piece) {
                 self.index.replace(place, id);
                 continue;
@@ -149,7 +148,7 @@ impl<'a> Vocabulary<'a> {
         Ok(())
     }
 
-    /// Lets the symbols of a text be joined, by tokens or other merges.
+    /// Records that the symbols of a text may be joined.
     pub(super) fn add_neighbours(&mut self, text: &[u8]) {
         let mut at = 0;
         while at < text.len() {
@@ -179,7 +178,7 @@ impl<'a> Vocabulary<'a> {
         Pieces { bytes: self.encoded, starts: &self.starts, gap: LENGTH_BYTES }
     }
 
-    /// What the token is for. The id must exist.
+    /// The kind of the token. The id must exist.
     pub(super) fn kind(&self, id: u32) -> TokenKind {
         self.kinds[id as usize]
     }
@@ -198,8 +197,7 @@ impl<'a> Vocabulary<'a> {
         self.spelling
     }
 
-    /// Whether a token may reach across the border between these two: the last byte of a symbol and
-    /// the symbol behind it.
+    /// Whether a token may contain the boundary between these two: the last byte of a symbol and the next symbol.
     #[inline]
     pub(super) fn may_join(&self, left: u8, right: &[u8]) -> bool {
         self.adjacent.contains(left, right)
@@ -221,7 +219,8 @@ impl<'a> Vocabulary<'a> {
         })
     }
 
-    /// The text by which a piece is found; `None` if it is outside the byte alphabet. `decoded` is room for it.
+    /// The text under which a piece is indexed; `None` if it has characters outside the byte alphabet. `decoded` is a
+    /// buffer for the text.
     pub(super) fn text_of<'t>(
         &self,
         piece: &'t [u8],
@@ -254,7 +253,7 @@ impl<'a> Vocabulary<'a> {
         })
     }
 
-    /// Appends the text of a token: nothing for one that has no text of its own.
+    /// Appends the text of a token; nothing for a token without text of its own.
     pub(super) fn append_text(&self, id: u32, out: &mut Vec<u8>) -> Result<(), TokenizerError> {
         let piece = self.piece(id);
         reserve(out, piece.len())?;
@@ -266,7 +265,7 @@ impl<'a> Vocabulary<'a> {
             (TokenKind::Normal, Spelling::Escaped) => append_unescaped(piece, out),
             (TokenKind::Normal, Spelling::ByteLevel) => {
                 let before = out.len();
-                // A piece outside the byte alphabet stands for itself.
+                // A piece with characters outside the byte alphabet stands for itself.
                 if !byte_level::decode(piece, out)? {
                     out.truncate(before);
                     out.extend_from_slice(piece);
@@ -278,7 +277,7 @@ impl<'a> Vocabulary<'a> {
     }
 }
 
-/// Appends a piece with spaces for `▁`. The caller has reserved `piece.len()` bytes.
+/// Appends a piece with spaces for `▁`. The caller must have reserved `piece.len()` bytes.
 fn append_unescaped(piece: &[u8], out: &mut Vec<u8>) {
     let mut rest = piece;
     while let Some((&first, after)) = rest.split_first() {
@@ -295,7 +294,7 @@ fn append_unescaped(piece: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Where each string of an array begins, and the place after the last as if one more followed.
+/// Where each string of an array begins, and where one more string after the last would begin.
 pub(super) fn string_starts(array: Array<'_>, key: &'static str) -> Result<Vec<u32>, TokenizerError> {
     let strings = array.strings().ok_or(TokenizerError::ElementType { key, expected: "strings" })?;
     let size_bytes = array.encoded().len();
@@ -336,7 +335,7 @@ fn check_len(key: &'static str, len: usize, n_vocab: usize) -> Result<(), Tokeni
     Ok(())
 }
 
-/// The file's scores, where it has any.
+/// The file's scores, if it has any.
 #[derive(Debug, Clone, Copy)]
 enum Scores<'a> {
     None,

@@ -1,5 +1,5 @@
-//! WordPiece, the tokenizer of BERT: words cut at white space and punctuation, each covered from its
-//! beginning by the longest pieces there are.
+//! WordPiece, the tokenizer of BERT: the text is cut into words at white space and punctuation, and each word is
+//! covered from its beginning by the longest possible pieces.
 //!
 //! Source: llama.cpp's `bert` tokenizer. A piece that begins a word begins with `▁` in the file.
 
@@ -16,9 +16,9 @@ use super::vocabulary::{ESCAPED_SPACE, Vocabulary};
 /// A WordPiece encoder.
 #[derive(Debug)]
 pub(super) struct WordPiece {
-    /// What a word may be covered with.
+    /// The pieces that may cover a word.
     pub(super) tokens: Prefixes,
-    /// Whether upper case becomes lower case.
+    /// Whether upper case is converted to lower case.
     pub(super) lowercase: bool,
     /// Whether accents are dropped.
     pub(super) strip_accents: bool,
@@ -64,7 +64,7 @@ impl WordPiece {
         self.finish_word(vocabulary, unknown, &mut word, out)
     }
 
-    /// Appends the ids of a word, `▁` in front, and empties it.
+    /// Appends the ids of a word that begins with `▁`, and empties it.
     fn finish_word(
         &self,
         vocabulary: &Vocabulary<'_>,
@@ -105,7 +105,7 @@ fn push_char(c: char, word: &mut Vec<u8>) -> Result<(), TokenizerError> {
 
 /// The first character of the canonical decomposition.
 ///
-/// The reference keeps no more of it, so that Hangul syllables lose all but their first letter.
+/// The reference keeps only this one, so Hangul syllables lose all letters but the first.
 fn base_char(c: char) -> char {
     if c.is_ascii() {
         return c;
@@ -117,8 +117,8 @@ fn base_char(c: char) -> char {
     first.unwrap_or(c)
 }
 
-/// The blocks of Chinese characters that BERT sets apart. Extension E begins where the published
-/// tokenizer says, not where Unicode does.
+/// The blocks of Chinese characters that BERT treats as separate words. Extension E begins where the published
+/// tokenizer says, which differs from Unicode.
 fn is_ideograph(c: char) -> bool {
     matches!(
         u32::from(c),

@@ -11,12 +11,12 @@ pub(super) enum Pattern {
     Run(Run),
     /// The first of these that matches.
     FirstOf(&'static [Run]),
-    /// A run between two texts that begin and end with no character of it.
+    /// A run between two texts. These neither begin nor end with a character of the run.
     Between(&'static str, Run, &'static str),
-    /// `\p{N}` by three, counted from the end of the run. What comes before a run is part of its first word,
-    /// as the reference has it.
+    /// `\p{N}` in groups of three, counted from the end of the run. As in the reference, the text before a run is part
+    /// of its first word.
     NumbersFromTheRight,
-    /// `(?=(\d{3})+(?!\d))`: the places in front of each three digits, counted from the end of the run.
+    /// `(?=(\d{3})+(?!\d))`: the positions before each group of three digits, counted from the end of the run.
     DigitGroups,
     /// `\s+$`
     TrailingSpace,
@@ -33,14 +33,14 @@ pub(super) enum Pattern {
 /// `lead? class{min,max}`
 #[derive(Debug)]
 pub(super) struct Run {
-    /// What one character in front may be.
+    /// The optional character before the run.
     pub(super) lead: Lead,
     pub(super) chars: Chars,
     pub(super) min: usize,
     pub(super) max: usize,
 }
 
-/// What one character in front of a run may be.
+/// The optional character before a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lead {
     /// Nothing.
@@ -61,7 +61,7 @@ pub(super) enum Chars {
     /// Characters in these ranges, ends included. White space beyond ASCII is never one of them:
     /// the reference replaces it before it matches such an expression.
     In(&'static [(char, char)]),
-    /// All but white space and these characters.
+    /// All characters except white space and these.
     NotSpaceNor(&'static [char]),
 }
 
@@ -103,7 +103,7 @@ impl Run {
 }
 
 impl Pattern {
-    /// Hands out the matches and what lies between them.
+    /// Passes on the matches and the text between them.
     pub(super) fn split<'t>(
         &self,
         text: &'t [u8],
@@ -149,7 +149,7 @@ fn non_empty<'t>(
     if text.is_empty() { Ok(()) } else { part(text) }
 }
 
-/// Looks for a match at each character and continues behind it.
+/// Searches for a match at each character and continues after it.
 fn split_matches<'t>(
     text: &'t [u8],
     part: &mut dyn FnMut(&'t [u8]) -> Result<(), TokenizerError>,
@@ -171,14 +171,14 @@ fn split_matches<'t>(
     non_empty(&text[gap_start..], part)
 }
 
-/// What is cut by three.
+/// How numbers are cut into groups of three.
 struct Numbers {
     digit: fn(char) -> bool,
-    /// Whether a run of so many digits that no group is shorter is cut off what comes before it.
+    /// Whether a run is separated from the text before it if its number of digits is a multiple of three.
     apart: bool,
 }
 
-/// Cuts runs of digits by three, counted from their ends.
+/// Cuts runs of digits into groups of three, counted from their ends.
 fn split_by_three<'t>(
     text: &'t [u8],
     part: &mut dyn FnMut(&'t [u8]) -> Result<(), TokenizerError>,

@@ -1,7 +1,7 @@
 //! The families, by name.
 //!
-//! Names and expressions: llama.cpp, `src/llama-vocab.cpp`, where each is taken from the
-//! `tokenizer.json` that its family publishes.
+//! Names and expressions: llama.cpp, `src/llama-vocab.cpp`, which took each from the `tokenizer.json` that its family
+//! publishes.
 
 use super::pattern::{Chars, Lead, Pattern, Run};
 use super::words::{Contractions, Letters, Newlines, Space, Words};
@@ -292,7 +292,8 @@ const GPT_4O: Words = Words {
     ..Words::LLAMA3
 };
 
-/// GPT-4o's expression as the reference reads it where it names the kinds of letters: all alike, marks too.
+/// GPT-4o's expression as the reference reads the variant that names the kinds of letters: all kinds count alike,
+/// including marks.
 const CASELESS_GPT_4O: Words = Words { letters: Letters::Of(LETTERS_AND_MARKS), ..GPT_4O };
 
 /// `[class]{min,max}`
@@ -346,9 +347,9 @@ const YOUTU_SCRIPTS: [Run; 4] = [
     several(Chars::In(&[('一', '龥'), ('\u{3040}', 'ヿ')]), 1, usize::MAX),
 ];
 
-/// The scripts of East and South-East Asia, by block: ideographs, kana, Thai, Lao, Khmer, Burmese, Hangul. In
-/// the reference the first compatibility ideograph is written as the ideograph that it is compatible with,
-/// U+8C48, so that all up to U+FAFF is here.
+/// The scripts of East and South-East Asia, by block: ideographs, kana, Thai, Lao, Khmer, Burmese, Hangul. The
+/// reference writes U+8C48 instead of the compatibility ideograph U+F900 as the start of a range, so the range covers
+/// everything up to U+FAFF.
 const AFMOE_SCRIPTS: &[(char, char)] = &[
     ('\u{4e00}', '\u{9fff}'),
     ('\u{3400}', '\u{4dbf}'),
@@ -381,7 +382,7 @@ const BLOOM: Pattern = Pattern::Run(Run {
     max: usize::MAX,
 });
 
-/// `[!-/:-~！-／：-～‘-‟　-。]`: the range from `:` to `~` holds the letters too, as published.
+/// `[!-/:-~！-／：-～‘-‟　-。]`: the range from `:` to `~` includes the letters, as published.
 const DEEPSEEK_PUNCTUATION: &[(char, char)] =
     &[('!', '/'), (':', '~'), ('！', '／'), ('：', '～'), ('‘', '‟'), ('\u{3000}', '。')];
 

@@ -1,6 +1,6 @@
 //! The expressions that cut running text into words, from GPT-2's to DeepSeek-V3's.
 //!
-//! All end in the same two or three alternatives for white space, see [`space_end`].
+//! All of them end with the same two or three alternatives for white space, see [`space_end`].
 
 use crate::tokenizer::unicode::{Class, class_at};
 
@@ -11,39 +11,39 @@ use crate::tokenizer::unicode::{Class, class_at};
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Words {
-    /// Where `'s`, `'t`, `'re`, `'ve`, `'m`, `'ll`, `'d` of either case go.
+    /// How `'s`, `'t`, `'re`, `'ve`, `'m`, `'ll`, `'d` are treated, in upper or lower case.
     pub(super) contractions: Contractions,
-    /// What a run of letters is.
+    /// The definition of a run of letters.
     pub(super) letters: Letters,
-    /// How many numbers stand together.
+    /// Most digits in one word.
     pub(super) max_digits: usize,
-    /// What is not punctuation, besides white space and numbers.
+    /// Characters that are not punctuation, besides white space and numbers.
     pub(super) not_punctuation: Class,
-    /// What may follow a run of punctuation.
+    /// Characters that may follow a run of punctuation.
     pub(super) after_punctuation: Class,
-    /// How many of these.
+    /// Most such characters.
     pub(super) max_after: usize,
     /// How a run of white space is cut.
     pub(super) space: Space,
 }
 
-/// Where contractions go.
+/// How contractions are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Contractions {
-    /// They are not told apart.
+    /// They are not recognised.
     Ignored,
-    /// They are words of their own.
+    /// They are separate words.
     Words,
-    /// They end the word in front of them.
+    /// They belong to the word before them.
     Suffixes,
 }
 
-/// What a run of letters is.
+/// The definition of a run of letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Letters {
     /// Any characters of the class.
     Of(Class),
-    /// Letters but Chinese characters; runs of these are words of their own.
+    /// Letters except Chinese characters; runs of Chinese characters are separate words.
     ApartFromHan,
     /// Upper case before lower case: `U*L+ | U+L*`, where U is the class without `a-z` and L the
     /// class without `A-Z`.
@@ -123,7 +123,7 @@ impl Words {
             Letters::Phrase => begins().find_map(|begin| phrase_end(text, begin)),
             Letters::Cased(letters) => {
                 begins().find_map(|begin| upper_then_some_lower_end(text, begin, letters)).or_else(|| {
-                    // What is left are words without lower case.
+                    // What remains are words without lower-case letters.
                     first_run(&|c| c.is(letters) && !c.is(Class::ASCII_LOWER))
                 })
             }
@@ -165,7 +165,7 @@ fn phrase_end(text: &[u8], begin: usize) -> Option<usize> {
 /// `U*L+`, with the longest U that leaves something for L.
 fn upper_then_some_lower_end(text: &[u8], begin: usize, letters: Class) -> Option<usize> {
     let mut end = begin;
-    // The end of the last character that is in both classes: the most that U can give back to L.
+    // The end of the last character that is in both classes, which is what U can leave to L.
     let mut last_in_both = None;
     loop {
         match class_at(text, end) {
@@ -196,8 +196,8 @@ fn contraction_end(text: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// `\s+(?!\S)|\s+`, with `\s*[\r\n]+` in front if `newlines`: white space up to its last newline, or
-/// all but the last character in front of something else, or all. `None` if there is none.
+/// `\s+(?!\S)|\s+`, preceded by `\s*[\r\n]+` if `newlines` is set: white space up to its last newline; or, before other
+/// text, all but its last character; or all of it. `None` if there is none.
 fn space_end(text: &[u8], start: usize, newlines: bool) -> Option<usize> {
     let run = SpaceRun::at(text, start);
     match run.newline_end {
@@ -213,7 +213,7 @@ fn power_of_two_space_end(text: &[u8], start: usize) -> Option<usize> {
     if run.newline_end.is_some() || run.n == 0 {
         return run.newline_end;
     }
-    // The last of the run is taken only at the end of the text.
+    // The last character of the run is taken only at the end of the text.
     let available = run.n - usize::from(run.end < text.len());
     let powers = [512, 256, 128, 64, 32, 16, 8, 4, 2, 1];
     let n = powers.into_iter().find(|&n| n <= available).unwrap_or(1);
@@ -276,9 +276,9 @@ pub(super) fn gpt2_word(text: &[u8], start: usize) -> usize {
 /// How DeepSeek-V3's third expression takes newlines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Newlines {
-    /// Runs of them, with the punctuation or the white space in front.
+    /// As runs, together with the punctuation or white space before them.
     Runs,
-    /// Each by itself.
+    /// Each one separately.
     Single,
 }
 
