@@ -1,7 +1,7 @@
 //! Hyper-parameters, read from a file's keys.
 //!
-//! [`Config`] holds what is one for the whole model; [`LayerConfig`] what can differ from layer to
-//! layer, [`ExpertConfig`] what a mixture of experts adds. Names are those of llama.cpp's hyper-parameters.
+//! [`Config`] holds what is the same for the whole model; [`LayerConfig`] holds what can differ from layer to layer,
+//! [`ExpertConfig`] what a mixture of experts adds. Names are those of llama.cpp's hyper-parameters.
 
 use alloc::vec::Vec;
 
@@ -43,7 +43,7 @@ pub struct Config {
     pub n_nextn: usize,
     /// How activations are normalised.
     pub normalisation: Normalisation,
-    /// How what a mixer gives is normalised, where it is.
+    /// How the outputs of mixers are normalised, in families that do so.
     pub post_normalisation: Normalisation,
     /// How the mixers of a layer are joined; never one of the variants that depend on the file.
     pub block: Block,
@@ -55,61 +55,61 @@ pub struct Config {
     pub max_alibi_bias: Option<f32>,
     /// The mixture of experts, in models that have one.
     pub experts: Option<ExpertConfig>,
-    /// What the token's embedding is multiplied by.
+    /// The factor of the token's embedding.
     pub embedding_scale: f32,
-    /// Whether a position sees none behind it.
+    /// Whether a position sees only positions up to itself.
     pub is_causal: bool,
-    /// What each mixer's output is multiplied by before it is added.
+    /// Each mixer's output is multiplied by this before it is added.
     pub residual_scale: f32,
-    /// What the stream becomes before a mixer's output is added: what the mixer has read, times this; in models that do not
-    /// add to the stream as it was.
+    /// In some models a mixer's output is not added to the stream as it was, but to the mixer's input times this.
     pub read_scale: Option<f32>,
-    /// What the logits are multiplied by.
+    /// The factor of the logits.
     pub logit_scale: f32,
-    /// Logits are bent to `c · tanh(logit / c)`.
+    /// If given, logits become `c · tanh(logit / c)`.
     pub logit_softcap: Option<f32>,
-    /// What the scores of attention are multiplied by.
+    /// The factor of attention scores.
     pub attention_scale: f32,
-    /// Scores of attention are bent to `c · tanh(score / c)`.
+    /// If given, attention scores become `c · tanh(score / c)`.
     pub attention_softcap: Option<f32>,
-    /// Queries, keys and values are cut to plus and minus this.
+    /// If given, queries, keys and values are clamped to plus and minus this.
     pub clamp_kqv: Option<f32>,
-    /// What scores gain by: the buckets of distances, in families that have them.
+    /// The buckets of distances by which scores get a bias, in families that have them.
     pub relative: Option<RelativeBuckets>,
     /// The nonlinearity of feed-forward blocks.
     pub activation: Activation,
-    /// Before each so many layers the stream is kept, and begins anew, in models that attend to earlier ones.
+    /// In models that attend to earlier streams: before every group of this many layers the stream is stored and a new
+    /// one begins.
     pub residual_block: Option<usize>,
     /// How queries grow with the position.
     pub temperature: Option<Temperature>,
-    /// Elements of the embedding that a token has for each layer, in models that have such.
+    /// Elements of a token's embedding for each layer, in models with such embeddings.
     pub n_embd_per_layer: Option<usize>,
-    /// What a classifier reads.
+    /// The input of a classifier.
     pub classifier_input: ClassifierInput,
-    /// What a classifier scores: `classifier.output_labels`, one if the file names none.
+    /// The number of labels that a classifier scores: those of `classifier.output_labels`, one if the file names none.
     pub n_labels: usize,
-    /// After each so many layers the stream is halved, in models that do.
+    /// After every group of this many layers the stream is halved, in models that do so.
     pub n_layer_halving: Option<usize>,
-    /// What the output of attention is multiplied by beyond [`residual_scale`](Self::residual_scale).
+    /// A factor of attention's output in addition to [`residual_scale`](Self::residual_scale).
     pub attention_output_scale: Option<f32>,
-    /// Several residual streams that mixers read a mixture of, in models with such.
+    /// Several residual streams, of which mixers read a mixture, in models that have them.
     pub hyper_connections: Option<HyperConfig>,
-    /// Several residual streams of which layers compute with one, in models with such.
+    /// Several residual streams, of which layers compute with only one, in models that have them.
     pub alt_up: Option<AltUpConfig>,
-    /// Embeddings of n-grams, in models that have such.
+    /// Embeddings of n-grams, in models that have them.
     pub ngrams: Option<NgramConfig>,
 }
 
 /// How queries grow with the position: `1 + scale · ln(1 + floor((position + offset) / length))`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Temperature {
-    /// The factor of the logarithm.
+    /// The factor of the logarithm, `scale`.
     pub scale: f32,
-    /// Positions over which nothing changes.
+    /// The number of positions with the same factor, `length`.
     pub length: f32,
     /// Added to the position.
     pub offset: f32,
-    /// Whether layers with a rotary embedding are left as they are.
+    /// Whether this applies only to layers without a rotary embedding.
     pub only_without_rope: bool,
 }
 
@@ -118,8 +118,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ModelError`] if the family is unknown, a required key is missing or of another type, a
-    /// value makes no sense, or the embedding matrix is missing.
+    /// [`ModelError`] if the family is unknown, a required key is missing or of another type, a value is invalid, or
+    /// the embedding matrix is missing.
     pub fn from_gguf(gguf: &Gguf<'_>) -> Result<Self, ModelError> {
         if let Some(Split { index, count, .. }) = gguf.split()? {
             return Err(ModelError::Part { number: index + 1, count });
@@ -252,7 +252,7 @@ impl Config {
         })
     }
 
-    /// Numbers per position that the forward pass gives: a logit for each token, or for an encoder
+    /// How many numbers the forward pass gives per position: a logit for each token or, for an encoder, the elements of
     /// its last hidden state.
     pub fn n_output(&self) -> usize {
         if self.is_encoder() { self.n_embd } else { self.n_vocab }
@@ -263,12 +263,12 @@ impl Config {
         matches!(self.architecture.attention, AttentionKind::Bidirectional | AttentionKind::EncoderByKey)
     }
 
-    /// Streams that are kept by the layers before the `n_layer`-th, in models that attend to these.
+    /// Number of streams stored before layer number `n_layer`, in models that attend to earlier streams.
     pub fn n_kept_streams(&self, n_layer: usize) -> usize {
         self.residual_block.map_or(0, |block| n_layer.div_ceil(block))
     }
 
-    /// Streams beside the residual one that a pass keeps, for each token.
+    /// Number of streams that a pass keeps for each token besides the residual stream.
     pub fn n_side_streams(&self) -> usize {
         if let Some(hyper) = self.hyper_connections {
             return hyper.n_stream;
@@ -295,27 +295,27 @@ impl Config {
         counts.find(|counts| *counts != (0, 0)).unwrap_or((0, 0))
     }
 
-    /// Whether a layer keeps a state that is replaced at each position, so that a text cannot be cut back to any
-    /// length.
+    /// Whether any layer has a state that is replaced at each position, so that a text cannot be truncated to an
+    /// arbitrary length.
     pub fn is_recurrent(&self) -> bool {
         self.layers.iter().any(|layer| layer.state.recurrent_shape() != RecurrentShape::default())
     }
 
-    /// How pairs are turned, in families with a rotary embedding.
+    /// Which elements are rotated together, in families with a rotary embedding.
     pub fn rope_pairs(&self) -> Option<RopePairs> {
         let has_sections = self.rope.as_ref().is_some_and(|rope| rope.sections.is_some());
         rope_pairs(self.architecture, self.layers.len(), has_sections)
     }
 }
 
-/// Before how many layers the stream is kept.
+/// The key with the number of layers between two stored streams.
 const RESIDUAL_BLOCK: &str = "attn_res.block_size";
-/// After how many layers the stream is halved.
+/// The key with the number of layers after which the stream is halved.
 const HALVING: &str = "rescale_every_n_layers";
-/// Elements of the embedding that a token has for each layer.
+/// The key with the number of elements of a token's embedding for each layer.
 const PER_LAYER: &str = "embedding_length_per_layer_input";
 
-/// The tensor that tokens are embedded by.
+/// The name of the tensor of token embeddings.
 pub(super) fn token_embd_name(gguf: &Gguf<'_>, architecture: &Architecture) -> &'static str {
     match architecture.output_embeds && gguf.tensor("token_embd.weight").is_none() {
         true => "output.weight",
@@ -323,7 +323,7 @@ pub(super) fn token_embd_name(gguf: &Gguf<'_>, architecture: &Architecture) -> &
     }
 }
 
-/// Whether a position sees none behind it. Fails if the file asks for another direction than the family's.
+/// Whether a position sees only positions up to itself. Fails if the file asks for another direction than the family's.
 fn is_causal(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<bool, ModelError> {
     const KEY: &str = "attention.causal";
     let by_key = keys.optional_bool(KEY)?;
@@ -365,7 +365,7 @@ fn rope_pairs(architecture: &Architecture, n_layer: usize, has_sections: bool) -
     }
 }
 
-/// How the pairs are divided, in families of models that see images; without sections the key says zeros.
+/// How the pairs are divided, in families of models that see images. A model without sections has zeros in the key.
 fn rope_sections(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Option<Sections>, ModelError> {
     let is_interleaved = match architecture.rope_sections {
         RopeSections::None => return Ok(None),
@@ -462,7 +462,7 @@ fn relative_buckets(
     }
 }
 
-/// That of the family, or what the file says in families that can have several.
+/// The activation of the family or, in families that can have several, the one that the file states.
 fn activation(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Activation, ModelError> {
     const KEY: &str = "hidden_activation";
     if let Activation::Situ { .. } = architecture.activation {
@@ -489,7 +489,7 @@ fn max_alibi_bias(
     n_layer: usize,
     pairs: Option<RopePairs>,
 ) -> Result<Option<f32>, ModelError> {
-    /// That of the paper, and of the reference for families without the key.
+    /// The value of the paper, which the reference also uses for families without the key.
     const DEFAULT: f32 = 8.0;
     match (architecture.positions, pairs) {
         (Positions::AlibiByKey, _) => keys.scale(architecture, "attention.max_alibi_bias"),
@@ -556,7 +556,7 @@ impl Temperature {
         }
     }
 
-    /// What a query at this position is multiplied by.
+    /// The factor of a query at this position.
     pub fn factor(&self, position: usize) -> f32 {
         1.0 + self.scale * libm::logf(1.0 + libm::floorf((position as f32 + self.offset) / self.length))
     }

@@ -1,8 +1,8 @@
 //! The forward pass: token ids in, logits out.
 //!
-//! [`Forward::run`] is one straight function in the order of the papers; the mixers of a layer have
-//! files of their own (`attention`, `latent_attention`, `recurrent`, `feed_forward`, `experts`), as has what
-//! some families add to each layer (`per_layer_input`). A batch is any number of [`Span`]s: prompts, parts of prompts, or one generated token of each of many texts.
+//! [`Forward::run`] is one linear function in the order of the papers. Each kind of mixer has its own file (`attention`,
+//! `latent_attention`, `recurrent`, `feed_forward`, `experts`), and so do the inputs that some families add to each layer
+//! (`per_layer_input`). A batch is any number of [`Span`]s: prompts, parts of prompts, or one generated token of each of many texts.
 
 use super::Model;
 use super::architecture::Block;
@@ -14,24 +14,24 @@ use crate::compute::{Compute, Rows};
 use crate::state::StateStore;
 use core::ops::{ControlFlow, Range};
 
-/// What a forward pass runs with.
+/// The context of a forward pass.
 pub struct Forward<'f, 'a> {
     /// The model.
     pub model: &'f Model<'a>,
     /// Its rotary embeddings, for the length of the context.
     pub ropes: &'f Ropes,
-    /// What computes.
+    /// The kernels and cores that compute.
     pub compute: Compute<'f>,
-    /// The slots of the rows of logits, where there are adapters.
+    /// The slot of each row of logits, if there are adapters.
     pub row_slots: &'f [u32],
 }
 
 impl Forward<'_, '_> {
-    /// Computes the tokens of all `spans`, stores their keys and values in the spans' slots of `state`, replaces what
-    /// recurrent layers keep there, and returns the logits asked for, `[rows][n_output]`, in the order of the spans.
+    /// Computes the tokens of all `spans`, stores their keys and values in the spans' slots of `state`, replaces the
+    /// state of recurrent layers there, and returns the requested logits, `[rows][n_output]`, in the order of the
+    /// spans.
     ///
-    /// `go_on` is asked before each mixer of each layer, and may break off: the positions then are as good
-    /// as not computed.
+    /// `go_on` is called before each mixer of each layer, and may break off: the positions then count as not computed.
     ///
     /// # Panics
     ///
@@ -99,7 +99,7 @@ impl Forward<'_, '_> {
                 }
             }
             if config.residual_block.is_some_and(|n_layer| index.is_multiple_of(n_layer)) {
-                // What follows is added to nothing.
+                // The next mixer's output begins a new stream, so it is added to zeros.
                 side_streams[n_stream * config.n_kept_streams(index)..][..n_stream].copy_from_slice(x);
                 x.fill(0.0);
             }
@@ -132,7 +132,7 @@ impl Forward<'_, '_> {
                     self.recurrent(weights, batch, block, state, first_values, workspace.lend());
                 }
                 Mixer::Both(attention, weights) => {
-                    // Free: a family whose mixers are parallel has no layers with both.
+                    // This buffer is free: a family with parallel mixers has no layers with attention and a recurrence.
                     let beside = &mut parallel_block[..n_stream];
                     beside.copy_from_slice(block);
                     self.head_attention(attention, batch, block, state, angles, workspace.lend());
@@ -220,8 +220,8 @@ impl Forward<'_, '_> {
         ControlFlow::Continue(logits)
     }
 
-    /// What the last layer gave for these tokens of the last pass, `[tokens][n_embd]`: normalised, which happens in place and
-    /// once, or as it is in an encoder.
+    /// The last layer's output for these tokens of the last pass, `[tokens][n_embd]`. It is normalised in place, so call this only once for
+    /// each token; an encoder's output is returned as it is.
     pub fn hidden_states<'s>(&self, tokens: Range<usize>, scratch: &'s mut Scratch<'_>) -> &'s [f32] {
         let n_embd = self.model.config().n_embd;
         let x = &mut scratch.x[tokens.start * n_embd..tokens.end * n_embd];
@@ -229,7 +229,7 @@ impl Forward<'_, '_> {
         x
     }
 
-    /// The tokens' embeddings, `[n_tokens][n_embd]`, into `x`. `row` is room for one.
+    /// The tokens' embeddings, `[n_tokens][n_embd]`, into `x`. `row` is a buffer for one row.
     fn embed(&self, batch: Batch<'_>, x: &mut [f32], row: &mut [f32]) {
         let (config, weights) = (self.model.config(), self.model.weights());
         let (kernels, row) = (self.compute.kernels, &mut row[..config.n_embd]);
@@ -268,8 +268,9 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// What a mixer reads of the stream `x`, into `block`; the stream becomes what the mixer's output is added to.
-    /// Where there are `scores` of earlier streams, it reads the mixture of `x` and those that are `kept`.
+    /// Computes the input of a mixer from the stream `x` into `block`. The stream becomes what the mixer's output will
+    /// be added to. If there are `scores` of earlier streams, the mixer reads a mixture of `x` and the streams in
+    /// `kept`.
     fn read(
         &self,
         norm: Option<&Norm<'_>>,
@@ -292,7 +293,7 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Adds what a mixer gives to the stream.
+    /// Adds a mixer's output to the stream.
     fn join(
         &self,
         addend: &mut [f32],
@@ -324,7 +325,7 @@ impl Forward<'_, '_> {
         });
     }
 
-    /// The logits of the tokens whose stream is `x`, in which they are normalised; of an encoder, the stream itself.
+    /// The logits of the tokens with the stream `x`, which is normalised in place; for an encoder, the stream itself.
     fn output(&self, x: &mut [f32], quantized: &mut [u8], logits: &mut [f32]) {
         let (config, weights) = (self.model.config(), self.model.weights());
         if logits.is_empty() {
@@ -344,14 +345,14 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Normalises the tokens of `x` as the output matrix takes them.
+    /// Normalises the tokens of `x` for the output matrix.
     pub(super) fn normalise_output(&self, x: &mut [f32]) {
         let norm = self.model.weights().output_norm.as_ref();
         let rows = x.chunks_exact_mut(self.model.config().n_embd);
         self.compute.each_token(rows, |row| self.normalise_if_any(norm, row));
     }
 
-    /// Normalises each token of `x` into `output`; without a normalisation, copies.
+    /// Normalises each token of `x` into `output`; copies if there is no normalisation.
     pub(super) fn normalise(&self, norm: Option<&Norm<'_>>, x: &[f32], output: &mut [f32]) {
         let config = self.model.config();
         self.compute.normalise(config.normalisation, norm, config.n_embd, x, output);

@@ -19,33 +19,33 @@ pub struct HeadsConfig {
     pub head_len_k: usize,
     /// Elements of a value head.
     pub head_len_v: usize,
-    /// Which positions are seen.
+    /// The positions that a query sees.
     pub sight: Sight,
-    /// Whether queries and keys are turned.
+    /// Whether queries and keys are rotated.
     pub has_rope: bool,
     /// Whether queries come with a gate for each element of the output.
     pub is_gated: bool,
-    /// The layer whose keys and values are attended to: itself, or an earlier one.
+    /// The layer whose keys and values it attends to: itself, or an earlier one.
     pub kv_layer: usize,
-    /// What chooses the positions that a query attends to, in families that have that.
+    /// The indexer that chooses the positions to which a query attends, in families that have one.
     pub indexer: Option<IndexerConfig>,
 }
 
-/// The positions that a query sees, of those that causality allows.
+/// The positions that a query sees, among those that causality allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
     /// All.
     All,
-    /// Its own and those before it, so many in all.
+    /// A sliding window: the last N positions, including its own.
     Window(usize),
-    /// Those of its own chunk of so many.
+    /// Only positions in the same chunk of N.
     Chunk(usize),
-    /// Its own, and so many before and behind it; in encoders.
+    /// Its own position, N before it and N after it; in encoders.
     Around(usize),
 }
 
 impl HeadsConfig {
-    /// What the cache keeps of a position.
+    /// The shape of the keys and values that the cache keeps for a position.
     pub fn kv_shape(&self) -> KvShape {
         let HeadsConfig { n_head_kv, head_len_k, head_len_v, .. } = *self;
         let index_len = self.indexer.filter(IndexerConfig::is_used).map_or(0, |indexer| indexer.head_len);
@@ -53,22 +53,22 @@ impl HeadsConfig {
     }
 }
 
-/// The keys that say of layers how many heads they have, how long ones, and what they see.
+/// The keys that state, for each layer, the number of heads, their lengths, and which positions they see.
 pub(super) struct HeadKeys<'k, 'g, 'a> {
     pub keys: &'k Keys<'g, 'a>,
     pub architecture: &'k Architecture,
     pub n_embd: usize,
-    /// Layers in the file, those that are not used included.
+    /// Layers in the file, including those that are not used.
     pub n_block: usize,
     /// Layers that are used.
     pub n_layer: usize,
-    /// Of these, the first ones, which have keys and values of their own.
+    /// Number of layers at the beginning that have keys and values of their own.
     pub n_own_kv: usize,
 }
 
-/// A key that says how many of the last layers have no keys and values of their own.
+/// The key with the number of layers at the end without keys and values of their own.
 const SHARED_KV: &str = "attention.shared_kv_layers";
-/// A key that says how many heads have keys and values.
+/// The key with the number of heads with keys and values.
 const N_HEAD_KV: &str = "attention.head_count_kv";
 
 impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
@@ -84,7 +84,8 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
             None if architecture.reads(SHARED_KV) => keys.optional_number(SHARED_KV)?.unwrap_or(0),
             None => 0,
         };
-        // The last two layers that have keys and values, one with a window and one without, serve the rest.
+        // The last two layers with keys and values, one with a window and one without, provide them for the remaining
+        // layers.
         let n_own_kv = match n_layer.checked_sub(n_shared_kv) {
             Some(n_own_kv) if n_shared_kv == 0 || n_own_kv >= 2 => n_own_kv,
             _ => return Err(keys.invalid(SHARED_KV, n_shared_kv, "at most block_count - 2")),
@@ -115,7 +116,7 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
         Ok((is_recurrent, !is_recurrent))
     }
 
-    /// Query heads of layer `index`; 0 where it has none, in families in which that can be.
+    /// Query heads of layer `index`. May be 0 in families that allow layers without heads.
     pub fn n_head(&self, index: usize) -> Result<usize, ModelError> {
         match self.architecture.has_empty_layers {
             true => {
@@ -125,8 +126,8 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
         }
     }
 
-    /// Key and value heads of layer `index`, which has `n_head` query heads; 0 where it has none, in families in
-    /// which that can be.
+    /// Key and value heads of layer `index`, which has `n_head` query heads. May be 0 in families that allow layers
+    /// without heads.
     pub fn n_head_kv(&self, n_head: usize, index: usize) -> Result<usize, ModelError> {
         let n_head_kv = match self.architecture.has_empty_layers {
             true => self.keys.optional_layer_number(N_HEAD_KV, index, self.n_block)?,
@@ -139,7 +140,7 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
         }
     }
 
-    /// The heads of layer `index`; `owner` tells those of an earlier layer, where that has some.
+    /// The heads of layer `index`; `owner` returns those of an earlier layer, if it has any.
     pub fn heads(
         &self,
         n_head: usize,
@@ -148,11 +149,11 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
         owner: impl Fn(usize) -> Option<HeadsConfig>,
     ) -> Result<HeadsConfig, ModelError> {
         let HeadKeys { keys, architecture, n_embd, n_block, n_layer, n_own_kv } = *self;
-        // By the heads of the first layer.
+        // Computed from the number of heads of the first layer.
         let first_count = keys.optional_layer_number("attention.head_count", 0, n_block)?;
         let default_head_len = n_embd.checked_div(first_count.unwrap_or(0)).unwrap_or(0);
         let sight = sight(keys, architecture, index, n_layer)?;
-        // Layers with a window can have heads of their own length.
+        // Layers with a window can have heads of a different length.
         let length = |suffix, window_suffix| -> Result<usize, ModelError> {
             let own = match sight {
                 Sight::All => None,
@@ -223,7 +224,7 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
 }
 
 impl Window {
-    /// Whether models of so many layers know windows.
+    /// Whether models with this number of layers have windows.
     fn is_in(self, n_layer: usize) -> bool {
         match self {
             Window::None => false,
@@ -235,7 +236,7 @@ impl Window {
 
 const WINDOW: &str = "attention.sliding_window";
 
-/// Whether a file turns off the chunks that its family has otherwise.
+/// Whether a file turns off the chunks that its family usually has.
 pub(super) fn has_no_window(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<bool, ModelError> {
     Ok(matches!(architecture.window, Window::Chunked { .. }) && keys.optional_length(WINDOW)? == Some(0))
 }
@@ -246,7 +247,7 @@ fn sight(
     index: usize,
     n_layer: usize,
 ) -> Result<Sight, ModelError> {
-    // Here 0 positions are a window without an end: the layer stays what it is but for that.
+    // A length of 0 means an unlimited window; otherwise the layer remains one with a window.
     let window = |length: usize| Sight::Window(if length == 0 { usize::MAX } else { length });
     let is_windowed = |period| is_windowed(keys, architecture.window_order, period, index);
     Ok(match architecture.window {
@@ -287,18 +288,19 @@ fn sight(
     })
 }
 
-/// Which layers have a window: a truth value for each, or of how many the last has none.
+/// The key that says which layers have a window: a truth value for each layer, or the length of a period whose last
+/// layer has none.
 const PATTERN: &str = "attention.sliding_window_pattern";
 
-/// Layers with a rotary embedding: a truth value for each.
+/// The key that says which layers have a rotary embedding: a truth value for each layer.
 const ROPE_PATTERN: &str = "attention.rope_pattern";
 
-/// Whether an array says that a layer has a window; layers behind its end have none.
+/// Whether an array says that a layer has a window; layers beyond its end have none.
 fn has_window(keys: &Keys<'_, '_>, index: usize) -> Result<bool, ModelError> {
     Ok(keys.first_flags(PATTERN, index)?.unwrap_or(false))
 }
 
-/// Whether a layer has a window, in families where of each `period` layers one has none if the file does not say.
+/// Whether a layer has a window, in families where by default one of every `period` layers has none.
 fn is_windowed(
     keys: &Keys<'_, '_>,
     order: WindowOrder,

@@ -15,48 +15,48 @@ use super::mixer_config::{LayerState, MixerConfig};
 use super::recurrent_config::RecurrentConfig;
 use crate::gguf::Name;
 
-/// What can differ from layer to layer.
+/// Hyper-parameters that can differ from layer to layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerConfig {
-    /// The block of the file that has its tensors; several layers can share one.
+    /// The block of the file that contains its tensors; several layers can share one.
     pub block: usize,
     /// The sequence mixer.
     pub mixer: MixerConfig,
-    /// What the sequence mixer keeps of a text.
+    /// The state that the sequence mixer keeps for a text.
     pub state: LayerState,
     /// Width of the dense feed-forward block.
     pub n_ff: usize,
     /// Whether the channel mixer is a mixture of experts.
     pub has_experts: bool,
-    /// Experts that a token is sent to; 0 in layers without.
+    /// Experts that a token is sent to; 0 in layers without experts.
     pub n_expert_used: usize,
     /// Whether the channel mixer is a nonlinearity without matrices.
     pub is_bare: bool,
-    /// What the gates of experts are cut to.
+    /// The limit to which the gates of experts are clamped.
     pub gate_limit: Option<f32>,
-    /// What those of other blocks are.
+    /// The limit to which the gates of other blocks are clamped.
     pub dense_limit: Option<f32>,
-    /// The constants of its nonlinearity, in families in which they are the layer's.
+    /// The constants of its nonlinearity, in families in which they differ by layer.
     pub xielu: Option<Xielu>,
-    /// What is done to the stream behind it.
+    /// What happens to the stream after the layer.
     pub end: LayerEnd,
-    /// Standard deviations above the mean of a token's gates that these are counted from, in layers of which only the
-    /// largest gates open.
+    /// In layers where only the largest gates open: the threshold of a token's gates, in standard deviations above
+    /// their mean.
     pub gate_cutoff: Option<f32>,
 }
 
-/// What is done to the stream behind a layer.
+/// What happens to the stream after a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerEnd {
     /// Nothing.
     None,
-    /// It is normalised as before the output matrix.
+    /// It is normalised in the same way as before the output matrix.
     Normalised,
-    /// It is normalised and kept in the place of the lower or upper side stream, whose sum is read next.
+    /// It is normalised and replaces the lower or the upper side stream. The next layer reads the sum of both.
     Kept {
         /// 0 for the upper, 1 for the lower.
         side: usize,
-        /// Whether no layer follows, so that the stream is what was kept.
+        /// Whether this is the last layer, so that the stream is the stored one and not the sum.
         is_last: bool,
     },
 }
@@ -97,7 +97,7 @@ pub(super) fn layers(
     layers
         .try_reserve_exact(n_layer)
         .map_err(|_| ModelError::OutOfHeap { needed_bytes: n_layer * size_of::<LayerConfig>() })?;
-    // All layers with one have the same.
+    // All layers with a recurrent mixer have the same.
     let mut recurrent = None;
     for index in 0..n_layer {
         let has_one_mixer = architecture.has_one_mixer;
@@ -135,7 +135,7 @@ pub(super) fn layers(
                 ExpertLayers::AfterLeading => index >= n_dense,
                 ExpertLayers::SecondOfEach => index.checked_rem(expert_step) == Some(1),
                 ExpertLayers::WithRouter => has_tensor("ffn_gate_inp"),
-                // A step of 0 is none.
+                // A step of 0 means no experts.
                 ExpertLayers::Interleaved | ExpertLayers::InterleavedOrBare => {
                     index >= n_dense && expert_step > 0 && (index + 1).is_multiple_of(expert_step)
                 }
@@ -186,13 +186,14 @@ pub(super) fn layers(
     Ok(layers)
 }
 
-/// How sparse gates are, in families whose first layers have that. The reference takes the same for each model.
+/// The key for the sparsity of gates, in families whose first layers have sparse gates. The reference uses the same
+/// value for every model.
 const SPARSITY: &str = "activation_sparsity_scale";
-/// The layers that have.
+/// The number of layers with sparse gates.
 const N_SPARSE: usize = 10;
-/// What the gates of experts are cut to.
+/// The limit to which the gates of experts are clamped.
 const GATE_LIMIT: &str = "swiglu_clamp_exp";
-/// What those of other blocks are.
+/// The limit to which the gates of other blocks are clamped.
 const DENSE_LIMIT: &str = "swiglu_clamp_shexp";
 
 /// The constants of the nonlinearity of layer `index`, of `n_block`.
@@ -213,12 +214,12 @@ fn xielu(
     }))
 }
 
-/// Layers at the beginning that have no experts.
+/// The number of layers at the beginning without experts.
 pub(super) fn n_dense(keys: &Keys<'_, '_>) -> Result<usize, ModelError> {
     Ok(keys.optional_number("leading_dense_block_count")?.unwrap_or(0))
 }
 
-/// Repeats the layers that a token goes through several times.
+/// Repeats the layers through which a token passes several times.
 fn stack(
     keys: &Keys<'_, '_>,
     architecture: &Architecture,
@@ -269,7 +270,7 @@ fn stack(
     Ok(())
 }
 
-/// Layers that a token goes through at most, where they are repeated; as in the reference.
+/// Most layers that a token passes through if layers are repeated, as in the reference.
 const MAX_LAYERS: usize = 512;
 
 /// The attention of layer `index`.

@@ -1,11 +1,11 @@
 //! Hyper-parameters, weights and the forward pass.
 //!
-//! A [`Model`] is a file that can be run: its [`Config`] makes sense, its [`Weights`]
-//! are whole. [`Forward`](forward::Forward) computes with it. What sets the families apart is one
-//! table, [`ARCHITECTURES`].
+//! A [`Model`] is a file that can be run: its [`Config`] is valid and its [`Weights`] are complete.
+//! [`Forward`](forward::Forward) computes with it. The differences between families are in one table,
+//! [`ARCHITECTURES`].
 //!
-//! Neighbours: [`gguf`](crate::gguf) gives keys and tensors, [`compute`](crate::compute) computes,
-//! [`session`](crate::session) drives.
+//! Neighbours: [`gguf`](crate::gguf) provides keys and tensors, [`compute`](crate::compute) does the arithmetic,
+//! [`session`](crate::session) drives the model.
 
 mod activation;
 mod adapter;
@@ -81,9 +81,9 @@ pub struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    /// The model in `file`, of which `gguf` is the header.
+    /// The model in `file`; `gguf` is the header of the file.
     ///
-    /// Nothing is copied but small tables.
+    /// Only small tables are copied.
     ///
     /// # Errors
     ///
@@ -109,8 +109,8 @@ impl<'a> Model<'a> {
         self.file
     }
 
-    /// Whether the weights lie in memory as these kernels read them: as they want them, or as in the file, which all
-    /// can read.
+    /// Whether these kernels can read the weights in memory: either the weights are packed for them, or they are in the
+    /// file's layout, which all kernels can read.
     pub fn can_run_on(&self, kernels: &Kernels) -> bool {
         self.file.packing().is_none_or(|packing| kernels.packing() == Some(packing))
     }

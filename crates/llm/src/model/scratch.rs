@@ -1,6 +1,6 @@
 //! The buffers of a forward pass.
 //!
-//! [`Scratch`] holds what lives through a whole batch. What lives through a part of it only, a *phase*, is
+//! [`Scratch`] holds the buffers that live for a whole batch. Buffers that live only for a part of it, a *phase*, are
 //! taken from the [`Workspace`] when the phase begins:
 //!
 //! ```text
@@ -19,9 +19,9 @@
 //!           └ output                                 OutputScratch
 //! ```
 //!
-//! Phases beside each other use the same memory, phases within one another do not: a phase borrows the
-//! workspace and hands on what it leaves of it, so that the compiler refuses a buffer that outlives its
-//! phase. [`Widths::workspace_bytes`] measures the same [`Phase::carve`] that later takes the buffers.
+//! Phases that follow each other use the same memory; nested phases do not. A phase borrows the workspace and passes on
+//! the rest of it, so the compiler rejects a buffer that outlives its phase. [`Widths::workspace_bytes`] measures the
+//! same [`Phase::carve`] that later takes the buffers.
 
 use super::architecture::Block;
 use super::config::Config;
@@ -33,8 +33,8 @@ use crate::arena::{Arena, OutOfMemory};
 use crate::quant::activation_bytes;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Tokens whose gates are computed over the whole width of a feed-forward block at once. More have theirs
-/// computed a part of the width at a time, which takes no more memory.
+/// Up to this many tokens, gates are computed over the whole width of a feed-forward block at once. For more tokens
+/// they are computed for a part of the width at a time, in the same memory.
 const FULL_WIDTH_GATES: usize = 128;
 
 /// Such a part is a multiple of this: whole groups of packed rows, and whole cache lines.
@@ -46,22 +46,22 @@ pub struct Scratch<'m> {
     pub(super) widths: Widths,
     /// `[n_batch][n_embd]`: the residual stream.
     pub(super) x: &'m mut [f32],
-    /// `[n_batch][n_embd]`: what a mixer reads, then what it gives.
+    /// `[n_batch][n_embd]`: the input of a mixer, then its output.
     pub(super) block: &'m mut [f32],
-    /// `[n_batch][n_embd]`: the same for the second mixer, where both read the same stream.
+    /// `[n_batch][n_embd]`: the same for the second mixer, if both read the same stream.
     pub(super) parallel_block: &'m mut [f32],
-    /// `[n_side_streams][n_batch][n_embd]`: streams that are kept beside the residual one, in models that have such; of
-    /// hyper-connections `[n_batch][n_stream][n_embd]`, in the place of the residual one.
+    /// `[n_side_streams][n_batch][n_embd]`: streams that are kept besides the residual one, in models that have them.
+    /// With hyper-connections `[n_batch][n_stream][n_embd]`, instead of the residual one.
     pub(super) side_streams: &'m mut [f32],
-    /// `[n_batch][n_stream]`: what each stream takes of the output of the mixer at work, in models with several.
+    /// `[n_batch][n_stream]`: each stream's share of the current mixer's output, in models with several streams.
     pub(super) shares: &'m mut [f32],
     /// Cosines and sines of the batch's positions.
     pub(super) angles: BatchAngles<'m>,
-    /// `[n_batch][n_layer][n_embd_per_layer]`: what each layer will be given of embeddings per layer.
+    /// `[n_batch][n_layer][n_embd_per_layer]`: the embeddings per layer that each layer will read.
     pub(super) per_layer_inputs: &'m mut [f32],
-    /// `[n_batch][n_embd]`: the values of the first layer, in models whose other layers take a share of them.
+    /// `[n_batch][n_embd]`: the values of the first layer, in models whose other layers use a share of them.
     pub(super) first_values: &'m mut [f32],
-    /// What the phases share; between two passes, the logits of the last.
+    /// The memory that the phases share. Between two passes it holds the logits of the last one.
     pub(super) workspace: &'m mut [u8],
 }
 
@@ -70,7 +70,7 @@ pub struct Scratch<'m> {
 pub struct BatchAngles<'m> {
     /// In layers without a window.
     pub(super) full: Angles<'m>,
-    /// In layers with one.
+    /// In layers with a window.
     pub(super) windowed: Angles<'m>,
 }
 
@@ -82,7 +82,7 @@ pub struct Angles<'m> {
 }
 
 impl Widths {
-    /// What the phase with most buffers takes, together with those that it is within.
+    /// Bytes of the largest phase, together with the phases around it.
     fn workspace_bytes(&self) -> Result<usize, OutOfMemory> {
         let mut most_bytes = 0;
         let phases: [&[Measure]; 5] = [
@@ -124,7 +124,7 @@ impl Widths {
         Ok(most_bytes.max(self.measure(&[OutputScratch::measure])?))
     }
 
-    /// Bytes of phases within one another.
+    /// Bytes of nested phases.
     fn measure(&self, phases: &[Measure]) -> Result<usize, OutOfMemory> {
         let mut arena = Arena::measuring();
         phases.iter().try_for_each(|measure| measure(self, &mut arena))?;
@@ -135,8 +135,8 @@ impl Widths {
 type Measure = fn(&Widths, &mut Arena<'static>) -> Result<(), OutOfMemory>;
 
 impl<'m> Scratch<'m> {
-    /// Takes the buffers from `arena`, for batches of `n_batch` tokens of which `n_logits` have
-    /// their logits computed, of texts of up to `n_ctx`.
+    /// Takes the buffers from `arena`, for batches of `n_batch` tokens, with logits for `n_logits` of them, of texts of
+    /// up to `n_ctx` tokens.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ impl<'m> Scratch<'m> {
     }
 }
 
-/// Memory for the phases to come, of which no two at the same time use the same.
+/// Memory for the next phases. No two phases use the same memory at the same time.
 pub struct Workspace<'w> {
     widths: &'w Widths,
     memory: &'w mut [u8],
@@ -194,12 +194,12 @@ impl<'w> Workspace<'w> {
         Workspace { widths, memory }
     }
 
-    /// The same memory for one phase, to be had again when that is over.
+    /// Lends the same memory to one phase; it is available again when the phase is over.
     pub(super) fn lend(&mut self) -> Workspace<'_> {
         Workspace { widths: self.widths, memory: self.memory }
     }
 
-    /// The buffers of a phase, and the workspace of those within it.
+    /// Takes the buffers of a phase. Returns them with the workspace for nested phases.
     pub(super) fn take<P: Phase<'w>>(self) -> (P, Workspace<'w>) {
         let mut arena = Arena::new(self.memory);
         let phase = P::carve(self.widths, &mut arena)
@@ -208,7 +208,7 @@ impl<'w> Workspace<'w> {
     }
 }
 
-/// Buffers that live as long as each other. What they hold at first is what others left there.
+/// Buffers with the same lifetime. Their initial contents are left over from other phases.
 pub(super) trait Phase<'p>: Sized {
     fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory>;
 
@@ -219,7 +219,7 @@ pub(super) trait Phase<'p>: Sized {
 
 /// Attention with keys and values per head.
 pub struct HeadScratch<'p> {
-    /// `[n_batch][n_head][2 · head_len_k]`: each head's query and its gate, where it is gated.
+    /// `[n_batch][n_head][2 · head_len_k]`: each head's query and its gate, if heads are gated.
     pub(super) q_and_gate: &'p mut [f32],
     /// `[n_batch][n_head · head_len_k]`
     pub(super) q: &'p mut [f32],
@@ -229,9 +229,9 @@ pub struct HeadScratch<'p> {
     pub(super) v: &'p mut [f32],
     /// `[n_batch][n_head · head_len_v]`: the heads' outputs.
     pub(super) heads: &'p mut [f32],
-    /// As many, or one for each head: what opens and closes these, where it has a matrix of its own.
+    /// The gates of `heads`, as many elements or one per head, if they have a matrix of their own.
     pub(super) gate: &'p mut [f32],
-    /// What matrices are multiplied with, quantised; here and below.
+    /// The quantised inputs of matrix products; the same in the structs below.
     pub(super) quantized: &'p mut [u8],
 }
 
@@ -250,19 +250,19 @@ impl<'p> Phase<'p> for HeadScratch<'p> {
     }
 }
 
-/// What chooses the positions that queries attend to.
+/// Buffers of the indexer, which chooses the positions to which queries attend.
 pub struct IndexScratch<'p> {
     /// `[n_batch][n_head · head_len]`
     pub(super) q: &'p mut [f32],
     /// `[n_batch][head_len]`
     pub(super) k: &'p mut [f32],
-    /// `[ROWS][head_len]`, of queries that choose at a time: a block's key.
+    /// `[ROWS][head_len]`: a block's key for each of the queries that choose together.
     pub(super) keys: &'p mut [f32],
     /// `[ROWS][n_ctx / block_len]`
     pub(super) scores: &'p mut [f32],
     /// `[ROWS][n_chosen]`
     pub(super) chosen: &'p mut [u32],
-    /// `[n_rot / 2]`, of a block's key; here and in the next.
+    /// `[n_rot / 2]`: for a block's key; the same for the next field.
     pub(super) cos: &'p mut [f32],
     pub(super) sin: &'p mut [f32],
     /// `[n_batch][n_words]`
@@ -293,7 +293,7 @@ impl<'p> Phase<'p> for IndexScratch<'p> {
     }
 }
 
-/// What a mixer reads of several streams.
+/// The input of a mixer from several streams.
 pub struct HyperScratch<'p> {
     /// `[n_batch][n_stream · n_embd]`
     pub(super) normalised: &'p mut [f32],
@@ -322,7 +322,7 @@ pub struct AltUpScratch<'p> {
     pub(super) normalised: &'p mut [f32],
     /// `[n_batch][n_stream]`
     pub(super) routed: &'p mut [f32],
-    /// `[n_batch][n_stream][n_stream]`, or one of each stream.
+    /// `[n_batch][n_stream][n_stream]`, or one number per stream.
     pub(super) shares: &'p mut [f32],
     /// `[n_batch][laurel_rank]`
     pub(super) low: &'p mut [f32],
@@ -346,17 +346,17 @@ impl<'p> Phase<'p> for AltUpScratch<'p> {
 
 /// Embeddings of n-grams.
 pub struct NgramScratch<'p> {
-    /// `[n_batch]`: ids and one.
+    /// `[n_batch]`: each token's id plus one.
     pub(super) tokens: &'p mut [f32],
     /// `[n_batch][n_embd]`
     pub(super) embedding: &'p mut [f32],
-    /// `[n_batch][n_stream][n_embd]`: keys, then what is added.
+    /// `[n_batch][n_stream][n_embd]`: keys, then the numbers that are added.
     pub(super) key: &'p mut [f32],
     /// `[n_batch][n_embd]`
     pub(super) value: &'p mut [f32],
-    /// `[n_batch][n_stream][n_embd]`: what the convolution reads.
+    /// `[n_batch][n_stream][n_embd]`: the inputs of the convolution.
     pub(super) inputs: &'p mut [f32],
-    /// `[n_batch][n_stream][n_embd]`: what it gives.
+    /// `[n_batch][n_stream][n_embd]`: its outputs.
     pub(super) convolved: &'p mut [f32],
     /// `[n_stream · n_embd][n_conv]`: its weights.
     pub(super) taps: &'p mut [f32],
@@ -380,12 +380,12 @@ impl<'p> Phase<'p> for NgramScratch<'p> {
     }
 }
 
-/// Latent attention. Of the buffers after `kv` some are empty, as
-/// [`is_expanded`](super::LatentConfig::is_expanded) says.
+/// Latent attention. Some of the buffers after `kv` are empty, depending on
+/// [`is_expanded`](super::LatentConfig::is_expanded).
 pub struct LatentScratch<'p> {
     /// `[n_batch][q_lora_rank]`
     pub(super) q_compressed: &'p mut [f32],
-    /// `[n_batch][n_head][head_len_k]`, before its part goes to the compressed space.
+    /// `[n_batch][n_head][head_len_k]`, before a part of each is brought to the compressed space.
     pub(super) q: &'p mut [f32],
     /// `[n_batch][kv_lora_rank + n_rot]`
     pub(super) kv: &'p mut [f32],
@@ -393,19 +393,19 @@ pub struct LatentScratch<'p> {
     pub(super) queries: &'p mut [f32],
     /// `[n_batch][n_head][kv_lora_rank]`: the heads' outputs in the compressed space.
     pub(super) compressed_heads: &'p mut [f32],
-    /// One head of each token, or the compressed vectors, gathered.
+    /// Gathered: one head of each token, or the compressed vectors.
     pub(super) gathered: &'p mut [f32],
     /// One head of each token, to be scattered.
     pub(super) scattered: &'p mut [f32],
-    /// `[n_batch][n_head][head_len_k - n_rot + head_len_v]`: keys and values, as they are expanded.
+    /// `[n_batch][n_head][head_len_k - n_rot + head_len_v]`: the expanded keys and values.
     pub(super) expanded: &'p mut [f32],
-    /// `[n_head][head_len_k]`: one token's keys, with the part that is turned.
+    /// `[n_head][head_len_k]`: one token's keys, including the rotated part.
     pub(super) keys: &'p mut [f32],
     /// `[n_head][head_len_v]`: one token's values.
     pub(super) values: &'p mut [f32],
     /// `[n_batch][n_head][head_len_v]`: the heads' outputs.
     pub(super) heads: &'p mut [f32],
-    /// `[n_batch][n_head][n_gate]`: what they are multiplied by, where they are gated.
+    /// `[n_batch][n_head][n_gate]`: the gates of the heads, if they are gated.
     pub(super) gates: &'p mut [f32],
     pub(super) quantized: &'p mut [u8],
 }
@@ -432,23 +432,24 @@ impl<'p> Phase<'p> for LatentScratch<'p> {
     }
 }
 
-/// A recurrent mixer; none has all of the buffers.
+/// Recurrent mixers. No kind of mixer uses all of the buffers.
 pub struct RecurrentScratch<'p> {
-    /// What the first matrix gives of each token; of gated delta nets, queries, keys and values; of RWKV, these and what
-    /// the state is forgotten and corrected by, each of all tokens in a run.
+    /// The outputs of the first matrix for each token. For gated delta nets these are queries, keys and values; for
+    /// RWKV, these and the factors by which the state is forgotten and corrected, each stored contiguously for all
+    /// tokens.
     pub(super) projected: &'p mut [f32],
-    /// `[n_batch][n_value]`: gates of the output, where they have a matrix of their own.
+    /// `[n_batch][n_value]`: gates of the output, if they have a matrix of their own.
     pub(super) gate: &'p mut [f32],
-    /// `[n_batch][n_channels]`: the outputs of the convolution, or a mix with the token before.
+    /// `[n_batch][n_channels]`: the outputs of the convolution, or tokens mixed with the ones before.
     pub(super) convolved: &'p mut [f32],
-    /// What the state is written, read or forgotten by, of each token.
+    /// The parameters by which each token writes, reads or forgets the state.
     pub(super) parameters: &'p mut [f32],
-    /// `[n_batch][dt_rank]`: the compressed lengths of steps, or others of few dimensions.
+    /// `[n_batch][dt_rank]`: the compressed step lengths, or other vectors of few dimensions.
     pub(super) gathered: &'p mut [f32],
-    /// `[n_batch][n_inner]`: the lengths of steps, or the differences to the token before.
+    /// `[n_batch][n_inner]`: the step lengths, or the differences to the token before.
     pub(super) steps: &'p mut [f32],
-    /// `[n_inner / length of a block][n_batch][length of a block]`: what the state gives, for each core in a run of
-    /// memory of its own.
+    /// `[n_inner / length of a block][n_batch][length of a block]`: the outputs of the state; each core writes to its
+    /// own contiguous part.
     pub(super) y: &'p mut [f32],
     /// `[n_batch][n_inner]`: the same, token by token.
     pub(super) inner: &'p mut [f32],
@@ -485,9 +486,9 @@ impl<'p> Phase<'p> for HiddenScratch<'p> {
     }
 }
 
-/// Within a feed-forward block, what reads its input.
+/// Inside a feed-forward block: the buffers for reading its input.
 pub struct GateScratch<'p> {
-    /// `[n_batch][n_ff]`, or of many tokens a part of the width.
+    /// `[n_batch][n_ff]`, or, for many tokens, a part of the width.
     pub(super) gate: &'p mut [f32],
     pub(super) quantized: &'p mut [u8],
 }
@@ -504,7 +505,7 @@ impl<'p> Phase<'p> for GateScratch<'p> {
 }
 
 impl GateScratch<'_> {
-    /// How many of `n_ff` gates of each of `n_tokens` tokens there is room for.
+    /// The number of gates, out of `n_ff`, for which there is room at a time for each of `n_tokens` tokens.
     pub(super) fn rows_at_once(&self, n_ff: usize, n_tokens: usize) -> usize {
         match self.gate.len() / n_tokens {
             n_rows if n_rows >= n_ff => n_ff,
@@ -513,7 +514,7 @@ impl GateScratch<'_> {
     }
 }
 
-/// Within a feed-forward block, what makes its output.
+/// Inside a feed-forward block: the buffers for making its output.
 pub struct DownScratch<'p> {
     pub(super) quantized: &'p mut [u8],
 }
@@ -526,11 +527,11 @@ impl<'p> Phase<'p> for DownScratch<'p> {
 
 /// A feed-forward block that reads shifted tokens.
 pub struct ChannelMixScratch<'p> {
-    /// `[n_batch][n_embd]`: what a token lacks to the one before it.
+    /// `[n_batch][n_embd]`: the difference from each token to the one before it.
     pub(super) differences: &'p mut [f32],
     /// `[n_batch][n_embd]`: a token mixed with the one before it.
     pub(super) mixed: &'p mut [f32],
-    /// `[n_batch][n_embd]`: what gates the outputs.
+    /// `[n_batch][n_embd]`: the gates of the outputs.
     pub(super) receptance: &'p mut [f32],
     /// `[n_batch][n_ff]`
     pub(super) keys: &'p mut [f32],
@@ -554,19 +555,19 @@ impl<'p> Phase<'p> for ChannelMixScratch<'p> {
 pub struct ExpertScratch<'p> {
     /// `[n_batch][n_expert]`: the router's logits, then probabilities.
     pub(super) probabilities: &'p mut [f32],
-    /// `[n_expert]`: what the choice is made by.
+    /// `[n_expert]`: the numbers by which experts are chosen.
     pub(super) selection: &'p mut [f32],
     /// `[n_batch][n_expert_used]`: the chosen experts.
     pub(super) chosen: &'p mut [u32],
     /// `[n_batch][n_expert_used]`: their weights.
     pub(super) weights: &'p mut [f32],
-    /// `[n_batch][n_embd]`: the tokens of one expert, then what it makes of them.
+    /// `[n_batch][n_embd]`: the tokens of one expert, then its outputs.
     pub(super) gathered: &'p mut [f32],
-    /// `[n_batch][n_embd]`: the sum of what the experts give.
+    /// `[n_batch][n_embd]`: the sum of the experts' outputs.
     pub(super) sum: &'p mut [f32],
-    /// `[n_batch][n_latent]`: the tokens as they are compressed for the experts.
+    /// `[n_batch][n_latent]`: the tokens, compressed for the experts.
     pub(super) compressed: &'p mut [f32],
-    /// `[n_batch][n_latent]`: the sum of what the experts make of these.
+    /// `[n_batch][n_latent]`: the sum of the experts' outputs for these.
     pub(super) compressed_sum: &'p mut [f32],
 }
 
@@ -586,7 +587,7 @@ impl<'p> Phase<'p> for ExpertScratch<'p> {
     }
 }
 
-/// Within a mixture of experts, what decides among them.
+/// Inside a mixture of experts: the buffers of the router.
 pub struct RouterScratch<'p> {
     pub(super) quantized: &'p mut [u8],
 }
@@ -597,9 +598,9 @@ impl<'p> Phase<'p> for RouterScratch<'p> {
     }
 }
 
-/// What makes the inputs of all layers of embeddings per layer.
+/// Makes the inputs of all layers from embeddings per layer.
 pub struct PerLayerEmbedScratch<'p> {
-    /// `[n_layer][n_embd_per_layer]`: of one token.
+    /// `[n_layer][n_embd_per_layer]`: the embedding of one token.
     pub(super) embedding: &'p mut [f32],
     pub(super) quantized: &'p mut [u8],
 }
@@ -613,7 +614,7 @@ impl<'p> Phase<'p> for PerLayerEmbedScratch<'p> {
     }
 }
 
-/// What adds a layer's part of embeddings per layer to the stream.
+/// Adds a layer's part of the embeddings per layer to the stream.
 pub struct PerLayerInputScratch<'p> {
     /// `[n_batch][n_embd_per_layer]`
     pub(super) gate: &'p mut [f32],
@@ -632,7 +633,7 @@ impl<'p> Phase<'p> for PerLayerInputScratch<'p> {
 
 /// The output projection.
 pub struct OutputScratch<'p> {
-    /// `[n_logits][n_output]`, to be read until the next pass; first in the workspace.
+    /// `[n_logits][n_output]`, valid until the next pass, because they come first in the workspace.
     pub(super) logits: &'p mut [f32],
     pub(super) quantized: &'p mut [u8],
 }
@@ -646,7 +647,7 @@ impl<'p> Phase<'p> for OutputScratch<'p> {
     }
 }
 
-/// Takes a row for each of so many tokens.
+/// Takes buffers with a row for each of a number of tokens.
 struct Rows<'r, 'm> {
     n_rows: usize,
     arena: &'r mut Arena<'m>,

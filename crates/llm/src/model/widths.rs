@@ -1,7 +1,6 @@
-//! [`Widths`]: how long the buffers of a forward pass are.
+//! [`Widths`]: the lengths of the buffers of a forward pass.
 //!
-//! Neighbours: [`scratch`](super::scratch) has the buffers; what a layer needs of each follows from its
-//! [`MixerConfig`].
+//! Neighbours: [`scratch`](super::scratch) has the buffers; the needs of a layer follow from its [`MixerConfig`].
 
 use super::architecture::{FeedForwardKind, HeadGate};
 use super::config::Config;
@@ -14,8 +13,8 @@ use super::recurrent_config::RecurrentConfig;
 use crate::kv_cache::PAGE_LEN;
 use crate::quant::activation_bytes;
 
-/// Elements that buffers have, for each token unless it says otherwise; of what differs from layer to layer,
-/// the most.
+/// Elements of buffers, per token unless stated otherwise. If a length differs from layer to layer, this is the
+/// largest.
 #[derive(Debug, Clone, Copy)]
 pub struct Widths {
     pub(super) quantized: QuantizedBytes,
@@ -47,48 +46,48 @@ pub struct Widths {
     pub(super) ngrams: NgramWidths,
 }
 
-/// Elements for each token of several residual streams; 0 in models with one.
+/// Elements per token for several residual streams; 0 in models with one stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct StreamWidths {
     /// Streams.
     pub(super) n: usize,
-    /// All streams in a row, where mixers read a mixture.
+    /// Elements of all streams together, if mixers read a mixture.
     pub(super) row: usize,
-    /// What gates are compressed to.
+    /// The width to which gates are compressed.
     pub(super) rank: usize,
     /// Streams that are predicted.
     pub(super) n_predicted: usize,
-    /// Dimensions of the map beside the sequence mixer.
+    /// Dimensions of the low-rank map beside the sequence mixer.
     pub(super) laurel: usize,
 }
 
-/// Elements for each token of what chooses positions, unless it says otherwise; 0 in models without.
+/// Elements of the indexer, per token unless stated otherwise; 0 in models without one.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct IndexWidths {
     pub(super) q: usize,
     pub(super) k: usize,
-    /// Words of a mask; here and below 0 where all positions are attended to.
+    /// Words of a mask. This and the next fields are 0 if queries attend to all positions.
     pub(super) mask: usize,
-    /// Blocks, of a query that chooses.
+    /// Blocks, per query that chooses.
     pub(super) scores: usize,
-    /// Positions, of the same.
+    /// Positions, per query that chooses.
     pub(super) chosen: usize,
-    /// Of one key.
+    /// Rotated elements of one key.
     pub(super) n_rot: usize,
 }
 
-/// What embeddings of n-grams need; 0 in models without.
+/// Elements for embeddings of n-grams; 0 in models without them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct NgramWidths {
-    /// 1 for each token.
+    /// 1 per token.
     pub(super) tokens: usize,
     /// Elements of all streams of a token.
     pub(super) row: usize,
-    /// Elements of the convolution's weights, in all.
+    /// All elements of the convolution's weights.
     pub(super) taps: usize,
 }
 
-/// Bytes of what matrices are multiplied with, quantised, of all tokens.
+/// Size in bytes of the quantised inputs of matrix products, for all tokens of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QuantizedBytes {
     pub(super) stream: usize,
@@ -100,8 +99,7 @@ pub(super) struct QuantizedBytes {
     pub(super) streams: usize,
 }
 
-/// Elements for each token of latent attention, and of what it makes of the compressed vector; 0 in models
-/// without.
+/// Elements per token of latent attention; 0 in models without it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct LatentWidths {
     pub(super) q_compressed: usize,
@@ -116,12 +114,13 @@ pub(super) struct LatentWidths {
     pub(super) values: usize,
     pub(super) heads: usize,
     pub(super) gates: usize,
-    /// Of the longest vector that a matrix is multiplied with.
+    /// The length of the longest vector that is multiplied by a matrix.
     widest_input: usize,
 }
 
 impl Widths {
-    /// Those for batches of `n_batch` tokens of which `n_logits` have their logits computed, of texts of up to `n_ctx`.
+    /// The widths for batches of `n_batch` tokens, with logits for `n_logits` of them, of texts of up to `n_ctx`
+    /// tokens.
     pub(super) fn new(config: &Config, n_batch: usize, n_logits: usize, n_ctx: usize) -> Self {
         let widest =
             |width: &dyn Fn(&LayerConfig) -> usize| config.layers.iter().map(width).max().unwrap_or(0);
@@ -134,7 +133,7 @@ impl Widths {
         let recurrents = config.layers.iter().filter_map(|layer| layer.mixer.recurrent());
         let recurrent = recurrents.map(|recurrent| RecurrentWidths::new(recurrent, n_embd));
         let recurrent = recurrent.fold(RecurrentWidths::default(), RecurrentWidths::max);
-        // Some layers have a matrix as wide as the stream in the place of heads.
+        // Some layers have a matrix as wide as the stream instead of heads.
         let n_linear = widest(&|layer| if layer.mixer == MixerConfig::Linear { n_embd } else { 0 });
         let n_heads = of_heads(&|heads| heads.n_head * heads.head_len_v).max(n_linear);
         let n_ff = widest(&|layer| layer.n_ff).max(config.experts.map_or(0, |experts| experts.n_ff));
@@ -195,7 +194,7 @@ impl Widths {
     }
 }
 
-/// Those of all layers, in texts of up to `n_ctx`.
+/// The widths of the indexers of all layers, for texts of up to `n_ctx` tokens.
 fn of_indexers(config: &Config, n_ctx: usize) -> IndexWidths {
     let mut widths = IndexWidths::default();
     let indexers =
@@ -228,8 +227,8 @@ impl LatentWidths {
             widest_input: q_compressed.max(rank).max(head_len_k).max(heads),
             ..LatentWidths::default()
         };
-        // Either the vector is expanded to each head's key, but for what is turned, and value; or queries and the
-        // heads' outputs are brought to its space and back, a head at a time.
+        // Either the vector is expanded to each head's value and the part of its key that is not rotated; or queries
+        // are brought to the compressed space and the heads' outputs back from it, one head at a time.
         match latent.is_expanded {
             true => LatentWidths {
                 gathered: rank,
@@ -267,7 +266,7 @@ impl LatentWidths {
     }
 }
 
-/// Elements for each token of recurrent mixers; 0 in models without.
+/// Elements per token of recurrent mixers; 0 in models without them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct RecurrentWidths {
     pub(super) projected: usize,
@@ -278,7 +277,7 @@ pub(super) struct RecurrentWidths {
     pub(super) steps: usize,
     pub(super) inner: usize,
     pub(super) first_values: usize,
-    /// Of the longest vector that a matrix is multiplied with.
+    /// The length of the longest vector that is multiplied by a matrix.
     widest_input: usize,
 }
 
@@ -349,7 +348,7 @@ impl RecurrentWidths {
                 ..RecurrentWidths::of_rwkv(convolved)
             },
             RecurrentConfig::Rwkv7(rwkv) => RecurrentWidths {
-                // The same, and what the state is corrected by.
+                // The same, and two inputs for the correction of the state.
                 projected: 6 * convolved,
                 gathered: rwkv.decay_rank.max(rwkv.rate_rank).max(rwkv.value_rank).max(rwkv.gate_rank),
                 first_values: convolved,

@@ -1,12 +1,11 @@
-//! Which checkpoint of recurrent layers belongs to which beginning of a text.
+//! Checkpoints of recurrent layers, found by the beginning of a text that they belong to.
 //!
-//! What recurrent layers keep after a position follows from the tokens before it, as keys and values do. So a checkpoint is
-//! found like a page: by the number of the content of the whole pages before it, and by the tokens after them, all of which
-//! are compared.
+//! The state of recurrent layers after a position depends only on the tokens before it, as keys and values do. So a checkpoint is found
+//! like a page: by the number of the content of the whole pages before it, and by comparing all tokens after them.
 //!
-//! What a checkpoint is [kept for](Kind) says which one makes room for a new one: of those that are worth least, the one that
-//! was not used for longest. The ends of texts, and the places where texts part, have half of the room and lose none of it to
-//! what texts leave on their way; of the other half each text has its share, and replaces its own beyond that.
+//! The [purpose](Kind) of a checkpoint determines which one is replaced by a new one: the least recently used of the least valuable ones.
+//! Half of the room belongs to the ends of texts and to the places where texts diverge; other checkpoints do not replace these. Each text
+//! has a share of the other half, and beyond that replaces its own checkpoints.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -15,7 +14,7 @@ use crate::arena::{Arena, OutOfMemory};
 use crate::kv_cache::PAGE_LEN;
 use crate::recurrent_state::{RecurrentShape, RecurrentState, SavedStates};
 
-/// Checkpoints of any texts.
+/// Checkpoints of all texts.
 #[derive(Debug)]
 pub(super) struct Checkpoints<'m> {
     saved: SavedStates<'m>,
@@ -25,43 +24,43 @@ pub(super) struct Checkpoints<'m> {
     tokens: &'m mut [u32],
     /// Grows with each use.
     clock: u64,
-    /// Most that a text has on its way.
+    /// Most checkpoints that a text has on its way.
     most_of_text: usize,
 }
 
-/// What a checkpoint is kept for, by its worth.
+/// The purpose of a checkpoint, in increasing order of value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     /// Nothing: there is no checkpoint.
     None,
-    /// To go back to if guesses after it are wrong.
+    /// To return to if guesses after it are wrong.
     Trial,
-    /// For a text that goes on like another one, as far as here.
+    /// For a later text that is equal to this one up to here.
     OnTheWay,
-    /// For a text that goes on where another one ended.
+    /// For a text that continues where another one ended.
     End,
-    /// For texts that begin alike, as two have before.
+    /// For texts with the same beginning, which two texts have had before.
     Branch,
 }
 
-/// Which beginning a checkpoint is of.
+/// The beginning that a checkpoint belongs to.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Key {
-    /// The content of the whole pages before.
+    /// The content of the whole pages before it.
     before: ContentId,
-    /// When it was last of use.
+    /// When it was last used.
     used: u64,
     /// Tokens after them; 0 where there is no checkpoint, or none yet.
     len: u32,
     /// A [`Kind`].
     kind: u32,
-    /// The slot of the text that made it on its way, or [`NOBODY`] once that is gone, or for what was an end or a branch.
+    /// The slot of the text that made it on its way; [`NOBODY`] once that text is gone, or if it was an end or a branch.
     owner: u32,
     unused: u32,
 }
 
-/// The number of no slot.
+/// Stands for no slot.
 const NOBODY: u32 = u32::MAX;
 
 impl Key {
@@ -87,32 +86,32 @@ impl<'m> Checkpoints<'m> {
         let keys = arena.take::<Key>(n)?;
         keys.fill(Key::NONE);
         let tokens = arena.take(n.saturating_mul(PAGE_LEN))?;
-        // Each text leaves one where it ends.
+        // Each text leaves one at its end.
         let most_of_text = (n / n_slots.max(1)).saturating_sub(1).max(1);
         Ok(Checkpoints { saved, keys, tokens, clock: 0, most_of_text })
     }
 
-    /// How many there can be.
+    /// Most checkpoints that there can be.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Most that a text has on its way.
+    /// Most checkpoints that a text has on its way.
     pub fn most_of_text(&self) -> usize {
         self.most_of_text
     }
 
-    /// Those that are not being made.
+    /// The number of checkpoints that are not being made at the moment.
     pub fn n_free(&self) -> usize {
         (0..self.len()).filter(|&index| !self.saved.is_planned(index)).count()
     }
 
-    /// The states, for a batch to make those that are planned.
+    /// The states, in which a batch makes the planned checkpoints.
     pub fn saved(&mut self) -> &mut SavedStates<'m> {
         &mut self.saved
     }
 
-    /// Lets the span of `slot` in this batch make one after its first `after` tokens, if there is room; whether there is.
+    /// Plans a checkpoint in the span of `slot` in this batch, after its first `after` tokens. Returns whether there is room.
     pub fn plan(&mut self, slot: usize, after: usize, kind: Kind) -> bool {
         let Some(index) = self.take(slot as u32, kind) else { return false };
         self.saved.plan(index, slot, after);
@@ -121,31 +120,33 @@ impl<'m> Checkpoints<'m> {
         true
     }
 
-    /// After how many tokens the span of `slot` makes one in this batch.
+    /// After how many tokens the span of `slot` in this batch makes a checkpoint, if it does.
     pub fn planned(&self, slot: usize) -> Option<usize> {
         self.saved.planned(slot)
     }
 
-    /// Of those that the span of `slot` makes in this batch, makes only such as are made within its `n` tokens.
+    /// Drops the checkpoints planned for the span of `slot` that lie beyond its first `n` tokens.
     pub fn drop_planned_beyond(&mut self, slot: usize, n: usize) {
         if self.planned(slot).is_some_and(|after| after > n) {
             self.drop_planned(slot);
         }
     }
 
-    /// One that the span of `slot` made, and after how many tokens. It is kept if [`keep`](Self::keep) says so.
+    /// Removes a checkpoint that the span of `slot` made from the plan, with the number of tokens before it. It is lost
+    /// unless [`keep`](Self::keep) is called.
     pub fn take_planned(&mut self, slot: usize) -> Option<(usize, usize)> {
         self.saved.take_planned(slot)
     }
 
-    /// Makes none of those that the span of `slot` was to make.
+    /// Drops all checkpoints planned for the span of `slot`.
     pub fn drop_planned(&mut self, slot: usize) {
         while let Some((index, _)) = self.take_planned(slot) {
             self.drop(index);
         }
     }
 
-    /// Keeps number `index` as the checkpoint after these tokens, unless there is one or something is no token.
+    /// Keeps number `index` as the checkpoint after these tokens, unless there already is one or an input is not a
+    /// token.
     pub fn keep(&mut self, index: usize, before: ContentId, tokens: &[u32]) {
         let known = self.find(before, tokens);
         if known.is_some() || tokens.contains(&NO_TOKEN) {
@@ -177,13 +178,14 @@ impl<'m> Checkpoints<'m> {
         }
     }
 
-    /// Makes a checkpoint the state of a sequence.
+    /// Copies a checkpoint to the state of a sequence.
     pub fn restore(&mut self, index: usize, state: &mut RecurrentState<'_>) {
         self.saved.restore(index, state);
         self.touch(index);
     }
 
-    /// States that a text goes on from number `index`: where that is the end of another one, this one will have its own.
+    /// Notes that a text continues from number `index`. If that is the end of another text, it loses its rank as an
+    /// end, because the new text will have an end of its own.
     pub fn leave_behind(&mut self, index: usize) {
         let key = &mut self.keys[index];
         if key.kind == Kind::End as u32 {
@@ -191,13 +193,13 @@ impl<'m> Checkpoints<'m> {
         }
     }
 
-    /// States that the text of a slot is gone.
+    /// Notes that the text of a slot is gone.
     pub fn disown(&mut self, slot: usize) {
         let own = self.keys.iter_mut().filter(|key| key.owner == slot as u32);
         own.for_each(|key| key.owner = NOBODY);
     }
 
-    /// The checkpoint after most of these tokens, and after how many.
+    /// The checkpoint after the most of these tokens, and after how many.
     pub fn longest(&self, before: ContentId, tokens: &[u32]) -> Option<(usize, usize)> {
         let matching = (0..self.len()).filter(|&index| {
             self.keys[index].len > 0
@@ -213,9 +215,9 @@ impl<'m> Checkpoints<'m> {
         self.longest(before, tokens).filter(|&(_, len)| len == tokens.len()).map(|(index, _)| index)
     }
 
-    /// One for a use of this kind, which is none from now on: of those that are worth less than ends and branches the one
-    /// that was not used for longest, of `slot` itself if it has its share. For an end or a branch, one of these if there is
-    /// no other.
+    /// Takes a checkpoint for a new one of this kind; its old contents are lost. Among those less valuable than ends and branches it takes
+    /// the least valuable, and among these the least recently used; only among those of `slot` itself if that has its full share. For an
+    /// end or a branch it may take another end or branch if there is nothing else.
     fn take(&mut self, slot: u32, kind: Kind) -> Option<usize> {
         let is_on_the_way = |key: &Key| key.kind > Kind::None as u32 && key.is_at_most(Kind::OnTheWay);
         let is_own = |key: &Key| key.owner == slot && is_on_the_way(key);
@@ -237,7 +239,7 @@ impl<'m> Checkpoints<'m> {
         Some(index)
     }
 
-    /// Lets ends and branches beyond half of the room be worth no more than others: those that were not used for longest.
+    /// If ends and branches occupy more than half of the room, lowers the rank of the least recently used ones.
     fn settle(&mut self) {
         let most = self.len().div_ceil(2);
         while self.keys.iter().filter(|key| !key.is_at_most(Kind::OnTheWay)).count() > most {
@@ -247,7 +249,7 @@ impl<'m> Checkpoints<'m> {
         }
     }
 
-    /// Lets number `index` count as just used, and be of this kind if it was worth less.
+    /// Marks number `index` as just used, and raises it to this kind if it was less valuable.
     fn use_again(&mut self, index: usize, kind: u32) {
         let key = &mut self.keys[index];
         key.kind = key.kind.max(kind);
@@ -258,7 +260,7 @@ impl<'m> Checkpoints<'m> {
         self.settle();
     }
 
-    /// Lets number `index` count as just used.
+    /// Marks number `index` as just used.
     pub fn touch(&mut self, index: usize) {
         self.clock += 1;
         self.keys[index].used = self.clock;
@@ -293,7 +295,8 @@ mod tests {
 
     const SHAPES: [RecurrentShape; 1] = [RecurrentShape { n_history: 0, n_state: 1 }];
 
-    /// Calls `work` with a state and room for four checkpoints of two texts: one for each on its way, and two ends.
+    /// Calls `work` with a state and room for four checkpoints of two texts: one on its way for each text, and two
+    /// ends.
     fn with_checkpoints(work: impl FnOnce(RecurrentState<'_>, Checkpoints<'_>)) {
         let mut memory = vec![0xff; 4096];
         let mut arena = Arena::new(&mut memory);
@@ -303,14 +306,14 @@ mod tests {
         work(state, checkpoints);
     }
 
-    /// Makes one after a token.
+    /// Makes a checkpoint after a token.
     fn make(checkpoints: &mut Checkpoints<'_>, slot: usize, kind: Kind, token: u32) {
         assert!(checkpoints.plan(slot, 1, kind));
         let (index, _) = checkpoints.take_planned(slot).unwrap();
         checkpoints.keep(index, EMPTY, &[token]);
     }
 
-    /// Which tokens there is one after.
+    /// The tokens after which there is a checkpoint.
     fn found(checkpoints: &Checkpoints<'_>) -> Vec<u32> {
         (0..20).filter(|&token| checkpoints.longest(EMPTY, &[token]).is_some()).collect()
     }
@@ -330,7 +333,7 @@ mod tests {
     #[test]
     fn what_is_worth_least_and_was_not_used_for_longest_is_lost_first() {
         with_checkpoints(|mut state, mut checkpoints| {
-            // Of ends, two are worth more than others.
+            // Only two ends keep their rank.
             (1..5).for_each(|token| checkpoints.save(&state, EMPTY, &[token]));
             let (first, _) = checkpoints.longest(EMPTY, &[1]).unwrap();
             checkpoints.restore(first, &mut state);
@@ -338,21 +341,21 @@ mod tests {
             assert_eq!(found(&checkpoints), [1, 3, 4, 5]);
             make(&mut checkpoints, 0, Kind::OnTheWay, 6);
             assert_eq!(found(&checkpoints), [1, 4, 5, 6]);
-            // A text with its share replaces its own.
+            // A text with its full share replaces its own checkpoint.
             make(&mut checkpoints, 0, Kind::OnTheWay, 7);
             assert_eq!(found(&checkpoints), [1, 4, 5, 7]);
-            // Another one's trial is used last, and gone first.
+            // The other text's trial was used last, but is replaced first.
             make(&mut checkpoints, 1, Kind::Trial, 8);
             assert_eq!(found(&checkpoints), [4, 5, 7, 8]);
             checkpoints.save(&state, EMPTY, &[9]);
             assert_eq!(found(&checkpoints), [4, 5, 7, 9]);
-            // What a text goes on from is no end any more, and what is made again counts as used.
+            // A checkpoint from which a text continues is no longer an end, and one that is made again counts as used.
             let (nine, _) = checkpoints.longest(EMPTY, &[9]).unwrap();
             checkpoints.leave_behind(nine);
             checkpoints.save(&state, EMPTY, &[4]);
             make(&mut checkpoints, 1, Kind::OnTheWay, 10);
             assert_eq!(found(&checkpoints), [4, 5, 9, 10]);
-            // Those of a text that is gone are nobody's.
+            // Checkpoints of a text that is gone have no owner.
             checkpoints.disown(1);
             make(&mut checkpoints, 1, Kind::OnTheWay, 11);
             make(&mut checkpoints, 0, Kind::OnTheWay, 12);
@@ -370,7 +373,7 @@ mod tests {
         with_checkpoints(|state, mut checkpoints| {
             (1..5).for_each(|token| checkpoints.save(&state, EMPTY, &[token]));
             assert!(checkpoints.plan(0, 3, Kind::OnTheWay) && checkpoints.plan(1, 2, Kind::Trial));
-            // Of its own there is none to be replaced, and ends are worth more.
+            // The text has no checkpoint of its own to replace, and ends are more valuable.
             assert!(!checkpoints.plan(0, 2, Kind::OnTheWay) && !checkpoints.plan(2, 2, Kind::Trial));
             assert_eq!((checkpoints.n_free(), checkpoints.planned(0)), (2, Some(3)));
             assert_eq!(found(&checkpoints), [3, 4]);

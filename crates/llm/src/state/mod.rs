@@ -1,19 +1,19 @@
-//! What is kept of the sequences computed so far.
+//! The state of the sequences computed so far.
 //!
-//! A [`StateStore`] has pages of [`PAGE_LEN`] positions and a number of slots. A slot is a sequence: how many positions
-//! it has, and the pages that these lie in. Slots can share pages: a [`fork`](StateStore::fork) has all pages of its
-//! origin, a new text those of another one that began alike ([`StateStore::reuse`]), and a copy of the last, if that is
-//! in common in part. A page that several slots hold is copied before one of them writes to it. Pages that no slot holds any more are kept as long as there is no need for
-//! them, and found again by the tokens in them.
+//! A [`StateStore`] has pages of [`PAGE_LEN`] positions and a number of slots. A slot is a sequence: its number of positions, and the pages
+//! in which they lie. Slots can share pages: a [`fork`](StateStore::fork) has all pages of its origin; a new text has those of an earlier
+//! text with the same beginning ([`StateStore::reuse`]), and a copy of the last page if only a part of it is shared. A page that several
+//! slots hold is copied before one of them writes to it. Pages that no slot holds are kept until they are needed for something else, and
+//! can be found again by their tokens.
 //!
-//! What recurrent layers keep is no list of positions: each slot has a state of its own, and an earlier one to which it can
-//! go back. Beside the slots there is a number of checkpoints, found again as pages are. They are made, after multiples of
-//! [`CHECKPOINT_EVERY`] positions, where a text parts from a known one; at the end of what is known of it beforehand, and so
-//! far before that as their cost allows, each twice as far as the one before; in what is generated at a distance that the
-//! cost says; before what may have been guessed wrong; and where a text ends. Which of them are kept, says `checkpoints`.
+//! The state of recurrent layers is not a list of positions: each slot has one state, and an earlier one to which it can return. In
+//! addition there are checkpoints, which are found again like pages. They are made after multiples of [`CHECKPOINT_EVERY`] positions: where
+//! a text diverges from a known one; at the end of the part that is known beforehand, and at places before that end, each twice as far from
+//! it as the previous one, as many as their cost allows; in generated text, at a distance that depends on their cost; before guesses that
+//! may be wrong; and at the end of a text. `checkpoints` decides which of them are kept.
 //!
-//! Files: `pages` (holders, and who is taken next), `prefix` (pages by content), `checkpoints` (recurrent state by content),
-//! `reuse` (beginnings that are known). Neighbours: [`kv_cache`](crate::kv_cache) has what lies in a page.
+//! Files: `pages` (holders of pages, and which page is taken next), `prefix` (pages by content), `checkpoints` (recurrent state by
+//! content), `reuse` (known beginnings). Neighbours: [`kv_cache`](crate::kv_cache) has the contents of pages.
 
 use alloc::vec::Vec;
 
@@ -38,69 +38,70 @@ pub const CHECKPOINT_EVERY: usize = 32;
 
 const _: () = assert!(PAGE_LEN.is_multiple_of(CHECKPOINT_EVERY));
 
-/// How many weights of a prompt's token take as long as the copy of one element of a state, about.
+/// Copying one element of a state takes about as long as multiplying a token of a prompt by this many weights.
 const WEIGHTS_PER_COPY: usize = 150;
 
-/// How many of them take as long as a step of one element of a state, about.
+/// Updating one element of a state takes about as long as multiplying a token of a prompt by this many weights.
 const WEIGHTS_PER_STEP: usize = 25;
 
-/// One checkpoint for as many positions of a prompt as take this many times as long.
+/// The computation of the positions of a prompt between two checkpoints takes at least this many times as long as a
+/// checkpoint.
 const TIMES_AS_LONG: usize = 50;
 
-/// As many times as long as a prompt's token takes one that is generated, at least.
+/// A generated token takes at least this many times as long as a token of a prompt.
 const GENERATED_TIMES: usize = 6;
 
-/// How much a store can keep.
+/// The sizes of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StateOptions {
     /// Sequences.
     pub n_slots: usize,
-    /// Positions of each at most.
+    /// Most positions of each.
     pub n_ctx: usize,
     /// Pages that all of them share, up to [`MAX_PAGES`](Self::MAX_PAGES).
     pub n_pages: usize,
     /// The number format of keys and values.
     pub kv_type: KvType,
-    /// Whether pages are found again by their tokens.
+    /// Whether pages can be found again by their tokens.
     pub finds_prefixes: bool,
-    /// Checkpoints of recurrent layers for all slots, found again as pages are; none are kept where pages are
-    /// not, or no layer is recurrent. Each has the size of a slot's recurrent state.
+    /// Checkpoints of recurrent layers for all slots, which are found again like pages. None are kept if pages cannot
+    /// be found again, or if no layer is recurrent. Each has the size of a slot's recurrent state.
     pub n_checkpoints: usize,
-    /// Whether each slot has room for a checkpoint of its own as well, which [`StateStore::plan_checkpoint`] makes.
+    /// Whether each slot also has room for a checkpoint of its own, which [`StateStore::plan_checkpoint`] makes.
     pub own_checkpoints: bool,
 }
 
-/// Keys and values of several sequences, and what recurrent layers keep of them.
+/// Keys and values of several sequences, and the state of recurrent layers.
 #[derive(Debug)]
 pub struct StateStore<'m> {
     options: StateOptions,
     kv: KvCache<'m>,
     pages: Pages<'m>,
     prefixes: PrefixIndex<'m>,
-    /// What the first page of each slot's text comes after.
+    /// The content that the first page of each slot's text follows.
     roots: Vec<ContentId>,
     /// `[n_slots][n_ctx.div_ceil(PAGE_LEN)]`: the pages of each.
     tables: &'m mut [u32],
-    /// `[n_slots]`: positions, and pages with those for which room was made.
+    /// `[n_slots]`: the number of positions, and the number of pages including those reserved for the next positions.
     slots: &'m mut [[u32; 2]],
     /// `[n_slots]`
     texts: &'m mut [Text],
-    /// One checkpoint for so many positions of a prompt.
+    /// Number of positions of a prompt for each checkpoint.
     positions_per_checkpoint: usize,
     /// One per slot.
     recurrent: Vec<RecurrentState<'m>>,
     checkpoints: Checkpoints<'m>,
 }
 
-/// What is known of the text of a slot.
+/// Facts about the text of a slot.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Text {
-    /// Up to where it was found in known pages, to the last place of a checkpoint.
+    /// The end of the part found in known pages, rounded down to a place for a checkpoint.
     branch: u32,
-    /// From where on it is computed.
+    /// The first position that is computed.
     first: u32,
-    /// Where that ends of it which is known beforehand; 0 if nothing is.
+    /// The end of the part that is known beforehand; 0 if nothing is known.
     end: u32,
 }
 
@@ -108,12 +109,12 @@ impl Text {
     const UNKNOWN: Text = Text { branch: 0, first: 0, end: 0 };
 }
 
-/// Positions of a slot that are to be computed.
+/// Positions of a slot to be computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     /// The slot.
     pub slot: usize,
-    /// The first of them; the slot holds those before it.
+    /// The first position; the slot holds those before it.
     pub first: usize,
     /// How many.
     pub n: usize,
@@ -140,8 +141,8 @@ impl StateOptions {
 }
 
 impl<'m> StateStore<'m> {
-    /// Takes the memory from `arena`, and from the heap a few bytes per layer and per slot and layer. Each token is multiplied
-    /// by about `n_weights`, which says how often a checkpoint costs little.
+    /// Takes the memory from `arena`, and from the heap a few bytes per layer and per slot and layer. `n_weights` is the approximate number
+    /// of weights that a token is multiplied by; it determines how often a checkpoint is cheap enough.
     ///
     /// # Errors
     ///
@@ -149,7 +150,7 @@ impl<'m> StateStore<'m> {
     ///
     /// # Panics
     ///
-    /// If there are to be more pages than [`StateOptions::MAX_PAGES`].
+    /// If there are more pages than [`StateOptions::MAX_PAGES`].
     pub fn carve(
         shapes: impl ExactSizeIterator<Item = KvShape>,
         recurrent_shapes: impl ExactSizeIterator<Item = RecurrentShape> + Clone,
@@ -203,7 +204,7 @@ impl<'m> StateStore<'m> {
         })
     }
 
-    /// What the store was made for.
+    /// The options that the store was made with.
     pub fn options(&self) -> &StateOptions {
         &self.options
     }
@@ -213,7 +214,8 @@ impl<'m> StateStore<'m> {
         self.pages.n_free()
     }
 
-    /// Checkpoints beside those of the slots that are not being made: all of them, but while a batch is computed.
+    /// Checkpoints, apart from the slots' own, that are not being made at the moment. Outside of the computation of a
+    /// batch these are all.
     pub fn n_free_checkpoints(&self) -> usize {
         self.checkpoints.n_free()
     }
@@ -222,7 +224,7 @@ impl<'m> StateStore<'m> {
     ///
     /// # Panics
     ///
-    /// If there is no such slot; here and below.
+    /// If there is no such slot. The same holds for the functions below.
     pub fn len(&self, slot: usize) -> usize {
         self.slots[slot][0] as usize
     }
@@ -232,16 +234,16 @@ impl<'m> StateStore<'m> {
         &self.table(slot)[..self.n_pages(slot)]
     }
 
-    /// Forgets the positions of a slot from `len` on, and returns how many it has then: where recurrent layers have gone on
-    /// from there, those before the last checkpoint, or none. What an emptied slot held is found again until its pages, or
-    /// the checkpoint at its end, are needed.
+    /// Forgets the positions of a slot from `len` on, and returns how many are left. If recurrent layers have moved past `len`, only the
+    /// positions before the last checkpoint are left, or none. The contents of an emptied slot can be found again until its pages, or the
+    /// checkpoint at its end, are needed.
     pub fn truncate(&mut self, slot: usize, len: usize) -> usize {
         if len == 0 {
             self.leave(slot);
         }
         let len = self.cut(slot, len);
         if len == 0 {
-            // What comes is another text.
+            // Another text comes next.
             self.recurrent[slot].drop_plan();
             self.checkpoints.drop_planned(slot);
             self.checkpoints.disown(slot);
@@ -250,14 +252,14 @@ impl<'m> StateStore<'m> {
         len
     }
 
-    /// As [`truncate`](Self::truncate), with a text that goes on: a checkpoint that is planned is made.
+    /// Like [`truncate`](Self::truncate), but the text continues: a planned checkpoint stays planned.
     fn cut(&mut self, slot: usize, len: usize) -> usize {
         let len = match len < self.len(slot) {
             true => self.go_back(slot, len),
             false => self.len(slot),
         };
         let n_kept = StateOptions::pages_of(len);
-        // The last ones first, so that of pages that can be found again the beginning of a text is kept longest.
+        // Releases the last pages first, so that the beginning of a text can be found again for the longest time.
         for index in (n_kept..self.n_pages(slot)).rev() {
             let page = self.table(slot)[index];
             self.pages.release(page, self.prefixes.is_entered(page));
@@ -266,8 +268,8 @@ impl<'m> StateStore<'m> {
         len
     }
 
-    /// Lets recurrent layers go back to the last checkpoint after at most `len` positions of a slot, its own or another, or to
-    /// the beginning; answers after how many positions they are. Where no layer is recurrent, that is `len`.
+    /// Returns the recurrent layers of a slot to the last checkpoint, its own or another, after at most `len` positions, or to the
+    /// beginning. Returns after how many positions they are; without recurrent layers that is `len`.
     fn go_back(&mut self, slot: usize, len: usize) -> usize {
         if !self.is_recurrent() {
             return len;
@@ -276,7 +278,7 @@ impl<'m> StateStore<'m> {
         match self.checkpoint_within(slot, len) {
             Some((checkpoint, position)) if own.is_none_or(|own| own < position) => {
                 self.checkpoints.restore(checkpoint, &mut self.recurrent[slot]);
-                // From here on the text may be another.
+                // From here on the text may be different.
                 self.recurrent[slot].drop_checkpoint_after(position);
                 position
             }
@@ -287,12 +289,12 @@ impl<'m> StateStore<'m> {
         }
     }
 
-    /// Whether layers keep a state beside keys and values.
+    /// Whether any layer keeps a state besides keys and values.
     fn is_recurrent(&self) -> bool {
         self.recurrent.first().is_some_and(|state| !state.is_empty())
     }
 
-    /// Makes slot `to` the same sequence as slot `from`, and forgets what it was.
+    /// Makes slot `to` hold the same sequence as slot `from`; its previous contents are forgotten.
     pub fn fork(&mut self, from: usize, to: usize) {
         if from == to {
             return;
@@ -311,18 +313,17 @@ impl<'m> StateStore<'m> {
         }
     }
 
-    /// Forgets the positions of slots from the `first` ones on, and makes room for what a batch computes, which
-    /// [`commit`](Self::commit) makes part of them. No slot is in `rooms` twice.
+    /// Forgets the positions of slots from each `first` on, and reserves room for the positions that a batch computes;
+    /// [`commit`](Self::commit) then adds them to the slots. No slot may be in `rooms` twice.
     ///
     /// # Errors
     ///
-    /// [`OutOfPages`] if they need more pages than are free then. Each slot ends at its `first`, and has the checkpoint that
-    /// it had, and the plan for one of its own; those that [`plan_return`](Self::plan_return) planned are forgotten.
+    /// [`OutOfPages`] if they need more pages than are then free. Each slot then ends at its `first`, and keeps its checkpoint and the plan
+    /// for one of its own; checkpoints planned by [`plan_return`](Self::plan_return) are dropped.
     ///
     /// # Panics
     ///
-    /// If a slot does not reach its `first`, or where layers are recurrent cannot go back there; or if the context is too
-    /// short.
+    /// If a slot does not reach its `first` or, with recurrent layers, cannot return there; or if the context is too short.
     pub fn prepare(&mut self, rooms: impl Iterator<Item = Room> + Clone) -> Result<(), OutOfPages> {
         for Room { slot, first, n } in rooms.clone() {
             assert!(first <= self.len(slot) && n <= self.options.n_ctx - first, "{n} positions from {first}");
@@ -343,7 +344,7 @@ impl<'m> StateStore<'m> {
         Ok(())
     }
 
-    /// Plans checkpoints that later texts may go on from.
+    /// Plans checkpoints from which later texts may continue.
     fn plan_checkpoints(&mut self, rooms: impl Iterator<Item = Room>) {
         if self.checkpoints.len() == 0 {
             return;
@@ -358,8 +359,8 @@ impl<'m> StateStore<'m> {
         }
     }
 
-    /// Plans checkpoints of a text whose end is known: where it parts from another one, at its end, and before that. Of a text
-    /// without a known end, what is to be computed counts as the end. One token alone is a step of an answer then.
+    /// Plans checkpoints of a text whose end is known: where it diverges from another text, at its end, and at places before that. If the
+    /// end of a text is not known, the tokens to be computed count as its end; a single token then counts as a step of an answer.
     fn plan_in_prompt(&mut self, Room { slot, first, n }: Room) {
         self.touch_branch(slot);
         let (branch, from, end) = match self.texts[slot] {
@@ -380,10 +381,10 @@ impl<'m> StateStore<'m> {
         }
     }
 
-    /// Plans a checkpoint of an answer if it comes to a place for one.
+    /// Plans a checkpoint of an answer if this step reaches a place for one.
     fn plan_in_answer(&mut self, Room { slot, first, n }: Room) {
         let every = (self.positions_per_checkpoint / GENERATED_TIMES).next_multiple_of(CHECKPOINT_EVERY);
-        // What follows a place to return to may be wrong.
+        // Tokens after a planned return may be wrong guesses.
         let end = first + self.checkpoints.planned(slot).unwrap_or(n);
         let place = end / every * every;
         if place > first {
@@ -392,19 +393,18 @@ impl<'m> StateStore<'m> {
         }
     }
 
-    /// Lets the next positions of a slot make a checkpoint after the first `after` of them, to go back to if those that follow
-    /// were computed for wrong guesses; the last word counts. None is made, and the answer is false, where all checkpoints are
-    /// worth more.
+    /// Plans a checkpoint after the first `after` of the slot's next positions, to return to if the positions after it belong to wrong
+    /// guesses. A later call replaces an earlier one. False, without a plan, if all existing checkpoints are more valuable.
     pub fn plan_return(&mut self, slot: usize, after: usize) -> bool {
         self.checkpoints.drop_planned(slot);
         self.touch_prompt(slot);
         self.checkpoints.plan(slot, after, Kind::Trial)
     }
 
-    /// Pages that are to be taken for all of `rooms`, whose slots end where they begin.
+    /// The number of pages to take for all of `rooms`. Each slot must end where its room begins.
     fn pages_needed(&self, rooms: impl Iterator<Item = Room> + Clone) -> usize {
         let new_pages = |room: Room| StateOptions::pages_of(room.first + room.n) - self.n_pages(room.slot);
-        // The last who is left with a page needs no copy of it.
+        // The last slot that holds a page needs no copy of it.
         let is_copied = |(index, room): (usize, Room)| {
             self.begun_page(room).filter(|&page| self.pages.n_holders(page) > 1).is_some_and(|page| {
                 let before = rooms.clone().take(index).filter(|&other| self.begun_page(other) == Some(page));
@@ -415,18 +415,18 @@ impl<'m> StateStore<'m> {
             + rooms.clone().enumerate().filter(|&room| is_copied(room)).count()
     }
 
-    /// The page that is written to though there are positions in it already.
+    /// The page that is written to although it already contains positions.
     fn begun_page(&self, Room { slot, first, n }: Room) -> Option<u32> {
         (n > 0 && !first.is_multiple_of(PAGE_LEN)).then(|| self.table(slot)[first / PAGE_LEN])
     }
 
-    /// Whether the next position of a slot is in a page that others hold, which it takes a copy of.
+    /// Whether the next position of a slot is in a page that other slots hold too, so that the page must be copied.
     pub fn is_last_page_shared(&self, slot: usize) -> bool {
         let next = Room { slot, first: self.len(slot), n: 1 };
         self.begun_page(next).is_some_and(|page| self.pages.n_holders(page) > 1)
     }
 
-    /// Takes the pages of a room, of which enough are free, for a slot that ends where it begins.
+    /// Takes the pages for a room. Enough pages must be free, and the slot must end where the room begins.
     fn make_room(&mut self, room: Room) {
         let Room { slot, first, n } = room;
         match self.begun_page(room) {
@@ -448,13 +448,13 @@ impl<'m> StateStore<'m> {
         self.slots[slot][1] = n_all as u32;
     }
 
-    /// Makes the next positions of a slot part of it, for which room was made and whose keys and values were stored; they
-    /// were computed for these tokens, `None` for what is no token. A page that another one equals is given back, and that one
+    /// Adds the next positions to a slot. Room must have been made for them and their keys and values stored. `tokens` are the tokens that
+    /// they were computed for, `None` for an input that is not a token. A page that equals another one is released, and the other one is
     /// shared.
     ///
     /// # Panics
     ///
-    /// If no room was made for so many.
+    /// If room was not made for that many.
     pub fn commit(&mut self, slot: usize, tokens: impl ExactSizeIterator<Item = Option<u32>>) {
         let (first, n) = (self.len(slot), tokens.len());
         assert!(StateOptions::pages_of(first + n) <= self.n_pages(slot), "{n} positions without pages");
@@ -488,24 +488,25 @@ impl<'m> StateStore<'m> {
         }
     }
 
-    /// Gives back the room that was made for positions which were computed in part only. The slot then has its positions
-    /// before them, or where layers are recurrent those before the last checkpoint, or none.
+    /// Releases room that was made for positions which were only partly computed. The slot then has the positions
+    /// before them; with recurrent layers only those before the last checkpoint, or none.
     pub fn abandon(&mut self, slot: usize) {
         self.checkpoints.drop_planned(slot);
         let first = self.len(slot);
         let len = self.go_back(slot, first);
-        // The state is there already.
+        // The state is already there.
         self.slots[slot][0] = len as u32;
         self.cut(slot, len);
     }
 
-    /// Lets the next positions of a slot make a checkpoint of its own of what recurrent layers keep, before the last `n_after`
-    /// of them and in the place of an earlier one, if there is [room](StateOptions::own_checkpoints) for one.
+    /// Plans the slot's own checkpoint of the recurrent layers, before the last `n_after` of its next positions, if there is
+    /// [room](StateOptions::own_checkpoints) for one. It replaces an earlier one.
     pub fn plan_checkpoint(&mut self, slot: usize, n_after: usize) {
         self.recurrent[slot].plan_checkpoint(n_after);
     }
 
-    /// What a recurrent layer keeps of a sequence, to be replaced by that after the positions for which room was made.
+    /// The memory of a recurrent layer for a sequence. The caller replaces it by the state after the positions for
+    /// which room was made.
     ///
     /// # Panics
     ///
@@ -514,8 +515,8 @@ impl<'m> StateStore<'m> {
         self.recurrent[slot].layer(layer, slot, self.checkpoints.saved())
     }
 
-    /// The last inputs of a recurrent layer's convolution and its state, as [`recurrent`](Self::recurrent) has them, in the
-    /// first `N` of some slots, none of which is there twice, in their order.
+    /// The last inputs of a recurrent layer's convolution and its state, like [`recurrent`](Self::recurrent), for the first `N` of these
+    /// slots, in order. No slot may occur twice.
     pub fn recurrent_of<const N: usize>(
         &mut self,
         slots: impl Iterator<Item = usize> + Clone,
@@ -530,7 +531,7 @@ impl<'m> StateStore<'m> {
         parts
     }
 
-    /// Stores the keys and values of one position of one layer, for which room was made.
+    /// Stores the keys and values of one position in one layer. Room must have been made for the position.
     ///
     /// `keys` is `[n_head_kv][head_len_k]`, `values` `[n_head_kv][head_len_v]`.
     ///
@@ -549,11 +550,12 @@ impl<'m> StateStore<'m> {
         self.kv.store(kernels, layer, (page, position % PAGE_LEN), keys, values);
     }
 
-    /// Stores the key of an indexer at one position of one layer, for which room was made, in the place of another.
+    /// Stores the key of an indexer at one position of one layer, replacing another key. Room must have been made for
+    /// the position.
     ///
     /// # Panics
     ///
-    /// As [`store`](Self::store).
+    /// Under the same conditions as [`store`](Self::store).
     pub fn store_index(
         &mut self,
         kernels: &Kernels,
@@ -585,7 +587,7 @@ impl<'m> StateStore<'m> {
         self.kv.values(layer, head)
     }
 
-    /// The pages of a slot, those for which room was made among them.
+    /// The number of pages of a slot, including those reserved for the next positions.
     fn n_pages(&self, slot: usize) -> usize {
         self.slots[slot][1] as usize
     }
@@ -600,7 +602,7 @@ impl<'m> StateStore<'m> {
         &mut self.tables[slot * len..][..len]
     }
 
-    /// A page that no slot holds, of which there is one.
+    /// Takes a page that no slot holds. There must be one.
     fn take_page(&mut self) -> u32 {
         let Some(page) = self.pages.take() else { unreachable!("free pages were counted") };
         self.prefixes.remove(page);

@@ -1,10 +1,10 @@
-//! Which pages are held, and in which order the others are taken.
+//! Tracks which pages are held, and the order in which the others are taken.
 //!
-//! A page is held by as many slots as have it in their tables. Pages without a holder wait in one list: those whose
-//! content may be found again ([`PrefixIndex`](super::prefix::PrefixIndex)) at its end, the others at its beginning,
-//! from which pages are taken; so what was not used for longest is lost first. A slot leaves its last pages first, so that
-//! a page goes before those that it follows. Where a page is written over, those that followed it are found no more, but
-//! keep their places in the list until their turn comes.
+//! A page is held by all slots that have it in their tables. Pages without a holder are in one list. Pages are taken from its beginning. A
+//! released page goes to the end of the list if its content may be found again ([`PrefixIndex`](super::prefix::PrefixIndex)), and to the
+//! beginning otherwise; so the least recently used content is lost first. A slot releases its last pages first, so that a page is lost
+//! before the pages that it follows. When a page is overwritten, the pages that followed it can no longer be found, but they keep their
+//! places in the list until it is their turn.
 
 use crate::arena::{Arena, OutOfMemory};
 
@@ -19,25 +19,25 @@ pub(super) struct Pages<'m> {
     /// `[n_pages]`: neighbours in the list.
     before: &'m mut [u32],
     after: &'m mut [u32],
-    /// The first to be taken.
+    /// The first page to be taken.
     first: u32,
     last: u32,
     n_free: usize,
 }
 
 impl<'m> Pages<'m> {
-    /// `n_pages` without a holder.
+    /// Makes `n_pages` pages without a holder.
     pub fn carve(n_pages: usize, arena: &mut Arena<'m>) -> Result<Self, OutOfMemory> {
         let mut numbers = || arena.take::<u32>(n_pages);
         let (n_holders, before, after) = (numbers()?, numbers()?, numbers()?);
         n_holders.fill(0);
         let mut pages = Pages { n_holders, before, after, first: NONE, last: NONE, n_free: 0 };
-        // Empty while measuring.
+        // The arrays are empty while an arena is only measured.
         (0..pages.n_holders.len() as u32).for_each(|page| pages.append(page));
         Ok(pages)
     }
 
-    /// Pages without a holder.
+    /// Number of pages without a holder.
     pub fn n_free(&self) -> usize {
         self.n_free
     }
@@ -47,7 +47,7 @@ impl<'m> Pages<'m> {
         self.n_holders[page as usize] as usize
     }
 
-    /// The page that was not used for longest, with one holder.
+    /// Takes the least recently used page without a holder. It then has one holder.
     pub fn take(&mut self) -> Option<u32> {
         let page = self.first;
         if page == NONE {
@@ -58,7 +58,7 @@ impl<'m> Pages<'m> {
         Some(page)
     }
 
-    /// One holder more.
+    /// Adds a holder.
     pub fn hold(&mut self, page: u32) {
         if self.n_holders[page as usize] == 0 {
             self.unlink(page);
@@ -66,7 +66,7 @@ impl<'m> Pages<'m> {
         self.n_holders[page as usize] += 1;
     }
 
-    /// One holder less; `is_worth_keeping` says whether the page's content may be found again.
+    /// Removes a holder; `is_worth_keeping` says whether the page's content may be found again.
     pub fn release(&mut self, page: u32, is_worth_keeping: bool) {
         let n_holders = &mut self.n_holders[page as usize];
         assert!(*n_holders > 0, "page {page} has no holder");
@@ -101,12 +101,12 @@ impl<'m> Pages<'m> {
         self.n_free -= 1;
     }
 
-    /// Where it is noted what comes after a page, or first.
+    /// The entry for the page after this one, or for the first page.
     fn place_after(&mut self, page: u32) -> &mut u32 {
         if page == NONE { &mut self.first } else { &mut self.after[page as usize] }
     }
 
-    /// Where it is noted what comes before a page, or last.
+    /// The entry for the page before this one, or for the last page.
     fn place_before(&mut self, page: u32) -> &mut u32 {
         if page == NONE { &mut self.last } else { &mut self.before[page as usize] }
     }

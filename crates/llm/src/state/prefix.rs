@@ -1,9 +1,9 @@
-//! Which page holds which beginning of a text.
+//! Finds the page that holds a beginning of a text.
 //!
-//! A page's keys and values follow from its tokens and from all tokens before it. Each content of a whole page that was ever
-//! entered has a number of its own. A page is found by the number of the content before it and by its own tokens, all of
-//! which are compared: two texts never share a page by accident. The end of a text, which is no whole page, is entered too,
-//! when the text is gone; nothing is found after it.
+//! A page's keys and values depend on its tokens and on all tokens before it. Each content of a whole page that was ever entered has a
+//! unique number. A page is found by the number of the content before it and by its own tokens, which are all compared: two texts never
+//! share a page by accident. The end of a text that does not fill a page is entered too, when the text is gone; no page can be found after
+//! it.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -13,31 +13,31 @@ use crate::kv_cache::PAGE_LEN;
 /// No page.
 const NONE: u32 = u32::MAX;
 
-/// Stands for something that is no token.
+/// Stands for an input that is not a token.
 pub(super) const NO_TOKEN: u32 = u32::MAX;
 
 /// The number of a content; [`EMPTY`] is the text without tokens.
 pub(super) type ContentId = u64;
 
-/// What comes before the first page.
+/// The content before the first page.
 pub(super) const EMPTY: ContentId = 1;
 
-/// The page is not entered.
+/// Marks a page that is not entered.
 const UNKNOWN: ContentId = 0;
 
 /// Finds pages by their content.
 #[derive(Debug)]
 pub(super) struct PrefixIndex<'m> {
-    /// The first page of each chain of entries, by the number of the content before them; a power of two of them, or none.
+    /// The first page of each chain of entries, by the number of the content before them. The number of chains is a power of two, or 0.
     buckets: &'m mut [u32],
     /// `[n_pages]`
     entries: &'m mut [Entry],
-    /// `[n_pages][PAGE_LEN]`: what each position was computed for.
+    /// `[n_pages][PAGE_LEN]`: the token that each position was computed for.
     tokens: &'m mut [u32],
     last_content: ContentId,
 }
 
-/// What is known of a page.
+/// Facts about a page.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Entry {
@@ -50,7 +50,7 @@ struct Entry {
     len: u32,
 }
 
-/// A page that begins as a text goes on.
+/// A page whose beginning equals the continuation of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Part {
     /// The page.
@@ -60,7 +60,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// What a page for `of_page` has in common with `tokens`.
+    /// Compares the tokens of a page, `of_page`, with `tokens`.
     pub fn new(page: u32, of_page: &[u32], tokens: &[u32]) -> Self {
         let n_common = of_page.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         Part { page, n_common }
@@ -68,12 +68,12 @@ impl Part {
 }
 
 impl Entry {
-    /// Of a page that is not entered.
+    /// The entry of a page that is not entered.
     const NONE: Entry = Entry { content: UNKNOWN, before: UNKNOWN, next: NONE, len: 0 };
 }
 
 impl<'m> PrefixIndex<'m> {
-    /// An index that knows no page of `n_pages`.
+    /// An empty index for `n_pages` pages.
     pub fn carve(n_pages: usize, arena: &mut Arena<'m>) -> Result<Self, OutOfMemory> {
         let n_buckets =
             if n_pages == 0 { 0 } else { n_pages.checked_next_power_of_two().unwrap_or(usize::MAX) };
@@ -85,19 +85,19 @@ impl<'m> PrefixIndex<'m> {
         Ok(PrefixIndex { buckets, entries, tokens, last_content: EMPTY })
     }
 
-    /// Whether texts are compared at all.
+    /// Whether the index is in use.
     pub fn is_used(&self) -> bool {
         !self.buckets.is_empty()
     }
 
-    /// Notes for which token position `row` of a page was computed.
+    /// Notes the token for which position `row` of a page was computed.
     pub fn set_token(&mut self, page: u32, row: usize, token: u32) {
         if self.is_used() {
             self.tokens[page as usize * PAGE_LEN + row] = token;
         }
     }
 
-    /// Notes for a copy of a page what is noted for that.
+    /// Copies the noted tokens of a page for a copy of it.
     pub fn copy_tokens(&mut self, from: u32, to: u32) {
         if self.is_used() {
             let from = from as usize * PAGE_LEN;
@@ -105,22 +105,21 @@ impl<'m> PrefixIndex<'m> {
         }
     }
 
-    /// The whole page with these tokens after what `before` stands for, and the number of its content.
+    /// The whole page with these tokens after the content `before`, and the number of its content.
     pub fn find(&self, before: ContentId, tokens: &[u32]) -> Option<(u32, ContentId)> {
         let page = self.entries_after(before).find(|&page| self.tokens(page) == tokens)?;
         Some((page, self.content(page)?))
     }
 
-    /// Of the pages after what `before` stands for, whole or not, the one that has most tokens in common with `tokens`, if one
-    /// has any.
+    /// Among the pages after the content `before`, whole or not, the one that has the most tokens in common with `tokens`, if any has.
     pub fn find_part(&self, before: ContentId, tokens: &[u32]) -> Option<Part> {
         let parts = self.entries_after(before).map(|page| Part::new(page, self.tokens(page), tokens));
         parts.max_by_key(|part| part.n_common).filter(|part| part.n_common > 0)
     }
 
-    /// Enters a page, all positions of which have been computed, after what `before` stands for, unless another one with
-    /// the same content is entered. Returns the one that is; none if the text before is not known, or the page has
-    /// something that is no token.
+    /// Enters a page, all positions of which must have been computed, after the content `before`, unless another page
+    /// with the same content is already entered. Returns the entered page; `None` if the text before is unknown, or if
+    /// the page contains an input that is not a token.
     pub fn enter(&mut self, page: u32, before: Option<ContentId>) -> Option<u32> {
         let before = before?;
         if !self.is_used() || self.noted(page, PAGE_LEN).contains(&NO_TOKEN) {
@@ -134,8 +133,7 @@ impl<'m> PrefixIndex<'m> {
         Some(page)
     }
 
-    /// Enters a page, the first `len` positions of which have been computed and end a text, unless another one is entered
-    /// that begins with them.
+    /// Enters a page whose first `len` positions have been computed and end a text, unless a page that begins with them is already entered.
     pub fn enter_part(&mut self, page: u32, before: Option<ContentId>, len: usize) {
         let Some(before) = before.filter(|_| self.is_used() && !self.is_entered(page)) else { return };
         let tokens = self.noted(page, len);
@@ -156,17 +154,17 @@ impl<'m> PrefixIndex<'m> {
         self.entries.get(page as usize).is_some_and(|entry| entry.len > 0)
     }
 
-    /// The tokens that a page is found by, none if it is not entered.
+    /// The tokens by which a page is found; empty if it is not entered.
     pub fn tokens(&self, page: u32) -> &[u32] {
         self.noted(page, self.entries[page as usize].len as usize)
     }
 
-    /// What the first `len` positions of a page were computed for.
+    /// The tokens for which the first `len` positions of a page were computed.
     pub fn noted(&self, page: u32, len: usize) -> &[u32] {
         &self.tokens[page as usize * PAGE_LEN..][..len]
     }
 
-    /// Forgets what a page holds.
+    /// Removes a page from the index.
     pub fn remove(&mut self, page: u32) {
         if !self.is_entered(page) {
             return;
@@ -186,7 +184,7 @@ impl<'m> PrefixIndex<'m> {
         self.entries[page as usize] = Entry { next, ..entry };
     }
 
-    /// The pages that are entered after what `before` stands for.
+    /// The pages entered after the content `before`.
     fn entries_after(&self, before: ContentId) -> impl Iterator<Item = u32> {
         let first = self.buckets.get(self.bucket(before)).copied();
         let next = |&page: &u32| Some(self.entries[page as usize].next).filter(|&page| page != NONE);
@@ -194,7 +192,7 @@ impl<'m> PrefixIndex<'m> {
             .filter(move |&page| self.entries[page as usize].before == before)
     }
 
-    /// Contents are numbered one after the other, which spreads them evenly.
+    /// Contents are numbered consecutively, which spreads them evenly.
     fn bucket(&self, before: ContentId) -> usize {
         before as usize & self.buckets.len().wrapping_sub(1)
     }
@@ -224,14 +222,14 @@ mod tests {
         assert_eq!(index.find(EMPTY, &a), Some((0, first.unwrap())));
         assert_eq!(index.find(first.unwrap(), &b), Some((1, index.content(1).unwrap())));
         assert_eq!(index.find(EMPTY, &b), None);
-        // The same text again, in another page: the first stands for it.
+        // The same text again in another page: the first page represents it.
         set(&mut index, 2, 7);
         assert_eq!(index.enter(2, Some(EMPTY)), Some(0));
         assert!(index.is_entered(0) && !index.is_entered(2));
         index.remove(0);
         assert_eq!(index.find(EMPTY, &a), None);
         assert_eq!(index.content(0), None);
-        // Entered anew, it is another content: what followed the old one does not follow it.
+        // Entered again, it counts as a new content: pages that followed the old one do not follow it.
         assert_eq!(index.enter(0, Some(EMPTY)), Some(0));
         let again = index.content(0);
         assert_ne!(again, first);
@@ -249,7 +247,7 @@ mod tests {
         index.enter_part(1, Some(EMPTY), 30);
         assert_eq!(index.find_part(EMPTY, &tokens), Some(Part { page: 1, n_common: 21 }));
         assert_eq!(index.find(EMPTY, &tokens[..20]), None);
-        // What another page has anyway is not entered.
+        // Tokens that another page already has are not entered.
         index.enter_part(0, Some(EMPTY), 21);
         assert!(!index.is_entered(0));
         index.enter_part(0, Some(EMPTY), 22);

@@ -1,4 +1,4 @@
-//! Beginnings of texts that were computed before.
+//! Reuse of beginnings of texts that were computed before.
 
 use super::prefix::{ContentId, EMPTY, NO_TOKEN, Part};
 use super::{CHECKPOINT_EVERY, StateOptions, StateStore, Text};
@@ -8,25 +8,25 @@ use crate::kv_cache::PAGE_LEN;
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
     len: usize,
-    /// The page of its last positions, if they are no whole page.
+    /// The page of its last positions, if they do not fill a page.
     part: Option<u32>,
-    /// What recurrent layers keep after it.
+    /// The checkpoint of recurrent layers after it.
     checkpoint: Option<usize>,
-    /// Tokens in common with known pages, with a checkpoint or not.
+    /// Tokens in common with known pages, whether or not there is a checkpoint.
     n_common: usize,
 }
 
 impl StateStore<'_> {
-    /// Empties a slot, and lets its texts from now on share what is computed with those of this group alone: those of other
-    /// groups are computed by another network. Groups are numbered from 0, the one of all slots at first.
+    /// Empties a slot and puts it into this group: from now on its texts share computed results only with texts of the same group, because
+    /// other groups use a differently adapted network. Groups are numbered from 0; at first all slots are in group 0.
     pub fn join_group(&mut self, slot: usize, group: u64) {
         self.truncate(slot, 0);
-        // Contents of pages are numbered upwards.
+        // Contents of pages are numbered upwards from 1, so the roots of groups are numbered downwards.
         self.roots[slot] = if group == 0 { EMPTY } else { ContentId::MAX - group };
     }
 
-    /// Makes a slot the longest known beginning of `tokens`, without their last, and returns its length. Where layers are
-    /// recurrent, it ends where there is a checkpoint.
+    /// Fills a slot with the longest known beginning of `tokens`, never including the last token, and returns its length. With recurrent
+    /// layers it ends at a checkpoint.
     pub fn reuse(&mut self, slot: usize, tokens: &[u32]) -> usize {
         self.truncate(slot, 0);
         let root = self.roots[slot];
@@ -61,8 +61,7 @@ impl StateStore<'_> {
         len
     }
 
-    /// Lets the checkpoint where a slot's text parts from another one count as just used: what two texts have in common, a
-    /// third may have.
+    /// Marks the checkpoint where a slot's text diverges from another one as just used, because a third text may share that beginning.
     pub(super) fn touch_branch(&mut self, slot: usize) {
         if !self.is_recurrent() {
             return;
@@ -70,8 +69,8 @@ impl StateStore<'_> {
         self.touch_within(slot, self.texts[slot].branch);
     }
 
-    /// Lets the last checkpoint of what was known beforehand of a slot's text count as just used: whoever goes on otherwise
-    /// than the answer does, goes on from there.
+    /// Marks the last checkpoint in the part of a slot's text that was known beforehand as just used, because a text that continues
+    /// differently from the answer continues from there.
     pub(super) fn touch_prompt(&mut self, slot: usize) {
         self.touch_within(slot, self.texts[slot].end);
     }
@@ -82,12 +81,13 @@ impl StateStore<'_> {
         }
     }
 
-    /// How many of these tokens are known in a slot, without their last.
+    /// How many of these tokens, never including the last, are known for a slot.
     pub fn n_known(&self, slot: usize, tokens: &[u32]) -> usize {
         self.known(self.roots[slot], tokens, PAGE_LEN - 1).len
     }
 
-    /// Free pages that a text of these tokens would take in a slot, if [`reuse`](Self::reuse) found its beginning.
+    /// The number of free pages that a text of these tokens would take in a slot after [`reuse`](Self::reuse) found its
+    /// beginning.
     pub fn pages_lacking(&self, slot: usize, tokens: &[u32]) -> usize {
         let root = self.roots[slot];
         let n_whole = self.known(root, tokens, PAGE_LEN - 1).len / PAGE_LEN;
@@ -96,7 +96,7 @@ impl StateStore<'_> {
         StateOptions::pages_of(tokens.len()) - n_shared
     }
 
-    /// Lets what a slot holds be found again when it is gone: the end that is no whole page, and what recurrent layers keep.
+    /// Makes the contents of a slot available for later texts: the end that does not fill a page, and the state of recurrent layers.
     pub(super) fn leave(&mut self, slot: usize) {
         let Some((before, page, n)) = self.end_of_beginning(slot, self.len(slot)) else { return };
         self.touch_branch(slot);
@@ -109,8 +109,8 @@ impl StateStore<'_> {
         }
     }
 
-    /// What the first `len` positions of a slot end with: the content of the whole pages before, the page after them, and
-    /// how many positions in that. None if they are unknown, or no positions.
+    /// The end of the first `len` positions of a slot: the content of the whole pages, the page after them, and the number of positions in
+    /// that page. `None` if it is unknown, or if there are no positions.
     pub(super) fn end_of_beginning(&self, slot: usize, len: usize) -> Option<(ContentId, u32, usize)> {
         let index = len.checked_sub(1).filter(|_| self.prefixes.is_used())? / PAGE_LEN;
         let before = match index {
@@ -120,7 +120,7 @@ impl StateStore<'_> {
         Some((before, self.table(slot)[index], len - index * PAGE_LEN))
     }
 
-    /// The last checkpoint within the first `len` positions of a slot, and how many are before it.
+    /// The last checkpoint within the first `len` positions of a slot, and the number of positions before it.
     pub(super) fn checkpoint_within(&self, slot: usize, len: usize) -> Option<(usize, usize)> {
         (0..StateOptions::pages_of(len)).rev().find_map(|index| {
             let first = index * PAGE_LEN;
@@ -131,8 +131,8 @@ impl StateStore<'_> {
         })
     }
 
-    /// The longest known beginning of `tokens` without their last, of texts that begin after `root`, of which at most
-    /// `most_part` positions are no whole page.
+    /// The longest known beginning of `tokens`, never including the last token, among texts that begin after `root`. At
+    /// most `most_part` of its positions may lie in a page that it does not fill.
     fn known(&self, root: ContentId, tokens: &[u32], most_part: usize) -> Known {
         let tokens = &tokens[..tokens.len().saturating_sub(1).min(self.options.n_ctx)];
         let mut known = Known::default();
@@ -169,8 +169,8 @@ impl StateStore<'_> {
         known
     }
 
-    /// Of the pages after what `before` stands for, the last ones of slots among them, the one that has most tokens in common
-    /// with `tokens`, if one has any. If several have, it is one that is not being filled.
+    /// Among the pages after the content `before`, including the last pages of slots, the one that has the most tokens in common with
+    /// `tokens`, if any has. Among equals it prefers one that is not being filled.
     fn find_part(&self, before: ContentId, tokens: &[u32]) -> Option<Part> {
         let being_filled = (0..self.options.n_slots).filter_map(|slot| {
             let (of_slot, page, n) = self.end_of_beginning(slot, self.len(slot))?;
@@ -180,7 +180,7 @@ impl StateStore<'_> {
         parts.max_by_key(|part| part.n_common).filter(|part| part.n_common > 0)
     }
 
-    /// The known whole pages that `tokens` begin with, and the numbers of their contents.
+    /// The known whole pages with which `tokens` begin, and the numbers of their contents.
     fn known_pages(&self, root: ContentId, tokens: &[u32]) -> impl Iterator<Item = (u32, ContentId)> {
         tokens.chunks_exact(PAGE_LEN).scan(root, |before, of_page| {
             let (page, content) = self.prefixes.find(*before, of_page)?;
@@ -189,17 +189,17 @@ impl StateStore<'_> {
         })
     }
 
-    /// Whether no page is left for a copy of `part`, beside the whole pages of the first `len` tokens.
+    /// Whether there is no free page for a copy of `part` after the whole pages of the first `len` tokens are taken.
     fn is_page_missing(&self, root: ContentId, tokens: &[u32], len: usize, part: u32) -> bool {
         let whole = self.known_pages(root, tokens).take(len / PAGE_LEN);
         let n_taken = whole.filter(|&(page, _)| self.pages.n_holders(page) == 0).count();
         let is_free = self.pages.n_holders(part) == 0;
-        // A free one is among those that are left.
+        // If `part` itself is free, it is one of the pages that are left.
         !is_free && self.pages.n_free() == n_taken
     }
 
-    /// A page of its own for a text that has the first `len` positions of `part`: that one, if it has no others and nobody
-    /// holds it, or a copy.
+    /// A page for a text that has the first `len` positions of `part`: `part` itself if it has no other positions and no holder, otherwise
+    /// a copy.
     fn page_of_part(&mut self, part: u32, len: usize) -> u32 {
         if self.pages.n_holders(part) == 0 && self.prefixes.tokens(part).len() == len {
             self.pages.hold(part);

@@ -8,7 +8,7 @@ use crate::kv_cache::HeadElements;
 const SHAPE: KvShape =
     KvShape { n_head_kv: 1, head_len_k: 1, head_len_v: 1, values_in_keys: false, index_len: 0 };
 
-/// A layer that keeps nothing, and one that keeps two numbers.
+/// A layer without a state, and one with two numbers.
 const RECURRENT: [RecurrentShape; 2] =
     [RecurrentShape { n_history: 0, n_state: 0 }, RecurrentShape { n_history: 1, n_state: 1 }];
 
@@ -24,12 +24,12 @@ fn memory(options: StateOptions, is_recurrent: bool) -> Vec<u8> {
     vec![0xff; arena.used_bytes() + crate::arena::ALIGN]
 }
 
-/// A number that stands for a text: what a key or value at its end would depend on.
+/// A number that represents a text, like a key or value at its end, which depends on the whole text.
 fn digest(text: &[u32]) -> f32 {
     digests(text).last().unwrap_or_default()
 }
 
-/// Those of all its beginnings.
+/// The digests of all beginnings of a text.
 fn digests(text: &[u32]) -> impl Iterator<Item = f32> {
     let mut hash = 17_u32;
     text.iter().map(move |token| {
@@ -38,7 +38,7 @@ fn digests(text: &[u32]) -> impl Iterator<Item = f32> {
     })
 }
 
-/// Stores what stands for the texts that end with each of `tokens`, for which room was made.
+/// Stores the digests of the texts that end with each of `tokens`. Room must have been made.
 fn compute_in_room(store: &mut StateStore<'_>, slot: usize, text: &mut Vec<u32>, tokens: &[u32]) {
     // Before the first position there are zeros.
     if store.is_recurrent() {
@@ -47,7 +47,7 @@ fn compute_in_room(store: &mut StateStore<'_>, slot: usize, text: &mut Vec<u32>,
         let before = digest(text);
         assert_eq!((&*history, &*state), (&[before][..], &[-before][..]), "{} of slot {slot}", text.len());
         let whole = [&text[..], tokens].concat();
-        // Of a batch that is broken off, only some are made.
+        // In a batch that is broken off, only some checkpoints are made.
         while let Some(checkpoint) =
             checkpoints.next_due().filter(|checkpoint| checkpoint.after <= tokens.len())
         {
@@ -65,7 +65,7 @@ fn compute_in_room(store: &mut StateStore<'_>, slot: usize, text: &mut Vec<u32>,
     }
 }
 
-/// Makes room for tokens after the first `first` of a slot's, and stores what stands for their texts.
+/// Makes room for tokens after the first `first` positions of a slot, and stores their digests.
 fn compute(
     store: &mut StateStore<'_>,
     slot: usize,
@@ -85,7 +85,7 @@ fn found(head: HeadPages<'_>, pages: &[u32], position: usize) -> f32 {
     elements[pages[position / PAGE_LEN] as usize * head.page_len + head.first + position % PAGE_LEN]
 }
 
-/// Each slot has what belongs to its text, and each page is held or free.
+/// Checks that each slot has the digests of its text, and that each page is either held or free.
 fn check(store: &StateStore<'_>, texts: &[Vec<u32>]) {
     let mut held = Vec::new();
     for (slot, text) in texts.iter().enumerate() {
@@ -104,7 +104,7 @@ fn check(store: &StateStore<'_>, texts: &[Vec<u32>]) {
     store.checkpoints.check_shares(texts.len());
 }
 
-/// Where a slot can go back to.
+/// The points to which a slot can return.
 #[derive(Debug, Clone, Copy, Default)]
 struct Checkpoints {
     made_at: Option<usize>,
@@ -112,7 +112,7 @@ struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Where a slot of `len` positions goes on if it is to forget those from `to` on.
+    /// The position at which a slot of `len` positions continues after forgetting those from `to` on.
     fn back(&self, is_recurrent: bool, len: usize, to: usize) -> usize {
         match is_recurrent && to < len {
             true => self.made_at.filter(|&made_at| made_at <= to).unwrap_or(0),
@@ -156,7 +156,8 @@ fn try_operations(finds_prefixes: bool, is_recurrent: bool, n_checkpoints: usize
     for _ in 0..10_000 {
         let slot = below(N_SLOTS);
         match below(8) {
-            // A batch: some tokens more, of few, so that texts begin alike; or a few in place of the last.
+            // A batch: some more tokens of a small vocabulary, so that texts have common beginnings; or a few tokens
+            // that replace the last ones.
             0..=3 => {
                 let mut rooms = Vec::new();
                 let (mut batch, mut returns) = (Vec::new(), Vec::new());
@@ -173,7 +174,7 @@ fn try_operations(finds_prefixes: bool, is_recurrent: bool, n_checkpoints: usize
                     };
                     let n = below(most.min(options.n_ctx - first) + 1);
                     rooms.push(Room { slot, first, n });
-                    // Of what may be guessed wrong; the last one may be after more than there is.
+                    // A return point before guesses; the last one may lie beyond the tokens that there are.
                     let after = [below(n + 2), n.saturating_sub(below(5))][below(2)];
                     let is_return_planned = below(4) == 0 && store.plan_return(slot, after);
                     returns.push(is_return_planned.then_some(first + after));
@@ -198,7 +199,7 @@ fn try_operations(finds_prefixes: bool, is_recurrent: bool, n_checkpoints: usize
                             tokens.truncate(below(n + 1));
                             compute_in_room(&mut store, slot, &mut texts[slot], &tokens);
                             store.abandon(slot);
-                            // What layers keep may have been replaced.
+                            // The recurrent state may have been replaced.
                             let own = of_slot.back(is_recurrent, usize::MAX, first);
                             let len = store.len(slot);
                             assert!((own..=first).contains(&len) && (n_checkpoints > 0 || len == own));
@@ -275,7 +276,7 @@ fn try_operations(finds_prefixes: bool, is_recurrent: bool, n_checkpoints: usize
     assert_eq!(n_reused > 0, finds_prefixes && (!is_recurrent || n_checkpoints > 0));
     assert_eq!(n_in_part > 0, n_reused > 0);
     assert_eq!(n_found_back > 0, n_checkpoints > 0);
-    // With one, it is soon that of a text that ended.
+    // A single checkpoint is soon taken by a text that ended.
     assert!((n_returned > 100) == (n_checkpoints > 1), "{n_returned}");
     for slot in 0..N_SLOTS {
         store.truncate(slot, 0);
@@ -299,7 +300,7 @@ fn a_text_is_found_again_until_its_pages_are_needed() {
     let mut texts = [Vec::new(), Vec::new()];
     let tokens: Vec<u32> = (0..200).collect();
     compute(&mut store, 0, &mut texts[0], 0, &tokens).unwrap();
-    // While it is there, in whole pages and a copy of the last one, and when it is gone.
+    // The text is found while it exists, as whole pages and a copy of the last one, and after it is gone.
     assert_eq!(store.reuse(1, &[&tokens[..], &[7]].concat()), 200);
     assert_eq!(store.pages(1)[..3], store.pages(0)[..3]);
     assert_ne!(store.pages(1)[3], store.pages(0)[3]);
@@ -313,16 +314,16 @@ fn a_text_is_found_again_until_its_pages_are_needed() {
     assert_eq!(store.reuse(1, &tokens), 199, "the last token is left to be computed");
     assert_eq!(store.reuse(1, &tokens[..192]), 191);
     assert_eq!(store.reuse(1, &tokens[..193]), 192);
-    // What is not in common stays for others.
+    // The part that is not shared stays available for others.
     assert_eq!(store.reuse(1, &[&tokens[..100], &[7; 100]].concat()), 100);
     assert_eq!(store.reuse(0, &tokens), 199);
     store.truncate(0, 0);
     store.truncate(1, 0);
     assert_eq!(store.n_free_pages(), 5);
-    // Three pages are taken: the two without a known text, and of the known ones the last.
+    // Three pages are taken: the two without a known text, and the last of the known ones.
     compute(&mut store, 0, &mut texts[0], 0, &[1; 150]).unwrap();
     assert_eq!(store.reuse(1, &tokens), 128);
-    // Something that is no token is never found, and a page with it only while it is held.
+    // An input that is not a token is never found, and a page with one exists only while it is held.
     store.truncate(1, 0);
     store.prepare([Room { slot: 1, first: 0, n: 64 }].into_iter()).unwrap();
     store.commit(1, (0..64).map(|i| (i != 5).then_some(2)));
@@ -351,11 +352,11 @@ fn room_that_cannot_be_made_is_counted_with_the_page_to_be_copied() {
     texts[1] = texts[0].clone();
     let rooms = [Room { slot: 1, first: 100, n: 29 }];
     assert_eq!(store.prepare(rooms.into_iter()), Err(OutOfPages { n_needed: 2, n_free: 1 }));
-    // Of two that write to the same page, one needs a copy.
+    // If two slots write to the same page, one of them needs a copy.
     let rooms = [Room { slot: 1, first: 100, n: 29 }, Room { slot: 0, first: 100, n: 1 }];
     assert_eq!(store.prepare(rooms.into_iter()), Err(OutOfPages { n_needed: 2, n_free: 1 }));
     compute(&mut store, 1, &mut texts[1], 100, &[2; 28]).unwrap();
-    // The other one is alone with its page now.
+    // The other slot is now the only holder of its page.
     compute(&mut store, 0, &mut texts[0], 70, &[3; 58]).unwrap();
     check(&store, &texts);
     assert_eq!(store.n_free_pages(), 0);
@@ -381,7 +382,7 @@ fn a_refused_batch_leaves_each_slot_where_its_positions_were_to_begin() {
     assert_eq!(store.prepare(rooms(93).into_iter()), Err(OutOfPages { n_needed: 2, n_free: 1 }));
     texts[1].truncate(70);
     check(&store, &texts);
-    // What a later slot forgets is there for an earlier one.
+    // Pages that a later slot forgets are available for an earlier one.
     compute(&mut store, 1, &mut texts[1], 70, &[2; 80]).unwrap();
     assert_eq!(store.n_free_pages(), 0);
     let rooms = [Room { slot: 0, first: 100, n: 92 }, Room { slot: 1, first: 0, n: 1 }];
@@ -412,7 +413,7 @@ fn a_refused_batch_leaves_the_checkpoints_and_the_plans_for_them() {
     compute_in_room(&mut store, 0, &mut text, &[3; 7]);
     store.commit(0, [Some(3); 7].into_iter());
     assert_eq!(store.truncate(0, 56), 56, "the checkpoint that was planned");
-    // Without a plan, the one that was made stays.
+    // Without a plan, the existing checkpoint stays.
     store.abandon(1);
     compute(&mut store, 0, &mut text, 56, &[4]).unwrap();
     assert!(store.prepare([Room { slot: 0, first: 57, n: 199 }].into_iter()).is_err());
@@ -483,7 +484,7 @@ fn texts_that_begin_alike_share_pages_though_they_were_computed_at_once() {
     }
     check(&store, &texts);
     assert_eq!((store.n_free_pages(), &store.pages(0)[..2]), (4, &store.pages(1)[..2]));
-    // Where the first is gone, and something else in all free pages, the second is still found.
+    // After the first text is gone and all free pages are overwritten, the second is still found.
     assert_eq!(store.truncate(0, 0), 0);
     texts[0].clear();
     compute(&mut store, 2, &mut texts[2], 0, &[9; 256]).unwrap();
@@ -513,17 +514,17 @@ fn recurrent_layers_go_on_from_the_last_checkpoint_of_what_is_known() {
     assert_eq!(store.reuse(1, &tokens[..150]), 128);
     assert_eq!(store.reuse(1, &tokens[..127]), 96);
     assert_eq!(store.reuse(1, &tokens[..96]), 0, "the last token is left to be computed");
-    // The page of the 160th is not whole, and held by the other slot.
+    // The page of the 160th position is not full, and the other slot holds it.
     assert_eq!(store.reuse(1, &tokens), 160);
     texts[1] = tokens[..160].to_vec();
     check(&store, &texts);
-    // When a text is gone, its end is found.
+    // After a text is gone, its end is found.
     compute(&mut store, 0, &mut texts[0], 170, &tokens[170..180]).unwrap();
     store.truncate(0, 0);
     texts[0].clear();
     assert_eq!(store.reuse(1, &tokens), 180);
     texts[1] = tokens[..180].to_vec();
-    // A batch that is broken off goes back to it, and one token makes no checkpoint.
+    // A batch that is broken off returns to it, and a single token makes no checkpoint.
     compute(&mut store, 1, &mut texts[1], 180, &tokens[180..181]).unwrap();
     store.prepare([Room { slot: 1, first: 181, n: 19 }].into_iter()).unwrap();
     assert_eq!(store.n_free_checkpoints(), 7);
@@ -533,7 +534,7 @@ fn recurrent_layers_go_on_from_the_last_checkpoint_of_what_is_known() {
     check(&store, &texts);
     compute(&mut store, 1, &mut texts[1], 180, &tokens[180..]).unwrap();
     assert_eq!(store.truncate(1, 190), 180);
-    // Without the pages a checkpoint is of no use.
+    // A checkpoint is useless without its pages.
     store.truncate(1, 0);
     for slot in 0..2 {
         compute(&mut store, slot, &mut Vec::new(), 0, &[slot as u32 + 300; 256]).unwrap();

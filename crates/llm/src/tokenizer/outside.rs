@@ -90,7 +90,7 @@ mod tests {
             }
         }
         assert_eq!(outside.id_of(b"text"), None);
-        // An id far beyond the others costs little memory.
+        // A single text costs little memory.
         let mut outside = Outside::new(1000).unwrap();
         outside.id_or_new(b"stray").unwrap();
         assert!(outside.room < 100);
