@@ -1,8 +1,8 @@
 //! [`Adapter`]: a GGUF file of low-rank matrices that change a model (LoRA), checked against the model.
 //!
-//! Keys: `general.type` is `adapter`, `adapter.type` is `lora`, `general.architecture` the model's, `adapter.lora.alpha` what
-//! addends are multiplied by, over the rank. Tensors: for each tensor `NAME` of the model that is changed `NAME.lora_a`, `A`, and
-//! `NAME.lora_b`, `B`; for the embedding, whose rows are looked up and not multiplied, `A` has a row for each token.
+//! Keys: `general.type` is `adapter`, `adapter.type` is `lora`, `general.architecture` is the model's; the product `B · A` is multiplied by
+//! `adapter.lora.alpha` divided by the rank. Tensors: for each changed tensor `NAME` of the model, `NAME.lora_a` is `A` and `NAME.lora_b`
+//! is `B`. For the embedding, whose rows are looked up and not multiplied, `A` has a row for each token.
 //!
 //! Source: llama.cpp's reader of such files.
 
@@ -15,24 +15,24 @@ use crate::compute::{Floats, LowRank, LowRanks};
 use crate::gguf::{Gguf, GgufError, Name, TensorInfo};
 use crate::quant::{GgmlType, dequantize};
 
-/// What an adapter's file says, and what it adds to a model.
+/// The contents of an adapter's file.
 #[derive(Debug)]
 pub struct Adapter {
-    /// `adapter.lora.alpha`; 0 where the file has none, and addends are as they are.
+    /// `adapter.lora.alpha`; 0 if the file has none, so that products are not scaled.
     pub alpha: f32,
     /// The highest rank of its matrices.
     pub rank: usize,
-    /// What it adds.
+    /// The matrices that it adds.
     pub low_ranks: LowRanks,
 }
 
-/// Why a file is no adapter of a model.
+/// Why a file cannot be used as an adapter of a model.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum AdapterError {
     /// The file's format is broken.
     #[error("{0}")]
     Gguf(GgufError),
-    /// A key has another value than an adapter's.
+    /// A key has a value that an adapter cannot have.
     #[error(fmt = wrong_key)]
     Key {
         /// The key.
@@ -42,19 +42,19 @@ pub enum AdapterError {
         /// What it should be.
         expected: Name,
     },
-    /// A tensor whose name says neither `A` nor `B`.
+    /// A tensor whose name ends in neither `.lora_a` nor `.lora_b`.
     #[error("tensor {0} is not of an adapter, whose names end in .lora_a and .lora_b")]
     UnknownTensor(Name),
     /// One of a pair is missing.
     #[error("tensor {tensor} is alone: .lora_a and .lora_b come in pairs")]
     Half {
-        /// The name of the one that is there.
+        /// The name of the tensor that is there.
         tensor: Name,
     },
     /// The model has no such tensor.
     #[error("the model has no tensor {0}: the adapter is of another model")]
     NotInModel(Name),
-    /// The tensor is none that a vector is multiplied with.
+    /// The tensor is not one that vectors are multiplied by.
     #[error("tensor {0} cannot be adapted")]
     NotAdaptable(Name),
     /// The dimensions of a pair do not fit the model's tensor.
@@ -80,13 +80,13 @@ pub enum AdapterError {
         /// Its type.
         ty: GgmlType,
     },
-    /// There is nothing in it.
+    /// The file has no tensors.
     #[error("the adapter has no tensors")]
     Empty,
     /// The heap has no room for it.
     #[error("the heap has no {needed_bytes} bytes for the adapter")]
     OutOfHeap {
-        /// Bytes that were asked for.
+        /// Bytes requested.
         needed_bytes: u64,
     },
 }
@@ -104,11 +104,11 @@ impl Adapter {
         matches!(gguf.str_value("general.type"), Ok(Some("adapter")))
     }
 
-    /// How many floats the matrices of an adapter of a model of this family are.
+    /// The number of floats in the matrices of an adapter for a model of this family.
     ///
     /// # Errors
     ///
-    /// [`AdapterError::Key`] if the file is no adapter, or of another family.
+    /// [`AdapterError::Key`] if the file is not an adapter, or is for another family.
     pub fn n_floats(gguf: &Gguf<'_>, architecture: &str) -> Result<usize, AdapterError> {
         for (key, expected) in
             [("general.type", "adapter"), ("adapter.type", "lora"), ("general.architecture", architecture)]
@@ -123,21 +123,21 @@ impl Adapter {
         Ok(usize::try_from(n_elements).unwrap_or(usize::MAX))
     }
 
-    /// Reads an adapter of `model`, whose file has the header `model_gguf`, onto the heap.
+    /// Reads an adapter for `model` onto the heap; `model_gguf` is the header of the model's file.
     ///
     /// # Errors
     ///
-    /// [`AdapterError`] if the file is no adapter, or none of this model.
+    /// [`AdapterError`] if the file is not an adapter, or not one for this model.
     pub fn load(gguf: &Gguf<'_>, model: &Model<'_>, model_gguf: &Gguf<'_>) -> Result<Self, AdapterError> {
         let n_floats = Self::n_floats(gguf, model.config().architecture.name)?;
         Self::load_into(gguf, model, model_gguf, Box::new(zeros(n_floats)?))
     }
 
-    /// As [`load`](Self::load), into memory for as many floats [as there are](Self::n_floats).
+    /// Like [`load`](Self::load), but into this memory, which must have room for [all floats](Self::n_floats).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of that function.
     ///
     /// # Panics
     ///
@@ -164,7 +164,8 @@ impl Adapter {
                 return Err(AdapterError::Half { tensor: Name::from(tensor.name) });
             }
             let Some((of, b)) = pair(".lora_a", ".lora_b") else {
-                // llama.cpp passes over changes of normalisations; to be told is better than to get another model.
+                // llama.cpp ignores changes of normalisations; an error is better than silently running a different
+                // model.
                 match tensor.name.ends_with(".lora_b") {
                     true => continue,
                     false => return Err(AdapterError::UnknownTensor(Name::from(tensor.name))),
@@ -207,10 +208,10 @@ fn low_rank(
         let dims = [n_in, n_out, n_matrices];
         return Err(AdapterError::Shape { tensor: name, dims, a: self::dims(a), b: self::dims(b) });
     }
-    // The model's dimensions are addressable, and so are those of the tensors.
+    // The conversion is lossless: the dimensions equal those of the model's tensors, which are in memory.
     let [n_in, n_out, rank] = [n_in, n_out, rank].map(|n| n as usize);
     let (n_cols, n_rows) = if is_embedding { (n_out, n_in) } else { (n_in, n_out) };
-    // The embedding's `A` has a row for each token, which are the columns of what is computed with.
+    // The embedding's `A` has a row for each token; the computation needs these as columns.
     let (a, b) = (matrices.take(a, is_embedding)?, matrices.take(b, true)?);
     let scale = if alpha == 0.0 { 1.0 } else { alpha / rank as f32 };
     Ok(LowRank { tensor, a, b, rank, n_cols, n_rows, scale })
@@ -220,7 +221,7 @@ fn dims(tensor: &TensorInfo<'_>) -> [u64; 3] {
     [tensor.dims[0], tensor.dims[1], tensor.dims[2]]
 }
 
-/// Where the matrices of an adapter go.
+/// The memory for an adapter's matrices.
 struct Matrices<'m> {
     gguf: &'m Gguf<'m>,
     floats: &'m mut [f32],
@@ -228,12 +229,12 @@ struct Matrices<'m> {
 }
 
 impl Matrices<'_> {
-    /// Reads a tensor's matrices, or their transposes, to the next place; where that is.
+    /// Reads a tensor's matrices, or their transposes, into the next free part of the memory. Returns where they are.
     fn take(&mut self, tensor: &TensorInfo<'_>, transposed: bool) -> Result<Range<usize>, AdapterError> {
         if !crate::quant::is_supported(tensor.ty) {
             return Err(AdapterError::Type { tensor: Name::from(tensor.name), ty: tensor.ty });
         }
-        // Tensors are addressable, and so are their elements, which the caller has memory for.
+        // The conversion is lossless: the caller has memory for all elements.
         let [n_cols, n_rows, n_matrices] = dims(tensor).map(|dim| dim as usize);
         let place = self.n_taken..self.n_taken + n_cols * n_rows * n_matrices;
         self.n_taken = place.end;

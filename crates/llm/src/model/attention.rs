@@ -16,7 +16,7 @@ use crate::simd::{RelativeBias, RelativeBuckets};
 use crate::state::StateStore;
 
 impl Forward<'_, '_> {
-    /// Attention of one layer, in the place of its input `x`, `[n_tokens][n_embd]`.
+    /// Computes the attention of one layer. The output replaces the input `x`, `[n_tokens][n_embd]`.
     pub(super) fn head_attention(
         &self,
         weights: &HeadAttention<'_>,
@@ -149,7 +149,7 @@ impl Forward<'_, '_> {
         self.compute.linear(&weights.wo, heads, quantized, x);
     }
 
-    /// Multiplies each `len` elements of `heads` with what their gate lets through.
+    /// Multiplies each group of `len` elements of `heads` by their gate.
     fn gate_heads(&self, gate: &mut [f32], heads: &mut [f32], len: usize) {
         match self.model.config().architecture.head_gate {
             HeadGate::Softplus => self.compute.kernels.softplus(gate),
@@ -160,7 +160,7 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// The rotary embedding of layers with this sight, and its angles at the batch's positions.
+    /// The rotary embedding of layers with this sight, and its angles for the batch's positions.
     fn rope<'s>(&self, sight: Sight, angles: &'s BatchAngles<'s>) -> Option<(&Rope, &'s Angles<'s>)> {
         let BatchAngles { full, windowed } = angles;
         match (sight, &self.ropes.windowed) {
@@ -169,7 +169,7 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Turns all heads of each token, `[n_tokens][n_head][head_len]`.
+    /// Rotates all heads of each token, `[n_tokens][n_head][head_len]`.
     pub(super) fn rope_heads(
         &self,
         rope: &Rope,
@@ -225,7 +225,7 @@ impl Sight {
         }
     }
 
-    /// The positions that a query at `position` of a text of `len` sees where none is hidden because it comes later.
+    /// The positions that a query at `position` in a text of length `len` sees if attention is not causal.
     fn around(self, position: usize, len: usize) -> Range<usize> {
         match self {
             Sight::Around(length) => self.first_visible(position)..len.min(position + length + 1),
@@ -234,7 +234,7 @@ impl Sight {
     }
 }
 
-/// What scores gain by the distance, in families in which they do.
+/// The bias of scores that depends on the distance, in families that have one.
 fn relative_bias<'r>(
     buckets: Option<&'r RelativeBuckets>,
     weights: Option<&'r [f32]>,
@@ -243,8 +243,8 @@ fn relative_bias<'r>(
     Some(RelativeBias { buckets: buckets?, weights: weights?, n_head })
 }
 
-/// What a head's scores lose per position (Press et al. 2022): a geometric sequence from
-/// `2^(-max_bias / n)`, with `n` the power of two up to `n_head`; the heads beyond it take the terms
+/// The amount by which a head's scores decrease per position (Press et al. 2022): a geometric sequence from
+/// `2^(-max_bias / n)`, where `n` is the largest power of two up to `n_head`; the remaining heads take the terms in
 /// between.
 fn alibi_slope(max_bias: f32, head: usize, n_head: usize) -> f32 {
     let n = 1_usize << n_head.ilog2();
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn alibi_slopes_are_those_of_the_paper() {
-        // 8 heads: 1/2, 1/4, ... 1/256; 12 heads: those, then each second of 16 heads' 2^-0.5, 2^-1, ...
+        // 8 heads: 1/2, 1/4, ... 1/256; 12 heads: the same, then every second term of the 16 heads' 2^-0.5, 2^-1, ...
         for head in 0..8 {
             assert_eq!(alibi_slope(8.0, head, 8), 0.5_f32.powi(head as i32 + 1));
             assert_eq!(alibi_slope(8.0, head, 12), 0.5_f32.powi(head as i32 + 1));

@@ -1,4 +1,4 @@
-//! [`Classifier`]: from the vector that stands for a text to a score of each label, as rerankers have it.
+//! [`Classifier`] computes a score for each label from the vector that represents a text, as rerankers do.
 
 use alloc::vec::Vec;
 
@@ -11,7 +11,7 @@ use crate::compute::{Compute, NormKind, Normalisation};
 use crate::gguf::Name;
 use crate::quant::activation_bytes;
 
-/// What stands for a text before a classifier.
+/// The vector that represents a text in the input of a classifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClassifierInput {
     /// The mean of its tokens' vectors.
@@ -22,19 +22,19 @@ pub enum ClassifierInput {
     Last,
 }
 
-/// `output · norm(f(dense · x))`, as far as the file has these.
+/// `output · norm(f(dense · x))`, without the parts that the file does not have.
 #[derive(Debug)]
 pub struct Classifier<'a> {
     head: ClassifierHead,
     /// `[n_embd × n_embd]`, or `[n_labels × n_embd]` if nothing follows.
     dense: Option<Linear<'a>>,
     norm: Option<Norm<'a>>,
-    /// `[n_labels × n_embd]`; without it, the first elements are the scores.
+    /// `[n_labels × n_embd]`; without it, the first elements of the previous result are the scores.
     output: Option<Linear<'a>>,
     n_labels: usize,
 }
 
-/// What a classifier computes in: what its first matrix gives, and its scores.
+/// The buffers of a classifier: the output of its first matrix, and its scores.
 pub struct ClassifierScratch {
     hidden: Vec<f32>,
     scores: Vec<f32>,
@@ -63,7 +63,7 @@ impl<'a> Classifier<'a> {
         let weight = tensors.optional_vector(&Name::from("cls.norm.weight"), n_embd)?;
         let norm = weight.map(|weight| Norm { weight: Some(weight), bias: None });
         if let Some(dense) = &dense {
-            // What it gives is multiplied again, or has the scores first.
+            // Its output is multiplied again, or begins with the scores.
             let n_rows = dense.weight.n_rows();
             let is_multiplied = output.is_some() || norm.is_some();
             if n_rows != n_embd && (is_multiplied || n_rows < n_labels) {
@@ -74,12 +74,12 @@ impl<'a> Classifier<'a> {
         Ok((dense.is_some() || output.is_some()).then_some(Self { head, dense, norm, output, n_labels }))
     }
 
-    /// How many scores there are.
+    /// The number of scores.
     pub fn n_labels(&self) -> usize {
         self.n_labels
     }
 
-    /// Room for what it computes, of a model of this width; if there is none, how many bytes it takes.
+    /// Allocates the buffers, for a model of this width. The error is the number of bytes needed.
     pub fn scratch(&self, n_embd: usize) -> Result<ClassifierScratch, usize> {
         let (mut hidden, mut scores, mut quantized) = (Vec::new(), Vec::new(), Vec::new());
         let n_hidden = self.dense.as_ref().map_or(0, |dense| dense.weight.n_rows());
@@ -96,7 +96,8 @@ impl<'a> Classifier<'a> {
         Ok(ClassifierScratch { hidden, scores, quantized })
     }
 
-    /// The scores of a text that `x`, `[n_embd]`, stands for; with [`ClassifierHead::Softmax`] they are probabilities.
+    /// The scores of a text that is represented by `x`, `[n_embd]`; with [`ClassifierHead::Softmax`] they are
+    /// probabilities.
     pub fn scores<'s>(
         &self,
         compute: &Compute<'_>,
@@ -130,7 +131,7 @@ impl<'a> Classifier<'a> {
     }
 }
 
-/// Makes scores probabilities.
+/// Turns scores into probabilities.
 fn softmax(scores: &mut [f32]) {
     let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     scores.iter_mut().for_each(|score| *score = libm::expf(*score - max));

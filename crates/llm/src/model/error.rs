@@ -1,4 +1,4 @@
-//! What can be wrong with a model that is a well-formed GGUF file.
+//! Errors in a model whose file is well-formed GGUF.
 
 use crate::gguf::{GgufError, Name};
 use crate::quant::GgmlType;
@@ -19,10 +19,10 @@ pub enum ModelError {
     /// A hyper-parameter without which the model is not defined.
     #[error("required key {0} is missing")]
     MissingKey(Name),
-    /// A hyper-parameter that makes no sense.
+    /// A hyper-parameter with an invalid value.
     #[error("{key} is {value}, expected {expected}")]
     InvalidKey {
-        /// The key, or the tensor whose dimension is meant.
+        /// The key, or the tensor that has the wrong dimension.
         key: Name,
         /// Its value.
         value: f64,
@@ -45,7 +45,7 @@ pub enum ModelError {
     /// A tensor that the family does not have: ignoring it could change the result.
     #[error("tensor {0} has no place in this architecture")]
     UnknownTensor(Name),
-    /// A tensor of other dimensions than the hyper-parameters say.
+    /// A tensor whose dimensions contradict the hyper-parameters.
     #[error("tensor {tensor} has dimensions {dims:?}, expected {expected:?}")]
     WrongShape {
         /// The tensor.
@@ -55,17 +55,17 @@ pub enum ModelError {
         /// What they should be.
         expected: [u64; 4],
     },
-    /// A tensor of a type that cannot be computed with, or not in its role.
+    /// A tensor with a type that cannot be used, or not in this role.
     #[error("tensor {tensor} has type {ty}, expected {supported}")]
     UnsupportedType {
         /// The tensor.
         tensor: Name,
         /// Its type.
         ty: GgmlType,
-        /// Which types can be.
+        /// The types that can be used.
         supported: &'static str,
     },
-    /// The file holds a part of a model's tensors only (`split.count`).
+    /// The file contains only a part of a model's tensors (`split.count`).
     #[error("the file is part {number} of {count} of a model, which needs them all")]
     Part {
         /// Which part, from 1.
@@ -76,7 +76,7 @@ pub enum ModelError {
     /// The small tables beside the weights do not fit the heap.
     #[error("the heap has no {needed_bytes} bytes for the model's tables")]
     OutOfHeap {
-        /// Bytes that were asked for.
+        /// Bytes requested.
         needed_bytes: usize,
     },
 }

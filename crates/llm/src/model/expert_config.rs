@@ -10,32 +10,33 @@ use crate::gguf::Gguf;
 pub struct ExpertConfig {
     /// Experts per layer.
     pub n_expert: usize,
-    /// Experts that a token is sent to, at most: layers can differ in it.
+    /// Most experts that a token is sent to; the number can differ by layer.
     pub n_expert_used: usize,
-    /// The function that makes probabilities of the router's logits.
+    /// The function that turns the router's logits into probabilities.
     pub gating: Gating,
-    /// Whether the weights of the chosen are divided by their sum.
+    /// Whether the weights of the chosen experts are divided by their sum.
     pub normalise: bool,
-    /// What the weights are multiplied by.
+    /// The factor of the weights.
     pub weights_scale: f32,
-    /// Groups that experts are divided into, 1 for none.
+    /// Number of groups of experts, 1 if there are no groups.
     pub n_group: usize,
-    /// Groups that a token's experts are chosen from.
+    /// Number of groups from which a token's experts are chosen.
     pub n_group_used: usize,
-    /// Width of the widest expert, the shared one included.
+    /// Width of the widest expert, including the shared one.
     pub n_ff: usize,
-    /// Width that the tokens are compressed to for experts, but the shared one; 0 in models that do not.
+    /// Width to which tokens are compressed for experts other than the shared one; 0 in models without compression.
     pub n_latent: usize,
-    /// Experts of a second kind, which read what the first ones give, in models that have them.
+    /// Experts of a second kind, which read the output of the first ones, in models that have them.
     pub chunks: Option<ChunkConfig>,
 }
 
-/// Experts that each stand beside several others: who is sent to one of these is sent to it as well (Wu et al. 2025).
+/// Experts that each belong to a group of others: a token that is sent to one of the group is sent to this expert as
+/// well (Wu et al. 2025).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChunkConfig {
-    /// Experts of the first kind for each of the second.
+    /// Number of experts of the first kind for each one of the second kind.
     pub n_expert: usize,
-    /// What their sum is multiplied by.
+    /// The factor of their sum.
     pub scale: f32,
 }
 
@@ -103,23 +104,24 @@ impl ExpertConfig {
     }
 }
 
-/// Experts that a token is sent to: one number, or one of each layer, 0 where a layer has no experts.
+/// The key for the number of experts that a token is sent to: one number, or one for each layer, with 0 for a layer
+/// without experts.
 pub(super) const EXPERTS_USED: &str = "expert_used_count";
 
-/// Experts of the first kind for each of the second.
+/// Number of experts of the first kind for each one of the second kind.
 const CHUNK_LEN: &str = "experts_per_group";
 
-/// Whether this is the one model of DeepSeek's form that means another function if it does not say.
+/// Whether this is the one model of DeepSeek's form that has a different default function.
 fn is_glm_lite(keys: &Keys<'_, '_>, architecture: &Architecture, n_vocab: u64) -> Result<bool, ModelError> {
     let n_block = keys.optional_number("block_count")?.unwrap_or(0);
     let n_layer = n_block.saturating_sub(keys.optional_number("nextn_predict_layers")?.unwrap_or(0));
     Ok(architecture.attention == AttentionKind::Latent && matches!(n_layer, 47 | 48) && n_vocab == 154_880)
 }
 
-/// The keys that say what width tokens are compressed to for experts.
+/// The keys for the width to which tokens are compressed for experts.
 pub(super) const LATENT_KEYS: [&str; 2] = ["moe_latent_size", "expert_latent_length"];
 
-/// The width that tokens are compressed to for experts, in families that do so.
+/// The width to which tokens are compressed for experts, in families that do so.
 fn latent_width(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<usize, ModelError> {
     match LATENT_KEYS.iter().find(|key| architecture.reads(key)) {
         Some(key) => Ok(keys.optional_number(key)?.unwrap_or(0)),
@@ -127,7 +129,7 @@ fn latent_width(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<usiz
     }
 }
 
-/// The width is not the same key in every family; the tensors say it.
+/// Families have different keys for the width, so it is taken from the tensors.
 fn widest_expert(gguf: &Gguf<'_>) -> usize {
     let width = |name: &str, rows: u64| match name {
         _ if [".ffn_up.weight", ".ffn_up_exps.weight", ".ffn_up_shexp.weight", ".ffn_up_chexps.weight"]

@@ -1,7 +1,7 @@
 //! The channel mixer with experts (Shazeer et al. 2017): a router sends each token to a few of many
 //! feed-forward blocks.
 //!
-//! Tokens of a batch are gathered by expert, so that an expert's weights are read once per batch.
+//! The tokens of a batch are grouped by expert, so that an expert's weights are read once per batch.
 
 use super::activation::{sigmoid, softplus};
 use super::architecture::{ExpertInputs, Gating, Routing, SharedExpert};
@@ -12,8 +12,8 @@ use super::weights::{ExpertBlock, Experts, Linear};
 use crate::compute::Rows;
 
 impl Forward<'_, '_> {
-    /// The weighted sum of the chosen experts, and the shared one, in the place of their input `x`,
-    /// `[n_tokens][n_embd]`. `before` is what came into the layer, in families that read it.
+    /// Computes the weighted sum of the chosen experts and the shared one. It replaces the input `x`,
+    /// `[n_tokens][n_embd]`. `before` is the layer's input, in families whose experts read it.
     pub(super) fn experts(
         &self,
         weights: &Experts<'_>,
@@ -96,7 +96,7 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Adds to `x`, which is what the experts gave, what those of the second kind make of it.
+    /// `x` is the output of the experts. Adds to it the output of the experts of the second kind, which read it.
     fn chunks(
         &self,
         weights: &Experts<'_>,
@@ -122,7 +122,7 @@ impl Forward<'_, '_> {
         self.compute.kernels.add_scaled(x, config.scale, &scratch.sum[..x.len()]);
     }
 
-    /// Adds what one expert makes of the tokens that were sent to it.
+    /// Adds one expert's output for the tokens that were sent to it.
     fn expert(
         &self,
         experts: &ExpertBlock<'_>,
@@ -137,13 +137,13 @@ impl Forward<'_, '_> {
 
         let ExpertScratch { chosen, weights: shares, gathered, sum, compressed, compressed_sum, .. } =
             scratch;
-        // What the tokens are, and where what becomes of them goes.
+        // The tokens to read, and where to add the outputs.
         let width = experts.up.n_cols();
         let (x, sum) = match is_latent {
             true => (&compressed[..n_tokens * width], &mut **compressed_sum),
             false => (x, &mut **sum),
         };
-        // The weight of this expert for a token, if the token is sent to it.
+        // The weight of this expert for a token, if the token was sent to it.
         let share_of = |token: usize| {
             let of_token = token * n_used..(token + 1) * n_used;
             let place = chosen[of_token.clone()].iter().position(|&chosen| chosen as usize == expert)?;
@@ -181,7 +181,7 @@ impl Forward<'_, '_> {
 impl ExpertConfig {
     /// Chooses a token's experts by the router's logits, `[n_expert]`, and weighs them.
     ///
-    /// `selection` is room for as many; `chosen` and `shares` are `[n_expert_used]`.
+    /// `selection` is a buffer of the same length; `chosen` and `shares` are `[n_expert_used]`.
     fn route(
         &self,
         logits: &mut [f32],
@@ -199,8 +199,9 @@ impl ExpertConfig {
         self.choose(logits, bias, selection, 1, chosen, shares);
     }
 
-    /// Chooses a token's experts by their probabilities, `[n_expert]`, and weighs them. Where each stands for `n_each`
-    /// others, the probability of one of these that has the same number is the weight, as in the reference.
+    /// Chooses a token's experts by their probabilities, `[n_expert]`, and weighs them. If each expert stands for a
+    /// group of `n_each` others, its weight is, as in the reference, the probability of the other expert that has the
+    /// same number.
     fn choose(
         &self,
         probabilities: &[f32],
@@ -227,7 +228,7 @@ impl ExpertConfig {
             softmax(shares);
         }
         if self.normalise {
-            /// The reference's guard against a sum of nothing: the smallest normal f16.
+            /// The reference's guard against a sum of 0: the smallest normal f16.
             const LEAST_SUM: f32 = 6.103_515_6e-5;
             let sum: f32 = shares.iter().sum();
             scale(shares, 1.0 / sum.max(LEAST_SUM));
@@ -238,7 +239,7 @@ impl ExpertConfig {
         }
     }
 
-    /// Rules out the experts of all groups but the best, by the sum of a group's two best.
+    /// Excludes the experts of all groups except the best ones; a group is rated by the sum of its two best experts.
     fn keep_best_groups(&self, selection: &mut [f32]) {
         let group_len = self.n_expert / self.n_group;
         let score = |group: &[f32]| {
@@ -248,7 +249,7 @@ impl ExpertConfig {
                 });
             if group.len() > 1 { first + second } else { first }
         };
-        // The groups are few: how many are better is counted for each, ties going to the earlier.
+        // There are few groups, so count for each how many are better; in a tie the earlier group wins.
         for index in 0..self.n_group {
             let own = score(&selection[index * group_len..][..group_len]);
             let is_better = |other: usize, theirs: f32| theirs > own || (theirs == own && other < index);
@@ -264,7 +265,7 @@ impl ExpertConfig {
     }
 }
 
-/// Leaves of each expert that was chosen several times the first, with the sum of the weights.
+/// If an expert was chosen several times, keeps only the first entry, with the sum of the weights.
 fn join_equal(chosen: &mut [u32], shares: &mut [f32]) {
     for later in 1..chosen.len() {
         if let Some(first) = chosen[..later].iter().position(|&expert| expert == chosen[later]) {

@@ -6,8 +6,8 @@ use super::weights::DenseFeedForward;
 use crate::quant::Activations;
 
 impl Forward<'_, '_> {
-    /// `output = down(activation(gate(x)) · up(x))`, or without a gate `down(activation(up(x)))`;
-    /// `output` takes the place of `x`, `[n_tokens][n_embd]`.
+    /// `output = down(activation(gate(x)) · up(x))`, or without a gate `down(activation(up(x)))`; `output` replaces
+    /// `x`, `[n_tokens][n_embd]`.
     pub(super) fn feed_forward(
         &self,
         weights: &DenseFeedForward<'_>,
@@ -34,7 +34,7 @@ impl Forward<'_, '_> {
                 }),
                 Some(weight) if weights.gate_cutoff.is_some() => {
                     let cutoff = weights.gate_cutoff.unwrap_or(0.0);
-                    // Gates first, in the place of the output: they are cut off by all of a token's.
+                    // Gates come first, in the output buffer: their threshold depends on all gates of a token.
                     self.compute.linear_of(weight, &mut input, up);
                     self.compute.each_token(up.chunks_exact_mut(n_ff), |gates| {
                         self.cut_off(cutoff, gates);
@@ -77,8 +77,8 @@ impl Forward<'_, '_> {
         self.compute.linear(&weights.down, up, quantized, x);
     }
 
-    /// What gates are above their mean plus so many standard deviations, or 0: of normally distributed ones, a known share
-    /// stays.
+    /// Replaces each gate by its excess over the mean plus this many standard deviations, or by 0. Of normally distributed gates a known
+    /// share stays above 0.
     #[inline(never)]
     fn cut_off(&self, n_deviations: f32, gates: &mut [f32]) {
         let kernels = self.compute.kernels;

@@ -10,7 +10,7 @@ pub(super) struct Keys<'g, 'a> {
     pub prefix: &'static str,
 }
 
-/// Numbers above this are refused: no model comes near, and products of two stay far from overflow.
+/// Numbers above this are refused: no model comes close, and products of two such numbers cannot overflow.
 const MAX_NUMBER: u32 = 1 << 24;
 
 impl Keys<'_, '_> {
@@ -19,7 +19,7 @@ impl Keys<'_, '_> {
         Name::format(format_args!("{}.{suffix}", self.prefix))
     }
 
-    /// The error for a key that must be there.
+    /// The error for a missing required key.
     #[inline(never)]
     pub fn missing(&self, suffix: &str) -> ModelError {
         ModelError::MissingKey(self.name(suffix))
@@ -30,7 +30,7 @@ impl Keys<'_, '_> {
         self.gguf.get((self.prefix, suffix)).map(|_| ()).ok_or_else(|| self.missing(suffix))
     }
 
-    /// The error for a value that cannot be.
+    /// The error for an invalid value.
     #[inline(never)]
     pub fn invalid(&self, suffix: &str, value: usize, expected: &'static str) -> ModelError {
         ModelError::InvalidKey { key: self.name(suffix), value: value as f64, expected }
@@ -42,7 +42,7 @@ impl Keys<'_, '_> {
         ModelError::UnsupportedKey { key: self.name(suffix), value: Name::from(value), supported }
     }
 
-    /// A whole number that may be absent, 0 to 2^24; an array that repeats one number is that number.
+    /// A whole number that may be absent, 0 to 2^24. An array that repeats one number counts as that number.
     #[inline(never)]
     pub fn optional_number(&self, suffix: &str) -> Result<Option<usize>, ModelError> {
         match self.optional_length(suffix)? {
@@ -110,20 +110,21 @@ impl Keys<'_, '_> {
         }
     }
 
-    /// A dimension of layer `index` of `n_layer`: as [`optional_layer_number`](Self::optional_layer_number), but there
-    /// and above 0.
+    /// A dimension of layer `index` of `n_layer`: like [`optional_layer_number`](Self::optional_layer_number), but
+    /// required and above 0.
     #[inline(never)]
     pub fn layer_width(&self, suffix: &str, index: usize, n_layer: usize) -> Result<usize, ModelError> {
         self.optional_layer_width(suffix, index, n_layer)?.ok_or_else(|| self.missing(suffix))
     }
 
-    /// The largest of the dimensions that layers have: of one for all, or of an array; in the array some may be 0.
+    /// The largest dimension of any layer, from one number for all layers or from an array. Some numbers in the array
+    /// may be 0.
     #[inline(never)]
     pub fn largest_width(&self, suffix: &str) -> Result<usize, ModelError> {
         let Some(Value::Array(array)) = self.gguf.get((self.prefix, suffix)) else {
             return self.width(suffix);
         };
-        // What is no number is refused where a layer reads its own.
+        // A value that is not a number is refused later, when its layer reads it.
         let largest = array.values().filter_map(|value| value.as_integer()).max();
         match largest {
             Some(largest @ 1..=0x100_0000) => Ok(largest as usize),
@@ -194,11 +195,11 @@ impl Keys<'_, '_> {
         })
     }
 
-    /// The truth value of layer `index` in an array of those of the first layers; `None` behind these.
+    /// The truth value of layer `index` in an array for the first layers; `None` beyond its end.
     pub fn first_flags(&self, suffix: &str, index: usize) -> Result<Option<bool>, ModelError> {
         let array = self.gguf.array_value((self.prefix, suffix))?.ok_or_else(|| self.missing(suffix))?;
         let Some(flag) = array.values().nth(index) else { return Ok(None) };
-        // Some files write the truth as a number.
+        // Some files write truth values as numbers.
         match flag.as_bool().or(flag.as_integer().map(|number| number != 0)) {
             Some(flag) => Ok(Some(flag)),
             None => Err(self.invalid(suffix, array.len(), "one truth value per layer")),
@@ -254,7 +255,7 @@ impl Keys<'_, '_> {
         }
     }
 
-    /// A number below zero that may be absent; one without an end counts as absent.
+    /// A number below zero that may be absent; negative infinity counts as absent.
     #[inline(never)]
     pub fn optional_below_zero(&self, suffix: &str) -> Result<Option<f32>, ModelError> {
         match self.gguf.f32_value((self.prefix, suffix))? {

@@ -1,10 +1,10 @@
 //! The sequence mixer with compressed keys and values (multi-head latent attention, DeepSeek-AI 2024).
 //!
-//! A position's keys and values are compressed to one vector for all heads, beside the part of the key that is turned.
-//! Files of today have matrices by which nothing needs to be expanded: that vector is cached, each head's query is
-//! brought to the compressed space, and each head's output back from it, so that attention is multi-query attention
-//! there ([`Expansion::Absorbed`]). Older ones have the matrix that expands it, whose transpose their quantised blocks
-//! do not give: the keys and values of the heads are cached ([`Expansion::Expanded`]).
+//! A position's keys and values are compressed to one vector for all heads, in addition to the rotated part of the key.
+//! Current files have matrices that make expansion unnecessary: the vector is cached, each head's query is mapped to
+//! the compressed space, and each head's output back from it, so that attention there is multi-query attention
+//! ([`Expansion::Absorbed`]). Older files have the matrix that expands the vector, and its quantised blocks cannot be
+//! transposed: there the keys and values of the heads are cached ([`Expansion::Expanded`]).
 
 use super::config::Config;
 use super::forward::Forward;
@@ -23,13 +23,13 @@ struct Lengths {
     n_head: usize,
     rank: usize,
     n_rot: usize,
-    /// Elements of a query and an expanded key, of which the last `n_rot` are turned.
+    /// Elements of a query and of an expanded key; the last `n_rot` are rotated.
     head_len_k: usize,
     head_len_v: usize,
 }
 
 impl Forward<'_, '_> {
-    /// Attention of one layer, in the place of its input `x`, `[n_tokens][n_embd]`.
+    /// Computes the attention of one layer. The output replaces the input `x`, `[n_tokens][n_embd]`.
     pub(super) fn latent_attention(
         &self,
         weights: &LatentAttention<'_>,
@@ -111,7 +111,7 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Turns the last elements of each query and of the key that all heads share.
+    /// Rotates the last elements of each query and of the key that all heads share.
     fn turn(
         &self,
         batch: Batch<'_>,
@@ -135,7 +135,7 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// The heads' outputs by way of the compressed space, where nothing is expanded.
+    /// Computes the heads' outputs in the compressed space, without expanding anything.
     fn absorbed(
         &self,
         wk_b: Matrix<'_>,
@@ -200,7 +200,7 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// The heads' outputs by way of each head's keys and values.
+    /// Computes the heads' outputs from each head's expanded keys and values.
     fn expanded(
         &self,
         wkv_b: Matrix<'_>,

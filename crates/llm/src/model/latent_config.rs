@@ -11,24 +11,24 @@ use crate::kv_cache::KvShape;
 pub struct LatentConfig {
     /// Query heads.
     pub n_head: usize,
-    /// Width that queries are compressed to, in models that do.
+    /// Width to which queries are compressed, in models that do so.
     pub q_lora_rank: Option<usize>,
-    /// Width that keys and values are compressed to.
+    /// Width to which keys and values are compressed.
     pub kv_lora_rank: usize,
-    /// Elements of a query head and of the key that all heads share that are turned.
+    /// Rotated elements of a query head and of the key that all heads share.
     pub n_rot: usize,
-    /// Elements of a query head, the turned ones included.
+    /// Elements of a query head, including the rotated ones.
     pub head_len_k: usize,
     /// Elements of a value head.
     pub head_len_v: usize,
-    /// Whether keys and values of heads are cached, not what they are compressed to.
+    /// Whether the keys and values of the heads are cached instead of the compressed vector.
     pub is_expanded: bool,
-    /// Gates of each head's output: one, one for each element, or 0 where it is not gated.
+    /// Number of gates of each head's output: 1, one for each element, or 0 if it is not gated.
     pub n_gate: usize,
 }
 
 impl LatentConfig {
-    /// That of layer `index`, which has `n_head` query heads.
+    /// The configuration of layer `index`, which has `n_head` query heads.
     pub(super) fn from_keys(
         keys: &Keys<'_, '_>,
         architecture: &Architecture,
@@ -75,12 +75,12 @@ impl LatentConfig {
         })
     }
 
-    /// Heads whose keys and values are cached: all, or the one vector that they are compressed to.
+    /// Number of heads whose keys and values are cached: all, or 1 for the compressed vector.
     pub fn n_head_kv(&self) -> usize {
         if self.is_expanded { self.n_head } else { 1 }
     }
 
-    /// What the cache keeps of a position.
+    /// The shape of the keys and values that the cache keeps for a position.
     pub fn kv_shape(&self) -> KvShape {
         let n_head_kv = self.n_head_kv();
         match self.is_expanded {

@@ -1,8 +1,7 @@
 //! Rotary position embedding (Su et al. 2021).
 //!
-//! Each pair of a head's elements is turned by an angle that is the position times the pair's
-//! frequency. Frequencies are computed once per model ([`Rope`]), angles once per batch, and used by
-//! every head of every layer.
+//! Each pair of a head's elements is rotated by an angle: the position times the pair's frequency. Frequencies are
+//! computed once per model ([`Rope`]), angles once per batch; every head of every layer uses them.
 
 use alloc::vec::Vec;
 
@@ -15,36 +14,36 @@ use crate::simd::Kernels;
 /// The constants of a model's rotary embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RopeConfig {
-    /// Elements of each head that are turned; even, above 0.
+    /// Elements of each head that are rotated; even, above 0.
     pub n_rot: usize,
     /// How the pairs are divided, in models that see images.
     pub sections: Option<Sections>,
     /// The base of the geometric sequence of frequencies.
     pub freq_base: f32,
-    /// What frequencies are multiplied by (linear scaling and YaRN: one over the factor).
+    /// The factor of the frequencies (for linear scaling and YaRN, one over the scaling factor).
     pub freq_scale: f32,
     /// Which frequencies YaRN leaves as they are.
     pub yarn: Option<Yarn>,
-    /// What cosines and sines are multiplied by.
+    /// The factor of cosines and sines.
     pub magnitude: f32,
     /// Whether frequencies are divided by the factors that the file may have.
     pub has_factors: bool,
-    /// Positions that the model was trained for before its context was stretched.
+    /// Positions that the model was trained for before its context was extended.
     pub n_ctx_orig: usize,
 }
 
-/// The sections of the pairs of a model that sees images: those that turn by the position in time, height, width, and
-/// the rest. In a text the first three turn by the position, the rest not at all.
+/// The sections of pairs in a model that sees images: pairs rotated by the position in time, in height, in width, and
+/// the rest. In a text the first three are rotated by the position, the rest not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sections {
-    /// Pairs of each.
+    /// Number of pairs in each section.
     pub lens: [usize; 4],
-    /// Whether the first three come in turns instead of one after the other.
+    /// Whether the pairs of the first three sections alternate instead of following each other.
     pub is_interleaved: bool,
 }
 
 impl Sections {
-    /// Whether a text turns pair `i`.
+    /// Whether pair `i` is rotated in a text.
     fn turn_in_text(&self, i: usize) -> bool {
         let [time, height, width, rest] = self.lens;
         let place = i % (time + height + width + rest);
@@ -55,27 +54,27 @@ impl Sections {
     }
 }
 
-/// YaRN (Peng et al. 2023): long waves are stretched, short ones kept, those between blended.
+/// YaRN (Peng et al. 2023): long waves are stretched, short ones are kept, those in between are blended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Yarn {
     /// Turns over the original context above which a wave is kept.
     pub beta_fast: f32,
     /// Turns over the original context below which a wave is stretched.
     pub beta_slow: f32,
-    /// How much of the blend applies, 0 to 1.
+    /// The share of the blend that applies, 0 to 1.
     pub share: f32,
-    /// The multiplier `k` of the logarithm in `1 + 0.1 k ln(factor)`, 0 for none.
+    /// The multiplier `k` of the logarithm in `1 + 0.1 k ln(factor)`; 0 if there is no such term.
     pub log_multiplier: f32,
 }
 
-/// How much of YaRN's blend applies, in families that say.
+/// The key for the share of YaRN's blend, in families that state it.
 const YARN_SHARE: &str = "rope.scaling.yarn_ext_factor";
 
-/// The base of a file that names none: that of the paper, and of the reference.
+/// The default base, that of the paper and of the reference.
 const DEFAULT_FREQ_BASE: f32 = 10_000.0;
 
 impl RopeConfig {
-    /// None in files that turn no elements.
+    /// `None` in files without rotated elements.
     pub(super) fn from_keys(
         keys: &Keys<'_, '_>,
         architecture: &Architecture,
@@ -99,7 +98,7 @@ impl RopeConfig {
         if architecture.rope_keys == RopeKeys::None {
             return Ok(Some(RopeConfig::plain(n_rot, keys.length("context_length")?)));
         }
-        // The older name counts only where the newer one is missing; 0 is no scaling.
+        // The older name counts only if the newer one is missing; 0 means no scaling.
         let factor = match keys.optional_not_negative("rope.scaling.factor")? {
             None => keys.optional_not_negative("rope.scale_linear")?,
             factor => factor,
@@ -144,7 +143,7 @@ impl RopeConfig {
         Ok(Some(rope))
     }
 
-    /// That of the paper, with nothing scaled.
+    /// The embedding of the paper, without scaling.
     fn plain(n_rot: usize, n_ctx_orig: usize) -> Self {
         RopeConfig {
             n_rot,
@@ -165,7 +164,7 @@ impl RopeConfig {
         share: f32,
     ) -> Result<(), ModelError> {
         let log_multiplier = keys.scale(architecture, "rope.scaling.yarn_log_multiplier")?.unwrap_or(0.0);
-        // DeepSeek's files have the 0.1 of the formula multiplied in.
+        // In DeepSeek's files the value already includes the 0.1 of the formula.
         let is_latent = architecture.attention_scale == AttentionScale::HeadLengthAndStretch;
         let log_multiplier = if is_latent { log_multiplier / 0.1 } else { log_multiplier };
         self.magnitude *= match log_multiplier {
@@ -183,33 +182,33 @@ impl RopeConfig {
         Ok(())
     }
 
-    /// `1 + 0.1 k ln(factor)`, the growth of attention's sharpness that YaRN asks for.
+    /// `1 + 0.1 k ln(factor)`, by which YaRN sharpens attention.
     fn log_factor(&self, k: f32) -> f32 {
         if self.freq_scale < 1.0 { 1.0 - 0.1 * k * libm::logf(self.freq_scale) } else { 1.0 }
     }
 
-    /// The same embedding for a context that is not stretched.
+    /// The same embedding for a context that is not extended.
     pub(super) fn unscaled(&self, freq_base: f32) -> Self {
         RopeConfig { freq_base, freq_scale: 1.0, yarn: None, magnitude: 1.0, has_factors: false, ..*self }
     }
 
-    /// The magnitude without what a stretched context adds to it.
+    /// The magnitude without the contribution of an extended context.
     pub(super) fn unstretched_magnitude(&self) -> f32 {
         self.magnitude / self.yarn.map_or(1.0, |_| self.log_factor(1.0))
     }
 
-    /// What a stretched context multiplies the scores of latent attention by: since only a part of each
-    /// head is turned, it cannot be left to the turned elements.
+    /// The factor of the scores of latent attention in an extended context. Only a part of each head is rotated, so the
+    /// factor cannot be applied to the rotated elements alone.
     pub(super) fn latent_attention_factor(&self) -> f32 {
         let growth = self.log_factor(self.yarn.map_or(1.0, |yarn| yarn.log_multiplier));
         let factor = self.magnitude * growth;
         factor * factor
     }
 
-    /// How much of pair `i`'s frequency is kept unscaled, 0 to 1.
+    /// The share of pair `i`'s frequency that is kept unscaled, 0 to 1.
     fn kept(&self, i: usize) -> f32 {
         let Some(yarn) = self.yarn else { return 0.0 };
-        // The pair, not rounded, whose wave makes so many turns over the original context.
+        // The unrounded index of the pair whose wave makes this many turns over the original context.
         let pair_of = |turns: f32| {
             let wave = self.n_ctx_orig as f32 / (turns * 2.0 * core::f32::consts::PI);
             self.n_rot as f32 * libm::logf(wave) / (2.0 * libm::logf(self.freq_base))
@@ -256,7 +255,7 @@ impl Rope {
         Ok(Rope { pairs, magnitude: config.magnitude, frequencies })
     }
 
-    /// Pairs that are turned in each head.
+    /// Number of pairs that are rotated in each head.
     pub fn n_pairs(&self) -> usize {
         self.frequencies.len()
     }
@@ -264,13 +263,14 @@ impl Rope {
     /// The cosines and sines of one position's angles, `[n_pairs]` each.
     pub fn angles(&self, position: usize, cos: &mut [f32], sin: &mut [f32]) {
         for ((cos, sin), &frequency) in cos.iter_mut().zip(sin).zip(&self.frequencies) {
-            // Double precision, because a single's 24 bits leave few for the turn at far positions.
+            // In double precision: at far positions the 24 bits of single precision would leave too few for the angle
+            // within a turn.
             let (s, c) = libm::sincos(position as f64 * f64::from(frequency));
             (*cos, *sin) = (c as f32 * self.magnitude, s as f32 * self.magnitude);
         }
     }
 
-    /// Turns the first elements of `head`, at the position that the angles are of.
+    /// Rotates the first elements of `head` by the angles of its position.
     #[inline(always)]
     pub fn rotate(&self, kernels: &Kernels, head: &mut [f32], cos: &[f32], sin: &[f32]) {
         let n_pairs = self.n_pairs();
@@ -288,11 +288,11 @@ impl Rope {
 /// The rotary embeddings of a model at one length of its context.
 #[derive(Debug)]
 pub struct Ropes {
-    /// In layers that see all positions.
+    /// For layers that see all positions.
     pub full: Option<Rope>,
-    /// In layers with a window, where it is another one.
+    /// For layers with a window, if theirs is different.
     pub windowed: Option<Rope>,
-    /// Of keys that indexers have of blocks of positions, in models with such. A block is no text: it turns all sections.
+    /// For the keys that indexers make for blocks of positions, in models with indexers. Unlike in a text, all sections are rotated.
     pub blocks: Option<Rope>,
 }
 

@@ -1,8 +1,8 @@
-//! What is computed in one pass: spans of sequences.
+//! The input of one pass: spans of sequences.
 //!
 //! A batch is a list of [`Span`]s, each of them consecutive positions of one sequence: a prompt or a part of one, or
-//! one generated token. Matrix products see the tokens of all spans at once; what mixes positions
-//! ([`Batch::spans`]) goes span by span.
+//! one generated token. Matrix products process the tokens of all spans at once; operations that mix positions
+//! ([`Batch::spans`]) process one span after the other.
 
 use crate::compute::BatchSpan;
 
@@ -13,39 +13,39 @@ pub struct Span<'t> {
     pub slot: usize,
     /// The position of the first token; the sequence's state has those before it.
     pub first_position: usize,
-    /// What stands at these positions.
+    /// The inputs at these positions.
     pub input: Input<'t>,
-    /// The positions whose logits are wanted.
+    /// The positions whose logits are requested.
     pub logits: Logits<'t>,
 }
 
-/// What a model reads.
+/// The input of a model.
 #[derive(Debug, Clone, Copy)]
 pub enum Input<'t> {
     /// Ids of tokens.
     Tokens(&'t [u32]),
-    /// `[n_tokens][n_embd]`: what stands in the place of rows of the embedding matrix, scaled as the model does
-    /// (from an encoder of images, say). Embeddings per layer are those of token 0.
+    /// `[n_tokens][n_embd]`: vectors that replace rows of the embedding matrix, for example from an image encoder,
+    /// already scaled as the model does. Embeddings per layer are those of token 0.
     Embeddings(&'t [f32]),
 }
 
-/// The positions of a span whose logits are wanted.
+/// The positions of a span whose logits are requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Logits<'t> {
-    /// None: the span only becomes part of the sequence's state.
+    /// None: the span is only added to the sequence's state.
     None,
-    /// Those after the last token.
+    /// The logits after the last token.
     Last,
-    /// Those after the last tokens, so many.
+    /// The logits after each of the last N tokens.
     Tail(usize),
-    /// Those after every token.
+    /// The logits after every token.
     All,
-    /// Those after the tokens of these numbers, counted from the span's first; ascending.
+    /// The logits after the tokens with these indices, counted from the span's first token, ascending.
     Rows(&'t [usize]),
 }
 
 impl Input<'_> {
-    /// How many tokens there are, in a model of this width.
+    /// The number of tokens, in a model of this width.
     pub fn n_tokens(&self, n_embd: usize) -> usize {
         match self {
             Input::Tokens(tokens) => tokens.len(),
@@ -66,7 +66,7 @@ impl Logits<'_> {
         }
     }
 
-    /// Whether a span of `n_tokens` has all these tokens, in this order.
+    /// Whether the requested tokens are all in a span of `n_tokens`, and in ascending order.
     pub(crate) fn are_in(&self, n_tokens: usize) -> bool {
         match self {
             Logits::Rows(rows) => {
@@ -77,7 +77,7 @@ impl Logits<'_> {
         }
     }
 
-    /// The token of row `row`, counted from the span's first.
+    /// The index of the token of row `row`, counted from the span's first token.
     fn token(&self, row: usize, n_tokens: usize) -> usize {
         match self {
             Logits::Rows(rows) => rows[row],
@@ -86,7 +86,7 @@ impl Logits<'_> {
     }
 }
 
-/// What a layer computes.
+/// The tokens that a layer computes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Batch<'b> {
     /// The layer's number.
@@ -109,7 +109,7 @@ impl<'b> Batch<'b> {
         Batch { layer, ..self }
     }
 
-    /// The spans' places, in order.
+    /// The ranges and positions of the spans, in order.
     pub fn spans(self) -> impl Iterator<Item = BatchSpan> + Clone + Send {
         let mut first_token = 0;
         self.spans.iter().map(move |span| {
@@ -150,12 +150,12 @@ impl<'b> Batch<'b> {
         self.spans.iter().map(|span| span.input)
     }
 
-    /// How many rows of logits are wanted.
+    /// How many rows of logits are requested.
     pub fn n_rows(self) -> usize {
         self.spans.iter().map(|span| span.logits.rows(span.input.n_tokens(self.n_embd))).sum()
     }
 
-    /// The tokens whose logits are wanted, counted from the batch's first.
+    /// The indices of the tokens whose logits are requested, counted from the batch's first token.
     pub fn wanted(self) -> impl Iterator<Item = usize> {
         self.spans.iter().zip(self.spans()).flat_map(|(span, place)| {
             let n_rows = span.logits.rows(place.n_tokens);

@@ -1,8 +1,7 @@
 //! A model's tensors, borrowed from the file and checked against its hyper-parameters.
 //!
-//! [`Weights`] can only be made whole: every tensor that the family requires is there with its right
-//! shape, and no tensor is left over. Fused tensors are taken apart
-//! (`layer_tensors`), so that the forward pass knows one form only.
+//! [`Weights`] are always complete: every tensor that the family requires is there with the right shape, and no tensor
+//! is left over. Fused tensors are split (`layer_tensors`), so that the forward pass handles only one form.
 
 use alloc::vec::Vec;
 
@@ -30,9 +29,9 @@ use crate::quant::{Matrix, ModelBytes};
 pub struct Weights<'a> {
     /// One row of `n_embd` per token.
     pub token_embd: Matrix<'a>,
-    /// Of the token's embedding, in families that have one.
+    /// The normalisation of the token's embedding, in families that have one.
     pub token_embd_norm: Option<Norm<'a>>,
-    /// `[n_embd]`: the lower stream at the beginning, in models with two (`hrm.z_l_init`).
+    /// `[n_embd]`: the initial value of the lower stream, in models with two (`hrm.z_l_init`).
     pub lower_stream: Option<&'a [f32]>,
     /// `[n_embd]`: the type of a text's tokens, in encoders.
     pub token_type: Option<Matrix<'a>>,
@@ -42,72 +41,72 @@ pub struct Weights<'a> {
     pub layers: Vec<Layer<'a>>,
     /// The normalisation before the output matrix, in families that have one.
     pub output_norm: Option<Norm<'a>>,
-    /// `[n_embd]`: the scores of earlier streams before the output matrix, in models that attend to these.
+    /// `[n_embd]`: the weights for scoring earlier streams before the output matrix, in models that attend to these.
     pub output_scores: Option<&'a [f32]>,
-    /// `[n_vocab × n_embd]`: the output matrix; the embedding again where the file has none. None in
-    /// encoders.
+    /// `[n_vocab × n_embd]`: the output matrix; the embedding matrix if the file has none. `None` in encoders.
     pub output: Option<Linear<'a>>,
-    /// What makes scores of hidden states, in files that have that.
+    /// The classifier, which computes scores from hidden states, in files that have one.
     pub classifier: Option<Classifier<'a>>,
-    /// What the rotary frequencies are divided by.
+    /// Divisors of the rotary frequencies.
     pub rope_factors: RopeFactors<'a>,
-    /// The tokens' embeddings for each layer, in models that have such.
+    /// The tokens' embeddings for each layer, in models that have them.
     pub per_layer: Option<PerLayerEmbedding<'a>>,
-    /// What the output matrix reads of several streams, in models with such.
+    /// The mixture that the output matrix reads, in models with several streams.
     pub output_mixture: Option<HyperConnection<'a>>,
-    /// From one stream to several and back, in models that predict streams.
+    /// The maps from one stream to several and back, in models that predict streams.
     pub alt_up: Option<AltUpEnds<'a>>,
-    /// The embeddings of n-grams, in models that have such.
+    /// The embeddings of n-grams, in models that have them.
     pub ngrams: Option<NgramEmbedding<'a>>,
-    /// Which of the file's tensors adapters can add to; the embedding is [apart](Self::token_embd_tensor).
+    /// Which of the file's tensors adapters can change; the embedding is handled [separately](Self::token_embd_tensor).
     pub adaptable: Vec<bool>,
     /// The number of the embedding's tensor.
     pub token_embd_tensor: usize,
 }
 
-/// What the rotary frequencies are divided by, `[n_rot / 2]` each.
+/// Divisors of the rotary frequencies, `[n_rot / 2]` each.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RopeFactors<'a> {
-    /// At any length of the context (Llama 3).
+    /// For any length of the context (Llama 3).
     pub always: Option<&'a [f32]>,
-    /// In a context no longer than the original one (Phi 3).
+    /// For a context no longer than the original one (Phi 3).
     pub short: Option<&'a [f32]>,
-    /// In a longer one.
+    /// For a longer context.
     pub long: Option<&'a [f32]>,
 }
 
 /// One layer: a sequence mixer, then a channel mixer.
 #[derive(Debug)]
 pub struct Layer<'a> {
-    /// Of what the sequence mixer reads.
+    /// The normalisation of the sequence mixer's input.
     pub attn_norm: Option<Norm<'a>>,
     /// The sequence mixer.
     pub mixer: Mixer<'a>,
-    /// Of what the sequence mixer gives.
+    /// The normalisation of the sequence mixer's output.
     pub attn_post_norm: Option<Norm<'a>>,
-    /// Of the sum of that, normalised, and the stream once more, in encoders that add it twice.
+    /// In encoders that add the stream twice: the normalisation of the sum of the normalised output and the stream.
     pub attn_again_norm: Option<Norm<'a>>,
-    /// Of what the channel mixer reads.
+    /// The normalisation of the channel mixer's input.
     pub ffn_norm: Option<Norm<'a>>,
-    /// `[n_embd]` each: the scores of earlier streams for what the mixers read, in models that attend to these.
+    /// `[n_embd]` each: the weights for scoring earlier streams for each mixer's input, in models that attend to these.
     pub residual_scores: [Option<&'a [f32]>; 2],
     /// The channel mixer.
     pub feed_forward: FeedForward<'a>,
-    /// Of what the channel mixer gives.
+    /// The normalisation of the channel mixer's output.
     pub ffn_post_norm: Option<Norm<'a>>,
-    /// What a token's embedding for this layer adds, in models that have such.
+    /// How the token's embedding for this layer is added, in models that have such embeddings.
     pub per_layer_input: Option<PerLayerInput<'a>>,
-    /// Whether the stream goes on as it is, whatever else the layer has.
+    /// Whether the layer leaves the stream unchanged, whatever else it has.
     pub changes_nothing: bool,
-    /// What the stream is multiplied by after the layer, or what the token's embedding is before it is added.
+    /// The factor of the stream after the layer, or of the token's embedding before it is added.
     pub output_scale: Option<f32>,
-    /// Of what comes into the layer, in families whose experts read that.
+    /// The normalisation of the layer's input, in families whose experts read it.
     pub before_norm: Option<Norm<'a>>,
-    /// What is done to the stream behind the layer.
+    /// What happens to the stream after the layer.
     pub end: LayerEnd,
-    /// What the mixers read of several streams, and what these take of their outputs, in models with such.
+    /// The mixtures of streams that the two mixers read, and each stream's share of their outputs, in models with
+    /// several streams.
     pub hyper_connections: Option<[HyperConnection<'a>; 2]>,
-    /// How streams are predicted and corrected, in models that do.
+    /// How streams are predicted and corrected, in models that do so.
     pub alt_up: Option<AltUp<'a>>,
 }
 
@@ -118,7 +117,7 @@ pub struct PerLayerInput<'a> {
     pub gate: Linear<'a>,
     /// `[n_embd × n_embd_per_layer]`
     pub projection: Linear<'a>,
-    /// Of what is added.
+    /// The normalisation of the numbers that are added.
     pub post_norm: Norm<'a>,
 }
 
@@ -129,15 +128,15 @@ pub struct PerLayerEmbedding<'a> {
     pub token_embd: Matrix<'a>,
     /// `[n_layer · n_embd_per_layer × n_embd]`: from the token's own embedding.
     pub model_projection: Linear<'a>,
-    /// Of each layer's part of the projection, `[n_embd_per_layer]`.
+    /// The normalisation of each layer's part of the projection, `[n_embd_per_layer]`.
     pub projection_norm: Norm<'a>,
 }
 
-/// The forms of the sequence mixer, as [`MixerConfig`](super::MixerConfig) has them.
+/// The forms of the sequence mixer, one for each of [`MixerConfig`](super::MixerConfig).
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one per layer, in a table that is made once")]
 pub enum Mixer<'a> {
-    /// None: the stream goes on as it is.
+    /// None: the stream stays as it is.
     None,
     /// A matrix.
     Linear(Linear<'a>),
@@ -156,28 +155,28 @@ pub enum Mixer<'a> {
 pub struct HeadAttention<'a> {
     /// Its lengths.
     pub config: HeadsConfig,
-    /// `[n_head · head_len_k × n_embd]`; where it is gated twice as many rows, each head's query and then its gate.
+    /// `[n_head · head_len_k × n_embd]`; if heads are gated, twice as many rows: each head's query, then its gate.
     pub wq: Linear<'a>,
-    /// `[n_head_kv · head_len_k × n_embd]`; none in layers that use another layer's keys and values.
+    /// `[n_head_kv · head_len_k × n_embd]`; `None` in layers that use another layer's keys and values.
     pub wk: Option<Linear<'a>>,
-    /// `[n_head_kv · head_len_v × n_embd]`; none where the keys are the values.
+    /// `[n_head_kv · head_len_v × n_embd]`; `None` if the keys are also the values.
     pub wv: Option<Linear<'a>>,
     /// `[n_embd × n_head · head_len_v]`
     pub wo: Linear<'a>,
-    /// Of the queries.
+    /// The normalisation of the queries.
     pub q_norm: Option<HeadNorm<'a>>,
-    /// Of the keys.
+    /// The normalisation of the keys.
     pub k_norm: Option<HeadNorm<'a>>,
-    /// `[n_buckets][n_head]`: what scores gain by the bucket of the distance, in families that have such.
+    /// `[n_buckets][n_head]`: the bias of scores for each bucket of distances, in families that have one.
     pub relative: Option<Vec<f32>>,
-    /// `[n_head]`: a score that takes its share of the softmax and gives nothing (gpt-oss).
+    /// `[n_head]`: a score that takes a share of the softmax but contributes no value (gpt-oss).
     pub sinks: Option<&'a [f32]>,
-    /// `[n_head · head_len_v × n_embd]` or `[n_head × n_embd]`: what opens and closes the heads' outputs, in families in
-    /// which it has a matrix of its own.
+    /// `[n_head · head_len_v × n_embd]` or `[n_head × n_embd]`: the gates of the heads' outputs, in families in which
+    /// they have a matrix of their own.
     pub gate: Option<Linear<'a>>,
-    /// Of the row of all heads' outputs, in families that normalise it.
+    /// The normalisation of the row of all heads' outputs, in families that have one.
     pub norm: Option<Norm<'a>>,
-    /// What chooses the positions that queries attend to, in families that have that.
+    /// The indexer, which chooses the positions to which queries attend, in families that have one.
     pub indexer: Option<Indexer<'a>>,
 }
 
@@ -188,33 +187,33 @@ pub struct LatentAttention<'a> {
     pub config: LatentConfig,
     /// From the stream to the queries, or to their compressed form.
     pub wq_a: Linear<'a>,
-    /// Of the compressed queries, and the matrix that expands them; none where queries are not
+    /// The normalisation of the compressed queries, and the matrix that expands them; `None` if queries are not
     /// compressed.
     pub q_b: Option<(Norm<'a>, Linear<'a>)>,
     /// `[kv_lora_rank + n_rot × n_embd]`
     pub wkv_a: Linear<'a>,
-    /// Of the compressed keys and values, `[kv_lora_rank]`.
+    /// The normalisation of the compressed keys and values, `[kv_lora_rank]`.
     pub kv_a_norm: Norm<'a>,
-    /// Between the compressed vectors and the heads.
+    /// The maps between the compressed vectors and the heads.
     pub expansion: Expansion<'a>,
-    /// `[n_head · n_gate × n_embd]`: gates of the heads' outputs, through a sigmoid, where they are gated.
+    /// `[n_head · n_gate × n_embd]`: gates of the heads' outputs, through a sigmoid, if they are gated.
     pub gate: Option<Linear<'a>>,
     /// `[n_embd × n_head · head_len_v]`
     pub wo: Linear<'a>,
 }
 
-/// The ways from compressed keys and values to heads.
+/// The ways to get from compressed keys and values to heads.
 #[derive(Debug, Clone, Copy)]
 pub enum Expansion<'a> {
     /// Nothing is expanded: the matrices are multiplied into queries and outputs instead.
     Absorbed {
-        /// Of each head, `[kv_lora_rank × head_len_k - n_rot]`: queries to the compressed space.
+        /// For each head, `[kv_lora_rank × head_len_k - n_rot]`: maps queries to the compressed space.
         wk_b: Matrix<'a>,
-        /// Of each head, `[head_len_v × kv_lora_rank]`: out of the compressed space.
+        /// For each head, `[head_len_v × kv_lora_rank]`: maps outputs out of the compressed space.
         wv_b: Matrix<'a>,
     },
-    /// Of each head, `[head_len_k - n_rot + head_len_v × kv_lora_rank]`: first its key's part that is not turned, then
-    /// its value.
+    /// For each head, `[head_len_k - n_rot + head_len_v × kv_lora_rank]`: first the part of its key that is not
+    /// rotated, then its value.
     Expanded(Matrix<'a>),
 }
 
@@ -226,7 +225,7 @@ pub enum FeedForward<'a> {
     Dense(DenseFeedForward<'a>),
     /// A mixture of experts.
     Experts(Experts<'a>),
-    /// One block for all tokens, each mixed with the one before it.
+    /// One block for all tokens, which reads each token mixed with the one before it.
     ChannelMix(ChannelMix<'a>),
     /// A nonlinearity without matrices.
     Bare(Activation),
@@ -237,7 +236,7 @@ pub enum FeedForward<'a> {
 /// A feed-forward block.
 #[derive(Debug, Clone, Copy)]
 pub struct DenseFeedForward<'a> {
-    /// `[n_ff × n_embd]`, where the block is gated.
+    /// `[n_ff × n_embd]`, if the block is gated.
     pub gate: Option<Linear<'a>>,
     /// `[n_ff × n_embd]`
     pub up: Linear<'a>,
@@ -245,12 +244,12 @@ pub struct DenseFeedForward<'a> {
     pub down: Linear<'a>,
     /// The nonlinearity.
     pub activation: Activation,
-    /// `[n_ff]`: what it gives is divided by these, in files that have them.
+    /// `[n_ff]`: the outputs of the nonlinearity are divided by these, in files that have them.
     pub divisors: Option<&'a [f32]>,
-    /// Of what the nonlinearity gives, `[n_ff]`, in families that normalise it.
+    /// The normalisation of the nonlinearity's output, `[n_ff]`, in families that have one.
     pub hidden_norm: Option<Norm<'a>>,
-    /// In layers of which only the largest gates open: so many standard deviations above the mean of a token's gates is
-    /// what they are counted from.
+    /// In layers where only the largest gates open: the threshold of a token's gates, in standard deviations above
+    /// their mean.
     pub gate_cutoff: Option<f32>,
 }
 
@@ -265,9 +264,9 @@ pub struct Experts<'a> {
     pub selection_bias: Option<&'a [f32]>,
     /// The experts.
     pub block: ExpertBlock<'a>,
-    /// What compresses tokens for experts, in models that do.
+    /// The compression of tokens for experts, in models that have one.
     pub latent: Option<ExpertLatent<'a>>,
-    /// Experts of a second kind, which read what the first ones give, in models that have them.
+    /// Experts of a second kind, which read the output of the first ones, in models that have them.
     pub chunks: Option<(ChunkConfig, ExpertBlock<'a>)>,
     /// The expert that every token is sent to.
     pub shared: Option<DenseFeedForward<'a>>,
@@ -278,18 +277,18 @@ pub struct Experts<'a> {
 /// The feed-forward blocks of all experts.
 #[derive(Debug, Clone, Copy)]
 pub struct ExpertBlock<'a> {
-    /// Of each expert, `[n_ff × n_embd]`, its bias `[n_ff]`; where experts are gated.
+    /// For each expert, `[n_ff × n_embd]`, with a bias `[n_ff]`; present if experts are gated.
     pub gate: Option<ExpertLinear<'a>>,
-    /// Of each expert, `[n_ff × n_embd]`, its bias `[n_ff]`.
+    /// For each expert, `[n_ff × n_embd]`, with a bias `[n_ff]`.
     pub up: ExpertLinear<'a>,
-    /// Of each expert, `[n_embd × n_ff]`, its bias `[n_embd]`.
+    /// For each expert, `[n_embd × n_ff]`, with a bias `[n_embd]`.
     pub down: ExpertLinear<'a>,
     /// The nonlinearity.
     pub activation: Activation,
 }
 
 impl<'a> ExpertBlock<'a> {
-    /// That of one expert.
+    /// The weights of one expert.
     pub fn of(&self, expert: usize) -> DenseFeedForward<'a> {
         DenseFeedForward {
             gate: self.gate.map(|gate| gate.of(expert)),
@@ -303,27 +302,27 @@ impl<'a> ExpertBlock<'a> {
     }
 }
 
-/// What compresses tokens for experts, and expands the sum of what they give.
+/// Compresses tokens for experts, and expands the sum of the experts' outputs.
 #[derive(Debug)]
 pub struct ExpertLatent<'a> {
     /// `[n_latent × n_embd]`
     pub down: Linear<'a>,
-    /// Of the sum, in models that normalise it.
+    /// The normalisation of the sum, in models that have one.
     pub norm: Option<Norm<'a>>,
     /// `[n_embd × n_latent]`
     pub up: Linear<'a>,
 }
 
-/// An affine map of each expert.
+/// An affine map for each expert.
 #[derive(Debug, Clone, Copy)]
 pub struct ExpertLinear<'a> {
-    /// The rows of all experts, in turn.
+    /// The rows of all experts, one expert after the other.
     all: Linear<'a>,
-    /// A factor of each expert, as [`Linear::scale`].
+    /// A factor for each expert, like [`Linear::scale`].
     scales: Option<&'a [f32]>,
-    /// Rows from one expert's first to the next one's.
+    /// The number of rows from one expert's first row to the next expert's first row.
     stride: usize,
-    /// The first row, of those of an expert.
+    /// The first row of the map among the rows of an expert.
     first: usize,
     /// The rows of an expert's map.
     n_rows: usize,
@@ -332,23 +331,23 @@ pub struct ExpertLinear<'a> {
 /// A normalisation of queries or keys.
 #[derive(Debug, Clone, Copy)]
 pub enum HeadNorm<'a> {
-    /// Of each head, `[head_len]`, or without weights.
+    /// Of each head, with the same weights, `[head_len]`, or without weights.
     Head(Option<&'a [f32]>),
     /// Of each head with weights of its own, `[n_head][head_len]`.
     OwnHead(&'a [f32]),
-    /// Of each head, without weights, then times its own factor, `[n_head]`.
+    /// Of each head, without weights, then multiplied by the head's factor, `[n_head]`.
     Factor(&'a [f32]),
     /// Of the row of all heads, `[n_head · head_len]`.
     Row(Norm<'a>),
 }
 
 impl<'a> ExpertLinear<'a> {
-    /// All of an expert's rows.
+    /// The map that uses all rows of an expert.
     pub(super) fn new(all: Linear<'a>, scales: Option<&'a [f32]>, n_rows: usize) -> Self {
         ExpertLinear { all, scales, stride: n_rows, first: 0, n_rows }
     }
 
-    /// Of each expert, the `n_rows` rows from its row `first` on.
+    /// The map that uses, of each expert, `n_rows` rows from row `first` on.
     pub(super) fn part(&self, first: usize, n_rows: usize) -> Self {
         ExpertLinear { first, n_rows, ..*self }
     }
@@ -358,12 +357,12 @@ impl<'a> ExpertLinear<'a> {
         self.n_rows
     }
 
-    /// The length of what an expert's map is given.
+    /// The length of the input of an expert's map.
     pub fn n_cols(&self) -> usize {
         self.all.weight.n_cols()
     }
 
-    /// That of one expert.
+    /// The weights of one expert.
     pub fn of(&self, expert: usize) -> Linear<'a> {
         let first = expert * self.stride + self.first;
         let scale = self.scales.map(|scales| scales[expert]);
@@ -442,7 +441,7 @@ impl<'a> Weights<'a> {
             },
             layers,
             output_norm: match config.architecture.output_norm {
-                // Encoders that normalise after each addition end with that.
+                // Encoders that normalise after each addition need no normalisation at the end.
                 Some(name) if config.block != Block::PostNorm => {
                     Some(tensors.norm(name, norm_weights, n_embd)?)
                 }
@@ -478,7 +477,7 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// Fails if a tensor is missing that other families do without.
+/// Fails if a tensor is missing that is required here but optional in other families.
 fn require(tensors: &Tensors<'_, '_>, config: &Config) -> Result<(), ModelError> {
     let required = config.architecture.required;
     for name in required.model {
@@ -518,7 +517,7 @@ fn per_layer_embedding<'a>(
     })
 }
 
-/// What the output matrix reads of several streams.
+/// The mixture of streams that the output matrix reads.
 #[inline(never)]
 fn output_mixture<'a>(
     tensors: &mut Tensors<'_, 'a>,
@@ -539,7 +538,7 @@ fn output_mixture<'a>(
     })
 }
 
-/// From one stream to several and back.
+/// The maps from one stream to several and back.
 #[inline(never)]
 fn alt_up_ends<'a>(
     tensors: &mut Tensors<'_, 'a>,
