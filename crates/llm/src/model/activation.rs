@@ -3,9 +3,9 @@
 use super::architecture::{Activation, Xielu};
 use crate::simd::Kernels;
 
-/// gpt-oss: how steep its sigmoid is.
+/// gpt-oss: the steepness of its sigmoid.
 const CLAMPED_ALPHA: f32 = 1.702;
-/// gpt-oss: what its gate and its other branch are cut to.
+/// gpt-oss: the limit to which its gate and its other branch are clamped.
 const CLAMPED_LIMIT: f32 = 7.0;
 
 impl Activation {

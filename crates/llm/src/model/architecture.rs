@@ -1,8 +1,8 @@
-//! What sets the families of models apart.
+//! The differences between the families of models.
 //!
-//! An [`Architecture`], an entry of the table [`ARCHITECTURES`], states what a GGUF file does not say of
-//! itself: the order of the operations, and what a missing key means. Dimensions and constants come from the file's keys
-//! ([`Config`](super::Config)), optional parts from the tensors that are there
+//! An [`Architecture`], an entry of the table [`ARCHITECTURES`], states what a GGUF file does not contain: the order of
+//! the operations, and the meaning of a missing key. Dimensions and constants come from the file's keys
+//! ([`Config`](super::Config)); optional parts follow from the tensors that are there
 //! ([`Weights`](super::weights::Weights)).
 //!
 //! A layer is a sequence mixer followed by a channel mixer, each of which adds to the residual
@@ -18,11 +18,11 @@ pub struct Architecture {
     pub name: &'static str,
     /// How activations are normalised.
     pub norm: NormKind,
-    /// Whether they are by the root of the mean square in files with `attention.layer_norm_rms_epsilon` above 0.
+    /// Whether files with `attention.layer_norm_rms_epsilon` above 0 normalise by the root of the mean square.
     pub rms_by_key: bool,
     /// The learned part of a normalisation.
     pub norm_weights: NormWeights,
-    /// Added to the mean square in normalisations of what a mixer gives, in families in which it is a constant.
+    /// Added to the mean square in normalisations of a mixer's output, in families in which it is a constant.
     pub post_norm_eps: Option<f32>,
     /// Whether the token's embedding is normalised, without weights.
     pub normalises_embedding: bool,
@@ -30,17 +30,17 @@ pub struct Architecture {
     pub norms: &'static Norms,
     /// How the two mixers of a layer are joined.
     pub block: Block,
-    /// How the position of a token enters.
+    /// How the position of a token affects the computation.
     pub positions: Positions,
     /// Which keys the rotary embedding follows.
     pub rope_keys: RopeKeys,
     /// How the pairs of a rotary embedding are divided.
     pub rope_sections: RopeSections,
-    /// The layers whose queries and keys are turned, in families with a rotary embedding.
+    /// The layers whose queries and keys are rotated, in families with a rotary embedding.
     pub rope_layers: RopeLayers,
     /// The rotary embedding of layers with a sliding window.
     pub window_rope: WindowRope,
-    /// The layers that see the last positions only.
+    /// The layers that see only the last positions.
     pub window: Window,
     /// Which layer of a period sees all positions.
     pub window_order: WindowOrder,
@@ -50,92 +50,93 @@ pub struct Architecture {
     pub attention: AttentionKind,
     /// The recurrent sequence mixer, in families that have one.
     pub recurrence: Option<Recurrence>,
-    /// Which biases a file must have; those that it has are always used.
+    /// The biases that a file must have; those that it has are always used.
     pub biases: Biases,
     /// The nonlinearity of the feed-forward block.
     pub activation: Activation,
-    /// How a dense feed-forward block is made up.
+    /// The structure of a dense feed-forward block.
     pub feed_forward: FeedForwardKind,
     /// How a mixture of experts is routed, in families that can have one.
     pub routing: Option<&'static Routing>,
-    /// What the token's embedding is multiplied by.
+    /// The factor of the token's embedding.
     pub embedding_scale: EmbeddingScale,
-    /// What `logit_scale` does.
+    /// The effect of `logit_scale`.
     pub logit_scale: LogitScale,
-    /// What `attention.scale` is if the file does not say.
+    /// The default of `attention.scale`.
     pub attention_scale: AttentionScale,
     /// How queries at far positions are sharpened.
     pub temperature: QueryTemperature,
-    /// What else a file must have.
+    /// What else a file must contain.
     pub required: &'static Required,
-    /// The scales, caps and limits that the family reads, and other keys that others do not, with what a missing
-    /// scale means. Those of other families change nothing.
+    /// The scales, caps and limits that the family reads, and other keys that only some families read, with the default
+    /// of a missing scale. Such keys of other families are ignored.
     pub reads: &'static [(&'static str, Option<f32>)],
-    /// Beginnings of the names of tensors, those of layers without `blk.N.`, that a file can have and that are not
-    /// used: what makes embeddings or scores of hidden states, what images need, what the family leaves alone.
+    /// Beginnings of the names of tensors (of layers, without `blk.N.`) that a file can have but that are not used:
+    /// tensors that make embeddings or scores from hidden states, tensors for images, and tensors that the family
+    /// ignores.
     pub unused: &'static [&'static str],
-    /// Beginnings of the names of projections whose factors (`.scale`) the family leaves alone; all others multiply what
-    /// the projection gives.
+    /// Beginnings of the names of projections whose factors (`.scale`) the family ignores; all other factors multiply
+    /// the output of their projection.
     pub unscaled: &'static [&'static str],
-    /// What makes scores of hidden states, in families whose files can have that.
+    /// The classifier that computes scores from hidden states, in families whose files can have one.
     pub classifier: Option<ClassifierHead>,
     /// Whether a file without `token_embd` embeds tokens by its output matrix.
     pub output_embeds: bool,
-    /// Whether a layer can be without heads, which then passes the stream on; with query heads only, which then is
-    /// linear; or without a feed-forward block, which then changes nothing.
+    /// Whether layers can lack parts: a layer without heads leaves the stream to the channel mixer unchanged, a layer
+    /// with only query heads is linear, and a layer without a feed-forward block changes nothing.
     pub has_empty_layers: bool,
-    /// Whether a layer with a feed-forward block (`feed_forward_length` above 0) has no sequence mixer, and each other has
-    /// nothing else (Nemotron-H).
+    /// Whether each layer has only one mixer: a feed-forward block if `feed_forward_length` is above 0, otherwise a sequence mixer
+    /// (Nemotron-H).
     pub has_one_mixer: bool,
-    /// What opens and closes the outputs of latent attention, through a sigmoid (`attn_gate`).
+    /// The gate of the outputs of latent attention, through a sigmoid (`attn_gate`).
     pub latent_gate: LatentGate,
-    /// Whether the gates of experts and blocks that are cut (`swiglu_clamp_exp`, `swiglu_clamp_shexp`) are so after the
+    /// Whether clamped gates of experts and blocks (`swiglu_clamp_exp`, `swiglu_clamp_shexp`) are clamped after the
     /// nonlinearity.
     pub clamps_after: bool,
-    /// What opens and closes the heads' outputs.
+    /// The gate of the heads' outputs.
     pub head_gate: HeadGate,
-    /// What the number behind each layer multiplies, in files that have it.
+    /// What the factor after each layer multiplies, in files that have it.
     pub layer_scale: LayerScale,
-    /// How often a token goes through the layers.
+    /// How often a token passes through the layers.
     pub stacks: Stacks,
     /// The name of the matrix that joins the heads.
     pub heads_output: &'static str,
     /// The prefix of the names of layers' tensors.
     pub layer_prefix: &'static str,
-    /// Whether the first layer can be without the normalisation of what attention reads: the embedding is normalised.
+    /// Whether the first layer may lack the normalisation of attention's input, because the embedding is normalised.
     pub reads_embedding: bool,
     /// The name of the normalisation before the output matrix, in families that have one.
     pub output_norm: Option<&'static str>,
     /// The rows of a joint projection to queries, keys and values.
     pub joint_rows: JointRows,
-    /// Whether values are normalised, without weights; a layer without a projection to values takes
-    /// the keys as they are before their own normalisation.
+    /// Whether values are normalised, without weights. A layer without a projection to values uses the keys before
+    /// their own normalisation.
     pub normalises_values: bool,
-    /// The first layers that have keys and values of their own, which serve the rest, in families in which no key says
-    /// how many.
+    /// The number of layers at the beginning that have keys and values of their own, which the remaining layers use; in
+    /// families without a key for this number.
     pub n_own_kv: Option<u8>,
 }
 
-/// The rows of a joint projection to queries, keys and values (`attn_qkv`). The heads of keys can be fewer than its rows
-/// are for.
+/// The rows of a joint projection to queries, keys and values (`attn_qkv`). There can be fewer heads of keys than the
+/// rows would suffice for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JointRows {
-    /// Those of queries, keys and values in turn, no others.
+    /// The rows of queries, keys and values follow each other; there are no others.
     All,
-    /// The same, of three times as many as those of the queries; the rest is not used.
+    /// The same, but there are three times as many rows as for queries; the remaining rows are not used.
     First,
-    /// Those from the first on, from as many as the model is wide on, and from twice as many; the rest is not used.
+    /// Queries begin at row 0, keys at row `n_embd`, values at row `2 · n_embd`; the remaining rows are not used.
     EachWidth,
 }
 
-/// What a classifier does besides multiplying.
+/// The nonlinearity of a classifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClassifierHead {
     /// The hyperbolic tangent after the first matrix.
     Tanh,
     /// GELU after the first matrix.
     Gelu,
-    /// Scores become probabilities.
+    /// Softmax, so that scores become probabilities.
     Softmax,
 }
 
@@ -146,47 +147,47 @@ pub enum NormWeights {
     Weight,
     /// A factor and a summand.
     WeightAndBias,
-    /// A factor, and a summand where the file has one.
+    /// A factor, and a summand if the file has one.
     WeightMaybeBias,
     /// Nothing is learned.
     None,
 }
 
-/// Where a layer normalises: the names of the tensors, `None` where it does not.
+/// Where a layer normalises: the names of the tensors, `None` if there is no normalisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Norms {
-    /// What attention reads.
+    /// The input of attention.
     pub attn: Option<&'static str>,
-    /// What attention gives, before it is added.
+    /// The output of attention, before it is added.
     pub attn_post: Option<&'static str>,
-    /// What the feed-forward block reads.
+    /// The input of the feed-forward block.
     pub ffn: Option<&'static str>,
-    /// What the feed-forward block gives, before it is added.
+    /// The output of the feed-forward block, before it is added.
     pub ffn_post: Option<&'static str>,
-    /// What the heads of attention give, before the matrix that joins them.
+    /// The outputs of the attention heads, before the matrix that joins them.
     pub heads: Option<&'static str>,
-    /// What the nonlinearity of the feed-forward block gives.
+    /// The output of the nonlinearity in the feed-forward block.
     pub hidden: Option<&'static str>,
 }
 
 /// How the two mixers of a layer are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Block {
-    /// The feed-forward block reads what attention has added to.
+    /// The feed-forward block reads the stream after attention was added to it.
     Sequential,
-    /// Both read the same; the second normalisation is used where the file has one.
+    /// Both read the same stream; the second normalisation is used if the file has one.
     Parallel,
-    /// As `use_parallel_residual` says, which is required.
+    /// Depends on `use_parallel_residual`, which is required.
     ParallelByKey,
-    /// Parallel, with one normalisation for both, in files without `ffn_norm`; else sequential.
+    /// Parallel, with one normalisation for both, in files without `ffn_norm`; otherwise sequential.
     ParallelWithoutFfnNorm,
     /// The stream itself is normalised after each addition (encoders).
     PostNorm,
-    /// As sequential, but what a mixer gives is added to what it has read, times `residual_scale` (MiniMax-01).
+    /// Sequential, but a mixer's output is added to its input times `residual_scale` (MiniMax-01).
     AddToRead,
 }
 
-/// The ways in which a position enters.
+/// The ways in which a position affects the computation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Positions {
     /// Not at all.
@@ -197,17 +198,17 @@ pub enum Positions {
     Learned,
     /// A penalty on attention that grows with the distance (Press et al. 2022).
     Alibi,
-    /// What scores gain by the distance, in so many buckets as `attention.relative_buckets_count` says (Raffel et al. 2020).
+    /// A bias of scores for each bucket of distances; `attention.relative_buckets_count` states the number of buckets (Raffel et al. 2020).
     Relative,
-    /// ALiBi where `attention.max_alibi_bias` is above 0, and a learned vector where the file has them.
+    /// ALiBi if `attention.max_alibi_bias` is above 0, and learned vectors if the file has them.
     AlibiByKey,
-    /// By the number of layers.
+    /// Depends on the number of layers.
     ByLayers {
-        /// A rotary embedding in models of so many layers.
+        /// Models with this number of layers have a rotary embedding.
         rope: u8,
         /// Its pairs.
         pairs: RopePairs,
-        /// ALiBi in models of so many; in others nothing.
+        /// Models with this number of layers have ALiBi; all others have nothing.
         alibi: u8,
     },
 }
@@ -215,26 +216,27 @@ pub enum Positions {
 /// Which keys a rotary embedding follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RopeKeys {
-    /// All that there are.
+    /// All keys in the file.
     All,
-    /// None: the whole head is turned, with the base 10000.
+    /// None: the whole head is rotated, with the base 10000.
     None,
 }
 
-/// What opens and closes each head's output, before the matrix that joins the heads.
+/// The gate of each head's output, before the matrix that joins the heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadGate {
     /// Nothing.
     None,
-    /// The sigmoid of a gate for each element, which comes with its query (Qwen3-Next).
+    /// The sigmoid of a gate for each element, which is computed together with the query (Qwen3-Next).
     WithQuery,
-    /// The sigmoid of what `attn_gate` gives, for each element or for each head as the matrix has rows.
+    /// The sigmoid of the output of `attn_gate`, for each element or for each head, depending on the rows of the
+    /// matrix.
     Sigmoid,
     /// The same with softplus, `ln(1 + exp(x))`.
     Softplus,
 }
 
-/// What opens and closes the outputs of latent attention.
+/// The gate of the outputs of latent attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LatentGate {
     /// Nothing.
@@ -248,26 +250,27 @@ pub enum LatentGate {
 /// What `layer_output_scale` multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerScale {
-    /// The stream behind the layer.
+    /// The stream after the layer.
     Stream,
     /// The token's embedding, which is then added to the stream.
     Embedding,
 }
 
-/// How often a token goes through the layers; each time they have keys and values of their own.
+/// How often a token passes through the layers. Each pass has keys and values of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stacks {
     /// Once.
     Once,
-    /// As often as `num_loops` says; between two times the stream is normalised as before the output matrix, unless
-    /// `skip_loop_final_norm` is there and true.
+    /// `num_loops` times. Between two passes the stream is normalised as before the output matrix, unless
+    /// `skip_loop_final_norm` is present and true.
     Loops,
-    /// Two stacks of `hrm.layers_per_stack` layers in turns, each with a stream of its own that it reads the sum of
-    /// (Wang et al. 2025): `hrm.h_cycles` times, the lower one `hrm.l_cycles` times, then the upper one.
+    /// Two alternating stacks of `hrm.layers_per_stack` layers, each with a stream of its own; both read the sum of the
+    /// two streams (Wang et al. 2025). `hrm.h_cycles` times, a token passes `hrm.l_cycles` times through the lower
+    /// stack, then once through the upper one.
     Hierarchical,
 }
 
-/// Which two elements of a head a rotary embedding turns together, of `n_rot` that it turns.
+/// Which two elements of a head a rotary embedding rotates together, among the `n_rot` that it rotates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RopePairs {
     /// `(2i, 2i + 1)`; ggml's `NORMAL`.
@@ -276,15 +279,15 @@ pub enum RopePairs {
     Halves,
 }
 
-/// Models that see images divide the pairs into sections, `rope.dimension_sections`: three that turn by the
-/// position in time, height and width, which are one in a text, and a last one, which a text does not turn.
+/// Models that see images divide the pairs into sections, `rope.dimension_sections`: three that are rotated by the
+/// position in time, height and width, which are the same in a text, and a last one, which is not rotated in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RopeSections {
     /// None, whatever the key says.
     None,
-    /// One after the other, in files that have the key; their pairs are then [`RopePairs::Halves`].
+    /// The sections follow each other, in files that have the key; their pairs are then [`RopePairs::Halves`].
     Consecutive,
-    /// The first three in turns.
+    /// The pairs of the first three sections alternate.
     Interleaved,
 }
 
@@ -293,7 +296,7 @@ pub enum RopeSections {
 pub enum RopeLayers {
     /// Every layer.
     All,
-    /// All but each n-th.
+    /// All except every n-th.
     AllButEach(u8),
     /// Layers with a window; every layer in models without a window.
     Windowed,
@@ -301,30 +304,31 @@ pub enum RopeLayers {
     UnlessNotFinetuned,
     /// Layers with a window, and the first ones, which have no experts.
     WindowedOrLeading,
-    /// All but the first of each so many, in models with windows; every layer in others, and in models of just so many.
+    /// In models with windows, all except the first of every N layers; every layer in models without windows, and in
+    /// models with exactly N layers.
     AllButFirstOfEach(u8),
-    /// Those that `attention.rope_pattern` lists; without a list every layer.
+    /// The layers that `attention.rope_pattern` lists; without a list, every layer.
     Listed,
 }
 
 /// The rotary embedding of layers with a sliding window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum WindowRope {
-    /// That of the other layers.
+    /// The same as in the other layers.
     Shared,
-    /// That of the other layers, but for a base of its own where the file has `rope.freq_base_swa`.
+    /// The same as in the other layers, except for a base of its own if the file has `rope.freq_base_swa`.
     Same,
-    /// Not scaled to longer contexts, nor by factors; base that of the other layers.
+    /// Neither scaled to longer contexts nor by factors; the base is that of the other layers.
     Unscaled,
-    /// The same, with a base of its own where the file has one.
+    /// The same, with a base of its own if the file has one.
     UnscaledOwnBase,
     /// The same, with `rope.scaling.attn_factor`, and without `rope.freq_base_swa` this base.
     UnscaledBase(f32),
-    /// The same, but without the key the base of the other layers.
+    /// The same, but without the key it has the base of the other layers.
     UnscaledMagnitude,
 }
 
-/// Which of the layers of a period sees all positions, if the file does not list those with a window.
+/// Which layer of a period sees all positions, if the file does not list the layers with a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WindowOrder {
     /// The last.
@@ -333,70 +337,70 @@ pub enum WindowOrder {
     FirstSeesAll,
 }
 
-/// Layers that see the last positions only; of each `period` layers, all but the one that [`WindowOrder`] names, unless
-/// the file's `attention.sliding_window_pattern` says otherwise.
+/// Layers that see only the last positions: of every `period` layers, all except the one that [`WindowOrder`] names,
+/// unless the file's `attention.sliding_window_pattern` says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
     /// None, whatever `attention.sliding_window` says.
     None,
-    /// As many positions as `attention.sliding_window` says, which is required; 0 is a window without an end.
+    /// A window of `attention.sliding_window` positions. The key is required; 0 means an unlimited window.
     Required {
-        /// Of how many layers the last sees all.
+        /// The length of the period, of which the last layer sees all positions.
         period: u8,
     },
-    /// The same, but without the key a window of this length.
+    /// The same, but with a default length if the key is missing.
     OrLength {
-        /// Of how many layers the last sees all.
+        /// The length of the period, of which the last layer sees all positions.
         period: u8,
-        /// Positions of a file that does not say.
+        /// The default length in positions.
         length: u16,
     },
-    /// As many positions as `attention.sliding_window` says; no layer has one without the key, or if it is 0.
+    /// A window of `attention.sliding_window` positions; no layer has a window if the key is missing or 0.
     Optional {
-        /// Of how many layers the last sees all.
+        /// The length of the period, of which the last layer sees all positions.
         period: u8,
     },
-    /// So many positions; no layer has a window without `attention.sliding_window`, or if it is 0.
+    /// A window of fixed length; no layer has a window if `attention.sliding_window` is missing or 0.
     Fixed {
-        /// Of how many layers the last sees all.
+        /// The length of the period, of which the last layer sees all positions.
         period: u8,
         /// Positions.
         length: u16,
     },
-    /// The same as [`Symmetric`](Self::Symmetric); no layer has one without the key, or if it is 0.
+    /// The same as [`Symmetric`](Self::Symmetric), but no layer has a window if the key is missing or 0.
     MaybeSymmetric {
-        /// Of how many layers one sees all.
+        /// The length of the period, of which one layer sees all positions.
         period: u8,
     },
-    /// Half as many positions before and behind as `attention.sliding_window` says, which is required.
+    /// Half of `attention.sliding_window` positions before and half after the query. The key is required.
     Symmetric {
-        /// Of how many layers the last sees all.
+        /// The length of the period, of which the last layer sees all positions.
         period: u8,
     },
-    /// As many positions as `attention.sliding_window` says, in every layer; none without the key, or if it is 0.
+    /// A window of `attention.sliding_window` positions in every layer; none if the key is missing or 0.
     Everywhere,
-    /// As [`OrLength`](Self::OrLength), in models of so many layers.
+    /// Like [`OrLength`](Self::OrLength), but only in models with a certain number of layers.
     AtLayers {
-        /// Of how many layers the last sees all.
+        /// The length of the period, of which the last layer sees all positions.
         period: u8,
-        /// Positions of a file that does not say.
+        /// The default length in positions.
         length: u16,
         /// The number of layers.
         n_layer: u8,
     },
-    /// As many positions as `attention.sliding_window` says, in the layers that
-    /// `attention.sliding_window_pattern` lists.
+    /// A window of `attention.sliding_window` positions in the layers that `attention.sliding_window_pattern` lists.
     Pattern,
-    /// Positions of the same chunk, `attention.chunk_size` long (8192 without the key); none, and a rotary embedding
-    /// in all layers but the last, if `attention.sliding_window` is 0.
+    /// Only positions in the same chunk of `attention.chunk_size` positions (8192 without the key). If
+    /// `attention.sliding_window` is 0, there are no chunks, and all layers except the last of each period have a
+    /// rotary embedding.
     Chunked {
-        /// Of how many layers the last sees all.
+        /// The length of the period, of which the last layer sees all positions.
         period: u8,
     },
 }
 
-/// Normalisation of queries and keys. What it spans follows from the shape of the tensors: a head
-/// with one weight for all, a head with its own, or the row of all heads.
+/// Normalisation of queries and keys. The shape of the tensors determines what it spans: a head with weights shared by
+/// all heads, a head with its own weights, or the row of all heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QkNorm {
     /// None.
@@ -405,7 +409,7 @@ pub enum QkNorm {
     BeforeRope,
     /// Before the rotary embedding, in files that have the tensors.
     MaybeBeforeRope,
-    /// Before the rotary embedding, in models of at least so many layers.
+    /// Before the rotary embedding, in models with at least this many layers.
     BeforeRopeFromLayers(u8),
     /// After the rotary embedding.
     AfterRope,
@@ -417,7 +421,7 @@ pub enum QkNorm {
 }
 
 impl QkNorm {
-    /// Whether queries and keys are turned first.
+    /// Whether queries and keys are rotated first.
     pub(super) fn is_after_rope(self) -> bool {
         matches!(self, QkNorm::AfterRope | QkNorm::AfterRopeWeightless | QkNorm::AfterRopeByHead)
     }
@@ -430,7 +434,8 @@ pub enum AttentionKind {
     Causal,
     /// Over all positions of the batch.
     Bidirectional,
-    /// Causal or over all positions, as `attention.causal` says; causal without it. What comes out are hidden states.
+    /// Causal or over all positions, depending on `attention.causal`; causal without the key. The outputs are hidden
+    /// states.
     EncoderByKey,
     /// Causal, with keys and values compressed to one vector (DeepSeek-AI 2024), which is cached; or expanded and then
     /// cached, in files that do not give the lengths of expanded heads (`attention.key_length_mla`).
@@ -442,7 +447,7 @@ pub enum AttentionKind {
 pub struct Recurrence {
     /// Which one it is.
     pub kind: RecurrenceKind,
-    /// The layers that have it.
+    /// The layers that have this mixer.
     pub layers: RecurrentLayers,
 }
 
@@ -457,31 +462,32 @@ pub enum RecurrenceKind {
     DeltaNet(KeyHeads, OutputGate),
     /// A convolution over a few positions between two gates (LFM2).
     ShortConvolution,
-    /// A selective state space made up as Mamba is, with a decay for each head (PLaMo 2).
+    /// A selective state space with the structure of Mamba, but with a decay for each head (PLaMo 2).
     HeadMamba,
     /// The gated delta rule with a decay for each channel (Kimi Team 2025).
     KimiDelta(KimiDecay),
-    /// Linear attention with a decay that each head has once and for all (Qin et al. 2024).
+    /// Linear attention with a constant decay for each head (Qin et al. 2024).
     Lightning,
-    /// A decay for each channel, which each token says, and a bonus for the current token (Peng et al. 2024); or gated
-    /// linear attention, in files without a bonus.
+    /// A decay for each channel, which depends on the token, and a bonus for the current token (Peng et al. 2024); or
+    /// gated linear attention, in files without a bonus.
     Rwkv6,
     /// The generalised delta rule with a decay for each channel (Peng et al. 2025).
     Rwkv7,
 }
 
-/// What the logarithms of decays are in Kimi delta attention, with `a` of the head (`ssm_a`) and what the token says, `f`.
+/// The logarithms of decays in Kimi delta attention; `a` is a constant of the head (`ssm_a`), `f` depends on the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KimiDecay {
     /// `a · softplus(f)`.
     Softplus,
     /// `kda.gate_lower_bound · sigmoid(a · f)`; the key is required.
     Bounded,
-    /// `kda.gate_lower_bound · sigmoid(-a · f)`; as [`Softplus`](Self::Softplus) without the key, or if it has no end.
+    /// `kda.gate_lower_bound · sigmoid(-a · f)`; like [`Softplus`](Self::Softplus) if the key is missing or negative
+    /// infinity.
     MaybeBounded,
 }
 
-/// What the gates of a gated delta net's outputs go through.
+/// The nonlinearity of the output gates of a gated delta net.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputGate {
     /// `x · sigmoid(x)`.
@@ -490,12 +496,12 @@ pub enum OutputGate {
     Sigmoid,
 }
 
-/// Which queries and keys go with which values, where several values share them.
+/// Which queries and keys belong to which values, if several values share them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyHeads {
     /// Neighbouring values share a key.
     Neighbours,
-    /// Keys go with values in turns.
+    /// Keys are assigned to values cyclically.
     Cyclic,
 }
 
@@ -504,12 +510,12 @@ pub enum KeyHeads {
 pub enum RecurrentLayers {
     /// All; there is no attention.
     All,
-    /// Those that `attention.head_count_kv` gives no heads.
+    /// The layers to which `attention.head_count_kv` gives no heads.
     WithoutHeads,
-    /// Those that `attention.recurrent_layers` lists; without the key all but each n-th, n being
-    /// `full_attention_interval`, or this.
+    /// The layers that `attention.recurrent_layers` lists; without the key, all except every n-th, where n is
+    /// `full_attention_interval` or, by default, this number.
     AllButEach(u8),
-    /// All, beside attention: both read the same, and what they give is added.
+    /// All layers, in parallel with attention: both read the same input, and their outputs are added.
     BesideAttention,
 }
 
@@ -518,7 +524,7 @@ pub enum RecurrentLayers {
 pub enum Biases {
     /// None.
     Optional,
-    /// Those of all projections but the ones to queries, keys and values.
+    /// Those of all projections except the ones to queries, keys and values.
     AllButQkv,
     /// Those of all projections.
     All,
@@ -539,7 +545,7 @@ pub enum Activation {
     ClampedSwiglu,
     /// `min(silu(g), limit) · u` with `u` from minus the limit to it.
     ClampedOutput(f32),
-    /// `b · tanh(g / b) · sigmoid(g) · l · tanh(u / l)`; the last is `u` if `l` is 0. The numbers are those of the keys
+    /// `b · tanh(g / b) · sigmoid(g) · l · tanh(u / l)`; the last is `u` if `l` is 0. The numbers come from the keys
     /// `activation.situ_beta` and `activation.situ_linear_beta` (Kimi K3).
     Situ {
         /// `b`
@@ -566,7 +572,7 @@ pub struct Xielu {
     pub eps: f32,
 }
 
-/// How a dense feed-forward block is made up.
+/// The structure of a dense feed-forward block.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FeedForwardKind {
     /// `down(activation(up(x)))`.
@@ -577,15 +583,15 @@ pub enum FeedForwardKind {
     FusedGated,
     /// Gated, half as wide as `feed_forward_length` says.
     HalfGated,
-    /// Gated in files with a gate; with the rows of gate and up in one tensor where `ffn_up` is twice as wide; without
-    /// either plain, with another nonlinearity.
+    /// Gated in files with a gate, or, if `ffn_up` is twice as wide, with the rows of gate and up in that tensor;
+    /// otherwise plain, with another nonlinearity.
     ByTensors {
         /// The nonlinearity of plain blocks.
         plain: Activation,
     },
     /// `down(max(0, up(x'))²)`, gated in some models, where `x'` is each token mixed with the one before it (RWKV).
     ChannelMix,
-    /// Gated; in models with experts, which the family does not use, the nonlinearity alone.
+    /// Gated. In models with experts, which the family does not use, only the nonlinearity.
     GatedOrBare,
     /// There is none, whatever `feed_forward_length` says.
     None,
@@ -594,11 +600,11 @@ pub enum FeedForwardKind {
 /// How the experts of a mixture are chosen and weighted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Routing {
-    /// The function that makes probabilities of the router's logits.
+    /// The function that turns the router's logits into probabilities.
     pub gating: Gating,
-    /// Whether `expert_gating_func` says otherwise, where a file has it and it is not 0.
+    /// Whether `expert_gating_func` overrides it, if a file has that key and it is not 0.
     pub gating_by_key: bool,
-    /// Whether the weights of the chosen are divided by their sum.
+    /// Whether the weights of the chosen experts are divided by their sum.
     pub normalise: Normalise,
     /// Whether the weight multiplies an expert's input instead of its output.
     pub weighs_input: bool,
@@ -606,44 +612,45 @@ pub struct Routing {
     pub layers: ExpertLayers,
     /// Whether experts without a gate are possible.
     pub gate_is_optional: bool,
-    /// What router and experts read.
+    /// The inputs of the router and of the experts.
     pub inputs: ExpertInputs,
-    /// The block that every token is sent to, in files that have it.
+    /// The block that every token is sent to, in files that have one.
     pub shared: SharedExpert,
 }
 
-/// What router and experts read.
+/// The inputs of the router and of the experts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpertInputs {
-    /// What other channel mixers read.
+    /// Both read the same input as other channel mixers.
     Same,
-    /// The experts the same, the router what comes into the layer.
+    /// The experts read the same input as other channel mixers; the router reads the layer's input.
     RouterBefore,
-    /// Both what comes into the layer, normalised by `ffn_norm_exps`; the shared block what other channel mixers read.
+    /// Both read the layer's input, normalised by `ffn_norm_exps`; the shared block reads the same input as other
+    /// channel mixers.
     Before,
 }
 
 /// The block beside the experts that every token is sent to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SharedExpert {
-    /// The names of its gate, up and down.
+    /// The names of its gate, up and down projections.
     pub parts: [&'static str; 3],
     /// Whether the rows of gate and up are in one tensor, the second.
     pub is_fused: bool,
-    /// What its sum with the experts is multiplied by.
+    /// The factor of the sum of this block and the experts.
     pub sum_scale: f32,
 }
 
-/// The function that makes probabilities of a router's logits.
+/// The function that turns a router's logits into probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gating {
     /// Softmax over all experts.
     Softmax,
-    /// Each expert by itself.
+    /// The sigmoid, for each expert separately.
     Sigmoid,
     /// Softmax over the chosen experts.
     SoftmaxOfChosen,
-    /// The square root of softplus, each expert by itself.
+    /// The square root of softplus, for each expert separately.
     RootOfSoftplus,
 }
 
@@ -654,41 +661,41 @@ pub enum Normalise {
     Yes,
     /// Never.
     No,
-    /// As `expert_weights_norm` says; no without it.
+    /// Depends on `expert_weights_norm`; no without the key.
     ByKey,
 }
 
-/// Layers with experts, of a model that has any (`expert_count`).
+/// The layers with experts, in a model that has experts (`expert_count`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpertLayers {
     /// Every layer.
     All,
     /// From `leading_dense_block_count` on.
     AfterLeading,
-    /// From `leading_dense_block_count` on, each `interleave_moe_layer_step`-th.
+    /// From `leading_dense_block_count` on, every `interleave_moe_layer_step`-th.
     Interleaved,
-    /// The same; layers between these that have tensors of experts and none of a dense block do not use them, and have the
-    /// activation in the place of the block.
+    /// The same. Layers in between that have tensors of experts but none of a dense block do not use these tensors; they apply only the
+    /// activation.
     InterleavedOrBare,
-    /// The second of each `moe_every_n_layers`; none if that is 0.
+    /// The second of every `moe_every_n_layers` layers; none if that key is 0.
     SecondOfEach,
-    /// Those with a router; a dense block beside it is left alone.
+    /// The layers with a router; a dense block in such a layer is ignored.
     WithRouter,
 }
 
-/// What the token's embedding is multiplied by.
+/// The factor of the token's embedding.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum EmbeddingScale {
-    /// Nothing, unless `embedding_scale` is there.
+    /// 1, unless the file has `embedding_scale`.
     One,
     /// The square root of the width.
     SqrtWidth,
-    /// `embedding_scale`, or this; with it go `residual_scale` 1.4 / √layers and `logit_scale`
-    /// 256 / width, where these keys are missing.
+    /// `embedding_scale`, or a default. The defaults of `residual_scale` and `logit_scale` are then 1.4 / √layers and
+    /// 256 / width.
     MiniCpm,
 }
 
-/// What `logit_scale` does, where a file has it.
+/// The effect of `logit_scale`, if a file has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogitScale {
     /// Multiplies the logits.
@@ -697,14 +704,14 @@ pub enum LogitScale {
     Divides,
 }
 
-/// What the scores of attention are multiplied by if `attention.scale` does not say.
+/// The factor of attention scores if `attention.scale` is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttentionScale {
     /// One over the square root of a head's length.
     HeadLength,
-    /// The same, times what a stretched context multiplies the scores of latent attention by.
+    /// The same, times the factor of the scores of latent attention in an extended context.
     HeadLengthAndStretch,
-    /// The same, but one over the square root of `n_embd / n_head` in models of this many layers.
+    /// The same, but one over the square root of `n_embd / n_head` in models with this many layers.
     WidthAtLayers(u8),
     /// One.
     One,
@@ -715,15 +722,15 @@ pub enum AttentionScale {
 /// How queries grow with the position, by `1 + scale · ln(1 + floor((position + offset) / length))`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum QueryTemperature {
-    /// By `attention.temperature_scale`, where a file has it, over
+    /// If a file has `attention.temperature_scale`, with that scale and the length
     /// `rope.scaling.original_context_length`.
     ByKey,
     /// In layers without a rotary embedding: scale 0.1, length 8192, offset 1.
     WithoutRope,
 }
 
-/// What a file of a family must have although others do without it: going on would give another model
-/// than was meant.
+/// Keys and tensors that a file of this family must have although they are optional in others: without them the result
+/// would be a different model than intended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Required {
     /// Keys, without the family's prefix.
@@ -739,7 +746,7 @@ pub struct Required {
 }
 
 impl Required {
-    /// Nothing more than what all families must have.
+    /// Nothing beyond what all families must have.
     pub const NOTHING: Self =
         Required { keys: &[], model: &[], layer: &[], expert_layer: &[], recurrent_layer: &[] };
 }
@@ -750,17 +757,17 @@ impl Architecture {
         self.reads.iter().any(|(read, _)| *read == key)
     }
 
-    /// What a key that the family reads means where it is missing.
+    /// The default of a key that the family reads.
     pub(super) fn default_of(&self, key: &str) -> Option<f32> {
         self.reads.iter().find(|(read, _)| *read == key).and_then(|(_, default)| *default)
     }
 
-    /// Whether the factor of a projection, where a file has one, multiplies what the projection gives.
+    /// Whether the factor of a projection, if a file has one, multiplies the output of the projection.
     pub fn scales(&self, part: &str) -> bool {
         !self.unscaled.iter().any(|beginning| part.starts_with(beginning))
     }
 
-    /// The name of a family that begins most like `name`, which is none's.
+    /// The name of the family with the longest common beginning with `name`, which is not itself the name of a family.
     pub fn nearest(name: &str) -> &'static str {
         let likeness = |other: &str| {
             let n_same =
@@ -771,7 +778,7 @@ impl Architecture {
         nearest.map_or("", |architecture| architecture.name)
     }
 
-    /// The family of this `general.architecture`.
+    /// The family with this `general.architecture`.
     pub fn from_name(name: &str) -> Option<&'static Self> {
         ARCHITECTURES.iter().find(|architecture| architecture.name == name)
     }
@@ -783,7 +790,7 @@ mod tests {
 
     #[test]
     fn no_family_has_parallel_mixers_and_layers_with_two_sequence_mixers() {
-        // The forward pass has one buffer for both.
+        // The forward pass has only one buffer for both.
         for Architecture { name, block, recurrence, .. } in ARCHITECTURES {
             let has_both =
                 recurrence.is_some_and(|recurrence| recurrence.layers == RecurrentLayers::BesideAttention);

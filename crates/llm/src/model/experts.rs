@@ -199,9 +199,9 @@ impl ExpertConfig {
         self.choose(logits, bias, selection, 1, chosen, shares);
     }
 
-    /// Chooses a token's experts by their probabilities, `[n_expert]`, and weighs them. If each expert stands for a
-    /// group of `n_each` others, its weight is, as in the reference, the probability of the other expert that has the
-    /// same number.
+    /// Chooses a token's experts by their probabilities, `[n_expert]`, and weighs them. If `n_each` consecutive
+    /// probabilities stand for one expert, its weight is, as in the reference, the probability whose index equals the
+    /// expert's number.
     fn choose(
         &self,
         probabilities: &[f32],

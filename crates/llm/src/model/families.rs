@@ -2,7 +2,7 @@
 
 use super::architecture::*;
 
-/// What most families have in common: Llama's form.
+/// The form of Llama, which most families share with few changes.
 const LLAMA: Architecture = Architecture {
     name: "llama",
     norm: NormKind::Rms,
@@ -108,7 +108,7 @@ const RWKV: Architecture = Architecture {
 const ARWKV: Architecture =
     Architecture { positions: Positions::None, routing: None, required: &OUTPUT, ..LLAMA };
 
-/// The form of Nemotron-H: of each layer a state space, attention or a feed-forward block.
+/// The form of Nemotron-H: each layer is a state space, attention or a feed-forward block.
 const NEMOTRON_H: Architecture = Architecture {
     norms: &Norms { ffn: Some("attn_norm"), ..PRE_NORMS },
     has_one_mixer: true,
@@ -128,7 +128,7 @@ const NEMOTRON_H: Architecture = Architecture {
     ..LLAMA
 };
 
-/// The form of Qwen3-Next: of four layers, three have a gated delta net, and one has gated attention.
+/// The form of Qwen3-Next: of every four layers, three have a gated delta net and one has gated attention.
 const QWEN3_NEXT: Architecture = Architecture {
     norms: &RENAMED_FFN_NORM,
     qk_norm: QkNorm::BeforeRope,
@@ -164,10 +164,10 @@ const PRE_NORMS: Norms = Norms {
 };
 const SANDWICH_NORMS: Norms =
     Norms { attn_post: Some("post_attention_norm"), ffn_post: Some("post_ffw_norm"), ..PRE_NORMS };
-/// Mixers read mixtures of streams, which are normalised already.
+/// For mixers that read mixtures of streams, which are already normalised.
 const NO_NORMS: Norms = Norms { attn: None, ffn: None, ..PRE_NORMS };
 const POST_NORMS: Norms = Norms { attn: None, ffn: None, ..SANDWICH_NORMS };
-/// The normalisation before the feed-forward block goes by another name.
+/// The normalisation before the feed-forward block has a different name.
 const RENAMED_FFN_NORM: Norms = Norms { ffn: Some("post_attention_norm"), ..PRE_NORMS };
 
 const RWKV6: Recurrence = Recurrence { kind: RecurrenceKind::Rwkv6, layers: RecurrentLayers::All };
@@ -182,7 +182,7 @@ const MINICPM_SCALES: &[(&str, Option<f32>)] =
 const GEMMA2_CAPS: &[(&str, Option<f32>)] =
     &[("attn_logit_softcapping", Some(50.0)), ("final_logit_softcapping", Some(30.0))];
 
-/// Grok-1's, where a file does not say.
+/// The defaults of Grok-1.
 const GROK_SCALES: &[(&str, Option<f32>)] = &[
     ("embedding_scale", Some(78.383_67)),
     ("attention.output_scale", Some(0.088_388_346)),
@@ -205,7 +205,7 @@ const DEEPSEEK2_KEYS: &[(&str, Option<f32>)] = &[
     ("rope.scaling.yarn_log_multiplier", None),
 ];
 const GROVE_KEYS: &[(&str, Option<f32>)] = &[("expert_group_scale", None), ("experts_per_group", None)];
-/// What stretches the base of the rotary embedding.
+/// The key that scales the base of the rotary embedding.
 const ROPE_ALPHA: &[(&str, Option<f32>)] = &[("rope.scaling.alpha", None)];
 const WEIGHTS_SCALE: &[(&str, Option<f32>)] = &[("expert_weights_scale", None)];
 
@@ -214,22 +214,22 @@ const OUTPUT_PROJECTION_BIAS: &[&str] = &["attn_output.bias"];
 
 const LOGIT_SCALE: Required = Required { keys: &["logit_scale"], ..Required::NOTHING };
 const QUERY_RANK: Required = Required { keys: &["attention.q_lora_rank"], ..Required::NOTHING };
-/// The output matrix is never the embedding.
+/// The output matrix is required: the embedding does not replace it.
 const OUTPUT: Required = Required { model: &["output.weight"], ..Required::NOTHING };
 const OUTPUT_AND_BIAS: Required = Required { model: &["output.weight", "output.bias"], ..Required::NOTHING };
 
 const SECTIONS: Required = Required { keys: &["rope.dimension_sections"], ..Required::NOTHING };
 
-/// The gates of a delta net, a matrix each.
+/// The gates of a delta net, with one matrix each.
 const APART_GATES: &[&str] = &["ssm_beta.weight", "ssm_alpha.weight"];
 
-/// The projections of channel mixers, whose factors most families do not read; what does multiplies all.
+/// The projections of channel mixers. Most families ignore their factors.
 const CHANNEL_MIXERS: &[&str] = &["ffn_"];
-/// With the gates of heads' outputs.
+/// The same, and the gates of the heads' outputs.
 const FFN_AND_GATES: &[&str] = &["ffn_", "attn_gate"];
-/// With the gates of a delta net, and what other projections it has.
+/// The same, and the gates and other projections of a delta net.
 const ALL_BUT_ATTENTION: &[&str] = &["attn_qkv", "attn_gate", "ssm_"];
-/// Factors multiply what all projections give.
+/// No factors are ignored.
 const NO_PART: &[&str] = &[];
 
 const SOFTMAX_ROUTING: Routing = Routing {
@@ -242,25 +242,25 @@ const SOFTMAX_ROUTING: Routing = Routing {
     inputs: ExpertInputs::Same,
     shared: SHARED,
 };
-/// The shared expert as most families have it.
+/// The shared expert of most families.
 const SHARED: SharedExpert = SharedExpert {
     parts: ["ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"],
     is_fused: false,
     sum_scale: 1.0,
 };
-/// The dense block itself beside the experts.
+/// The dense block itself is the shared expert.
 const BESIDE_DENSE: SharedExpert = SharedExpert { parts: ["ffn_gate", "ffn_up", "ffn_down"], ..SHARED };
 const UNGATED_ROUTING: Routing = Routing { gate_is_optional: true, ..SOFTMAX_ROUTING };
-/// The routing of DeepSeek's line: some dense layers first, the rest by keys.
+/// The routing of DeepSeek's models: some dense layers first; the rest depends on keys.
 const DEEPSEEK_ROUTING: Routing = Routing {
     gating_by_key: true,
     normalise: Normalise::ByKey,
     layers: ExpertLayers::AfterLeading,
     ..SOFTMAX_ROUTING
 };
-/// The same, by sigmoid if the file does not say.
+/// The same, with sigmoid as the default.
 const SIGMOID_ROUTING: Routing = Routing { gating: Gating::Sigmoid, ..DEEPSEEK_ROUTING };
-/// Experts in the layers with a router, by sigmoid.
+/// Experts in the layers with a router, gated by sigmoid.
 const ROUTER_ROUTING: Routing = Routing { layers: ExpertLayers::WithRouter, ..SIGMOID_ROUTING };
 
 /// All families that can be run.

@@ -1,4 +1,4 @@
-//! The tensors of one layer, taken by name and shape; fused ones are taken apart here.
+//! The tensors of one layer, taken by name and shape. Fused tensors are split here.
 
 use alloc::vec::Vec;
 
@@ -27,12 +27,12 @@ use crate::gguf::Name;
 /// The projections of a dense feed-forward block, whose factors multiply their biases too.
 const FFN_PARTS: [&str; 3] = ["ffn_gate", "ffn_up", "ffn_down"];
 
-/// The parts of a mixture of experts: gate, up, down, gate and up in one.
+/// The parts of a mixture of experts: gate, up, down, and gate and up in one tensor.
 const EXPERT_PARTS: [&str; 4] = ["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps", "ffn_gate_up_exps"];
-/// Those of the experts that read what others give.
+/// The parts of the experts of the second kind, which read the output of others.
 const CHUNK_PARTS: [&str; 4] = ["ffn_gate_chexps", "ffn_up_chexps", "ffn_down_chexps", "ffn_gate_up_chexps"];
 
-/// Other names of normalisations in some files.
+/// Alternative names of normalisations in some files.
 const OTHER_NAMES: [(&str, &str); 1] = [("layer_output_norm", "post_ffw_norm")];
 
 /// Takes the tensors of one layer.
@@ -63,7 +63,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         }
         let (attn_norm, ffn_norm) = match self.config.block {
             Block::Parallel if self.has("attn_norm_2.weight") => {
-                // Falcon's second normalisation is the one of attention.
+                // If Falcon has a second normalisation, that one belongs to attention.
                 (Some(self.extra_norm("attn_norm_2")?), Some(self.norm("attn_norm")?))
             }
             Block::Sequential
@@ -106,7 +106,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                     FeedForward::ChannelMix(self.channel_mix()?)
                 }
                 (_, experts) if self.layer.is_bare => {
-                    // They must be there, and right, all the same.
+                    // They must nevertheless be there and be valid.
                     if let Some(experts) = experts {
                         self.experts(&experts)?;
                     }
@@ -206,7 +206,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
-    /// What chooses positions; a layer that attends to all has it too.
+    /// The indexer. Layers that attend to all positions have its tensors too.
     #[inline(never)]
     fn indexer(&mut self, config: Option<IndexerConfig>) -> Result<Option<Indexer<'a>>, ModelError> {
         let Some(config) = config else { return Ok(None) };
@@ -227,7 +227,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         self.tensors.vector(&name, self.config.n_embd).map(Some)
     }
 
-    /// That of the file; in models that halve the stream after each so many layers, a half there.
+    /// The factor in the file; or 1/2 after certain layers, in models that halve the stream there.
     fn output_scale(&mut self) -> Result<Option<f32>, ModelError> {
         let scale = self.tensors.optional_vector(&self.name("layer_output_scale.weight"), 1)?;
         let halves = self.config.n_layer_halving.is_some_and(|n| (self.index + 1).is_multiple_of(n));
@@ -284,7 +284,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
-    /// What scores gain by the bucket of the distance; layers without share the first one's.
+    /// The bias of scores for each bucket of distances. Layers without one share that of the first layer.
     #[inline(never)]
     fn relative_bias(&mut self, n_head: usize) -> Result<Option<Vec<f32>>, ModelError> {
         const PART: &str = "attn_rel_b.weight";
@@ -305,8 +305,8 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         Ok(Some(bias))
     }
 
-    /// The projections to queries, keys and values: three tensors, or one with their rows in turn; keys
-    /// and values only where the layer has its own.
+    /// The projections to queries, keys and values: three tensors, or one that contains the rows of all three. Keys and
+    /// values only if the layer has its own.
     #[inline(never)]
     fn qkv(
         &mut self,
@@ -333,7 +333,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             let qkv = self.linear("attn_qkv", n_rows, n_embd, biased)?;
             let mut parts = [qkv.rows(0..n_q), qkv.rows(k..k + n_k), qkv.rows(v..v + n_v)];
             if qkv.bias.is_none() {
-                // Biases can be apart though the weights are together.
+                // Biases can be separate even if the weights are in one tensor.
                 for (part, name) in parts.iter_mut().zip(["attn_q.bias", "attn_k.bias", "attn_v.bias"]) {
                     part.bias = self.tensors.optional_vector(&self.name(name), part.weight.n_rows())?;
                 }
@@ -344,7 +344,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         }
         let q = self.linear("attn_q", n_q, n_embd, biased)?;
         if heads.kv_layer != self.index {
-            // Some files have what would be its own.
+            // Some files have tensors for keys and values that the layer does not use.
             for (part, rows) in [("attn_k", n_k), ("attn_v", n_v)] {
                 if self.has(Name::format(format_args!("{part}.weight")).as_str()) {
                     self.linear(part, rows, n_embd, biased)?;
@@ -481,7 +481,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         }
     }
 
-    /// The block beside the experts, if the file has it.
+    /// The block beside the experts, if the file has one.
     #[inline(never)]
     fn shared_expert(&mut self, shared: SharedExpert) -> Result<Option<DenseFeedForward<'a>>, ModelError> {
         let SharedExpert { parts, is_fused, .. } = shared;
@@ -499,7 +499,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             }
             false => {
                 let n_ff = self.tensors.rows_of(&self.name(weight(up).as_str()))?;
-                // As the experts are.
+                // It is gated if the experts are.
                 let is_gated = self.has(weight(gate).as_str())
                     || self.has("ffn_gate_exps.weight")
                     || self.config.architecture.routing.is_none_or(|routing| !routing.gate_is_optional);
@@ -562,7 +562,8 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
-    /// What compresses tokens for experts to this width, in models that do; it goes by two names.
+    /// The compression of tokens to this width for experts, in models that have one. Its tensors have two possible
+    /// names.
     #[inline(never)]
     fn expert_latent(&mut self, n_latent: usize) -> Result<Option<ExpertLatent<'a>>, ModelError> {
         let n_embd = self.config.n_embd;
@@ -581,8 +582,8 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         }))
     }
 
-    /// The feed-forward blocks of `n_expert` experts. Their width is not the same key in every family; the tensors
-    /// agree on it among themselves.
+    /// The feed-forward blocks of `n_expert` experts. Families have different keys for their width, so it is taken from
+    /// the tensors, which must agree.
     #[inline(never)]
     fn expert_block(
         &mut self,
@@ -625,13 +626,13 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         Name::format(format_args!("{}.{}.{part}", self.config.architecture.layer_prefix, self.layer.block))
     }
 
-    /// A part as its factors name it: each layer has its own, also where several share a block.
+    /// A part under the name of its factors: each layer has its own, even if several layers share a block.
     #[inline(never)]
     fn scaled_name(&self, part: &str) -> Name {
         Name::format(format_args!("blk.{}.{part}", self.index))
     }
 
-    /// Leaves the tensors of a part alone.
+    /// Ignores the tensors of a part.
     #[inline(never)]
     fn leave(&mut self, part: &str) {
         let beginning = self.name(Name::format(format_args!("{part}.")).as_str());
@@ -643,7 +644,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         self.tensors.has(self.name(part).as_str())
     }
 
-    /// Whether projections but those to queries, keys and values must have biases.
+    /// Whether projections other than those to queries, keys and values must have biases.
     fn biased(&self) -> bool {
         self.config.architecture.biases != Biases::Optional
     }
@@ -672,7 +673,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
-    /// A matrix per expert, with a factor and a bias each where the file has them.
+    /// One matrix per expert, each with a factor and a bias if the file has them.
     #[inline(never)]
     fn expert_linear(
         &mut self,
@@ -710,7 +711,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         self.tensors.norm(self.name(part).as_str(), weights, self.config.n_embd)
     }
 
-    /// A normalisation that not all files of the family have; nor then its summand.
+    /// A normalisation that some files of the family lack, together with its summand.
     #[inline(never)]
     fn extra_norm(&mut self, part: &str) -> Result<Norm<'a>, ModelError> {
         self.tensors.norm(self.name(part).as_str(), NormWeights::WeightMaybeBias, self.config.n_embd)

@@ -1,4 +1,4 @@
-//! The sequence mixer of a layer: which one it is, its hyper-parameters, and what it keeps of a text.
+//! The sequence mixer of a layer: its kind, its hyper-parameters, and the state that it keeps for a text.
 //!
 //! This is the only place that says which mixer a layer has; weights, buffers and state follow from it.
 
@@ -11,9 +11,9 @@ use crate::recurrent_state::RecurrentShape;
 /// The sequence mixer of a layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MixerConfig {
-    /// None: the stream goes on as it is.
+    /// None: the stream stays as it is.
     None,
-    /// A matrix, which sees its own position only.
+    /// A matrix, which sees only its own position.
     Linear,
     /// Attention with keys and values per head.
     Heads(HeadsConfig),
@@ -21,11 +21,11 @@ pub enum MixerConfig {
     Latent(LatentConfig),
     /// A recurrence.
     Recurrent(RecurrentConfig),
-    /// Attention and a recurrence that read the same, and whose outputs are added.
+    /// Attention and a recurrence that read the same input, and whose outputs are added.
     Both(HeadsConfig, RecurrentConfig),
 }
 
-/// What a layer keeps of a text.
+/// The state that a layer keeps for a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerState {
     /// Nothing.
@@ -41,7 +41,7 @@ pub enum LayerState {
 }
 
 impl MixerConfig {
-    /// The same as that of layer `index`, with keys and values of its own.
+    /// The same mixer in layer `index`, with keys and values of its own.
     pub(super) fn in_layer(self, index: usize) -> Self {
         match self {
             MixerConfig::Heads(heads) => MixerConfig::Heads(HeadsConfig { kv_layer: index, ..heads }),
@@ -49,7 +49,7 @@ impl MixerConfig {
         }
     }
 
-    /// What layer `index` with this mixer keeps of a text.
+    /// The state that layer `index` with this mixer keeps for a text.
     pub fn state(&self, index: usize) -> LayerState {
         match self {
             MixerConfig::None | MixerConfig::Linear => LayerState::None,
@@ -63,7 +63,7 @@ impl MixerConfig {
         }
     }
 
-    /// Its heads, where it is attention with keys and values per head.
+    /// Its heads, if it is attention with keys and values per head.
     pub fn heads(&self) -> Option<&HeadsConfig> {
         match self {
             MixerConfig::Heads(heads) | MixerConfig::Both(heads, _) => Some(heads),
@@ -71,7 +71,7 @@ impl MixerConfig {
         }
     }
 
-    /// Its compression, where it is latent attention.
+    /// Its compression, if it is latent attention.
     pub fn latent(&self) -> Option<&LatentConfig> {
         match self {
             MixerConfig::Latent(latent) => Some(latent),
@@ -79,7 +79,7 @@ impl MixerConfig {
         }
     }
 
-    /// Its recurrence, where it has one.
+    /// Its recurrence, if it has one.
     pub fn recurrent(&self) -> Option<&RecurrentConfig> {
         match self {
             MixerConfig::Recurrent(recurrent) | MixerConfig::Both(_, recurrent) => Some(recurrent),
@@ -87,7 +87,7 @@ impl MixerConfig {
         }
     }
 
-    /// Heads with queries, and heads with keys and values; 0 where it has none.
+    /// Number of heads with queries, and of heads with keys and values; 0 if it has none.
     pub fn head_counts(&self) -> (usize, usize) {
         match self {
             MixerConfig::None | MixerConfig::Linear | MixerConfig::Recurrent(_) => (0, 0),
@@ -98,7 +98,7 @@ impl MixerConfig {
 }
 
 impl LayerState {
-    /// The keys and values that the layer adds to the cache at each position; none of them if it does not.
+    /// The shape of the keys and values that the layer adds to the cache at each position; empty if it adds none.
     pub fn kv_shape(&self) -> KvShape {
         match self {
             LayerState::Kv(shape) | LayerState::KvAndRecurrent(shape, _) => *shape,
@@ -106,7 +106,7 @@ impl LayerState {
         }
     }
 
-    /// The state that is replaced at each position; nothing where there is none.
+    /// The shape of the state that is replaced at each position; empty if there is none.
     pub fn recurrent_shape(&self) -> RecurrentShape {
         match self {
             LayerState::Recurrent(shape) | LayerState::KvAndRecurrent(_, shape) => *shape,

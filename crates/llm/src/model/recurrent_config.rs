@@ -18,11 +18,11 @@ pub enum RecurrentConfig {
     DeltaNet(DeltaNetConfig),
     /// A convolution over a few positions between two gates.
     ShortConvolution(ShortConvolutionConfig),
-    /// A selective state space made up as Mamba is, with a decay for each head.
+    /// A selective state space with the structure of Mamba, but with a decay for each head.
     HeadMamba(HeadMambaConfig),
     /// The gated delta rule with a decay for each channel.
     KimiDelta(KimiDeltaConfig),
-    /// Linear attention with a decay that does not change.
+    /// Linear attention with a constant decay.
     Lightning(LightningConfig),
     /// RWKV's sixth generation.
     Rwkv6(Rwkv6Config),
@@ -39,9 +39,9 @@ pub struct MambaConfig {
     pub n_state: usize,
     /// Positions that the convolution sees.
     pub n_conv: usize,
-    /// Width that the lengths of steps are compressed to.
+    /// Width to which step lengths are compressed.
     pub dt_rank: usize,
-    /// Whether step lengths, inputs and outputs of the state are normalised, without weights where the file has none.
+    /// Whether step lengths, inputs and outputs of the state are normalised; without weights if the file has none.
     pub is_normalised: bool,
 }
 
@@ -54,9 +54,9 @@ pub struct Mamba2Config {
     pub n_state: usize,
     /// Positions that the convolution sees.
     pub n_conv: usize,
-    /// Heads that the channels are divided into.
+    /// Heads into which the channels are divided.
     pub n_head: usize,
-    /// Groups of heads that share what the state is written and read by.
+    /// Groups of heads that share the vectors by which the state is written and read.
     pub n_group: usize,
 }
 
@@ -69,11 +69,11 @@ pub struct DeltaNetConfig {
     pub head_len_v: usize,
     /// Heads with queries and keys.
     pub n_head_k: usize,
-    /// Heads with values, and so with a state.
+    /// Heads with values, and therefore with a state.
     pub n_head_v: usize,
-    /// Which queries and keys go with which values.
+    /// Which queries and keys belong to which values.
     pub key_heads: KeyHeads,
-    /// What opens and closes the outputs.
+    /// The nonlinearity of the output gates.
     pub output_gate: OutputGate,
     /// Positions that the convolution sees.
     pub n_conv: usize,
@@ -88,7 +88,7 @@ pub struct ShortConvolutionConfig {
     pub n_conv: usize,
 }
 
-/// A selective state space made up as Mamba is, with a decay for each head.
+/// A selective state space with the structure of Mamba, but with a decay for each head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadMambaConfig {
     /// Channels.
@@ -97,9 +97,9 @@ pub struct HeadMambaConfig {
     pub n_state: usize,
     /// Positions that the convolution sees.
     pub n_conv: usize,
-    /// Heads that the channels are divided into.
+    /// Heads into which the channels are divided.
     pub n_head: usize,
-    /// Width that the lengths of steps are compressed to.
+    /// Width to which step lengths are compressed.
     pub dt_rank: usize,
 }
 
@@ -112,25 +112,25 @@ pub struct KimiDeltaConfig {
     pub head_len: usize,
     /// Positions that the convolutions see.
     pub n_conv: usize,
-    /// What the logarithms of decays can be.
+    /// The range of the logarithms of decays.
     pub decay_range: DecayRange,
 }
 
-/// The logarithms of decays, with `a` of the head and what the token says, `f`.
+/// The logarithms of decays; `a` is a constant of the head, `f` depends on the token.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum DecayRange {
     /// Any below 0: `a · softplus(f)`.
     All,
-    /// Those above the least one: `least · sigmoid(sign · a · f)`.
+    /// Any between a least one and 0: `least · sigmoid(sign · a · f)`.
     Above {
         /// Below 0.
         least: f32,
-        /// 1, or -1 where `a` is below 0.
+        /// 1, or -1 if `a` is below 0.
         sign: f32,
     },
 }
 
-/// Linear attention with a decay that does not change.
+/// Linear attention with a constant decay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LightningConfig {
     /// Heads.
@@ -144,11 +144,11 @@ pub struct LightningConfig {
 pub struct RwkvHeads {
     /// Channels, as many as the stream has.
     pub n_inner: usize,
-    /// Channels of a head: of its keys as of its values.
+    /// Channels of a head, the same for its keys and its values.
     pub head_len: usize,
     /// Heads with keys and values of their own; each serves neighbouring heads.
     pub n_head_kv: usize,
-    /// Mixers of the layer that read tokens mixed with those before: this one, or both.
+    /// The number of mixers of the layer that read tokens mixed with the ones before: 1 for this mixer alone, or 2.
     pub n_shift: usize,
 }
 
@@ -157,9 +157,9 @@ pub struct RwkvHeads {
 pub struct Rwkv6Config {
     /// Its heads.
     pub heads: RwkvHeads,
-    /// Width that the shares of the token before are compressed to, for each of five inputs.
+    /// Width to which the shares of the token before are compressed, for each of the five inputs.
     pub mix_rank: usize,
-    /// Width that decays are compressed to.
+    /// Width to which decays are compressed.
     pub decay_rank: usize,
 }
 
@@ -168,13 +168,13 @@ pub struct Rwkv6Config {
 pub struct Rwkv7Config {
     /// Its heads.
     pub heads: RwkvHeads,
-    /// Width that decays are compressed to.
+    /// Width to which decays are compressed.
     pub decay_rank: usize,
-    /// Width that learning rates are compressed to.
+    /// Width to which learning rates are compressed.
     pub rate_rank: usize,
-    /// Width that the shares of the first layer's values are compressed to.
+    /// Width to which the shares of the first layer's values are compressed.
     pub value_rank: usize,
-    /// Width that gates are compressed to; 0 in models without.
+    /// Width to which gates are compressed; 0 in models without gates.
     pub gate_rank: usize,
 }
 
@@ -184,7 +184,7 @@ const CONV: &str = "ssm.conv_kernel";
 const RANK: &str = "ssm.time_step_rank";
 const GROUPS: &str = "ssm.group_count";
 
-/// Rows of a state are whole vectors.
+/// The row length of a state is a multiple of this, so that rows are whole vectors.
 const ROW_MULTIPLE: usize = 8;
 
 impl RecurrentConfig {
@@ -267,7 +267,7 @@ impl RecurrentConfig {
         })
     }
 
-    /// Channels that the convolution, or the mix with the token before, runs over.
+    /// Channels of the convolution, or of the mix with the token before.
     pub fn n_channels(&self) -> usize {
         match self {
             RecurrentConfig::Mamba(config) => config.n_inner,
@@ -282,7 +282,7 @@ impl RecurrentConfig {
         }
     }
 
-    /// What it keeps of a text.
+    /// The shape of the state that it keeps for a text.
     pub fn shape(&self) -> RecurrentShape {
         let of_heads = |n_head: usize, n_rows, n_cols| n_head.saturating_mul(state_len(n_rows, n_cols));
         let (n_conv, n_state) = match self {
@@ -308,13 +308,14 @@ impl RecurrentConfig {
                 (heads.n_shift + 1, of_heads(heads.n_head(), heads.head_len, heads.head_len))
             }
         };
-        // Each of the numbers is small, but a product of four need not fit.
+        // Each of the numbers is small, but a product of four may overflow.
         RecurrentShape { n_history: (n_conv - 1).saturating_mul(self.n_channels()), n_state }
     }
 }
 
 impl Mamba2Config {
-    /// Channels that the convolution runs over: inputs, then what the state is written by, then what it is read by.
+    /// Channels of the convolution: inputs, then the vectors by which the state is written, then those by which it is
+    /// read.
     pub fn n_channels(&self) -> usize {
         self.n_inner + 2 * self.n_group * self.n_state
     }
@@ -336,12 +337,12 @@ impl DeltaNetConfig {
         self.n_head_v * self.head_len_v
     }
 
-    /// Channels that the convolution runs over: queries, then keys, then values.
+    /// Channels of the convolution: queries, then keys, then values.
     pub fn n_channels(&self) -> usize {
         2 * self.n_key() + self.n_value()
     }
 
-    /// The head whose query and key go with the value of head `head`.
+    /// The head whose query and key belong to the value of head `head`.
     pub fn key_head(&self, head: usize) -> usize {
         match self.key_heads {
             KeyHeads::Neighbours => head / (self.n_head_v / self.n_head_k),
@@ -364,7 +365,7 @@ impl KimiDeltaConfig {
     }
 }
 
-/// Heads of the first layer, which recurrent layers have too.
+/// The number of heads of the first layer, which recurrent layers use too.
 fn n_head(keys: &Keys<'_, '_>) -> Result<usize, ModelError> {
     keys.layer_width("attention.head_count", 0, keys.width("block_count")?)
 }
@@ -400,7 +401,7 @@ impl RwkvHeads {
         let n_head = n_embd / head_len;
         let n_head_kv = match architecture.feed_forward {
             FeedForwardKind::ChannelMix => n_head,
-            // 0 is as many as heads.
+            // 0 means as many as there are heads.
             _ => keys.optional_number(KV)?.filter(|&n_head_kv| n_head_kv > 0).unwrap_or(n_head),
         };
         if !n_head.is_multiple_of(n_head_kv) {
@@ -416,7 +417,7 @@ impl RwkvHeads {
         }
     }
 
-    /// The same with keys and values of each head's own.
+    /// The same, with keys and values of its own for each head.
     fn each_with_own(self) -> Self {
         RwkvHeads { n_head_kv: self.n_head(), ..self }
     }
@@ -426,7 +427,7 @@ impl RwkvHeads {
         self.n_inner / self.head_len
     }
 
-    /// What a core computes of a head.
+    /// The lengths of a head, as one core computes it.
     pub(super) fn lens(&self) -> HeadLens {
         let RwkvHeads { n_inner, head_len, .. } = *self;
         HeadLens { state: state_len(head_len, head_len), output: head_len, all_outputs: n_inner }

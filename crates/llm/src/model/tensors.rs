@@ -1,7 +1,7 @@
-//! The tensors of a file, each taken by name once its shape and type are right.
+//! The tensors of a file, taken by name after checking their shape and type.
 //!
-//! [`Tensors`] remembers which have been taken, so that one which a family does not know is found:
-//! ignoring it could change the result.
+//! [`Tensors`] remembers which tensors have been taken, in order to find any that the family does not know: ignoring
+//! one could change the result.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -14,20 +14,20 @@ use super::weights::{HeadNorm, Norm};
 use crate::gguf::{Gguf, Name, TensorInfo};
 use crate::quant::{GgmlType, Matrix, ModelBytes};
 
-/// Tensors of older files that repeat what the hyper-parameters say.
+/// Tensors of older files that only repeat hyper-parameters.
 const REDUNDANT: [&str; 1] = [".attn_rot_embd"];
 
 pub(super) struct Tensors<'g, 'a> {
     gguf: &'g Gguf<'g>,
     file: ModelBytes<&'a [u8]>,
     taken: Vec<bool>,
-    /// Beginnings of the names, without a layer's prefix, of tensors that are as good as not there.
+    /// Beginnings of the names, without a layer's prefix, of tensors that are treated as absent.
     unused: &'static [&'static str],
-    /// Those that adapters can add to.
+    /// Which tensors adapters can change.
     adaptable: Vec<bool>,
 }
 
-// What is here is called for each tensor of each family: inlined, that made the kernel larger by a tenth.
+// These functions are called for every tensor of every family. Inlining them would make the kernel larger by a tenth.
 impl<'g, 'a> Tensors<'g, 'a> {
     pub fn new(
         gguf: &'g Gguf<'_>,
@@ -46,14 +46,14 @@ impl<'g, 'a> Tensors<'g, 'a> {
         Ok(Tensors { gguf, file, taken, unused, adaptable })
     }
 
-    /// The number of a tensor that adapters can add to from now on, if it is there.
+    /// Marks a tensor as one that adapters can change, and returns its number, if it is there.
     pub fn adaptable(&mut self, name: &Name) -> Option<usize> {
         let index = self.gguf.tensor_index(name.as_str())?;
         self.adaptable[index] = true;
         Some(index)
     }
 
-    /// Which tensors adapters can add to.
+    /// Which tensors adapters can change.
     pub fn into_adaptable(self) -> Vec<bool> {
         self.adaptable
     }
@@ -64,7 +64,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
         self.index(name).is_some()
     }
 
-    /// Where the tensor of this name is, if it is there and of use.
+    /// The index of the tensor with this name, if it is there and is used.
     fn index(&self, name: &str) -> Option<usize> {
         self.gguf.tensor_index(name).filter(|_| !self.is_unused(name))
     }
@@ -80,7 +80,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
         required(self.gguf.tensor(name.as_str()), name).map(|_| ())
     }
 
-    /// Leaves alone all tensors whose names begin so.
+    /// Ignores all tensors whose names begin with `beginning`.
     pub fn leave(&mut self, beginning: &str) {
         for (tensor, taken) in self.gguf.tensors().iter().zip(&mut self.taken) {
             *taken |= tensor.name.starts_with(beginning);
@@ -120,7 +120,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
         self.rows_of_shape(name, 1, cols, [cols as u64, 1, 1, 1])
     }
 
-    /// `count` matrices `[rows × cols]` in turn.
+    /// `count` consecutive matrices `[rows × cols]`.
     #[inline(never)]
     pub fn stack(
         &mut self,
@@ -165,21 +165,21 @@ impl<'g, 'a> Tensors<'g, 'a> {
         self.floats(name, [len as u64, 1, 1, 1])
     }
 
-    /// `<name>.scale`, the factor of a matrix that goes beyond its blocks' own, if it is there. What the file says of
-    /// the scale of inputs (`<name>.input_scale`) is for devices that round them to few bits.
+    /// `<name>.scale`, a factor of a matrix in addition to those in its blocks, if it is there. The scale of inputs
+    /// (`<name>.input_scale`) is ignored: it is for devices that round inputs to few bits.
     #[inline(never)]
     pub fn scale(&mut self, name: &str) -> Result<Option<f32>, ModelError> {
         Ok(self.scales(name, 1)?.map(|scale| scale[0]))
     }
 
-    /// The same, of `count` matrices.
+    /// The same for `count` matrices.
     #[inline(never)]
     pub fn scales(&mut self, name: &str, count: usize) -> Result<Option<&'a [f32]>, ModelError> {
         self.optional_vector(&Name::format(format_args!("{name}.input_scale")), count)?;
         self.optional_vector(&Name::format(format_args!("{name}.scale")), count)
     }
 
-    /// `count` vectors of F32 `[len]` in turn, if they are there.
+    /// `count` consecutive vectors of F32 `[len]`, if they are there.
     #[inline(never)]
     pub fn optional_vectors(
         &mut self,
@@ -214,12 +214,12 @@ impl<'g, 'a> Tensors<'g, 'a> {
         self.floats(name, dims.map(|dim| dim as u64))
     }
 
-    /// `<name>.weight` and `<name>.bias`, as far as the family has them.
+    /// `<name>.weight` and `<name>.bias`, whichever the family has.
     #[inline(never)]
     pub fn norm(&mut self, name: &str, weights: NormWeights, len: usize) -> Result<Norm<'a>, ModelError> {
         let mut weight = Name::format(format_args!("{name}.weight"));
         if !self.has(weight.as_str()) && self.has(name) {
-            // Falcon-H1's files leave it out.
+            // Falcon-H1's files omit the suffix.
             weight = Name::from(name);
         }
         let bias = Name::format(format_args!("{name}.bias"));
@@ -235,8 +235,8 @@ impl<'g, 'a> Tensors<'g, 'a> {
         })
     }
 
-    /// The weights of a normalisation of queries or keys; their shape says what it spans. That of a row can have a summand,
-    /// the tensor `bias`.
+    /// The weights of a normalisation of queries or keys; their shape determines what it spans. The normalisation of a row can have a
+    /// summand, the tensor `bias`.
     #[inline(never)]
     pub fn head_norm(
         &mut self,
@@ -257,7 +257,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
         }
     }
 
-    /// Fails if a tensor is left over that is not of the layers `unused`, nor one that the family leaves alone.
+    /// Fails if a tensor is left over that neither belongs to the layers `unused` nor is ignored by the family.
     pub fn all_taken(&self, unused: Range<usize>) -> Result<(), ModelError> {
         let is_known = |name: &str| {
             layer_of(name).is_some_and(|(layer, _)| unused.contains(&layer))
@@ -318,7 +318,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
     }
 }
 
-/// The layer of a tensor, and its name within.
+/// The layer of a tensor, and its name within the layer.
 fn layer_of(name: &str) -> Option<(usize, &str)> {
     let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
     Some((layer.parse().ok()?, part))
