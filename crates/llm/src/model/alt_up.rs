@@ -1,7 +1,7 @@
 //! Alternating updates (Baykal et al. 2023) and learned augmented residuals (Menghani et al. 2024), as Gemma 3n has them.
 //!
-//! There are several residual streams, of which a layer computes with the first. Before that it predicts all of them from
-//! all of them, and afterwards corrects its predictions by what the first has become:
+//! There are several residual streams; a layer computes with the first one. Before that it predicts each stream from all of them, and
+//! afterwards it corrects the predictions by the change of the first one:
 //!
 //! ```text
 //! m(x)  = tanh(W_router · norm(x) / n_embd)
@@ -20,27 +20,27 @@ use super::keys::Keys;
 use super::scratch::{AltUpScratch, Workspace};
 use super::weights::{Linear, Norm};
 
-/// Residual streams of which one is computed with.
+/// Several residual streams, of which layers compute with one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AltUpConfig {
     /// Streams, at least two.
     pub n_stream: usize,
-    /// Dimensions of the map beside the sequence mixer.
+    /// Dimensions of the low-rank map beside the sequence mixer.
     pub laurel_rank: usize,
-    /// Elements of the embedding that a token has for each layer.
+    /// Elements of a token's embedding for each layer.
     pub n_embd_per_layer: usize,
 }
 
 /// A key that only families with such streams read.
 const STREAMS: &str = "altup.num_inputs";
 const MAX_STREAMS: usize = 16;
-/// Dimensions of the map beside the sequence mixer; no key says, here and in the next.
+/// Dimensions of the low-rank map beside the sequence mixer. There is no key for this, nor for the next constant.
 const LAUREL_RANK: usize = 64;
-/// Elements of the embedding that a token has for each layer.
+/// Elements of a token's embedding for each layer.
 const N_EMBD_PER_LAYER: usize = 256;
 
 impl AltUpConfig {
-    /// None in families without.
+    /// `None` in families without such streams.
     pub(super) fn from_keys(
         keys: &Keys<'_, '_>,
         architecture: &Architecture,
@@ -59,12 +59,12 @@ impl AltUpConfig {
     }
 }
 
-/// The weights between one stream and several, of each that is not the first.
+/// The maps between one stream and several, for each stream except the first.
 #[derive(Debug)]
 pub struct AltUpEnds<'a> {
-    /// `[(n_stream - 1) · n_embd × n_embd]`: out of the embedding.
+    /// `[(n_stream - 1) · n_embd × n_embd]`: from the embedding to the streams.
     pub spread: Linear<'a>,
-    /// The same, to what the output matrix reads.
+    /// The same, from the streams to the input of the output matrix.
     pub merge: Linear<'a>,
 }
 
@@ -73,13 +73,13 @@ pub struct AltUpEnds<'a> {
 pub struct AltUp<'a> {
     /// `[n_stream × n_embd]`
     pub router: Linear<'a>,
-    /// Of what the router reads.
+    /// The normalisation of the router's input.
     pub router_norm: Norm<'a>,
     /// `[n_stream² × n_stream]`
     pub predict: Linear<'a>,
     /// `[n_stream × n_stream]`
     pub correct: Linear<'a>,
-    /// `[n_embd]`: of the corrected stream where what the layer has of the token is gated by it.
+    /// `[n_embd]`: the factor of the corrected stream where it gates the token's embedding for the layer.
     pub correct_scale: &'a [f32],
     /// The map of low rank beside the sequence mixer.
     pub laurel: Laurel<'a>,
@@ -92,13 +92,13 @@ pub struct Laurel<'a> {
     pub left: Linear<'a>,
     /// `[n_embd × laurel_rank]`
     pub right: Linear<'a>,
-    /// Of what they give.
+    /// The normalisation of their output.
     pub post_norm: Norm<'a>,
 }
 
 impl Forward<'_, '_> {
-    /// Makes the streams after the first, `[n_stream][n_tokens][n_embd]` in `streams`, of the tokens' embeddings `x`, as long
-    /// as these.
+    /// Makes the streams after the first, `[n_stream][n_tokens][n_embd]` in `streams`, from the tokens' embeddings `x`, scaled to the same
+    /// length.
     #[inline(never)]
     pub(super) fn spread_streams(
         &self,
@@ -120,7 +120,8 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Makes one stream of all, in the place of the first, `x`: their mean, as matrices give it.
+    /// Merges all streams into one, which replaces the first, `x`: the mean of the streams after their matrices are
+    /// applied.
     #[inline(never)]
     pub(super) fn merge_streams(
         &self,
@@ -172,7 +173,7 @@ impl Forward<'_, '_> {
         x.copy_from_slice(&streams[..stream_len]);
     }
 
-    /// Corrects the predictions by what the layer has made of the first, `x`, and that too.
+    /// Corrects the predictions by the layer's output for the first stream, `x`, and that stream too.
     #[inline(never)]
     pub(super) fn correct_streams(
         &self,
@@ -198,13 +199,13 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Adds to all streams but the first.
+    /// Adds to all streams except the first.
     pub(super) fn add_to_others(&self, addend: &[f32], streams: &mut [f32]) {
         let others = streams.chunks_exact_mut(addend.len()).skip(1);
         others.for_each(|stream| self.compute.kernels.add(stream, addend));
     }
 
-    /// What the map of low rank adds to what the sequence mixer gives, of what that reads, `x`, into `output`.
+    /// Computes into `output` what the map of low rank adds to the sequence mixer's output, from the mixer's input `x`.
     #[inline(never)]
     pub(super) fn laurel(
         &self,
@@ -222,7 +223,7 @@ impl Forward<'_, '_> {
         self.compute.kernels.add(output, x);
     }
 
-    /// What `matrix` makes of the router's output for each token of `x`.
+    /// Applies `matrix` to the router's output for each token of `x`.
     fn shares<'s>(
         &self,
         weights: &AltUp<'_>,
@@ -244,7 +245,7 @@ impl Forward<'_, '_> {
         shares
     }
 
-    /// Scales each row of `rows` to the length of that of `x`.
+    /// Scales each row of `rows` to the length of the same row of `x`.
     fn scale_to_length_of(&self, x: &[f32], rows: &mut [f32]) {
         let (n_embd, kernels) = (self.model.config().n_embd, self.compute.kernels);
         let length = |row: &[f32]| libm::sqrtf(kernels.sum_of_squares(row) as f32);

@@ -1,7 +1,7 @@
-//! Hyper-connections (Zhu et al. 2024): several residual streams in the place of one.
+//! Hyper-connections (Zhu et al. 2024): several residual streams instead of one.
 //!
-//! A mixer reads one mixture of all streams, and each stream takes a share of what the mixer gives; both are what learned
-//! matrices make of the streams themselves:
+//! A mixer reads one mixture of all streams, and each stream takes a share of the mixer's output. Learned matrices compute both from the
+//! streams themselves:
 //!
 //! ```text
 //! y      = norm(x_s) of each stream s, in a row
@@ -23,16 +23,16 @@ use super::weights::{Linear, Norm};
 pub struct HyperConfig {
     /// Streams, at least two.
     pub n_stream: usize,
-    /// Dimensions that gates are compressed to.
+    /// Dimensions to which gates are compressed.
     pub rank: usize,
 }
 
 const STREAMS: &str = "hyper_connection.count";
-/// More are refused: no model comes near, and widths stay far from overflow.
+/// More streams are refused: no model comes close, and widths cannot overflow.
 const MAX_STREAMS: usize = 64;
 
 impl HyperConfig {
-    /// None in families without.
+    /// `None` in families without such streams.
     pub(super) fn from_keys(
         keys: &Keys<'_, '_>,
         architecture: &Architecture,
@@ -49,22 +49,22 @@ impl HyperConfig {
     }
 }
 
-/// The weights of what one mixer reads of the streams, and of what these take of its output.
+/// The weights of the mixture that one mixer reads, and of the streams' shares of its output.
 #[derive(Debug)]
 pub struct HyperConnection<'a> {
-    /// `[n_stream][n_embd]`: of each stream.
+    /// `[n_stream][n_embd]`: the normalisation of each stream.
     pub norm: &'a [f32],
     /// `[rank × n_stream · n_embd]`
     pub down: Linear<'a>,
     /// `[n_stream · n_embd × rank]`
     pub up: Linear<'a>,
-    /// `[n_stream × n_stream · n_embd]`: the streams' shares; none where nothing is added.
+    /// `[n_stream × n_stream · n_embd]`: the streams' shares; `None` if nothing is added.
     pub inject: Option<Linear<'a>>,
 }
 
 impl Forward<'_, '_> {
-    /// The mixture of the streams, `[n_tokens][n_stream][n_embd]`, into `mixture`, `[n_tokens][n_embd]`, and what each
-    /// stream will take of the mixer's output into `shares`, `[n_tokens][n_stream]`.
+    /// Computes the mixture of the streams, `[n_tokens][n_stream][n_embd]`, into `mixture`, `[n_tokens][n_embd]`, and
+    /// each stream's share of the mixer's output into `shares`, `[n_tokens][n_stream]`.
     #[inline(never)]
     pub(super) fn mix_streams(
         &self,
@@ -115,7 +115,7 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Adds each stream's share of what a mixer gives, `output`, `[n_tokens][n_embd]`.
+    /// Adds each stream's share of a mixer's output, `output`, `[n_tokens][n_embd]`.
     #[inline(never)]
     pub(super) fn inject(&self, output: &[f32], shares: &[f32], streams: &mut [f32]) {
         let n_embd = self.model.config().n_embd;

@@ -1,12 +1,13 @@
-//! The indexer of sparse attention: which positions a query attends to, of those that it sees (DeepSeek-AI 2025, "DeepSeek-V3.2";
-//! over blocks in Qwen).
+//! The indexer of sparse attention: it chooses the positions to which a query attends among those that it sees (DeepSeek-AI 2025,
+//! "DeepSeek-V3.2"; over blocks in Qwen).
 //!
-//! Each position has a small key. Those of a block of positions become one: their mean, normalised and turned as at the
-//! block's first position. A query scores the blocks that ended before it by the sum of what its own small heads give
-//! for that key, each at least 0, and attends to the best of them and to all positions after the last whole block.
+//! Each position has a small key. The keys of a block of positions become one: their mean, normalised and rotated for
+//! the block's first position. A query has small heads of its own; the score of a block that ended before the query is
+//! the sum of these heads' products with the block's key, each at least 0. The query attends to the best blocks and to
+//! all positions after the last whole block.
 //!
-//! The cache holds the plain key at each position, and at a block's last position the block's key: all that is kept depends
-//! on the positions up to there, so that a text can be cut, forked and gone on with as with other keys.
+//! The cache holds the plain key at each position, and the block's key at the last position of a block. Everything in it depends only on
+//! the positions up to there, so a text can be truncated, forked and continued as with other keys.
 
 use super::architecture::Architecture;
 use super::error::ModelError;
@@ -24,9 +25,9 @@ use crate::state::StateStore;
 pub struct IndexerConfig {
     /// Heads of a query, which share the key.
     pub n_head: usize,
-    /// Elements of each, and of a key.
+    /// Elements of each head, and of a key.
     pub head_len: usize,
-    /// Positions that a query attends to in whole blocks, at least.
+    /// The least number of positions in whole blocks to which a query attends.
     pub top_k: usize,
     /// Positions of a block; 0 in layers that attend to all positions.
     pub block_len: usize,
@@ -35,7 +36,7 @@ pub struct IndexerConfig {
 const TOP_K: &str = "attention.indexer.top_k";
 
 impl IndexerConfig {
-    /// That of layer `index`, whose keys have `head_len_k` elements; none in families without.
+    /// The indexer of layer `index`, whose keys have `head_len_k` elements; `None` in families without indexers.
     pub(super) fn from_keys(
         keys: &Keys<'_, '_>,
         architecture: &Architecture,
@@ -63,13 +64,13 @@ impl IndexerConfig {
         Ok(Some(config))
     }
 
-    /// Whether queries attend to what it chooses, and not to all positions.
+    /// Whether queries attend only to the positions that it chooses.
     pub fn is_used(&self) -> bool {
         self.block_len > 0
     }
 
-    /// Positions that a query attends to: whole blocks, those after the last one, and of another block as many as are
-    /// missing.
+    /// The number of positions to which a query attends: whole blocks, the positions after the last block, and as many
+    /// of one more block as are missing.
     pub fn n_chosen(&self) -> usize {
         self.top_k + self.block_len - 1
     }
@@ -84,18 +85,19 @@ pub struct Indexer<'a> {
     pub wq: Linear<'a>,
     /// `[head_len × n_embd]`
     pub wk: Linear<'a>,
-    /// `[head_len]`: of each head of a query.
+    /// `[head_len]`: the normalisation of each head of a query.
     pub q_norm: &'a [f32],
-    /// `[head_len]`: of a block's key.
+    /// `[head_len]`: the normalisation of a block's key.
     pub k_norm: &'a [f32],
 }
 
-/// Queries that choose at a time.
+/// Number of queries that choose at a time.
 pub(super) const ROWS: usize = 16;
 
 impl Forward<'_, '_> {
-    /// Stores the keys of the batch's tokens, whose layer's input is `x`, and returns which positions they attend to, as
-    /// [`Attend::mask`](crate::simd::Attend::mask) has them, and how many words each token has; none where that is all.
+    /// Stores the keys of the batch's tokens, where `x` is the layer's input. Returns the positions to which they
+    /// attend, in the form of [`Attend::mask`](crate::simd::Attend::mask), and the number of words per token; `None` if
+    /// they attend to all positions.
     #[inline(never)]
     pub(super) fn choose_positions<'s>(
         &self,
@@ -167,7 +169,7 @@ impl Forward<'_, '_> {
                         *score = heads.map(|head| kernels.dot_f32(head, key).max(0.0)).sum();
                     }
                     let chosen = &mut chosen[..n_chosen];
-                    // What follows the last whole block comes before all else.
+                    // The positions after the last whole block always come first.
                     choose(n_seen, chosen, |at| {
                         scores.get(at as usize / block_len).copied().unwrap_or(f32::INFINITY)
                     });
@@ -183,12 +185,12 @@ fn set(mask: &mut [u64], position: usize) {
     mask[position / PAGE_LEN] |= 1 << (position % PAGE_LEN);
 }
 
-/// Of the numbers below `n` those with the highest scores, as many as `chosen` has room for and no more than `n`, in any
+/// Chooses the numbers below `n` with the highest scores, as many as `chosen` has room for but at most `n`, in any
 /// order.
 ///
-/// Of equal scores, of which each block's positions have one, those are chosen that the reference chooses: by a heap with
-/// the lowest score at its top, which goes down to a leaf by the lower of two children, the second of equal ones, and up
-/// again from there.
+/// All positions of a block have equal scores. Among equal scores it makes the same choice as the reference, which uses a heap with the
+/// lowest score at its top: a replaced element goes down to a leaf along the lower of two children (the second one if they are equal), and
+/// up again from there.
 fn choose(n: usize, chosen: &mut [u32], score: impl Fn(u32) -> f32) {
     chosen.iter_mut().zip(0..).for_each(|(at, number)| *at = number);
     for parent in (0..chosen.len() / 2).rev() {
@@ -202,7 +204,7 @@ fn choose(n: usize, chosen: &mut [u32], score: impl Fn(u32) -> f32) {
     }
 }
 
-/// Puts `number` where it belongs in the part of a heap that begins at `top`, in the place of what is there.
+/// Replaces the element at `top` by `number`, and moves it to its place in the part of the heap that begins there.
 fn sift(heap: &mut [u32], top: usize, number: u32, score: impl Fn(u32) -> f32) {
     let mut hole = top;
     while 2 * hole + 1 < heap.len() {
@@ -239,7 +241,7 @@ mod tests {
         };
         assert_eq!(choice(&[1.0, 5.0, 3.0, 4.0, 2.0], 3), [1, 2, 3]);
         assert_eq!(choice(&[0.0; 3], 3), [0, 1, 2]);
-        // What `std::partial_sort` of GNU's library leaves in front.
+        // The expected values are those that `std::partial_sort` of GNU's library leaves at the front.
         let mut scores: Vec<f32> =
             [2.0, 0.0, 3.0, 1.0, 0.0, 2.0, 5.0, 0.0].iter().flat_map(|x| [*x; 3]).collect();
         scores.push(f32::INFINITY);

@@ -1,5 +1,5 @@
-//! Embeddings of n-grams (Cheng et al. 2026, "Engram"): rows of a large table, found by hashes of the last tokens, which
-//! one layer adds to its residual streams.
+//! Embeddings of n-grams (Cheng et al. 2026, "Engram"): rows of a large table, found by hashes of the last tokens. One
+//! layer adds them to its residual streams.
 //!
 //! ```text
 //! h(t, n) = xor over j < n of token(t - j) · m_j          2 ≤ n ≤ N, for each head modulo the rows that it has
@@ -10,8 +10,8 @@
 //! x_s     = x_s + gate_s · v + c_s
 //! ```
 //!
-//! A token that ends a text hides those before it; a place before the first token counts as one. The last tokens, as their
-//! ids and one, and the last inputs of the convolution are kept behind what the layer's recurrent mixer keeps.
+//! A token that ends a text hides the tokens before it; a position before the first token counts as such a token. The last tokens, as their
+//! ids plus one, and the last inputs of the convolution are stored after the state of the layer's recurrent mixer.
 
 use alloc::vec::Vec;
 
@@ -43,18 +43,18 @@ pub struct NgramConfig {
     pub row_len: usize,
     /// The token that ends a text.
     pub eos: u32,
-    /// The token that stands for what is given as embeddings.
+    /// The token that stands for inputs given as embeddings.
     pub placeholder: u32,
-    /// `[n_gram]`: what tokens are multiplied by, the last one first.
+    /// `[n_gram]`: the multipliers of the tokens, the last token first.
     pub multipliers: Vec<u64>,
-    /// The heads, as many for each length from two tokens on.
+    /// The heads: the same number for each length from two tokens on.
     pub heads: Vec<NgramHead>,
 }
 
 /// The rows of one head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NgramHead {
-    /// The first one's number.
+    /// The number of the first row.
     pub first: u64,
     /// How many.
     pub n: u64,
@@ -74,7 +74,8 @@ const MAX_HEADS: usize = 64;
 const MAX_ROWS: u64 = 1 << 24;
 
 impl NgramConfig {
-    /// None in models without. Makes room for what is kept in the state of its layer, which must be recurrent.
+    /// `None` in models without them. Enlarges the state of its layer, which must be recurrent, by the room that it
+    /// needs.
     pub(super) fn from_keys(
         keys: &Keys<'_, '_>,
         architecture: &Architecture,
@@ -131,7 +132,7 @@ impl NgramConfig {
         self.heads.iter().map(|head| head.first + head.n).max().unwrap_or(0) as usize
     }
 
-    /// Positions before its own that the convolution reaches.
+    /// Number of positions before its own that the convolution reaches.
     fn n_positions_before(&self) -> usize {
         (self.n_conv - 1) * self.n_gram
     }
@@ -171,11 +172,11 @@ pub struct NgramEmbedding<'a> {
     pub key: Linear<'a>,
     /// `[n_embd × n_embd]`
     pub value: Linear<'a>,
-    /// `[n_stream][n_embd]` each: of keys, of the streams, and of what the convolution reads.
+    /// `[n_stream][n_embd]` each: the normalisations of keys, of the streams, and of the convolution's input.
     pub norms: [&'a [f32]; 3],
     /// `[n_stream · n_embd × n_conv]`
     pub convolution: Matrix<'a>,
-    /// What the layer's mixer keeps of inputs, which comes before what is kept here.
+    /// The length of the mixer's own history in the layer, which comes before the part used here.
     pub first_history: usize,
 }
 
@@ -243,7 +244,7 @@ impl Forward<'_, '_> {
                 let root = libm::sqrtf(product.abs().max(1e-6));
                 let mut gate = [if product == 0.0 { 0.0 } else { root.copysign(product) }];
                 kernels.sigmoid(&mut gate);
-                // What is added.
+                // The numbers to add.
                 key.copy_from_slice(value);
                 kernels.scale(key, gate[0]);
             }
@@ -290,7 +291,7 @@ impl Forward<'_, '_> {
         advance_history(batch, store, of_inputs, Columns { matrix: inputs, width, first: 0, len: width });
     }
 
-    /// The batch's tokens as they are kept: their ids and one.
+    /// The batch's tokens in the form in which they are stored: their ids plus one.
     fn keep_tokens(&self, batch: Batch<'_>, placeholder: u32, tokens: &mut [f32]) {
         let mut kept = tokens.iter_mut();
         for input in batch.inputs() {

@@ -1,6 +1,6 @@
-//! Embeddings that a token has for each layer (Gemma 3n).
+//! Embeddings of a token for each layer (Gemma 3n).
 //!
-//! Each layer adds to the stream what its part of them, gated by the stream, projects to.
+//! Each layer gates its part of them by the stream, projects the result, and adds it to the stream.
 
 use super::forward::Forward;
 use super::scratch::{PerLayerEmbedScratch, PerLayerInputScratch, Workspace};
@@ -8,8 +8,8 @@ use super::span::Batch;
 use super::weights::{PerLayerEmbedding, PerLayerInput};
 
 impl Forward<'_, '_> {
-    /// Computes what all layers will add of each token, `[n_tokens][n_layer][n_embd_per_layer]` into
-    /// `inputs`, from its id and its embedding `x`, `[n_tokens][n_embd]`.
+    /// Computes the inputs of all layers for each token, `[n_tokens][n_layer][n_embd_per_layer]`, into `inputs`, from
+    /// the token's id and its embedding `x`, `[n_tokens][n_embd]`.
     pub(super) fn per_layer_embed(
         &self,
         weights: &PerLayerEmbedding<'_>,
@@ -34,7 +34,7 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// What one layer adds to the stream, given its part of `inputs`, in the place of the stream `x`, `[n_tokens][n_embd]`.
+    /// Computes what one layer adds to the stream from its part of `inputs`. The result replaces the stream `x`, `[n_tokens][n_embd]`.
     pub(super) fn per_layer_input(
         &self,
         weights: &PerLayerInput<'_>,

@@ -35,7 +35,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     fn mamba(&mut self, config: MambaConfig) -> Result<Mamba<'a>, ModelError> {
         let MambaConfig { n_inner, n_state, n_conv, dt_rank, is_normalised } = config;
         let n_embd = self.config.n_embd;
-        // FalconMamba normalises without weights, Jamba with them.
+        // FalconMamba normalises without weights, Jamba with weights.
         let parts = ["ssm_dt_norm.weight", "ssm_b_norm.weight", "ssm_c_norm.weight"];
         let has_weights = parts.iter().any(|part| self.has(part));
         let weights = if has_weights { NormWeights::Weight } else { NormWeights::None };
@@ -81,7 +81,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     fn delta_net(&mut self, config: DeltaNetConfig) -> Result<DeltaNet<'a>, ModelError> {
         let DeltaNetConfig { head_len_v, n_head_v, n_conv, .. } = config;
         let (n_embd, n_channels, n_value) = (self.config.n_embd, config.n_channels(), config.n_value());
-        // Older files have it in the place of the two matrices that follow, some beside them.
+        // Older files have this matrix instead of the two that follow; some have all three.
         if self.has("attn_qkv.weight") {
             let older = self.name("ssm_in.weight");
             self.tensors.optional_matrix(&older, n_channels + n_value, n_embd)?;
@@ -160,7 +160,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 self.plain_linear("attn_v", n_inner, n_embd)?,
             ],
         };
-        // Some files have a dimension more.
+        // Some files have an additional dimension.
         let a = self.name("ssm_a");
         let is_row = self.tensors.rows_of(&a)? == n_head;
         let a_dims = if is_row { [1, n_head, 1, 1] } else { [n_head, 1, 1, 1] };
@@ -182,7 +182,8 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
-    /// The product of two matrices with `rank` dimensions between them, or one, as the rows of the first tell.
+    /// The product of two matrices with `rank` dimensions between them, or a single matrix, depending on the rows of
+    /// the first.
     #[inline(never)]
     fn projection(
         &mut self,
@@ -217,7 +218,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
-    /// A matrix alone, as the reference multiplies with it here: what a file has beside it counts for nothing.
+    /// Only the matrix, because the reference here ignores its bias and its factor.
     fn plain_linear(&mut self, part: &str, rows: usize, cols: usize) -> Result<Linear<'a>, ModelError> {
         Ok(Linear::new(self.linear(part, rows, cols, false)?.weight))
     }

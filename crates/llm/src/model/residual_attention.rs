@@ -1,12 +1,14 @@
 //! Attention over the residual stream of earlier layers (Kimi K3, Moonshot AI 2026).
 //!
-//! The stream is kept before each so many layers, and begins anew there with what the sequence mixer gives. A mixer reads the
-//! kept ones and the stream, weighted by a softmax of scores: the sum of each, normalised and multiplied by learned weights.
+//! Before every group of a fixed number of layers the stream is stored, and a new one begins with the sequence mixer's output. A mixer
+//! reads the sum of the stored streams and the current one, weighted by a softmax of scores. The score of a stream is the sum of its
+//! normalised elements multiplied by learned weights.
 
 use super::forward::Forward;
 
 impl Forward<'_, '_> {
-    /// The mixture of the `kept` streams, `[n_kept][n_tokens][n_embd]`, and of `x`, by these scores, into `mixture`.
+    /// Computes the mixture of the `kept` streams, `[n_kept][n_tokens][n_embd]`, and of `x`, by these scores, into
+    /// `mixture`.
     pub(super) fn mix_residuals(&self, scores: &[f32], kept: &[f32], x: &[f32], mixture: &mut [f32]) {
         let (kernels, n_embd) = (self.compute.kernels, scores.len());
         let eps = self.model.config().normalisation.eps;

@@ -8,7 +8,7 @@ use super::recurrent_config::{Rwkv6Config, Rwkv7Config, RwkvHeads};
 use super::weights::{Linear, Norm};
 use crate::gguf::Name;
 
-/// The inputs of RWKV-6, in the order in which tensors have them: of decay, keys, values, receptance and gates.
+/// The inputs of RWKV-6 in the order of the tensors: those of decay, keys, values, receptance and gates.
 const INPUTS: [&str; 5] = ["w", "k", "v", "r", "g"];
 
 const FUSED_SHARES: &str = "time_mix_lerp_fused.weight";
@@ -20,7 +20,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             config;
         let n_kv = n_head_kv * head_len;
         let w2 = self.tensors.stack(&self.name("time_mix_w2.weight"), INPUTS.len(), n_inner, mix_rank)?;
-        // Files have the shares of each input, of all of them together, or both, which say the same.
+        // Files have the shares of each input separately, of all inputs together, or both with the same content.
         let fused = self.tensors.optional_floats(&self.name(FUSED_SHARES), [n_inner, 1, 1, INPUTS.len()])?;
         let mut shares = [&[][..]; INPUTS.len()];
         for (index, (shares, input)) in shares.iter_mut().zip(INPUTS).enumerate() {
@@ -65,12 +65,12 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             ]),
             false => None,
         };
-        // Files without gates can have the shares of their input all the same.
+        // Files without gates may still have the shares of their input.
         let name = self.name(FUSED_SHARES);
         let has_six = gate.is_some() || self.tensors.planes_of(&name)? == 6;
         let shares = self.tensors.optional_floats(&name, [n_inner, 1, 1, if has_six { 6 } else { 5 }])?;
         let shares = shares.ok_or(ModelError::MissingTensor(name))?;
-        // The first layer has the tensors too, in another shape, and no use for them.
+        // The first layer has these tensors too, with a different shape, but does not use them.
         let value_share =
             self.low_rank("v", if self.index == 0 { rate_rank } else { value_rank }, n_inner)?;
         Ok(Rwkv7 {

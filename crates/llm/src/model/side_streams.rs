@@ -1,5 +1,5 @@
-//! Streams that are kept beside the residual one: what came into a layer, the tokens' embeddings, or the two between
-//! which stacks of layers alternate.
+//! Streams that are kept besides the residual one: a layer's input, the tokens' embeddings, or the two streams of
+//! alternating stacks of layers.
 
 use super::architecture::{ExpertInputs, LayerScale, Routing, Stacks};
 use super::forward::Forward;
@@ -7,7 +7,8 @@ use super::layer_config::LayerEnd;
 use super::weights::{FeedForward, Layer, Norm};
 
 impl Forward<'_, '_> {
-    /// Keeps what the family needs of the tokens' embeddings `x`; of two streams, the sum is what the layers read.
+    /// Stores what the family needs of the tokens' embeddings `x`. If there are two streams, `x` becomes their sum,
+    /// which the layers read.
     pub(super) fn begin_streams(&self, x: &mut [f32], side_streams: &mut [f32]) {
         let config = self.model.config();
         if let Some(hyper) = config.hyper_connections {
@@ -32,7 +33,7 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Keeps what comes into a layer, in families whose routers or experts read that.
+    /// Stores a layer's input, in families whose routers or experts read it.
     pub(super) fn begin_layer(&self, layer: &Layer<'_>, x: &[f32], side_streams: &mut [f32]) {
         let routing = self.model.config().architecture.routing;
         match (routing, &layer.feed_forward) {
@@ -42,7 +43,7 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// What is done to the stream `x` behind a layer.
+    /// Changes the stream `x` after a layer.
     pub(super) fn end_layer(&self, layer: &Layer<'_>, x: &mut [f32], side_streams: &mut [f32]) {
         let config = self.model.config();
         if let Some(scale) = layer.output_scale {

@@ -17,27 +17,27 @@ use crate::state::StateStore;
 /// The weights of a channel mixer.
 #[derive(Debug)]
 pub struct ChannelMix<'a> {
-    /// `[n_embd]`: the shares of the token before in what the keys are made from.
+    /// `[n_embd]`: the shares of the token before in the input of the keys.
     pub key_shares: &'a [f32],
     /// `[n_ff × n_embd]`
     pub key: Linear<'a>,
     /// `[n_embd × n_ff]`
     pub value: Linear<'a>,
-    /// What gates the outputs, in models that have it.
+    /// The gate of the outputs, in models that have one.
     pub receptance: Option<Receptance<'a>>,
 }
 
-/// What gates the outputs of a channel mixer.
+/// The gate of the outputs of a channel mixer.
 #[derive(Debug)]
 pub struct Receptance<'a> {
-    /// `[n_embd]`: the shares of the token before in what it is made from.
+    /// `[n_embd]`: the shares of the token before in its input.
     pub shares: &'a [f32],
     /// `[n_embd × n_embd]`
     pub weight: Linear<'a>,
 }
 
 impl Forward<'_, '_> {
-    /// The channel mixer of one layer, in the place of its input `x`, `[n_tokens][n_embd]`.
+    /// Computes the channel mixer of one layer. The output replaces the input `x`, `[n_tokens][n_embd]`.
     pub(in super::super) fn channel_mix(
         &self,
         weights: &ChannelMix<'_>,

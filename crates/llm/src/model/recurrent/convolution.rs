@@ -1,7 +1,7 @@
-//! The causal convolution that recurrent mixers begin with: each channel's last few inputs, weighted.
+//! The causal convolution with which recurrent mixers begin: the weighted sum of each channel's last few inputs.
 //!
-//! What lies before the batch is the history, `[n_conv - 1][n_channels]` of each convolution of the layer in turn: the last
-//! inputs of the batch before, zeros at first.
+//! The inputs before the batch are the history, `[n_conv - 1][n_channels]` for each convolution of the layer: the last inputs of the
+//! previous batch, zeros at first.
 
 use core::ops::Range;
 
@@ -28,12 +28,12 @@ pub struct Convolution<'a> {
     pub first_history: usize,
 }
 
-/// Tokens that a core takes at a time.
+/// Tokens that a core computes at a time.
 const TOKENS: usize = 8;
 
 impl Forward<'_, '_> {
-    /// The outputs of all channels, `[n_tokens][n_channels]`, given to `finish` token by token; the histories in the
-    /// spans' slots of `store` become those after these tokens.
+    /// Computes the outputs of all channels, `[n_tokens][n_channels]`, and passes them to `finish` token by token.
+    /// Updates the histories in the spans' slots of `store` to those after these tokens.
     pub(super) fn convolve(
         &self,
         weights: &Convolution<'_>,
@@ -70,8 +70,8 @@ impl Forward<'_, '_> {
     }
 }
 
-/// Makes of a part of the layer's history in each span's slot, `[positions][inputs.len]`, that after the span's tokens, and
-/// of the same part of checkpoints that after theirs.
+/// Updates a part of the layer's history in each span's slot, `[positions][inputs.len]`, to that after the span's tokens, and the same part
+/// of checkpoints to that after their tokens.
 pub(in super::super) fn advance_history(
     batch: Batch<'_>,
     store: &mut StateStore<'_>,
@@ -97,7 +97,7 @@ impl Convolution<'_> {
     }
 }
 
-/// Makes of a history before a batch that after `n_tokens` of it.
+/// Updates a history from before a batch to after `n_tokens` of it.
 fn advance(history: &mut [f32], inputs: Columns<'_>, n_tokens: usize) {
     if n_tokens == 0 {
         return;

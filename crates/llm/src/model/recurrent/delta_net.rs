@@ -35,7 +35,7 @@ pub struct DeltaNet<'a> {
     pub wqkv: Linear<'a>,
     /// `[n_value × n_embd]`: gates of the output.
     pub w_gate: Linear<'a>,
-    /// Over queries, keys and values.
+    /// The convolution over queries, keys and values.
     pub convolution: Convolution<'a>,
     /// How much is written and forgotten.
     pub gates: DeltaNetGates<'a>,
@@ -59,7 +59,8 @@ pub enum DeltaNetGates<'a> {
         /// `[n_head_v × n_embd]`
         alpha: Linear<'a>,
     },
-    /// `[2 · n_head_v × n_embd]`: for each head with a key, first `beta` and then `alpha` of the values that go with it.
+    /// `[2 · n_head_v × n_embd]`: for each head with a key, first `beta` and then `alpha` of the values that belong to
+    /// it.
     Together(Linear<'a>),
 }
 

@@ -1,5 +1,5 @@
-//! A selective state space that is made up as Mamba is and whose channels belong to heads with one decay each, as Mamba 2's
-//! do (PLaMo 2, Preferred Networks 2025).
+//! A selective state space with the structure of Mamba, but with channels that belong to heads with one decay each, as in Mamba 2 (PLaMo 2,
+//! Preferred Networks 2025).
 //!
 //! ```text
 //! z, x    = W_in · input                      of each head, [head_len] each
@@ -31,11 +31,11 @@ pub struct HeadMamba<'a> {
     pub config: HeadMambaConfig,
     /// `[n_head · 2 · head_len × n_embd]`: each head's gates, then its inputs.
     pub w_in: Linear<'a>,
-    /// Over the inputs.
+    /// The convolution over the inputs.
     pub convolution: Convolution<'a>,
     /// `[2 · n_state + dt_rank × n_inner]`
     pub w_x: Linear<'a>,
-    /// Of what `w_x` gives.
+    /// The normalisations of the outputs of `w_x`.
     pub norms: MambaNorms<'a>,
     /// `[n_head × dt_rank]`
     pub w_dt: Linear<'a>,

@@ -32,15 +32,15 @@ pub struct KimiDelta<'a> {
     pub config: KimiDeltaConfig,
     /// Queries, keys and values, `[n_inner × n_embd]` each.
     pub qkv: [Linear<'a>; 3],
-    /// Over each of them.
+    /// The convolution over each of them.
     pub convolutions: [Convolution<'a>; 3],
-    /// How much is forgotten, `[n_inner × n_embd]`.
+    /// The projection that determines how much is forgotten, `[n_inner × n_embd]`.
     pub forget: Projection<'a>,
     /// `[n_inner]`
     pub forget_bias: &'a [f32],
     /// `[n_head]`
     pub a: &'a [f32],
-    /// `[n_head × n_embd]`: how much is written.
+    /// `[n_head × n_embd]`: determines how much is written.
     pub beta: Linear<'a>,
     /// `[n_inner × n_embd]`: gates of the output.
     pub gate: Projection<'a>,
@@ -50,7 +50,7 @@ pub struct KimiDelta<'a> {
     pub w_out: Linear<'a>,
 }
 
-/// A matrix, or the product of two with few dimensions between them, the one that is multiplied first coming first.
+/// A matrix, or the product of two with few dimensions between them; the one that is applied first comes first.
 #[derive(Debug)]
 pub enum Projection<'a> {
     /// A matrix.
@@ -100,7 +100,7 @@ impl Forward<'_, '_> {
             });
         }
         kernels.sigmoid(beta);
-        // What the state is read by, and what its correction is written by.
+        // The vectors by which the state is read and by which its correction is written.
         let [read_by, written_by, _] = inputs;
         let rows = decay.chunks_exact_mut(n_inner).zip(key.chunks_exact_mut(n_inner));
         let rows = rows.zip(read_by.chunks_exact_mut(n_inner).zip(written_by.chunks_exact_mut(n_inner)));
@@ -134,7 +134,7 @@ impl Forward<'_, '_> {
         compute.linear(&weights.w_out, inner, quantized, x);
     }
 
-    /// `output = projection · x` for each token of `x`; `hidden` is room for what lies between two matrices.
+    /// `output = projection · x` for each token of `x`; `hidden` is a buffer for the result between two matrices.
     fn project(
         &self,
         projection: &Projection<'_>,
@@ -155,7 +155,7 @@ impl Forward<'_, '_> {
 }
 
 impl KimiDelta<'_> {
-    /// What the state is multiplied by, of what the projection gives for one token.
+    /// Turns the projection's output for one token into the factors of the state.
     fn decays(&self, range: DecayRange, kernels: &crate::simd::Kernels, decay: &mut [f32]) {
         let heads = |decay: &mut [f32], sign: f32| {
             for (head, a) in decay.chunks_exact_mut(self.config.head_len).zip(self.a) {

@@ -1,5 +1,4 @@
-//! Lightning attention (Qin et al. 2024, "Lightning Attention-2"): linear attention with a decay that each head has once and
-//! for all.
+//! Lightning attention (Qin et al. 2024, "Lightning Attention-2"): linear attention with a constant decay for each head.
 //!
 //! ```text
 //! q, k, v = silu(W_qkv · input)               of each head
@@ -84,14 +83,14 @@ impl Forward<'_, '_> {
     }
 }
 
-/// What a head's logarithm of the state falls by at each position: those of ALiBi (Press et al. 2022) with a largest
-/// penalty of 8, whatever the number of heads.
+/// The amount by which the logarithm of a head's state falls at each position: the slopes of ALiBi (Press et al. 2022)
+/// with a largest penalty of 8, whatever the number of heads.
 fn slope(head: usize, n_head: usize) -> f32 {
     let ratio = libm::powf(2.0, -libm::powf(2.0, -(libm::log2f(n_head as f32) - 3.0)));
     ratio * libm::powf(ratio, head as f32)
 }
 
-/// The share of its slope that a head has in this layer: less in later ones.
+/// The factor of the slopes in this layer, smaller in later layers.
 fn layer_scale(layer: usize, n_layer: usize) -> f32 {
     (1.0 - layer as f64 / (n_layer as f64 - 1.0) + 1e-5) as f32
 }

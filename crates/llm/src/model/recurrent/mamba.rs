@@ -29,11 +29,11 @@ pub struct Mamba<'a> {
     pub config: MambaConfig,
     /// `[2 · n_inner × n_embd]`: inputs of the convolution, then gates.
     pub w_in: Linear<'a>,
-    /// Over the inputs.
+    /// The convolution over the inputs.
     pub convolution: Convolution<'a>,
     /// `[dt_rank + 2 · n_state × n_inner]`
     pub w_x: Linear<'a>,
-    /// Of what `w_x` gives, in models that normalise it.
+    /// The normalisations of the outputs of `w_x`, in models that have them.
     pub norms: Option<MambaNorms<'a>>,
     /// `[n_inner × dt_rank]`
     pub w_dt: Linear<'a>,
@@ -56,7 +56,7 @@ pub struct MambaNorms<'a> {
     pub c: Norm<'a>,
 }
 
-/// Channels that a core takes at a time.
+/// Channels that a core computes at a time.
 const CHANNELS: usize = 64;
 
 impl Forward<'_, '_> {

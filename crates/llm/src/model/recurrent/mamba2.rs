@@ -28,7 +28,7 @@ pub struct Mamba2<'a> {
     pub config: Mamba2Config,
     /// `[2 · n_inner + 2 · n_group · n_state + n_head × n_embd]`: gates, inputs of the convolution, step lengths.
     pub w_in: Linear<'a>,
-    /// Over inputs of the state, and what it is written and read by.
+    /// The convolution over the inputs of the state and the vectors by which it is written and read.
     pub convolution: Convolution<'a>,
     /// `[n_head]`
     pub dt_bias: &'a [f32],

@@ -1,8 +1,8 @@
-//! Recurrent sequence mixers: what they know of the positions before is a state of fixed size.
+//! Recurrent sequence mixers. They remember earlier positions in a state of fixed size.
 //!
-//! A file each has the plain recurrence and its paper. All go through each span of a batch token by token, so that a
-//! text gives the same bits in batches of any length. Heads, or blocks of channels, of all spans are divided among the
-//! cores: each is gone through by one core, in order.
+//! Each file has one recurrence in plain form, with its paper. All of them process each span of a batch token by token,
+//! so that a text gives the same bits in batches of any length. The heads, or blocks of channels, of all spans are
+//! divided among the cores; each is processed by one core, in order.
 
 mod channel_mix;
 mod convolution;
@@ -50,11 +50,11 @@ pub enum Recurrent<'a> {
     DeltaNet(DeltaNet<'a>),
     /// A convolution between two gates.
     ShortConvolution(ShortConvolution<'a>),
-    /// A state space made up as Mamba is, with a decay for each head.
+    /// A state space with the structure of Mamba, but with a decay for each head.
     HeadMamba(HeadMamba<'a>),
     /// The gated delta rule with a decay for each channel.
     KimiDelta(KimiDelta<'a>),
-    /// Linear attention with a decay that does not change.
+    /// Linear attention with a constant decay.
     Lightning(Lightning<'a>),
     /// RWKV's sixth generation.
     Rwkv6(Rwkv6<'a>),
@@ -63,9 +63,9 @@ pub enum Recurrent<'a> {
 }
 
 impl Forward<'_, '_> {
-    /// The mixer of one layer, in the place of its input `x`, `[n_tokens][n_embd]`; what the layer keeps in the spans'
-    /// slots of `store` becomes what it keeps after these tokens. `first_values` is what RWKV-7 passes from the first layer
-    /// to the others.
+    /// Computes the mixer of one layer. The output replaces the input `x`, `[n_tokens][n_embd]`; the layer's state in the spans' slots of
+    /// `store` is updated to the state after these tokens. `first_values` are the values that RWKV-7 passes from the first layer to the
+    /// others.
     pub(super) fn recurrent(
         &self,
         weights: &Recurrent<'_>,
@@ -97,10 +97,10 @@ const RWKV_HEAD_NORM: Normalisation = Normalisation { kind: NormKind::Layer, eps
 /// Sequences whose tokens are divided among the cores in one run.
 const SEQUENCES: usize = 16;
 
-/// Tokens that a core takes of a head at a time.
+/// Tokens of a head that a core computes at a time.
 const TOKENS: usize = 16;
 
-/// Some tokens of one head, or of one block of channels.
+/// Consecutive tokens of one head, or of one block of channels.
 struct Piece<'p> {
     /// The head's number, or the block's.
     head: usize,
@@ -115,7 +115,7 @@ struct Piece<'p> {
 }
 
 impl Piece<'_> {
-    /// What `x` has for the piece's tokens and, of heads of this length, its head.
+    /// The part of `x` for the piece's tokens and its head, where heads have this length.
     fn part<'x>(&self, x: Columns<'x>, head_len: usize) -> Columns<'x> {
         x.tokens(self.first_token, self.n_tokens).part(self.head * head_len, head_len)
     }
@@ -128,15 +128,15 @@ pub(super) struct HeadLens {
     pub state: usize,
     /// Outputs of a token.
     pub output: usize,
-    /// Outputs of a token of all heads.
+    /// Outputs of a token for all heads together.
     pub all_outputs: usize,
 }
 
 impl Forward<'_, '_> {
-    /// Calls `scan` with the tokens of each head of each span, in order, and with what becomes of the head's state: each
-    /// head on one core. Where a checkpoint is to be made, the cores meet.
+    /// Calls `scan` with the tokens of each head of each span, in order, and with the head's state, which it updates.
+    /// Each head is processed by one core. The cores synchronise where a checkpoint is made.
     ///
-    /// `y` becomes `[heads][n_tokens of the span][outputs of a head]` of one span after the other.
+    /// `y` becomes `[heads][n_tokens of the span][outputs of a head]`, one span after the other.
     fn scan(
         &self,
         batch: Batch<'_>,
@@ -148,7 +148,7 @@ impl Forward<'_, '_> {
         for spans in some_spans(batch) {
             let first_token = spans[0].map_or(0, |span| span.first_token);
             let spans = spans.iter().flatten();
-            // Tokens of each span that the state is after.
+            // The number of tokens of each span that the state already covers.
             let mut done = [0; SEQUENCES];
             loop {
                 let mut ends = done;
@@ -166,7 +166,7 @@ impl Forward<'_, '_> {
                     let of_span = take_front(&mut rest, span.n_tokens * lens.all_outputs);
                     let outputs = of_span.chunks_mut(lens.output * span.n_tokens);
                     let heads = state.chunks_mut(lens.state).zip(outputs).enumerate();
-                    // None of a span that is done.
+                    // No heads for a span that is done.
                     let heads = heads.take(if first < end { usize::MAX } else { 0 });
                     heads.map(move |of_head| (span, first..end, of_head))
                 });
@@ -188,8 +188,8 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Brings what [`scan`](Self::scan) gave into the order of the tokens, `[n_tokens][outputs of all heads]`, and calls
-    /// `finish` with each token's number and outputs.
+    /// Brings the outputs of [`scan`](Self::scan) into the order of the tokens, `[n_tokens][outputs of all heads]`, and
+    /// calls `finish` with each token's number and outputs.
     fn gather(
         &self,
         batch: Batch<'_>,

@@ -1,5 +1,5 @@
 //! The sequence mixer of RWKV-6 (Peng et al. 2024, "Eagle and Finch: RWKV with Matrix-Valued States and Dynamic
-//! Recurrence"), and of Qwen2 with it in the place of attention (Li et al. 2025, "ARWKV").
+//! Recurrence"), and of Qwen2 models that use it instead of attention (Li et al. 2025, "ARWKV").
 //!
 //! ```text
 //! shares_i = share_i + W2_i · tanh(W1_i · shifted(input))        of the five inputs that follow
@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Without a bonus it is gated linear attention (Yang et al. 2023): `k` is multiplied by `1 - w`, `y` is `S · r / √len`
-//! after the step, `g` a sigmoid, and nothing is normalised.
+//! after the update of `S`, `g` is a sigmoid, and nothing is normalised.
 
 use super::super::forward::Forward;
 use super::super::recurrent_config::{Rwkv6Config, RwkvHeads};
@@ -31,11 +31,11 @@ use crate::state::StateStore;
 pub struct Rwkv6<'a> {
     /// Its lengths.
     pub config: Rwkv6Config,
-    /// `[n_embd]`: the shares of the token before in what the five inputs' shares are made from.
+    /// `[n_embd]`: the shares of the token before in the vector from which the five inputs' shares are computed.
     pub shares: &'a [f32],
     /// `[5 · mix_rank × n_embd]`
     pub w1: Linear<'a>,
-    /// The five inputs: of the decay, of keys, values, receptance and gates.
+    /// The five inputs: those of the decay, of keys, of values, of receptance and of gates.
     pub inputs: [Rwkv6Input<'a>; 5],
     /// `[n_embd]`
     pub decay_bias: &'a [f32],
@@ -51,22 +51,22 @@ pub struct Rwkv6<'a> {
     pub receptance: Linear<'a>,
     /// `[n_embd × n_embd]`
     pub gate: Linear<'a>,
-    /// The bonus of the current token; none of gated linear attention.
+    /// The bonus of the current token; `None` for gated linear attention.
     pub bonus: Option<Rwkv6Bonus<'a>>,
     /// `[n_embd × n_embd]`
     pub output: Linear<'a>,
 }
 
-/// How one of the inputs is made.
+/// How one of the inputs is computed.
 #[derive(Debug, Clone, Copy)]
 pub struct Rwkv6Input<'a> {
-    /// `[n_embd]`: the shares of the token before, but for what the token says of them.
+    /// `[n_embd]`: the shares of the token before, without the part that depends on the token.
     pub shares: &'a [f32],
     /// `[n_embd × mix_rank]`
     pub w2: Linear<'a>,
 }
 
-/// What sets RWKV-6 apart from gated linear attention.
+/// The parts of RWKV-6 that gated linear attention does not have.
 #[derive(Debug, Clone, Copy)]
 pub struct Rwkv6Bonus<'a> {
     /// `[n_head][head_len]`

@@ -1,5 +1,5 @@
-//! The sequence mixer of RWKV-7 (Peng et al. 2025, "RWKV-7 Goose with Expressive Dynamic State Evolution"), and of Qwen2
-//! with it in the place of attention (Li et al. 2025, "ARWKV").
+//! The sequence mixer of RWKV-7 (Peng et al. 2025, "RWKV-7 Goose with Expressive Dynamic State Evolution"), and of
+//! Qwen2 models that use it instead of attention (Li et al. 2025, "ARWKV").
 //!
 //! ```text
 //! r, k, v = W_r · shifted_r(input), W_k · shifted_k(input), W_v · shifted_v(input)
@@ -41,15 +41,15 @@ pub struct Rwkv7<'a> {
     pub key: Linear<'a>,
     /// `[n_embd × n_embd]`
     pub value: Linear<'a>,
-    /// Of the decay.
+    /// The map of the decay.
     pub decay: LowRank<'a>,
-    /// Of the learning rates.
+    /// The map of the learning rates.
     pub rate: LowRank<'a>,
-    /// Of the shares of the first layer's values; none in the first layer itself.
+    /// The map of the shares of the first layer's values; `None` in the first layer itself.
     pub first_value: Option<LowRank<'a>>,
-    /// `[gate_rank × n_embd]`, `[n_embd × gate_rank]`: of the gates, in models that have them.
+    /// `[gate_rank × n_embd]`, `[n_embd × gate_rank]`: the maps of the gates, in models that have them.
     pub gate: Option<[Linear<'a>; 2]>,
-    /// `[n_embd]`: multiplies keys that the state is corrected for.
+    /// `[n_embd]`: the factor of the keys for which the state is corrected.
     pub k_k: &'a [f32],
     /// `[n_embd]`: how much of a key depends on the learning rate.
     pub k_a: &'a [f32],
@@ -61,7 +61,7 @@ pub struct Rwkv7<'a> {
     pub output: Linear<'a>,
 }
 
-/// An affine map by way of few dimensions: `bias + w2 · w1 · x`.
+/// An affine map of low rank: `bias + w2 · w1 · x`.
 #[derive(Debug)]
 pub struct LowRank<'a> {
     /// `[n_embd]`
@@ -75,11 +75,11 @@ pub struct LowRank<'a> {
 /// `-e^-½`, the largest logarithm of a decay, as the reference rounds it.
 const DECAY_RANGE: f32 = -0.606_531;
 
-/// The least length that a key is divided by.
+/// The least length by which a key is divided.
 const LEAST_LENGTH: f32 = 1e-12;
 
 impl Forward<'_, '_> {
-    /// `first_values` are those of the first layer, which sets them.
+    /// `first_values` are the values of the first layer, which stores them there.
     pub(super) fn rwkv7(
         &self,
         weights: &Rwkv7<'_>,
@@ -179,7 +179,7 @@ impl Forward<'_, '_> {
                 let part = *key * k_a;
                 *key += rate * part - part;
             }
-            // What the state is read by, and what the correction is written by.
+            // The vectors by which the state is read and by which the correction is written.
             for (rate, corrected) in rate.iter_mut().zip(corrected) {
                 (*rate, *corrected) = (-*corrected, *corrected * *rate);
             }
@@ -221,7 +221,7 @@ impl Forward<'_, '_> {
         compute.linear(&weights.output, inner, quantized, x);
     }
 
-    /// `output = finish(bias + w2 · between(w1 · x))` for each token of `x`; `hidden` is room for `w1 · x`.
+    /// `output = finish(bias + w2 · between(w1 · x))` for each token of `x`; `hidden` is a buffer for `w1 · x`.
     #[expect(clippy::too_many_arguments, reason = "two functions beside what a product takes")]
     fn low_rank(
         &self,

@@ -21,7 +21,7 @@ pub struct ShortConvolution<'a> {
     pub config: ShortConvolutionConfig,
     /// `[3 · n_embd × n_embd]`: the gate of the inputs, the gate of the outputs, the inputs.
     pub w_in: Linear<'a>,
-    /// Over the gated inputs.
+    /// The convolution over the gated inputs.
     pub convolution: Convolution<'a>,
     /// `[n_embd × n_embd]`
     pub w_out: Linear<'a>,

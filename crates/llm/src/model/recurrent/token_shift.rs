@@ -1,7 +1,6 @@
 //! The token shift of RWKV (Peng et al. 2023): a mixer reads each token mixed with the one before it, channel by channel.
 //!
-//! What lies before the batch is in the history, `[mixers][n_embd]`: the last token that each mixer of the layer has read,
-//! zeros at first.
+//! The token before the batch is in the history, `[mixers][n_embd]`: the last token that each mixer of the layer has read, zeros at first.
 
 use super::super::forward::Forward;
 use super::super::span::Batch;
@@ -18,8 +17,8 @@ pub(super) enum ShiftedMixer {
 }
 
 impl Forward<'_, '_> {
-    /// What each token of `x` lacks to the one before it, `[n_tokens][n_embd]`, into `differences`; the mixer's part of
-    /// the history in the spans' slots of `store` becomes that after these tokens.
+    /// Computes the difference from each token of `x` to the one before it, `[n_tokens][n_embd]`, into `differences`.
+    /// Updates the mixer's part of the history in the spans' slots of `store` to that after these tokens.
     pub(super) fn token_shift(
         &self,
         mixer: ShiftedMixer,
@@ -53,7 +52,7 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Each token of `x` mixed with the one before it, of which channel `i` takes the share `shares[i]`.
+    /// Each token of `x` mixed with the one before it; channel `i` takes the share `shares[i]` of the latter.
     pub(super) fn shifted(&self, x: &[f32], differences: &[f32], shares: &[f32], mixed: &mut [f32]) {
         let (kernels, n_embd) = (self.compute.kernels, shares.len());
         let rows = mixed.chunks_exact_mut(n_embd).zip(x.chunks_exact(n_embd));
