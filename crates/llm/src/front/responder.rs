@@ -428,7 +428,7 @@ impl<'m> Responder<'m> {
     /// Those of that function, and [`FrontError::Busy`] if there are requests.
     ///
     /// # Panics
-    /// Those of that function.
+    /// Under the same conditions as that function.
     pub fn set_adapters(&mut self, adapters: Vec<LowRanks>, usual: Vec<f32>) -> Result<(), FrontError> {
         Ok(self.idle_runner()?.set_adapters(adapters, usual)?)
     }
@@ -444,7 +444,7 @@ impl<'m> Responder<'m> {
     /// See [`Scheduler::set_usual_scales`].
     ///
     /// # Panics
-    /// Those of that function.
+    /// Under the same conditions as that function.
     pub fn set_usual_scales(&mut self, usual: &[f32]) {
         self.scheduler.set_usual_scales(usual);
     }

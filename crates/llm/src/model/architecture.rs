@@ -690,7 +690,7 @@ pub enum EmbeddingScale {
     One,
     /// The square root of the width.
     SqrtWidth,
-    /// `embedding_scale`, or a default. The defaults of `residual_scale` and `logit_scale` are then 1.4 / √layers and
+    /// `embedding_scale`, or 12 by default. The defaults of `residual_scale` and `logit_scale` are then 1.4 / √layers and
     /// 256 / width.
     MiniCpm,
 }
