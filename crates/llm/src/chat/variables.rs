@@ -10,7 +10,7 @@ use super::fallback::{NO_PARAMETERS, Said};
 use super::{ChatError, Format, Parser, Tool, ToolCall};
 use crate::quoted::beginning;
 
-/// Most bytes that a message, a call or a tool takes beside its texts.
+/// Most bytes that a message, a call or a tool takes besides its texts.
 const VALUE_BYTES: usize = 1024;
 
 /// Most bytes that a byte of JSON takes as Jinja values while lists grow.

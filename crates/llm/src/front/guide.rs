@@ -58,7 +58,7 @@ pub(super) struct Kept(Vec<Known>);
 
 /// Most rules that are kept.
 const MAX_KEPT: usize = 8;
-/// Most bytes of all kept rules together; the most recent rules are kept whatever their size.
+/// Most bytes of all kept rules together. The most recently used rules are kept whatever their size.
 const MAX_KEPT_BYTES: usize = 4 << 20;
 
 /// Everything that rules are made from.

@@ -69,7 +69,7 @@ impl fmt::Debug for Work {
     }
 }
 
-/// The settings that the bits of an answer depend on, beside model and request.
+/// The settings that the bits of an answer depend on, besides model and request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
     /// Length of the context.

@@ -73,7 +73,7 @@ pub enum ModelError {
         /// How many there are.
         count: u32,
     },
-    /// The small tables beside the weights do not fit the heap.
+    /// The small tables needed besides the weights do not fit the heap.
     #[error("the heap has no {needed_bytes} bytes for the model's tables")]
     OutOfHeap {
         /// Bytes requested.

@@ -104,7 +104,7 @@ const RWKV: Architecture = Architecture {
     ..LLAMA
 };
 
-/// The form of Qwen2 with a recurrence in the place of attention.
+/// The form of Qwen2 with a recurrence instead of attention.
 const ARWKV: Architecture =
     Architecture { positions: Positions::None, routing: None, required: &OUTPUT, ..LLAMA };
 

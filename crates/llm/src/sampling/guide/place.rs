@@ -13,7 +13,7 @@ pub(super) const CLOSE: usize = 1;
 const ALSO_CLOSE: usize = 2;
 pub(super) const TRIGGERS: usize = ALSO_CLOSE + MAX_ALSO_CLOSE;
 pub(super) const N_NEEDLES: usize = TRIGGERS + MAX_TRIGGERS;
-/// Most texts that end a thought beside its proper mark.
+/// Most texts that end a thought besides its proper mark.
 const MAX_ALSO_CLOSE: usize = 4;
 /// Marks a needle that can no longer be found.
 pub(super) const MISSED: u8 = u8::MAX;
