@@ -9,30 +9,34 @@ pub struct SamplingConfig {
     /// Divides the logits before the draw: values below 1 favour likely tokens, values above 1 unlikely ones. 0 always
     /// takes the most likely token, unless `dynatemp_range` is set. Finite and not negative.
     pub temperature: f32,
-    /// How far the temperature varies below and above `temperature`, depending on the entropy of the candidates; 0 keeps it constant.
-    /// Finite and not negative. Source: kalomaze, "Dynamic temperature sampling", in llama.cpp's form.
+    /// How far the temperature varies below and above `temperature`, depending on the entropy of the candidates; 0
+    /// keeps it constant. Finite and not negative.
+    /// Source: kalomaze, "Dynamic temperature sampling", in llama.cpp's form.
     pub dynatemp_range: f32,
     /// The temperature varies with this power of the entropy, relative to its maximum. Finite and not negative.
     pub dynatemp_exponent: f32,
-    /// The number of most likely tokens to keep; 0 keeps all. Source: Fan, Lewis, Dauphin, "Hierarchical Neural Story
-    /// Generation", 2018.
+    /// The number of most likely tokens to keep; 0 keeps all.
+    /// Source: Fan, Lewis, Dauphin, "Hierarchical Neural Story Generation", 2018.
     pub top_k: u32,
     /// Keeps the most likely tokens until their probabilities reach this sum; 1 keeps all, 0 only the first. 0 to 1.
     /// Source: Holtzman et al., "The Curious Case of Neural Text Degeneration", 2019.
     pub top_p: f32,
-    /// Keeps the tokens whose surprise is nearest to the entropy, until their probabilities exceed this sum; 1 keeps all. 0 to 1. Source:
-    /// Meister et al., "Locally Typical Sampling", 2022.
+    /// Keeps the tokens whose surprise is nearest to the entropy, until their probabilities exceed this sum; 1 keeps
+    /// all. 0 to 1.
+    /// Source: Meister et al., "Locally Typical Sampling", 2022.
     pub typical_p: f32,
-    /// Excludes tokens whose logits are more than this many standard deviations below the highest; 0 or less excludes none. Finite. Source:
-    /// Tang et al., "Top-nσ: Not All Logits Are You Need", 2024.
+    /// Excludes tokens whose logits are more than this many standard deviations below the highest; 0 or less excludes
+    /// none. Finite.
+    /// Source: Tang et al., "Top-nσ: Not All Logits Are You Need", 2024.
     pub top_n_sigma: f32,
-    /// If several tokens are likely, the chance that all but the least likely of them are removed; 0 means never. 0 to
-    /// 1. Source: p-e-w, "Exclude Top Choices", text-generation-webui pull request 6335.
+    /// If several tokens are likely, the chance that all but the least likely of them are removed; 0 means never.
+    /// 0 to 1.
+    /// Source: p-e-w, "Exclude Top Choices", text-generation-webui pull request 6335.
     pub xtc_probability: f32,
     /// The least probability of a token that counts as likely for `xtc_probability`; above 0.5 there is never more than one. 0 to 1.
     pub xtc_threshold: f32,
-    /// Keeps tokens whose probability is at least this fraction of the highest one; 0 keeps all. 0 to 1. Source: Nguyen
-    /// et al., "Turning Up the Heat: Min-p Sampling", 2024.
+    /// Keeps tokens whose probability is at least this fraction of the highest one; 0 keeps all. 0 to 1.
+    /// Source: Nguyen et al., "Turning Up the Heat: Min-p Sampling", 2024.
     pub min_p: f32,
     /// Divides the positive logits of tokens in the repetition window and multiplies the negative
     /// ones; 1 changes nothing. Finite and above 0.
@@ -41,15 +45,15 @@ pub struct SamplingConfig {
     /// Subtracted from a token's logit for each of its occurrences in the repetition window; 0 changes nothing. Finite.
     /// Source: OpenAI's API, in llama.cpp's form.
     pub frequency_penalty: f32,
-    /// Subtracted once from the logits of tokens in the repetition window; 0 changes nothing. Finite. Source: OpenAI's
-    /// API, in llama.cpp's form.
+    /// Subtracted once from the logits of tokens in the repetition window; 0 changes nothing. Finite.
+    /// Source: OpenAI's API, in llama.cpp's form.
     pub presence_penalty: f32,
     /// Length of the window of the three penalties in tokens; 0 turns the penalties off. [`SamplingConfig::WHOLE_CONTEXT`] must be
     /// made a number by [`SamplingConfig::within_context`].
     pub repeat_last_n: u32,
-    /// A token that would continue a repetition loses `dry_multiplier` × `dry_base` to the power of the repetition's length beyond
-    /// `dry_allowed_length`; 0 turns this off. Finite and not negative. Source: p-e-w, "DRY: a modern repetition penalty",
-    /// text-generation-webui pull request 5677.
+    /// A token that would continue a repetition loses `dry_multiplier` × `dry_base` to the power of the repetition's
+    /// length beyond `dry_allowed_length`; 0 turns this off. Finite and not negative.
+    /// Source: p-e-w, "DRY: a modern repetition penalty", text-generation-webui pull request 5677.
     pub dry_multiplier: f32,
     /// See `dry_multiplier`. Finite and at least 1.
     pub dry_base: f32,
@@ -57,8 +61,9 @@ pub struct SamplingConfig {
     pub dry_allowed_length: u32,
     /// Length in tokens of the window in which repetitions are searched; 0 turns this off. May be [`SamplingConfig::WHOLE_CONTEXT`].
     pub dry_penalty_last_n: u32,
-    /// 1 or 2 chooses tokens by that version of mirostat, which replaces all stages except the temperature; 0 turns it
-    /// off. Source: Basu et al., "Mirostat: A Neural Text Decoding Algorithm that Directly Controls Perplexity", 2021.
+    /// 1 or 2 chooses tokens by that version of mirostat, which replaces all stages except the temperature; 0
+    /// turns it off.
+    /// Source: Basu et al., "Mirostat: A Neural Text Decoding Algorithm that Directly Controls Perplexity", 2021.
     pub mirostat: u32,
     /// The surprise in bits that mirostat aims at, τ. Finite and not negative.
     pub mirostat_tau: f32,

@@ -120,8 +120,8 @@ impl Dry {
         });
     }
 
-    /// Fills in `lengths` in linear time, with the Z algorithm. Source: Gusfield, "Algorithms on Strings, Trees, and
-    /// Sequences", 1997, section 1.4.
+    /// Fills in `lengths` in linear time, with the Z algorithm.
+    /// Source: Gusfield, "Algorithms on Strings, Trees, and Sequences", 1997, section 1.4.
     fn compare(&mut self) {
         let Self { text, lengths, .. } = self;
         lengths.clear();

@@ -56,8 +56,9 @@ impl Candidates {
         (f64::from(least) + f64::from(most - least) * place) as f32
     }
 
-    /// Keeps the most likely candidates, as many as mirostat 1 computes for a surprise of `mu` bits and a vocabulary of `n_vocab`. Source:
-    /// Basu et al., "Mirostat: A Neural Text Decoding Algorithm that Directly Controls Perplexity", 2021.
+    /// Keeps the most likely candidates, as many as mirostat 1 computes for a surprise of `mu` bits and a vocabulary of
+    /// `n_vocab`.
+    /// Source: Basu et al., "Mirostat: A Neural Text Decoding Algorithm that Directly Controls Perplexity", 2021.
     pub(super) fn keep_mirostat_1(&mut self, mu: f32, n_vocab: usize) {
         self.sort_first(N_ESTIMATED);
         let (mut numerator, mut denominator) = (0.0, 0.0);
@@ -78,8 +79,9 @@ impl Candidates {
         self.keep_top_k((k as usize).max(1));
     }
 
-    /// Keeps the candidates whose surprise is at most `mu` bits, at least one. Source: Basu et al., "Mirostat: A Neural
-    /// Text Decoding Algorithm that Directly Controls Perplexity", 2021, algorithm 2.
+    /// Keeps the candidates whose surprise is at most `mu` bits, at least one.
+    /// Source: Basu et al., "Mirostat: A Neural Text Decoding Algorithm that Directly Controls Perplexity", 2021,
+    /// algorithm 2.
     pub(super) fn keep_mirostat_2(&mut self, mu: f32) {
         self.set_probabilities();
         let is_kept = |entry: &Candidate| entry.probability > 0.0 && surprise(entry.probability) <= mu;
