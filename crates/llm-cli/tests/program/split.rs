@@ -48,8 +48,9 @@ fn split(folder: &str, count: u16) -> Vec<PathBuf> {
     (0..count).map(write).collect()
 }
 
-fn logits(model: &str) -> Vec<u8> {
-    let output = scratch_file("split.logits");
+/// The logits of a model, in a file named after the test: another may run at the same time.
+fn logits(test: &str, model: &str) -> Vec<u8> {
+    let output = scratch_file(&format!("{test}.logits"));
     succeed(&["logits", "--model", model, "--tokens", "1,2,3", "-o", &output]);
     std::fs::read(output).unwrap()
 }
@@ -113,6 +114,7 @@ fn a_model_is_split_as_gguf_split_does() {
     assert_eq!(apart.len(), 4);
     assert!(names(&apart[0]).is_empty() && names(&apart[1]) == names(&parts[0]));
     let model = format!("{}-00002-of-00004.gguf", scratch_file("split-apart"));
+    let logits = |model: &str| logits("split-apart", model);
     assert!(logits(&model) == logits(&LLAMA));
 
     // All of it is less than a million bytes; by default no part has more than 128 tensors.
@@ -132,6 +134,7 @@ fn a_model_is_split_as_gguf_split_does() {
 #[test]
 fn a_model_in_parts_is_that_model() {
     let parts = split("split", 3);
+    let logits = |model: &str| logits("split-parts", model);
     let whole = logits(&LLAMA);
     for part in &parts {
         assert!(logits(&text_path(part)) == whole, "{}", part.display());
