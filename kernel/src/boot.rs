@@ -11,7 +11,7 @@ use crate::{
     console::Console,
     cores::{start as cores, turns},
     cpu::InstructionSets,
-    device_tree::{self, LastWords},
+    device_tree::{self, EarlyPlatform},
     drivers::{
         calendar_clock, fw_cfg, guest,
         host::{self, ExitStatus},
@@ -56,7 +56,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
     arch::boot_map::activate();
     // SAFETY: entry.s hands over what uefi.rs gave it.
     let source = unsafe { Source::find(tree_address, told) }.unwrap_or_else(|error| cannot_boot(error));
-    prepare_last_words(&source.last_words());
+    prepare_early_output(&source.early_platform());
     let heap = place_heap(&source);
     let mut platform = source.platform();
     if let Some(found) = source.tree() {
@@ -84,8 +84,8 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
     for refused in &args.refused {
         warn!("{refused}");
     }
-    if let Some(mistake) = &args.mistake {
-        error!("{mistake}");
+    if let Some(error) = &args.error {
+        error!("{error}");
         host::exit(ExitStatus::CommandFailed);
     }
     take_keys(&platform, &mut args.serve);
@@ -187,11 +187,11 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
 }
 
 /// Lets a panic be read, and end the machine, from here on: what comes next can find too little memory.
-fn prepare_last_words(words: &LastWords<'_>) {
-    power::init(words.psci);
+fn prepare_early_output(early: &EarlyPlatform<'_>) {
+    power::init(early.psci);
     let is_mapped = |uart: &Uart| arch::boot_map::map(uart.registers.range(), Kind::Device).is_ok();
-    uart::set_emergency_uart(words.console.filter(is_mapped).as_ref());
-    let (host, is_command) = BootArgs::host_and_mode(words.boot_args);
+    uart::set_emergency_uart(early.console.filter(is_mapped).as_ref());
+    let (host, is_command) = BootArgs::host_and_mode(early.boot_args);
     host::init(host);
     if is_command {
         // The console is the command's alone.
@@ -458,7 +458,7 @@ fn chosen_kernels(
     let Some(name) = name else {
         // SAFETY: as in `all_kernels`.
         let sets = unsafe { Kernels::for_cpu(features.for_inference()) };
-        let fastest = ::llm::race::fastest(sets, arch::time::ticks).expect("every CPU has the first set");
+        let fastest = ::llm::autotune::fastest(sets, arch::time::ticks).expect("every CPU has the first set");
         info!("kernels: {}", fastest.name());
         return fastest;
     };

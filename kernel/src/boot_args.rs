@@ -114,7 +114,7 @@ pub struct BootArgs {
     #[cfg(any(test, feature = "selftest"))]
     pub self_test: Option<SelfTest>,
     /// The first of our arguments that is invalid. The others are kept, since they say how to report it.
-    pub mistake: Option<BootArgError>,
+    pub error: Option<BootArgError>,
     /// Other programs' arguments that are not text: the first sixteen.
     pub refused: Vec<BootArgError>,
 }
@@ -134,7 +134,7 @@ impl Default for BootArgs {
             trust: built_in_trust(BUILT_IN_KEY),
             #[cfg(any(test, feature = "selftest"))]
             self_test: None,
-            mistake: None,
+            error: None,
             refused: Vec::new(),
         }
     }
@@ -210,14 +210,14 @@ impl BootArgs {
             args.trust.mode = Mode::Require;
         }
         if line.len() > MAX_BYTES {
-            args.mistake = Some(BootArgError::new(line, "at most 2 MiB of boot arguments"));
+            args.error = Some(BootArgError::new(line, "at most 2 MiB of boot arguments"));
         }
         for word in words(line) {
             let is_ours = word.starts_with(b"log=") || word.starts_with(b"ferrite.");
             let Ok(text) = str::from_utf8(word) else {
                 let error = BootArgError::new(word, "text in UTF-8");
                 match is_ours {
-                    true => args.mistake = args.mistake.or(Some(error)),
+                    true => args.error = args.error.or(Some(error)),
                     false if args.refused.len() < MAX_REFUSED => args.refused.push(error),
                     false => {}
                 }
@@ -229,7 +229,7 @@ impl BootArgs {
                 None => Err("a value, as in ferrite.NAME=VALUE"),
             };
             if let Err(expected) = set {
-                args.mistake.get_or_insert_with(|| BootArgError::new(word, expected));
+                args.error.get_or_insert_with(|| BootArgError::new(word, expected));
             }
         }
         args
@@ -412,7 +412,7 @@ mod tests {
              ferrite.verity=report ferrite.verity_root=a:b:{digest} ferrite.verity_key={KEY}"
         );
         let args = BootArgs::parse(line.as_bytes());
-        assert_eq!(args.mistake, None);
+        assert_eq!(args.error, None);
         let TrustSettings { mode: Mode::Report, roots, keys } = &args.trust else { panic!() };
         assert_eq!(roots, &[("a:b".into(), Root::parse(digest).unwrap())]);
         assert_eq!(keys[0].id.to_string(), "B3899FE443C58D5");
@@ -482,7 +482,7 @@ mod tests {
         ] {
             let args = BootArgs::parse(alloc::format!("{line} log=warn log=x").as_bytes());
             assert_eq!(args.log_level, LevelFilter::Warn);
-            let error = args.mistake.unwrap();
+            let error = args.error.unwrap();
             assert_eq!(error.argument, line);
             assert!(alloc::format!("{error}").contains("expected"));
         }
@@ -492,7 +492,7 @@ mod tests {
     fn a_word_that_is_no_text_is_refused_alone() {
         let args =
             BootArgs::parse(b"log=debug x=\xff ferrite.command=68 \xc3\x28\xf0=y quiet ferrite.host=pvpanic");
-        assert_eq!(args.mistake, None);
+        assert_eq!(args.error, None);
         assert_eq!(args.log_level, LevelFilter::Debug);
         assert_eq!(args.run_mode, RunMode::Command(Vec::from(*b"h")));
         assert_eq!(args.host, Host::Pvpanic);
@@ -510,7 +510,7 @@ mod tests {
         let args = BootArgs::parse(b"ferrite.model=\xff:1 log=warn");
         assert!(args.refused.is_empty());
         assert_eq!(args.log_level, LevelFilter::Warn);
-        assert_eq!(args.mistake.unwrap().argument, "ferrite.model=\u{fffd}:1");
+        assert_eq!(args.error.unwrap().argument, "ferrite.model=\u{fffd}:1");
     }
 
     #[test]
@@ -529,7 +529,7 @@ mod tests {
     fn no_key_is_shown() {
         let too_long = alloc::format!("ferrite.api_key=hush{}", " ".repeat(MAX_BYTES));
         for line in [&b"ferrite.api_key=hush\xff"[..], too_long.as_bytes()] {
-            assert_eq!(BootArgs::parse(line).mistake.unwrap().argument, "ferrite.api_key=");
+            assert_eq!(BootArgs::parse(line).error.unwrap().argument, "ferrite.api_key=");
         }
     }
 
@@ -537,7 +537,7 @@ mod tests {
     fn the_last_of_the_same_name_counts() {
         let args =
             BootArgs::parse(b"log=warn ferrite.model=a:1 ferrite.model=b:2 log=error ferrite.model=a:3 log");
-        assert_eq!((args.mistake, args.log_level), (None, LevelFilter::Error));
+        assert_eq!((args.error, args.log_level), (None, LevelFilter::Error));
         let lengths: Vec<_> =
             args.files.iter().map(|(serial, facts)| (serial.as_str(), facts.length_bytes)).collect();
         assert_eq!(lengths, [("b", 2), ("a", 3)]);
@@ -546,10 +546,10 @@ mod tests {
     #[test]
     fn long_arguments_do_not_make_long_lines() {
         let word = alloc::format!("ferrite.command={}", "x".repeat(100_000));
-        let line = alloc::format!("{}", BootArgs::parse(word.as_bytes()).mistake.unwrap());
+        let line = alloc::format!("{}", BootArgs::parse(word.as_bytes()).error.unwrap());
         assert!(line.len() < 200 && line.contains("xxx..."), "{line}");
         let too_long = alloc::vec![b' '; MAX_BYTES + 1];
-        let line = alloc::format!("{}", BootArgs::parse(&too_long).mistake.unwrap());
+        let line = alloc::format!("{}", BootArgs::parse(&too_long).error.unwrap());
         assert!(line.ends_with("expected at most 2 MiB of boot arguments"), "{line}");
     }
 }

@@ -3,8 +3,8 @@
 use crate::{
     arch::exceptions::Fault,
     drivers::{
+        emergency_console::{Emergency, OnCore, begin_end},
         host::{ExitStatus, exit},
-        last_words::{Emergency, OnCore, begin_end},
     },
 };
 use core::{

@@ -31,7 +31,7 @@ extern crate alloc;
 pub struct Readme;
 
 pub use tensor::{
-    arena, blocks, compute, gguf, kv_cache, parallel, quant, race, recurrent_state, roofline, simd, sort,
+    arena, autotune, blocks, compute, gguf, kv_cache, parallel, quant, recurrent_state, roofline, simd, sort,
 };
 
 pub mod chat;

@@ -139,7 +139,7 @@ fn every_set_of_instructions_is_named() {
         include_str!("../../tensor/src/simd/aarch64/mla.rs"),
         include_str!("../../tensor/src/simd/aarch64/dotprod.rs"),
         include_str!("../../tensor/src/simd/aarch64/i8mm.rs"),
-        include_str!("../../tensor/src/simd/aarch64/half_attention.rs"),
+        include_str!("../../tensor/src/simd/aarch64/attention_f16.rs"),
         include_str!("../../tensor/src/simd/x86_64/avx2.rs"),
         include_str!("../../tensor/src/simd/x86_64/avx512_vnni.rs"),
     ];

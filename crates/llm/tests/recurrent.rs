@@ -115,19 +115,19 @@ fn a_session_goes_on_from_what_its_text_and_the_next_have_in_common() {
                 );
             };
             // The text goes on: all is kept.
-            session.keep_beginning_of(&text);
+            session.keep_common_prefix(&text);
             go_on(session, 16);
             // The same text again, whose last token is to be computed: that is where the checkpoint is.
-            session.keep_beginning_of(&text);
+            session.keep_common_prefix(&text);
             go_on(session, 19);
             // Another text, of which no beginning is kept.
             let mut other = text.clone();
             other[18] ^= 1;
-            session.keep_beginning_of(&other);
+            session.keep_common_prefix(&other);
             assert_eq!(session.n_past(), 0);
             let after_other = session.forward(&other, Logits::Last).unwrap().to_vec();
             assert!(after_other != want[19]);
-            session.keep_beginning_of(&text);
+            session.keep_common_prefix(&text);
             go_on(session, 0);
             // The prompt again after another answer than this one.
             session.reset();
@@ -135,7 +135,7 @@ fn a_session_goes_on_from_what_its_text_and_the_next_have_in_common() {
             for token in [3, 4, 5] {
                 session.forward(&[token], Logits::Last).unwrap();
             }
-            session.keep_beginning_of(&text);
+            session.keep_common_prefix(&text);
             go_on(session, 11);
         });
     });

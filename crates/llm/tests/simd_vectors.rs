@@ -134,13 +134,13 @@ fn pairs_are_turned_by_their_angles() {
         let sin: Vec<f32> = angles[range.clone()].iter().map(|a| a.sin()).collect();
         let adjacent = |kernels: &Kernels| {
             let mut x = x[..2 * n].to_vec();
-            kernels.turn_pairs(&mut x, &cos, &sin);
+            kernels.rope_norm(&mut x, &cos, &sin);
             x
         };
         let halves = |kernels: &Kernels| {
             let mut x = x[..2 * n].to_vec();
             let (first, second) = x.split_at_mut(n);
-            kernels.turn_halves(first, second, &cos, &sin);
+            kernels.rope_neox(first, second, &cos, &sin);
             x
         };
         let (got_adjacent, got_halves) = (adjacent(kernels), halves(kernels));

@@ -201,7 +201,7 @@ fn recurrent_layers_go_back_to_where_a_guess_was_wrong() {
                 // Wherever the guesses have left it, the session goes on from what is right.
                 let mut text = prompt;
                 text.extend(want.iter().map(|&(id, _)| id).chain([7, 8]));
-                session.keep_beginning_of(&text);
+                session.keep_common_prefix(&text);
                 let got = session.forward(&text[session.n_past()..], Logits::Last).unwrap().to_vec();
                 session.reset();
                 assert!(session.forward(&text, Logits::Last).unwrap() == got, "{kind}, {seed}");

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | [`compute`] | linear maps, normalisations, attention over a batch, divided among cores; knows no model |
 //! | [`kv_cache`], [`recurrent_state`] | keys and values, in pages of positions; what recurrent layers keep |
-//! | [`race`] | which set of inner loops is the fastest here |
+//! | [`autotune`] | which set of inner loops is the fastest here |
 //! | [`roofline`] | what memory and multipliers can do at most |
 //! | [`quant`] | weights as matrices, and products over them |
 //! | [`gguf`], [`simd`] | the file format; the inner loops for each instruction set, the only unsafe code |
@@ -26,6 +26,7 @@
 extern crate alloc;
 
 pub mod arena;
+pub mod autotune;
 pub mod blocks;
 pub mod compute;
 pub mod fold;
@@ -33,7 +34,6 @@ pub mod gguf;
 pub mod kv_cache;
 pub mod parallel;
 pub mod quant;
-pub mod race;
 pub mod recurrent_state;
 pub mod roofline;
 pub mod simd;

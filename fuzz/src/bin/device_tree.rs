@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use ferrite_kernel::device_tree::{
-    LastWords, is_empty, memory_banks, open, random_seeds, reserved_memory, total_size_bytes,
+    EarlyPlatform, is_empty, memory_banks, open, random_seeds, reserved_memory, total_size_bytes,
 };
 use ferrite_kernel::machine::{ADDRESS_SPACE, Platform};
 use fuzz::assert_line;
@@ -22,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
         Err(error) => return assert_line(&error.to_string()),
     };
     assert_eq!(total_size_bytes(&bytes), Some(bytes.len()));
-    let words = LastWords::from_tree(&tree);
+    let words = EarlyPlatform::from_tree(&tree);
     let inside = bytes.as_ptr_range();
     assert!(words.boot_args.is_empty() || inside.contains(&words.boot_args.as_ptr()));
     assert!(!words.boot_args.contains(&0));

@@ -4,7 +4,7 @@ use super::tree;
 use crate::{
     acpi::{AcpiError, Tables},
     arch::{boot_map, image},
-    device_tree::{self, LastWords},
+    device_tree::{self, EarlyPlatform},
     drivers::pcie::Ecam,
     firmware::Told,
     machine::Platform,
@@ -94,15 +94,15 @@ impl Source {
     }
 
     /// What is needed to report why the machine cannot be booted.
-    pub fn last_words(&self) -> LastWords<'static> {
-        let mut words = match &self.teller {
-            Teller::Tree(found) => LastWords::from_tree(&found.tree),
+    pub fn early_platform(&self) -> EarlyPlatform<'static> {
+        let mut early = match &self.teller {
+            Teller::Tree(found) => EarlyPlatform::from_tree(&found.tree),
             Teller::Acpi(tables) => {
-                LastWords { console: tables.console(), psci: tables.psci(), boot_args: &[] }
+                EarlyPlatform { console: tables.console(), psci: tables.psci(), boot_args: &[] }
             }
         };
-        words.boot_args = self.told.and_then(|told| told.boot_args).unwrap_or(words.boot_args);
-        words
+        early.boot_args = self.told.and_then(|told| told.boot_args).unwrap_or(early.boot_args);
+        early
     }
 
     /// The RAM, in any order.

@@ -1,6 +1,6 @@
 //! Reads the description of the machine in the device tree: memory, cores, devices, boot arguments.
 //!
-//! [`LastWords`], [`memory_banks`] and [`reserved_memory`] need no heap, so they can be used to place the heap. [`Platform`] is
+//! [`EarlyPlatform`], [`memory_banks`] and [`reserved_memory`] need no heap, so they can be used to place the heap. [`Platform`] is
 //! the complete description. It owns its data, so the tree's own memory can be reused afterwards. What is missing in the tree is
 //! missing in the platform, and the boot goes on without it.
 
@@ -59,7 +59,7 @@ pub fn total_size_bytes(header: &[u8]) -> Option<usize> {
 
 /// What a kernel needs to report why it cannot boot; reading it needs no allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LastWords<'a> {
+pub struct EarlyPlatform<'a> {
     /// The console.
     pub console: Option<Uart>,
     /// How to call PSCI.
@@ -68,7 +68,7 @@ pub struct LastWords<'a> {
     pub boot_args: &'a [u8],
 }
 
-impl<'a> LastWords<'a> {
+impl<'a> EarlyPlatform<'a> {
     /// Reads them from `tree`; missing or unreadable values are left out.
     pub fn from_tree(tree: &Fdt<'a>) -> Self {
         Self {

@@ -129,11 +129,11 @@ fn cores_that_have_failed_are_told_from_those_that_wait() {
 }
 
 #[test]
-fn last_words_are_what_the_platform_has() {
+fn the_early_platform_is_what_the_platform_has() {
     for (bytes, method) in [(VIRT_GIC_V3, PsciMethod::Hvc), (VIRT_GIC_V2_EL2, PsciMethod::Smc)] {
         let tree = open(bytes).unwrap();
         let platform = Platform::from_tree(&tree, None).unwrap();
-        let words = LastWords::from_tree(&tree);
+        let words = EarlyPlatform::from_tree(&tree);
         assert_eq!(words.console, platform.uart);
         assert!(words.console.is_some());
         assert_eq!(words.psci, Some(method));
@@ -177,7 +177,7 @@ fn broken_trees_are_refused_without_a_panic() {
         let mut bytes = VIRT_GIC_V3.to_vec();
         bytes[flipped] ^= [0xff, 0x01, 0x80, 0x04][index % 4];
         if let Ok(tree) = open(&bytes) {
-            let _ = LastWords::from_tree(&tree);
+            let _ = EarlyPlatform::from_tree(&tree);
             let _ = memory_banks(&tree);
             let Ok(platform) = Platform::from_tree(&tree, None) else {
                 continue;

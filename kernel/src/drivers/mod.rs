@@ -7,6 +7,8 @@ pub mod balloon;
 pub mod calendar_clock;
 #[cfg(any(test, target_os = "none"))]
 mod dma;
+#[cfg(target_os = "none")]
+pub(crate) mod emergency_console;
 pub mod fw_cfg;
 #[cfg(any(test, target_os = "none"))]
 pub mod gic_its;
@@ -23,8 +25,6 @@ pub mod host;
 pub mod interrupt_handlers;
 #[cfg(target_os = "none")]
 pub mod interrupts;
-#[cfg(target_os = "none")]
-pub(crate) mod last_words;
 #[cfg(target_os = "none")]
 pub mod messages;
 pub mod ns16550;

@@ -2,7 +2,7 @@
 
 use crate::{
     arch::{self, secondary::EntryPoint},
-    drivers::last_words::{Emergency, is_ending},
+    drivers::emergency_console::{Emergency, is_ending},
     machine::PsciMethod,
 };
 use core::{

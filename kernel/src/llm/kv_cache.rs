@@ -107,7 +107,7 @@ fn what_two_prompts_have_in_common_is_computed_once() {
         for (other, n_common) in [(&[][..], 0), (&[99, 98], 0), (&before, 19), (&prompt, 12)] {
             session.reset();
             session.forward(&before, Logits::None).unwrap();
-            session.keep_beginning_of(other);
+            session.keep_common_prefix(other);
             assert_eq!(session.n_past(), n_common, "{other:?}");
         }
         let resumed = session.forward(&prompt[12..], Logits::Last).unwrap();

@@ -41,7 +41,7 @@ pub trait Sectors {
     ///
     /// # Errors
     /// Those of [`read_sectors`](Self::read_sectors).
-    fn read_lots(
+    fn read_pipelined(
         &mut self,
         sectors: Range<u64>,
         buffer: &mut [u8],
@@ -156,7 +156,7 @@ pub fn read_pieces(
     let sectors = range.start / block_bytes * block_bytes / sector_bytes..whole_end / sector_bytes;
     let mut end = ControlFlow::Continue(());
     if !sectors.is_empty() {
-        device.read_lots(sectors, buffer, &mut |lot| {
+        device.read_pipelined(sectors, buffer, &mut |lot| {
             end = use_lot(lot);
             end
         })?;
@@ -276,7 +276,7 @@ mod tests {
             self.request(first, n_sectors * SECTOR_BYTES)
         }
 
-        fn read_lots(
+        fn read_pipelined(
             &mut self,
             sectors: Range<u64>,
             buffer: &mut [u8],
@@ -339,7 +339,7 @@ mod tests {
             Err(Failure::Request { first, count })
         }
 
-        fn read_lots(
+        fn read_pipelined(
             &mut self,
             sectors: Range<u64>,
             _: &mut [u8],
@@ -387,7 +387,7 @@ mod tests {
             Ok(&self.0[..n_sectors * SECTOR_BYTES])
         }
 
-        fn read_lots(
+        fn read_pipelined(
             &mut self,
             sectors: Range<u64>,
             _: &mut [u8],

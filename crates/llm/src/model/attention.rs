@@ -5,12 +5,12 @@ use core::ops::Range;
 use super::activation::sigmoid;
 use super::architecture::HeadGate;
 use super::forward::Forward;
-use super::heads_config::{HeadsConfig, Sight};
+use super::heads_config::{AttentionMask, HeadsConfig};
 use super::rope::Rope;
 use super::scratch::{Angles, BatchAngles, HeadScratch, Workspace};
 use super::span::Batch;
 use super::weights::{HeadAttention, HeadNorm, Norm};
-use crate::compute::{BatchAttention, BatchSpan, Context, QuerySight};
+use crate::compute::{BatchAttention, BatchSpan, Context, QueryMask};
 use crate::quant::Activations;
 use crate::simd::{RelativeBias, RelativeBuckets};
 use crate::state::StateStore;
@@ -31,7 +31,7 @@ impl Forward<'_, '_> {
         let HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *layer;
         let (HeadScratch { q_and_gate, q, k, v, heads, gate, quantized }, workspace) = workspace.take();
         let mask = weights.indexer.as_ref().filter(|indexer| indexer.config.is_used()).and_then(|indexer| {
-            let rope = if layer.has_rope { self.rope(layer.sight, angles) } else { None };
+            let rope = if layer.has_rope { self.rope(layer.mask, angles) } else { None };
             self.choose_positions(indexer, batch, x, state, rope, workspace.take().0)
         });
         let q = &mut q[..batch.n_tokens * n_head * head_len_k];
@@ -77,7 +77,7 @@ impl Forward<'_, '_> {
         }
 
         let norms_after = config.architecture.qk_norm.is_after_rope();
-        let rope = if layer.has_rope { self.rope(layer.sight, angles) } else { None };
+        let rope = if layer.has_rope { self.rope(layer.mask, angles) } else { None };
         for (heads, norm, n_head) in [(&mut *q, weights.q_norm, n_head), (&mut *k, weights.k_norm, n_head_kv)]
         {
             if !norms_after {
@@ -121,17 +121,17 @@ impl Forward<'_, '_> {
             stride_v: head_len_v,
             pages: state.pages(slot),
         };
-        let sight = |span: &BatchSpan, position, head| QuerySight {
+        let query_mask = |span: &BatchSpan, position, head| QueryMask {
             visible: match config.is_causal {
-                true => layer.sight.first_visible(position)..position + 1,
-                false => layer.sight.around(position, span.first_position + span.n_tokens),
+                true => layer.mask.first_visible(position)..position + 1,
+                false => layer.mask.around(position, span.first_position + span.n_tokens),
             },
             slope: config.max_alibi_bias.map_or(0.0, |max_bias| alibi_slope(max_bias, head, n_head)),
             sink: weights.sinks.map(|sinks| sinks[head]),
             mask_at: mask
                 .map_or(0, |(_, n_words)| (span.first_token + position - span.first_position) * n_words),
         };
-        attention.run(batch.spans(), q, context, sight, heads);
+        attention.run(batch.spans(), q, context, query_mask, heads);
         if layer.is_gated {
             for (head, both) in
                 heads.chunks_exact_mut(head_len_v).zip(q_and_gate.chunks_exact(2 * head_len_k))
@@ -160,11 +160,11 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// The rotary embedding of layers with this sight, and its angles for the batch's positions.
-    fn rope<'s>(&self, sight: Sight, angles: &'s BatchAngles<'s>) -> Option<(&Rope, &'s Angles<'s>)> {
+    /// The rotary embedding of layers with this mask, and its angles for the batch's positions.
+    fn rope<'s>(&self, mask: AttentionMask, angles: &'s BatchAngles<'s>) -> Option<(&Rope, &'s Angles<'s>)> {
         let BatchAngles { full, windowed } = angles;
-        match (sight, &self.ropes.windowed) {
-            (Sight::All, _) | (_, None) => self.ropes.full.as_ref().map(|rope| (rope, full)),
+        match (mask, &self.ropes.windowed) {
+            (AttentionMask::All, _) | (_, None) => self.ropes.full.as_ref().map(|rope| (rope, full)),
             (_, Some(rope)) => Some((rope, windowed)),
         }
     }
@@ -214,21 +214,21 @@ impl Forward<'_, '_> {
     }
 }
 
-impl Sight {
+impl AttentionMask {
     /// The first position that a query at `position` sees.
     pub(super) fn first_visible(self, position: usize) -> usize {
         match self {
-            Sight::All => 0,
-            Sight::Window(length) => (position + 1).saturating_sub(length),
-            Sight::Chunk(length) => position / length * length,
-            Sight::Around(length) => position.saturating_sub(length),
+            AttentionMask::All => 0,
+            AttentionMask::Window(length) => (position + 1).saturating_sub(length),
+            AttentionMask::Chunk(length) => position / length * length,
+            AttentionMask::Around(length) => position.saturating_sub(length),
         }
     }
 
     /// The positions that a query at `position` in a text of length `len` sees if attention is not causal.
     fn around(self, position: usize, len: usize) -> Range<usize> {
         match self {
-            Sight::Around(length) => self.first_visible(position)..len.min(position + length + 1),
+            AttentionMask::Around(length) => self.first_visible(position)..len.min(position + length + 1),
             _ => 0..len,
         }
     }
@@ -274,8 +274,8 @@ mod tests {
 
     #[test]
     fn windows_and_chunks_begin_where_the_reference_begins_them() {
-        assert_eq!([0, 6, 7, 20].map(|p| Sight::Window(7).first_visible(p)), [0, 0, 1, 14]);
-        assert_eq!([0, 7, 8, 20].map(|p| Sight::Chunk(8).first_visible(p)), [0, 0, 8, 16]);
-        assert_eq!(Sight::All.first_visible(1000), 0);
+        assert_eq!([0, 6, 7, 20].map(|p| AttentionMask::Window(7).first_visible(p)), [0, 0, 1, 14]);
+        assert_eq!([0, 7, 8, 20].map(|p| AttentionMask::Chunk(8).first_visible(p)), [0, 0, 8, 16]);
+        assert_eq!(AttentionMask::All.first_visible(1000), 0);
     }
 }

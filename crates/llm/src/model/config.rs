@@ -14,7 +14,7 @@ use super::architecture::{
 use super::classifier::ClassifierInput;
 use super::error::ModelError;
 use super::expert_config::ExpertConfig;
-use super::heads_config::{HeadsConfig, Sight, has_no_window};
+use super::heads_config::{AttentionMask, HeadsConfig, has_no_window};
 use super::hyper_connections::HyperConfig;
 use super::keys::Keys;
 use super::latent_config::LatentConfig;
@@ -153,7 +153,7 @@ impl Config {
         let pairs = rope_pairs(architecture, n_layer, sections.is_some());
         let heads = || layers.iter().filter_map(|layer| layer.mixer.heads());
         let shortest_head = |is_windowed: bool| {
-            let heads = heads().filter(|heads| (heads.sight != Sight::All) == is_windowed);
+            let heads = heads().filter(|heads| (heads.mask != AttentionMask::All) == is_windowed);
             heads.map(|heads| heads.head_len_k).min()
         };
         let latent = layers.iter().find_map(|layer| layer.mixer.latent());

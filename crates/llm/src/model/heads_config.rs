@@ -20,7 +20,7 @@ pub struct HeadsConfig {
     /// Elements of a value head.
     pub head_len_v: usize,
     /// The positions that a query sees.
-    pub sight: Sight,
+    pub mask: AttentionMask,
     /// Whether queries and keys are rotated.
     pub has_rope: bool,
     /// Whether queries come with a gate for each element of the output.
@@ -33,7 +33,7 @@ pub struct HeadsConfig {
 
 /// The positions that a query sees, among those that causality allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
+pub enum AttentionMask {
     /// All.
     All,
     /// A sliding window: the last N positions, including its own.
@@ -152,11 +152,11 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
         // Computed from the number of heads of the first layer.
         let first_count = keys.optional_layer_number("attention.head_count", 0, n_block)?;
         let default_head_len = n_embd.checked_div(first_count.unwrap_or(0)).unwrap_or(0);
-        let sight = sight(keys, architecture, index, n_layer)?;
+        let mask = mask(keys, architecture, index, n_layer)?;
         // Layers with a window can have heads of a different length.
         let length = |suffix, window_suffix| -> Result<usize, ModelError> {
-            let own = match sight {
-                Sight::All => None,
+            let own = match mask {
+                AttentionMask::All => None,
                 _ => keys.optional_width(window_suffix)?,
             };
             Ok(own.or(keys.optional_width(suffix)?).unwrap_or(default_head_len))
@@ -166,13 +166,15 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
         if head_len_k.min(head_len_v) == 0 {
             return Err(keys.invalid("attention.head_count", n_head, "at most embedding_length"));
         }
-        let kv_layer = match sight {
+        let kv_layer = match mask {
             _ if index < n_own_kv => index,
-            Sight::All => n_own_kv - 1,
-            Sight::Window(_) | Sight::Chunk(_) | Sight::Around(_) => n_own_kv.saturating_sub(2),
+            AttentionMask::All => n_own_kv - 1,
+            AttentionMask::Window(_) | AttentionMask::Chunk(_) | AttentionMask::Around(_) => {
+                n_own_kv.saturating_sub(2)
+            }
         };
         if kv_layer != index {
-            let owner = owner(kv_layer).filter(|owner| owner.sight == sight).ok_or_else(|| {
+            let owner = owner(kv_layer).filter(|owner| owner.mask == mask).ok_or_else(|| {
                 keys.invalid(PATTERN, index, "two layers before the shared ones: a window, then none")
             })?;
             if owner.n_head_kv != n_head_kv {
@@ -189,8 +191,8 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
                 let n = if has_no_window(keys, architecture)? { n_layer } else { n.into() };
                 !(index + 1).is_multiple_of(n)
             }
-            RopeLayers::Windowed => sight != Sight::All || !architecture.window.is_in(n_layer),
-            RopeLayers::WindowedOrLeading => sight != Sight::All || index < n_dense(keys)?,
+            RopeLayers::Windowed => mask != AttentionMask::All || !architecture.window.is_in(n_layer),
+            RopeLayers::WindowedOrLeading => mask != AttentionMask::All || index < n_dense(keys)?,
             RopeLayers::AllButFirstOfEach(n) => {
                 let n = usize::from(n);
                 keys.optional_length(WINDOW)?.unwrap_or(0) == 0 || n_layer == n || !index.is_multiple_of(n)
@@ -214,7 +216,7 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
             n_head_kv,
             head_len_k,
             head_len_v,
-            sight,
+            mask,
             has_rope,
             is_gated,
             kv_layer,
@@ -241,14 +243,14 @@ pub(super) fn has_no_window(keys: &Keys<'_, '_>, architecture: &Architecture) ->
     Ok(matches!(architecture.window, Window::Chunked { .. }) && keys.optional_length(WINDOW)? == Some(0))
 }
 
-fn sight(
+fn mask(
     keys: &Keys<'_, '_>,
     architecture: &Architecture,
     index: usize,
     n_layer: usize,
-) -> Result<Sight, ModelError> {
+) -> Result<AttentionMask, ModelError> {
     // A length of 0 means an unlimited window; otherwise the layer remains one with a window.
-    let window = |length: usize| Sight::Window(if length == 0 { usize::MAX } else { length });
+    let window = |length: usize| AttentionMask::Window(if length == 0 { usize::MAX } else { length });
     let is_windowed = |period| is_windowed(keys, architecture.window_order, period, index);
     Ok(match architecture.window {
         Window::Required { period } if is_windowed(period)? => window(keys.length(WINDOW)?),
@@ -261,30 +263,34 @@ fn sight(
             window(keys.optional_length(WINDOW)?.unwrap_or(length.into()))
         }
         Window::Optional { period } => match keys.optional_length(WINDOW)? {
-            Some(length @ 1..) if is_windowed(period)? => Sight::Window(length),
-            _ => Sight::All,
+            Some(length @ 1..) if is_windowed(period)? => AttentionMask::Window(length),
+            _ => AttentionMask::All,
         },
         Window::Fixed { period, length } => match keys.optional_length(WINDOW)? {
-            Some(1..) if is_windowed(period)? => Sight::Window(length.into()),
-            _ => Sight::All,
+            Some(1..) if is_windowed(period)? => AttentionMask::Window(length.into()),
+            _ => AttentionMask::All,
         },
-        Window::Symmetric { period } if is_windowed(period)? => Sight::Around(keys.length(WINDOW)? / 2),
+        Window::Symmetric { period } if is_windowed(period)? => {
+            AttentionMask::Around(keys.length(WINDOW)? / 2)
+        }
         Window::MaybeSymmetric { period } => match keys.optional_length(WINDOW)? {
-            Some(length @ 1..) if is_windowed(period)? => Sight::Around(length / 2),
-            _ => Sight::All,
+            Some(length @ 1..) if is_windowed(period)? => AttentionMask::Around(length / 2),
+            _ => AttentionMask::All,
         },
         Window::Everywhere => match keys.optional_length(WINDOW)? {
-            Some(length @ 1..) => Sight::Window(length),
-            _ => Sight::All,
+            Some(length @ 1..) => AttentionMask::Window(length),
+            _ => AttentionMask::All,
         },
         Window::Pattern => match has_window(keys, index)? {
             true => window(keys.length(WINDOW)?),
-            false => Sight::All,
+            false => AttentionMask::All,
         },
         Window::Chunked { period } if !has_no_window(keys, architecture)? && is_windowed(period)? => {
-            Sight::Chunk(keys.optional_length("attention.chunk_size")?.filter(|&len| len > 0).unwrap_or(8192))
+            AttentionMask::Chunk(
+                keys.optional_length("attention.chunk_size")?.filter(|&len| len > 0).unwrap_or(8192),
+            )
         }
-        _ => Sight::All,
+        _ => AttentionMask::All,
     })
 }
 

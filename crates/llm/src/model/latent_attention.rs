@@ -13,7 +13,7 @@ use super::rope::Rope;
 use super::scratch::{Angles, LatentScratch, Workspace};
 use super::span::Batch;
 use super::weights::{Expansion, LatentAttention, Linear};
-use crate::compute::{BatchAttention, BatchSpan, Context, QuerySight};
+use crate::compute::{BatchAttention, BatchSpan, Context, QueryMask};
 use crate::quant::{Activations, Matrix};
 use crate::state::StateStore;
 
@@ -263,6 +263,6 @@ impl Forward<'_, '_> {
     }
 }
 
-fn sees_all(_: &BatchSpan, position: usize, _: usize) -> QuerySight {
-    QuerySight { visible: 0..position + 1, slope: 0.0, sink: None, mask_at: 0 }
+fn sees_all(_: &BatchSpan, position: usize, _: usize) -> QueryMask {
+    QueryMask { visible: 0..position + 1, slope: 0.0, sink: None, mask_at: 0 }
 }

@@ -52,7 +52,7 @@ pub use config::{Config, Temperature};
 pub use error::ModelError;
 pub use expert_config::{ChunkConfig, ExpertConfig};
 pub use families::ARCHITECTURES;
-pub use heads_config::{HeadsConfig, Sight};
+pub use heads_config::{AttentionMask, HeadsConfig};
 pub use hyper_connections::HyperConfig;
 pub use indexer::IndexerConfig;
 pub use latent_config::LatentConfig;

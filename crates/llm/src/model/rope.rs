@@ -276,10 +276,10 @@ impl Rope {
         let n_pairs = self.n_pairs();
         let turned = &mut head[..2 * n_pairs];
         match self.pairs {
-            RopePairs::Adjacent => kernels.turn_pairs(turned, cos, sin),
+            RopePairs::Adjacent => kernels.rope_norm(turned, cos, sin),
             RopePairs::Halves => {
                 let (first, second) = turned.split_at_mut(n_pairs);
-                kernels.turn_halves(first, second, cos, sin);
+                kernels.rope_neox(first, second, cos, sin);
             }
         }
     }

@@ -179,7 +179,7 @@ impl<'m> Session<'m> {
     /// The state of recurrent layers cannot be truncated to an arbitrary position. If a computed position has to be
     /// forgotten, they return to the checkpoint that [`forward`](Self::forward) made, provided that it belongs to the
     /// beginning of `prompt`; otherwise to an empty state. [`n_past`](Self::n_past) tells how many positions are left.
-    pub fn keep_beginning_of(&mut self, prompt: &[u32]) {
+    pub fn keep_common_prefix(&mut self, prompt: &[u32]) {
         let computed = &self.tokens[..self.n_past];
         let n_common = computed.iter().zip(prompt).take_while(|(computed, token)| computed == token).count();
         self.n_past = self.runner.truncate(0, n_common.min(prompt.len().saturating_sub(1)));

@@ -73,7 +73,7 @@ pub struct Context<'c> {
 
 /// What a query sees, and how scores change.
 #[derive(Debug, Clone)]
-pub struct QuerySight {
+pub struct QueryMask {
     /// The visible positions.
     pub visible: Range<usize>,
     /// How much a score loses per position of distance between key and query (ALiBi).
@@ -87,7 +87,7 @@ pub struct QuerySight {
 /// How a span is divided: into pieces of several tokens with all heads, or of a single token with some of the heads that share
 /// keys and values.
 #[derive(Debug, Clone, Copy)]
-struct Cut {
+struct Tiling {
     n_tokens: usize,
     n_heads: usize,
 }
@@ -107,14 +107,14 @@ impl BatchAttention<'_> {
     /// `output = softmax(scores(q · keysᵀ)) · values`; `q` is `[n_tokens][n_head][head_len_k]`, `output`
     /// `[n_tokens][n_head][head_len_v]`.
     ///
-    /// `spans` cover all tokens of the batch, in order. `context` returns the keys and values of a head in a slot; `sight`
+    /// `spans` cover all tokens of the batch, in order. `context` returns the keys and values of a head in a slot; `query_mask`
     /// returns what the query of a head at a position sees in its span.
     pub fn run<'c>(
         &self,
         spans: impl Iterator<Item = BatchSpan> + Send,
         q: &[f32],
         context: impl Fn(usize, usize) -> Context<'c> + Sync,
-        sight: impl Fn(&BatchSpan, usize, usize) -> QuerySight + Sync,
+        query_mask: impl Fn(&BatchSpan, usize, usize) -> QueryMask + Sync,
         output: &mut [f32],
     ) {
         let BatchAttention { n_head, n_head_kv, head_len_k, head_len_v, .. } = *self;
@@ -126,18 +126,18 @@ impl BatchAttention<'_> {
         let pieces = spans.flat_map(|span| {
             let (output, others) = core::mem::take(&mut rest).split_at_mut(span.n_tokens * token_len);
             rest = others;
-            let cut = self.cut(span.n_tokens, n_tokens);
-            let tokens = output.chunks_mut(cut.n_tokens * token_len).enumerate();
+            let tiling = self.tiling(span.n_tokens, n_tokens);
+            let tokens = output.chunks_mut(tiling.n_tokens * token_len).enumerate();
             tokens.flat_map(move |(index, tokens)| {
                 let groups =
-                    tokens.chunks_mut(cut.n_tokens * n_group.max(cut.n_heads) * head_len_v).enumerate();
+                    tokens.chunks_mut(tiling.n_tokens * n_group.max(tiling.n_heads) * head_len_v).enumerate();
                 groups.flat_map(move |(group, heads)| {
-                    let pieces = heads.chunks_mut(cut.n_tokens * cut.n_heads * head_len_v).enumerate();
+                    let pieces = heads.chunks_mut(tiling.n_tokens * tiling.n_heads * head_len_v).enumerate();
                     pieces.map(move |(part, output)| Piece {
                         span,
-                        first_token: index * cut.n_tokens,
-                        first_head: group * n_group + part * cut.n_heads,
-                        has_all_heads: cut.n_tokens > 1,
+                        first_token: index * tiling.n_tokens,
+                        first_head: group * n_group + part * tiling.n_heads,
+                        has_all_heads: tiling.n_tokens > 1,
                         output,
                     })
                 })
@@ -155,7 +155,7 @@ impl BatchAttention<'_> {
                 for (index, query) in queries.iter_mut().enumerate() {
                     let (token, head) = (index / n_together, head + index % n_together);
                     let position = span.first_position + first_token + token;
-                    let QuerySight { visible, slope, sink, mask_at } = sight(&span, position, head);
+                    let QueryMask { visible, slope, sink, mask_at } = query_mask(&span, position, head);
                     *query = Query {
                         at: ((span.first_token + first_token + token) * n_head + head) * head_len_k,
                         output_at: (token * n_heads + head - first_head) * head_len_v,
@@ -175,7 +175,7 @@ impl BatchAttention<'_> {
 
     /// Chooses how to divide a span of `n_tokens`: into as many queries at once as the kernels take, but such that a batch of
     /// `n_batch` tokens has enough pieces for all cores. The output does not depend on this.
-    fn cut(&self, n_tokens: usize, n_batch: usize) -> Cut {
+    fn tiling(&self, n_tokens: usize, n_batch: usize) -> Tiling {
         let n_group = self.n_head / self.n_head_kv;
         let n_wanted = match self.compute.workers.count() {
             1 => 1,
@@ -185,11 +185,11 @@ impl BatchAttention<'_> {
         };
         let most_tokens = (MAX_QUERIES / n_group).min(n_tokens / n_wanted);
         if most_tokens > 1 {
-            return Cut { n_tokens: most_tokens, n_heads: self.n_head };
+            return Tiling { n_tokens: most_tokens, n_heads: self.n_head };
         }
         // Divides each group into as few and as equal parts as possible.
         let n_parts = n_wanted.div_ceil(n_tokens * self.n_head_kv).max(n_group.div_ceil(MAX_QUERIES));
-        Cut { n_tokens: 1, n_heads: n_group.div_ceil(n_parts) }
+        Tiling { n_tokens: 1, n_heads: n_group.div_ceil(n_parts) }
     }
 
     fn attend(&self, q: &[f32], context: Context<'_>, queries: &[Query], output: &mut [f32]) {
@@ -319,7 +319,7 @@ mod tests {
                         }
                     };
                     // Each head sees a different number of positions.
-                    let sight = |_: &BatchSpan, position: usize, head: usize| QuerySight {
+                    let query_mask = |_: &BatchSpan, position: usize, head: usize| QueryMask {
                         visible: head % 5..position + 1,
                         slope: 0.0,
                         sink: None,
@@ -332,7 +332,7 @@ mod tests {
                         first_token,
                         n_tokens,
                     });
-                    attention.run(spans, &q, context, sight, &mut output);
+                    attention.run(spans, &q, context, query_mask, &mut output);
                     output
                 };
                 let whole = [(0, n_tokens)];

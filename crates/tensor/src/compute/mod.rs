@@ -17,7 +17,7 @@ mod linear;
 mod low_rank;
 mod normalisation;
 
-pub use attention::{BatchAttention, BatchSpan, Context, QuerySight};
+pub use attention::{BatchAttention, BatchSpan, Context, QueryMask};
 pub use linear::Linear;
 pub use low_rank::{Adaptation, Floats, LowRank, LowRanks, Rows};
 pub use normalisation::{Norm, NormKind, Normalisation};

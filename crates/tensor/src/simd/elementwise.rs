@@ -6,7 +6,7 @@ use core::marker::PhantomData;
 use half::f16;
 
 /// Takes the first elements of pairs, the second ones, cosines and sines.
-type TurnFn = fn(&mut [f32], &mut [f32], &[f32], &[f32]);
+type RopeFn = fn(&mut [f32], &mut [f32], &[f32], &[f32]);
 
 /// Routines over rows, as entries of a set's table.
 ///
@@ -29,8 +29,8 @@ pub struct Elementwise {
     pub gelu: fn(&mut [f32]),
     pub gelu_gated: fn(&mut [f32], &[f32]),
     pub tanh: fn(&mut [f32]),
-    pub turn_halves: TurnFn,
-    pub turn_pairs: fn(&mut [f32], &[f32], &[f32]),
+    pub rope_neox: RopeFn,
+    pub rope_norm: fn(&mut [f32], &[f32], &[f32]),
     pub to_f16: fn(&[f32], &mut [f16]),
 }
 
@@ -59,10 +59,10 @@ impl Elementwise {
             gelu: |x| map::<V>(x, Gelu {}),
             gelu_gated: |up, gate| zip::<V>(up, gate, GeluGated {}),
             tanh: |x| map::<V>(x, Tanh {}),
-            turn_halves: |first, second, cos, sin| {
-                run::<V>(TurnHalves { first, second, cos, sin, set: PhantomData::<V> });
+            rope_neox: |first, second, cos, sin| {
+                run::<V>(RopeNeox { first, second, cos, sin, set: PhantomData::<V> });
             },
-            turn_pairs: |x, cos, sin| run::<V>(TurnPairs { x, cos, sin, set: PhantomData::<V> }),
+            rope_norm: |x, cos, sin| run::<V>(RopeNorm { x, cos, sin, set: PhantomData::<V> }),
             to_f16: |x, out| run::<V>(ToF16 { x, out, set: PhantomData::<V> }),
         }
     }
@@ -282,7 +282,7 @@ impl<V: Lanes> Work for Dot<'_, V> {
 }
 
 /// Turns each pair `(first[i], second[i])`.
-struct TurnHalves<'a, V> {
+struct RopeNeox<'a, V> {
     first: &'a mut [f32],
     second: &'a mut [f32],
     cos: &'a [f32],
@@ -290,7 +290,7 @@ struct TurnHalves<'a, V> {
     set: PhantomData<V>,
 }
 
-impl<V: Lanes> Work for TurnHalves<'_, V> {
+impl<V: Lanes> Work for RopeNeox<'_, V> {
     #[inline(always)]
     fn run(self) {
         let (firsts, first_rest) = self.first.as_chunks_mut();
@@ -317,24 +317,24 @@ fn turn<V: Lanes>(a: &mut [f32; LANES], b: &mut [f32; LANES], cos: &[f32; LANES]
 }
 
 /// Turns each pair `(x[2i], x[2i + 1])`.
-struct TurnPairs<'a, V> {
+struct RopeNorm<'a, V> {
     x: &'a mut [f32],
     cos: &'a [f32],
     sin: &'a [f32],
     set: PhantomData<V>,
 }
 
-impl<V: Lanes> Work for TurnPairs<'_, V> {
+impl<V: Lanes> Work for RopeNorm<'_, V> {
     #[inline(always)]
     fn run(self) {
         let (vectors, rest) = self.x.as_chunks_mut();
         let ((cos, cos_rest), (sin, sin_rest)) = (self.cos.as_chunks(), self.sin.as_chunks());
         for ((x, cos), sin) in vectors.iter_mut().zip(cos).zip(sin) {
-            V::of(x).turn_pairs(cos, sin).store(x);
+            V::of(x).rope_norm(cos, sin).store(x);
         }
         if !rest.is_empty() {
             let mut last = padded(rest);
-            V::of(&last).turn_pairs(&padded(cos_rest), &padded(sin_rest)).store(&mut last);
+            V::of(&last).rope_norm(&padded(cos_rest), &padded(sin_rest)).store(&mut last);
             rest.copy_from_slice(&last[..rest.len()]);
         }
     }

@@ -1,6 +1,6 @@
 //! Eight floats at a time: what the vector routines are written in.
 //!
-//! [`elementwise`](super::elementwise), [`exp`](super::exp) and [`attend`](super::attend) are written
+//! [`elementwise`](super::elementwise), [`exp`](super::exp) and [`attention`](super::attention) are written
 //! once over [`Lanes`]; each instruction set has a type that implements it. Every operation rounds
 //! once, as IEEE 754 says, and nothing is reordered, so that all sets give the same bits.
 //! [`Elements`] are the types that such vectors are loaded from.
@@ -130,7 +130,7 @@ pub trait Lanes: Copy {
 
     /// Neighbours `(a, b)` turned to `(a · cos - b · sin, b · cos + a · sin)`: the products with sines
     /// are rounded, those with cosines fused with the sum.
-    fn turn_pairs(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self;
+    fn rope_norm(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self;
 
     /// The sum of each vector's lanes, in the order of [`add_lanes`].
     fn fold(v: [Self; 4]) -> [f32; 4];

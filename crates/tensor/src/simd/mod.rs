@@ -2,8 +2,8 @@
 //!
 //! [`Kernels`] is a table of functions for one instruction set. [`scalar`] defines what each of them
 //! computes; the others compute the same faster and are tested against it. [`tiles`] divides a
-//! result among cores. What is not a product of quantised weights is written once, in `elementwise`, `attend`,
-//! `single_attention`, `unpacked_attention`, `recurrence`, `convolution`, `quantize` and `float_product`, over the vectors (`lanes`) of each set.
+//! result among cores. What is not a product of quantised weights is written once, in `elementwise`, `attention`,
+//! `attention_f32`, `attention_unpacked`, `recurrence`, `convolution`, `quantize` and `float_product`, over the vectors (`lanes`) of each set.
 //!
 //! Neighbours: [`crate::blocks`] below defines the weights; [`crate::quant`] above chooses which
 //! function multiplies which matrix.
@@ -18,8 +18,8 @@
 //! | `scalar` | the set for every CPU |
 //! | `float_product` | products of float weights |
 //! | `table` | what a set consists of |
-//! | `single_attention`, `unpacked_attention` | products of attention in single precision; of vectors of any type, unpacked |
-//! | `attend`, `elementwise`, `recurrence` | attention; what is done to each element of a row; recurrences |
+//! | `attention_f32`, `attention_unpacked` | products of attention in single precision; of vectors of any type, unpacked |
+//! | `attention`, `elementwise`, `recurrence` | attention; what is done to each element of a row; recurrences |
 //! | `convolution`, `exp`, `portable`, `quads`, `relative_bias` | the convolution before a recurrence; the exponential function; vectors for every CPU; four rows; what scores gain by the distance |
 //! | `quantize` | activations rounded to 8 bits |
 //! | `columns`, `lanes`, `q8`, `tiles` | parts of the rows of a matrix; vectors of eight; rounded activations; parts of a result |
@@ -68,7 +68,9 @@ macro_rules! types_of_weights {
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
-mod attend;
+mod attention;
+mod attention_f32;
+mod attention_unpacked;
 mod columns;
 mod convolution;
 mod elementwise;
@@ -82,23 +84,21 @@ mod quantize;
 mod recurrence;
 mod relative_bias;
 pub mod scalar;
-mod single_attention;
 pub(crate) mod table;
 pub mod tiles;
-mod unpacked_attention;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
 pub use aarch64::CpuFeatures;
-pub use attend::{Attend, BLOCK_LEN, MAX_QUERIES, Query, Vectors};
+pub use attention::{Attend, BLOCK_LEN, MAX_QUERIES, Query, Vectors};
+pub use attention_unpacked::{MAX_UNPACKED_LEN, RowFormat};
 pub use columns::Columns;
 pub use convolution::Convolve;
 pub use q8::{Q8, Q8Format, Q8Mut};
 pub use recurrence::{DeltaScan, DiagonalScan, Mamba2Scan, MambaScan, state_len};
 pub use relative_bias::{RelativeBias, RelativeBuckets};
 pub use table::Kernels;
-pub use unpacked_attention::{MAX_UNPACKED_LEN, RowFormat};
 
 impl Kernels {
     /// Plain Rust, for every CPU: the definition of what the others compute.

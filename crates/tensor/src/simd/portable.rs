@@ -103,7 +103,7 @@ impl Lanes for [f32; LANES] {
         each(|i| f32::from_bits(self[i].to_bits() << 23))
     }
 
-    fn turn_pairs(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self {
+    fn rope_norm(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self {
         each(|i| {
             let product = self[i ^ 1] * sin[i / 2];
             fma(self[i], cos[i / 2], if i % 2 == 0 { -product } else { product })

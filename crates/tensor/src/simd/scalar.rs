@@ -11,7 +11,7 @@
 //! - What is done to each element, and attention's softmax, is written once over vectors of `LANES`
 //!   (`lanes`), of which `portable` has this set's.
 
-use super::attend::{Arithmetic, Attend, Prepare, Query};
+use super::attention::{Arithmetic, Attend, Prepare, Query};
 use super::elementwise::Elementwise;
 use super::lanes::{Elements, LANES, add_lanes};
 use super::quads::Four;

@@ -1,12 +1,12 @@
 //! [`Kernels`]: the table of functions that each set of instructions fills.
 
-use super::attend::{self, Attend, Prepare, Query};
+use super::attention::{self, Attend, Prepare, Query};
+use super::attention_unpacked::{self, RowFormat};
 use super::convolution::Convolve;
 use super::elementwise::Elementwise;
 use super::lanes::Lanes;
 use super::recurrence::{self, DeltaScan, DiagonalScan, Mamba2Scan, MambaScan, Recurrence};
 use super::tiles::Tile;
-use super::unpacked_attention::{self, RowFormat};
 use super::{Q8, Q8Format, Q8Mut};
 use crate::blocks::{BlockQ8_0, GgmlType, Packing};
 use core::fmt;
@@ -110,9 +110,9 @@ impl AttendFns {
         A: Prepare<V, f32> + Prepare<V, f16> + Prepare<V, BlockQ8_0> + Default,
     {
         AttendFns {
-            f16: attend::run::<V, A, f16>,
-            q8_0: attend::run::<V, A, BlockQ8_0>,
-            unpacked: unpacked_attention::run_unpacked::<V, A>,
+            f16: attention::run::<V, A, f16>,
+            q8_0: attention::run::<V, A, BlockQ8_0>,
+            unpacked: attention_unpacked::run_unpacked::<V, A>,
         }
     }
 }
@@ -223,15 +223,15 @@ impl Kernels {
     }
 
     /// Turns the pairs `(first[i], second[i])` by the angles with these cosines and sines.
-    pub fn turn_halves(&self, first: &mut [f32], second: &mut [f32], cos: &[f32], sin: &[f32]) {
+    pub fn rope_neox(&self, first: &mut [f32], second: &mut [f32], cos: &[f32], sin: &[f32]) {
         assert_eq!([second.len(), cos.len(), sin.len()], [first.len(); 3]);
-        (self.elementwise.turn_halves)(first, second, cos, sin);
+        (self.elementwise.rope_neox)(first, second, cos, sin);
     }
 
     /// Turns the pairs `(x[2i], x[2i + 1])` by the angles with these cosines and sines.
-    pub fn turn_pairs(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    pub fn rope_norm(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) {
         assert_eq!([2 * cos.len(), 2 * sin.len()], [x.len(); 2]);
-        (self.elementwise.turn_pairs)(x, cos, sin);
+        (self.elementwise.rope_norm)(x, cos, sin);
     }
 
     /// `out[i] = x[i]`, rounded to half precision, ties to even.
@@ -244,7 +244,7 @@ impl Kernels {
     ///
     /// # Panics
     ///
-    /// If there are more than [`MAX_QUERIES`](super::attend::MAX_QUERIES), one sees nothing, or something lies
+    /// If there are more than [`MAX_QUERIES`](super::attention::MAX_QUERIES), one sees nothing, or something lies
     /// outside of its slice.
     pub fn attend_f16(&self, attend: &Attend<'_, f16>, queries: &[Query], output: &mut [f32]) {
         // SAFETY: who has a table has a CPU with its instructions.

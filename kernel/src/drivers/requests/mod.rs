@@ -561,7 +561,7 @@ impl<C: Channel + ?Sized> Sectors for Requests<C> {
         self.ask(Ask::Sectors(first), n_sectors * SECTOR_BYTES)
     }
 
-    fn read_lots(
+    fn read_pipelined(
         &mut self,
         sectors: Range<u64>,
         buffer: &mut [u8],

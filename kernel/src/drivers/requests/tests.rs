@@ -214,7 +214,7 @@ fn a_read_of_any_length_is_right_whatever_the_order_of_answers() {
             next += lot.len() as u64 / 512;
             ControlFlow::Continue(())
         };
-        bench.disk.read_lots(8..SECTORS, &mut buffer, &mut check).unwrap();
+        bench.disk.read_pipelined(8..SECTORS, &mut buffer, &mut check).unwrap();
         assert_eq!(next, SECTORS);
         assert_eq!(bench.disk.serial(PATIENCE_US), b"fake");
     }
@@ -248,7 +248,7 @@ fn a_device_writes_only_where_its_requests_can_begin() {
         next += lot.len() as u64;
         ControlFlow::Continue(())
     };
-    bench.disk.read_lots(0..64, &mut region[2..], &mut check).unwrap();
+    bench.disk.read_pipelined(0..64, &mut region[2..], &mut check).unwrap();
     assert_eq!(next, 64 * 512);
 }
 
@@ -384,7 +384,7 @@ fn who_breaks_off_does_not_wait_for_a_silent_disk() {
         start_us = NOW_US.get();
         ControlFlow::Break(())
     };
-    bench.disk.read_lots(0..SECTORS, &mut buffer, &mut stop).unwrap();
+    bench.disk.read_pipelined(0..SECTORS, &mut buffer, &mut stop).unwrap();
     assert!(NOW_US.get() - start_us < 300_000);
     drop(buffer);
     assert!(bench.pool.held_bytes() > 0);
@@ -441,7 +441,10 @@ fn memory_of_a_disk_that_does_not_stop_is_given_to_nobody_for_ever() {
     assert_eq!(bench.read(0, 4096), Err(lost));
     // Nothing can be read either into memory that the device could not write to anyway.
     assert_eq!(bench.disk.read_sectors(0, &mut [0; 4096]), Err(lost));
-    assert_eq!(bench.disk.read_lots(0..8, &mut [0; 4096], &mut |_| ControlFlow::Continue(())), Err(lost));
+    assert_eq!(
+        bench.disk.read_pipelined(0..8, &mut [0; 4096], &mut |_| ControlFlow::Continue(())),
+        Err(lost)
+    );
     assert_eq!(bench.disk.read_own(0, 8).map(drop), Err(lost));
     drop(bench.disk);
     assert_eq!(bench.pool.held_bytes(), held_bytes);

@@ -1,9 +1,9 @@
 //! The set for CPUs with FEAT_DotProd (Cortex-A76 and later): `SDOT`.
 
-use super::product::{Dot, Range, Weights32, Weights256, tile_32, tile_256};
+use super::file_order::{Dot, Range, Weights32, Weights256, tile_32, tile_256};
 use super::{
+    dispatch::{self, Set},
     neon, packed,
-    types::{self, Set},
 };
 use crate::simd::{Kernels, Q8, tiles::Tile};
 use core::arch::{aarch64::*, asm};
@@ -13,7 +13,7 @@ pub static KERNELS: Kernels = TABLE;
 /// The table as a constant, from which faster sets take what they do not replace.
 pub const TABLE: Kernels = Kernels {
     name: "dotprod",
-    product: types::product::<Sdot>,
+    product: dispatch::product::<Sdot>,
     packing: Some(&packed::PACKING),
     packed_product: packed::product,
     ..neon::TABLE

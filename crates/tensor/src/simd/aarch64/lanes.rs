@@ -1,6 +1,6 @@
 //! Eight floats in two NEON registers.
 
-use super::attention;
+use super::attention_f32;
 use super::load::{load, load_16, store, store_f32x8};
 use crate::simd::lanes::{LANES, Lanes};
 use crate::simd::quantize::ROUNDING;
@@ -186,7 +186,7 @@ impl Lanes for F32x8 {
     }
 
     #[inline(always)]
-    fn turn_pairs(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self {
+    fn rope_norm(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self {
         const MINUS_EVEN: u64 = 1 << 31;
         // SAFETY: NEON; the four floats are readable.
         unsafe {
@@ -221,7 +221,7 @@ impl Lanes for F32x8 {
         lane: usize,
     ) -> usize {
         // SAFETY: the caller vouches for queries and keys.
-        unsafe { attention::products_f16(q, keys, stride, len, products, lane) }
+        unsafe { attention_f32::products_f16(q, keys, stride, len, products, lane) }
     }
 
     #[inline(always)]
@@ -232,7 +232,7 @@ impl Lanes for F32x8 {
         sums: [*mut f32; LANES],
     ) -> bool {
         // SAFETY: the caller vouches for values and sums.
-        unsafe { attention::gather_f16(values, stride, weights, sums) };
+        unsafe { attention_f32::gather_f16(values, stride, weights, sums) };
         true
     }
 

@@ -6,39 +6,39 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `half_attention` | the sets with attention over f16 caches in half precision |
+//! | `attention_f16` | the sets with attention over f16 caches in half precision |
 //! | `i8mm` | the set with `SMMLA` |
 //! | `smmla256` | packed blocks of 256 times many tokens, by `SMMLA` |
 //! | `dotprod`, `mla`, `smmla_few` | the sets with `SDOT`, and with `MLA` for packed weights; packed weights times four to fifteen tokens |
 //! | `neon` | the set of base NEON |
-//! | `packed`, `types` | products of weights that are packed, and as a file has them: which is for which type |
+//! | `packed`, `dispatch` | products of weights that are packed, and as a file has them: which is for which type |
 //! | `sdot`, `smmla`, `weights256` | packed weights times many tokens; blocks of 256 as a file has them |
-//! | `batch`, `weights32`, `packed256` | what `sdot` and `smmla` share; blocks of 32 as a file has them; packed blocks of 256, times a token or a few |
-//! | `product`, `lanes`, `rows`, `interleave` | integers as a file has them; vectors of eight; groups of packed rows; packing |
-//! | `one_token`, `attention` | loops in assembly |
+//! | `many_tokens`, `weights32`, `packed256` | what `sdot` and `smmla` share; blocks of 32 as a file has them; packed blocks of 256, times a token or a few |
+//! | `file_order`, `lanes`, `rows`, `repack` | integers as a file has them; vectors of eight; groups of packed rows; packing |
+//! | `one_token`, `attention_f32` | loops in assembly |
 //! | `asm`, `load` | their lines; vectors to and from memory |
 
 mod asm;
-mod attention;
-mod batch;
+mod attention_f16;
+mod attention_f32;
+mod dispatch;
 mod dotprod;
-mod half_attention;
+mod file_order;
 mod i8mm;
-mod interleave;
 mod lanes;
 mod load;
+mod many_tokens;
 mod mla;
 mod neon;
 mod one_token;
 mod packed;
 mod packed256;
-mod product;
+mod repack;
 mod rows;
 mod sdot;
 mod smmla;
 mod smmla256;
 mod smmla_few;
-mod types;
 mod weights256;
 mod weights32;
 
@@ -94,8 +94,8 @@ impl Kernels {
     /// As [`for_cpu`](Self::for_cpu).
     pub unsafe fn in_half_precision_for_cpu(features: CpuFeatures) -> impl Iterator<Item = &'static Self> {
         let CpuFeatures { dotprod, i8mm, fp16 } = features;
-        let dotprod_set = (fp16 && dotprod).then_some(&half_attention::DOTPROD);
-        let i8mm_set = (fp16 && dotprod && i8mm).then_some(&half_attention::I8MM);
+        let dotprod_set = (fp16 && dotprod).then_some(&attention_f16::DOTPROD);
+        let i8mm_set = (fp16 && dotprod && i8mm).then_some(&attention_f16::I8MM);
         dotprod_set.into_iter().chain(i8mm_set)
     }
 

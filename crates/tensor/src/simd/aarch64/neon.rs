@@ -1,16 +1,16 @@
 //! The set for CPUs with base NEON only (Cortex-A53, A72): `SMULL`, `SMLAL`, `SADALP`.
 
-use super::product::{Dot, Range, Weights32, Weights256, tile_32, tile_256};
+use super::file_order::{Dot, Range, Weights32, Weights256, tile_32, tile_256};
 use super::{
+    dispatch::{self, Set},
     lanes::F32x8,
-    types::{self, Set},
 };
+use crate::simd::attention_f32::Single;
 use crate::simd::elementwise::Elementwise;
 use crate::simd::float_product;
 use crate::simd::quads::Four;
 use crate::simd::quantize::quantize;
 use crate::simd::recurrence::Recurrence;
-use crate::simd::single_attention::Single;
 use crate::simd::table::{AttendFns, Kernels};
 use crate::simd::{Q8, tiles::Tile};
 use core::arch::aarch64::*;
@@ -27,7 +27,7 @@ pub const TABLE: Kernels = Kernels {
     recurrence: unsafe { Recurrence::of::<F32x8, Four<F32x8>>() },
     quantize: quantize::<F32x8>,
     float_product: float_product::product::<Four<F32x8>, 1, 2>,
-    product: types::product::<Widening>,
+    product: dispatch::product::<Widening>,
     packing: None,
     packed_product: |_| None,
 };

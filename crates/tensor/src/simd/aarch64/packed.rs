@@ -3,13 +3,13 @@
 //! Each unit of a [`Packing`] is four bytes of a row, so a vector of weights is a unit of four rows,
 //! and `SDOT` by element multiplies all of them with the same four activations. Eight rows share
 //! each load of activations, and up to three tokens each group of unpacked weights; four and more
-//! are the affair of [`batch`], or of [`smmla_few`](super::smmla_few).
+//! are the affair of [`many_tokens`], or of [`smmla_few`](super::smmla_few).
 
-use super::batch::{self, Batch};
-use super::interleave;
 use super::load::{next_8, next_32, next_128, next_f32, store_f32x8};
+use super::many_tokens::{self, ManyTokens};
 use super::packed256::Of256;
 pub(super) use super::packed256::{Q4_K, Q5_K, Q6_K};
+use super::repack;
 use super::rows::{Fcvtl, Groups, Halves, ROWS, Rows8, Sums, Weights32, dot_16, half_of, signed};
 use super::sdot::{Sdot32, Sdot256};
 use super::weights32::table_16;
@@ -23,7 +23,7 @@ pub static PACKING: Packing = Packing {
     rows: ROWS,
     signed_nibbles: true,
     unsigned_bytes: false,
-    fast_pack: Some(interleave::pack_group),
+    fast_pack: Some(repack::pack_group),
     types: &[
         GgmlType::Q4_0,
         GgmlType::Q4_1,
@@ -60,14 +60,14 @@ pub fn product(ty: GgmlType) -> Option<PackedTileFn> {
     with_packed_type!(ty, W => tile::<Of32<W>, Sdot32<W>>, tile::<Of256<W>, Sdot256<W>>)
 }
 
-/// The product of a tile: whole groups of rows with [`batch::TOKENS`] tokens at a time by `B`, the rest
+/// The product of a tile: whole groups of rows with [`many_tokens::TOKENS`] tokens at a time by `B`, the rest
 /// by `R`.
 ///
 /// # Safety
 ///
 /// The CPU must have the features of both.
-pub unsafe fn tile<R: Rows8, B: Batch>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
-    let batched = x.n_tokens() / batch::TOKENS * batch::TOKENS;
+pub unsafe fn tile<R: Rows8, B: ManyTokens>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
+    let batched = x.n_tokens() / many_tokens::TOKENS * many_tokens::TOKENS;
     if batched == 0 || skipped_rows > 0 || !out.rows().len().is_multiple_of(ROWS) {
         // SAFETY: the CPU has the features of `R`, as is asked of the caller.
         return unsafe { few::<R, 3>(w, skipped_rows, x, 0, out) };
@@ -75,7 +75,7 @@ pub unsafe fn tile<R: Rows8, B: Batch>(w: &[u8], skipped_rows: usize, x: Q8<'_>,
     assert_eq!(w.len(), out.rows().len() / ROWS * (x.cols / R::LEN * R::BYTES));
     // SAFETY: rows and tokens are whole; the CPU has the features of both, as is asked of the caller.
     unsafe {
-        batch::product::<B>(w, x.tokens(0..batched), out);
+        many_tokens::product::<B>(w, x.tokens(0..batched), out);
         few::<R, 3>(w, 0, x, batched, out);
     }
 }

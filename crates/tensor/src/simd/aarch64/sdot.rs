@@ -3,8 +3,8 @@
 //! Eight rows times four tokens take all 32 vector registers, so the loops are written out.
 
 use super::asm::{add_groups, asm_writing, by_lane, fours, next_four, products_of_block, sdot, sums, zeros};
-use super::batch::{self, Batch, BlockEnds, SLAB_32, SLAB_256, Slab, TOKENS, TokenEnds};
 use super::load::{append_32, append_f32x8, append_i32x8};
+use super::many_tokens::{self, BlockEnds, ManyTokens, SLAB_32, SLAB_256, Slab, TOKENS, TokenEnds};
 use super::packed256::Weights256;
 use super::rows::{Fcvtl, Weights32, half_of, without_offset};
 use crate::simd::Q8;
@@ -156,7 +156,7 @@ macro_rules! groups_32 {
     };
 }
 
-/// See [`Batch::arrange`]; `unit` is what weights have for 1, where there are no minimums.
+/// See [`ManyTokens::arrange`]; `unit` is what weights have for 1, where there are no minimums.
 #[target_feature(enable = "neon")]
 #[inline(never)]
 unsafe fn arrange_32<const MINS: bool>(
@@ -187,7 +187,7 @@ unsafe fn arrange_32<const MINS: bool>(
     }
 }
 
-/// See [`Batch::multiply`].
+/// See [`ManyTokens::multiply`].
 ///
 /// # Safety
 ///
@@ -198,7 +198,7 @@ unsafe fn multiply_32<const MINS: bool>(
     tokens: &[MaybeUninit<Tokens32>],
     slab: Slab,
 ) {
-    let add = |tokens: &MaybeUninit<Tokens32>, sums: batch::Sums| {
+    let add = |tokens: &MaybeUninit<Tokens32>, sums: many_tokens::Sums| {
         let (tokens, len) = (tokens.as_ptr(), slab.len);
         // SAFETY: reads `len` groups of the panel, of the factors and of the tokens, and the sums.
         unsafe {
@@ -213,7 +213,7 @@ unsafe fn multiply_32<const MINS: bool>(
     unsafe { slab.each(tokens, add, |_| ()) }
 }
 
-impl<W: Weights32> Batch for Sdot32<W> {
+impl<W: Weights32> ManyTokens for Sdot32<W> {
     const LEN: usize = 32;
     const BYTES: usize = W::BYTES;
     const SLAB: usize = SLAB_32;
@@ -325,7 +325,7 @@ macro_rules! block_256 {
     };
 }
 
-/// See [`Batch::arrange`].
+/// See [`ManyTokens::arrange`].
 #[target_feature(enable = "neon")]
 #[inline(never)]
 unsafe fn arrange_256<const MINS: bool>(
@@ -355,7 +355,7 @@ unsafe fn arrange_256<const MINS: bool>(
     }
 }
 
-/// See [`Batch::multiply`].
+/// See [`ManyTokens::multiply`].
 ///
 /// # Safety
 ///
@@ -367,7 +367,7 @@ unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
     tokens: &[MaybeUninit<[Tokens256; SLAB_256]>],
     slab: Slab,
 ) {
-    let add = |tokens: &MaybeUninit<[Tokens256; SLAB_256]>, sums: batch::Sums| {
+    let add = |tokens: &MaybeUninit<[Tokens256; SLAB_256]>, sums: many_tokens::Sums| {
         for i in 0..slab.len {
             // SAFETY: reads blocks that have been unpacked and arranged.
             unsafe {
@@ -380,7 +380,7 @@ unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
                     block_256!(block, x, whole, "ldp q16, q17, [{w}], #32\n")
                 };
                 let (block, tokens) = (&(*block).ends, &(*tokens).ends);
-                batch::add_block::<2, TOKENS, MINS, true>(products, block, tokens, sums);
+                many_tokens::add_block::<2, TOKENS, MINS, true>(products, block, tokens, sums);
             }
         }
     };
@@ -388,7 +388,7 @@ unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
     unsafe { slab.each(tokens, add, |_| ()) }
 }
 
-impl<W: Weights256> Batch for Sdot256<W> {
+impl<W: Weights256> ManyTokens for Sdot256<W> {
     const LEN: usize = 256;
     const BYTES: usize = W::BYTES;
     const SLAB: usize = SLAB_256;

@@ -6,8 +6,8 @@
 //! Neighbours: [`smmla256`](super::smmla256) has the loop for blocks of 256.
 
 use super::asm::{add_groups, asm_writing, fours, next_four, smmla, sums, zeros};
-use super::batch::{Batch, SLAB_32, Slab, Sums, TOKENS};
 use super::load::{append_32, append_f32x8, load_f32x8, next_32, next_f32, next_i32, store_f32x8};
+use super::many_tokens::{ManyTokens, SLAB_32, Slab, Sums, TOKENS};
 use super::rows::{Fcvtl, Weights32, without_offset};
 use crate::simd::Q8;
 use core::arch::aarch64::*;
@@ -268,7 +268,7 @@ pub unsafe fn separate(sums: Sums) {
     }
 }
 
-/// See [`Batch::arrange`]; `unit` and `start` are [`token_unit`] and [`token_start`].
+/// See [`ManyTokens::arrange`]; `unit` and `start` are [`token_unit`] and [`token_start`].
 #[target_feature(enable = "neon")]
 #[inline(never)]
 unsafe fn arrange_32<const MINS: bool, const SMALL: bool>(
@@ -306,7 +306,7 @@ unsafe fn arrange_32<const MINS: bool, const SMALL: bool>(
     }
 }
 
-/// See [`Batch::multiply`].
+/// See [`ManyTokens::multiply`].
 ///
 /// # Safety
 ///
@@ -334,7 +334,7 @@ unsafe fn multiply_32<const MINS: bool, const SMALL: bool>(
     unsafe { slab.each(tokens, add, |sums| separate(sums)) }
 }
 
-impl<W: Weights32> Batch for Smmla32<W> {
+impl<W: Weights32> ManyTokens for Smmla32<W> {
     const LEN: usize = 32;
     const BYTES: usize = W::BYTES;
     const SLAB: usize = SLAB_32;

@@ -1,8 +1,8 @@
 //! Many tokens by `SMMLA` for blocks of 256: arranged as [`smmla`](super::smmla) says, in whose registers the sums lie.
 
 use super::asm::{asm_writing, fours, next_four, products_of_block, smmla, zeros};
-use super::batch::{self, Batch, BlockEnds, SLAB_256, Slab, Sums, TokenEnds};
 use super::load::{append_f32x8, append_i32x8};
+use super::many_tokens::{self, BlockEnds, ManyTokens, SLAB_256, Slab, Sums, TokenEnds};
 use super::packed256::Weights256;
 use super::smmla::{append_pairs, append_tokens, integers, separate, twice};
 use crate::simd::Q8;
@@ -87,7 +87,7 @@ macro_rules! scales_256 {
     (halves) => { concat!(scales_256!(whole), next_four!("v12" "v13" "v14" "v15" from "w")) };
 }
 
-/// See [`Batch::arrange`].
+/// See [`ManyTokens::arrange`].
 #[target_feature(enable = "neon")]
 #[inline(never)]
 unsafe fn arrange_256<const MINS: bool>(
@@ -125,7 +125,7 @@ unsafe fn arrange_256<const MINS: bool>(
     }
 }
 
-/// See [`Batch::multiply`].
+/// See [`ManyTokens::multiply`].
 ///
 /// # Safety
 ///
@@ -145,7 +145,7 @@ unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
                 let tokens = tokens.as_ptr().cast::<Tokens256>().add(i);
                 let products =
                     if HALVES { block_256!(block, tokens, halves) } else { block_256!(block, tokens, whole) };
-                batch::add_block::<4, 2, MINS, false>(products, &(*block).ends, &(*tokens).ends, sums);
+                many_tokens::add_block::<4, 2, MINS, false>(products, &(*block).ends, &(*tokens).ends, sums);
             }
         }
     };
@@ -153,7 +153,7 @@ unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
     unsafe { slab.each(tokens, add, |sums| separate(sums)) }
 }
 
-impl<W: Weights256> Batch for Smmla256<W> {
+impl<W: Weights256> ManyTokens for Smmla256<W> {
     const LEN: usize = 256;
     const BYTES: usize = W::BYTES;
     const SLAB: usize = SLAB_256;

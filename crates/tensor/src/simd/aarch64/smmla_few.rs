@@ -7,8 +7,8 @@
 //! A vector of sums holds those of two tokens and two rows, first the first token's.
 
 use super::asm::{asm_writing, fours, smmla, zeros};
-use super::batch::Batch;
 use super::load::{append_16, load_pair, next_32, next_f32, next_i32, store_pair};
+use super::many_tokens::ManyTokens;
 use super::packed::{self, IQ4_NL, Q4_0, Q4_1, Q8_0};
 use super::rows::{ROWS, Rows8, Weights32};
 use super::smmla::{token_start, token_unit};
@@ -339,7 +339,12 @@ few!(Q8_0, bytes, converted, [0, 1, 2, 3], [vdupq_n_u8(0); 2]);
 /// # Safety
 ///
 /// The CPU must have the features of all.
-pub unsafe fn tile<R: Rows8, B: Batch, F: Few>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
+pub unsafe fn tile<R: Rows8, B: ManyTokens, F: Few>(
+    w: &[u8],
+    skipped_rows: usize,
+    x: Q8<'_>,
+    out: &mut Tile<'_>,
+) {
     let n_tokens = x.n_tokens();
     if !(LEAST..MANY).contains(&n_tokens) || skipped_rows > 0 || !out.rows().len().is_multiple_of(ROWS) {
         // SAFETY: the CPU has the features of `R` and `B`, as is asked of the caller.

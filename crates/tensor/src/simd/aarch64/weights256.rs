@@ -1,7 +1,7 @@
 //! Weights in blocks of 256, unpacked to integers and their scales.
 
+use super::file_order::{Range, Weights256};
 use super::load::load_16;
-use super::product::{Range, Weights256};
 use super::weights32::{nibbles, table_16};
 use crate::blocks::{Block256, Group256, IQ4_VALUES};
 use core::{arch::aarch64::*, marker::PhantomData};

@@ -1,7 +1,7 @@
 //! Loads of weights that have a scale for each 32.
 
+use super::file_order::{FourGroups, Range, Weights32};
 use super::load::{load_16, load_f32x4, load_halves, load_u32};
-use super::product::{FourGroups, Range, Weights32};
 use crate::blocks::{Block32, E2M1_DOUBLED, Group32, IQ4_VALUES, e8m0_half};
 use core::{arch::aarch64::*, marker::PhantomData};
 

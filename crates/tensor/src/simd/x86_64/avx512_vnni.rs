@@ -1,12 +1,12 @@
 //! The set for CPUs with AVX-512 VNNI: `VPDPBUSD` on vectors of 256 bits.
 
-use super::product::{Dot, Weights32, tile_32};
+use super::file_order::{Dot, Weights32, tile_32};
 use super::{
     avx2,
+    dispatch::{self, Set},
     lanes::F32x8,
     packed,
     quads::TwoTwice,
-    types::{self, Set},
 };
 use crate::blocks::Block256;
 use crate::simd::float_product;
@@ -18,7 +18,7 @@ pub static KERNELS: Kernels = Kernels {
     name: "avx512-vnni",
     // Sums in 24 of the 32 registers.
     float_product: float_product::product::<TwoTwice, 2, 6>,
-    product: types::product::<Vnni>,
+    product: dispatch::product::<Vnni>,
     // SAFETY: the table is given out only where the CPU has AVX2, FMA, F16C and AVX-512 F and VL.
     recurrence: unsafe { Recurrence::of::<F32x8, TwoTwice>() },
     packing: Some(&packed::PACKING),

@@ -147,7 +147,7 @@ impl Lanes for F32x8 {
     }
 
     #[inline(always)]
-    fn turn_pairs(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self {
+    fn rope_norm(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self {
         // SAFETY: see the type; reads the 16 bytes of each array.
         unsafe {
             let twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);

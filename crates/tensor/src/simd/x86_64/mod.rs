@@ -8,23 +8,23 @@
 //! |---|---|
 //! | `avx512_vnni` | the set with `VPDPBUSD` |
 //! | `avx2` | the set with AVX2, FMA and F16C |
-//! | `packed`, `types` | products of weights that are packed, and as a file has them: which is for which type |
+//! | `packed`, `dispatch` | products of weights that are packed, and as a file has them: which is for which type |
 //! | `packed32`, `packed256`, `weights32` | packed blocks; blocks as a file has them |
-//! | `quads`, `rows`, `product` | four rows of floats; groups of packed rows; integers as a file has them |
+//! | `quads`, `rows`, `file_order` | four rows of floats; groups of packed rows; integers as a file has them |
 //! | `lanes` | vectors of eight |
 
 #![cfg(any(test, feature = "std"))]
 
 mod avx2;
 mod avx512_vnni;
+mod dispatch;
+mod file_order;
 mod lanes;
 mod packed;
 mod packed256;
 mod packed32;
-mod product;
 mod quads;
 mod rows;
-mod types;
 mod weights32;
 
 use super::{Kernels, std};

@@ -1,6 +1,6 @@
 //! Loads of weights that have a scale for each 32.
 
-use super::product::{FourGroups, Weights32};
+use super::file_order::{FourGroups, Weights32};
 use crate::blocks::Block32;
 use core::{arch::x86_64::*, marker::PhantomData};
 

@@ -1,6 +1,6 @@
 //! Loops of attention over f16 caches, written out.
 //!
-//! What [`single_attention`](crate::simd::single_attention) computes with [`Lanes`](crate::simd::lanes::Lanes), in the same
+//! What [`attention_f32`](crate::simd::attention_f32) computes with [`Lanes`](crate::simd::lanes::Lanes), in the same
 //! order: four queries times two keys, and eight queries times eight elements of the values, take all
 //! registers, and the compiler's loops had an eighth more instructions.
 

@@ -2,7 +2,7 @@
 //!
 //! The weights of eight rows are unpacked once for all tokens of a tile, a slab of columns at a time
 //! so that they stay in the first-level cache; [`TOKENS`] tokens then share each load of them. How
-//! weights and tokens are arranged in between is the affair of a [`Batch`], one for each instruction
+//! weights and tokens are arranged in between is the affair of a [`ManyTokens`], one for each instruction
 //! and kind of blocks: [`sdot`](super::sdot), [`smmla`](super::smmla). What does not depend on how a type's weights are
 //! unpacked is in functions that are not inlined, so that types share them.
 
@@ -28,7 +28,7 @@ pub const SLAB_256: usize = 4;
 pub type Sums = [*mut f32; TOKENS];
 
 /// A loop for many tokens.
-pub trait Batch {
+pub trait ManyTokens {
     /// Weights of a block.
     const LEN: usize;
     /// Bytes of the blocks of eight rows.
@@ -83,7 +83,7 @@ impl Slab {
     ///
     /// # Safety
     ///
-    /// As for [`Batch::multiply`].
+    /// As for [`ManyTokens::multiply`].
     #[inline(always)]
     pub unsafe fn each<T>(
         self,
@@ -116,7 +116,7 @@ impl Slab {
 /// `w` must hold the blocks of the tile's rows, `x` its tokens, and the CPU must have the
 /// instruction of the batch.
 #[target_feature(enable = "neon,dotprod")]
-pub unsafe fn product<B: Batch>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+pub unsafe fn product<B: ManyTokens>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
     for token in (0..x.n_tokens()).step_by(MAX_TOKENS) {
         let tokens = token..x.n_tokens().min(token + MAX_TOKENS);
         // SAFETY: `w` holds the rows, `x` the tokens, and the CPU has the instruction, as is asked of the caller.
@@ -130,7 +130,7 @@ pub unsafe fn product<B: Batch>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
 ///
 /// As for [`product`].
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn some_tokens<B: Batch>(w: &[u8], x: Q8<'_>, first_token: usize, out: &mut Tile<'_>) {
+unsafe fn some_tokens<B: ManyTokens>(w: &[u8], x: Q8<'_>, first_token: usize, out: &mut Tile<'_>) {
     assert!(w.len() <= out.rows().len() / ROWS * (x.cols / B::LEN * B::BYTES));
     assert!(first_token + x.n_tokens() <= out.tokens().len());
     let (origin, stride) = out.as_mut_ptr();

@@ -1,8 +1,8 @@
 //! Which loads go with which type, for every set alike.
 
-use super::product::{Weights32, Weights256};
-use super::{weights32, weights256};
-use crate::blocks::{GgmlType, with_block_of};
+use super::file_order::Weights32;
+use super::weights32;
+use crate::blocks::{Block256, GgmlType, with_block_of};
 use crate::simd::table::TileFn;
 use crate::simd::{Q8, tiles::Tile};
 
@@ -20,7 +20,7 @@ pub trait Set {
     /// # Safety
     ///
     /// The CPU must have the set's instructions.
-    unsafe fn product_256<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>);
+    unsafe fn product_256<W: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>);
 }
 
 /// The product of set `S` for weights of this type, `None` if it is not a quantised one.
@@ -31,21 +31,11 @@ pub fn product<S: Set>(ty: GgmlType) -> Option<TileFn> {
         GgmlType::Q5_0 => S::product_32::<weights32::Q5_0>,
         GgmlType::Q5_1 => S::product_32::<weights32::Q5_1>,
         GgmlType::Q8_0 => S::product_32::<weights32::Q8_0>,
-        GgmlType::IQ4_NL => S::product_32::<weights32::Iq4Nl>,
-        GgmlType::MXFP4 => S::product_32::<weights32::Mxfp4>,
-        GgmlType::Q2_K => S::product_256::<weights256::Q2K>,
-        GgmlType::Q3_K => S::product_256::<weights256::Q3K>,
-        GgmlType::Q4_K => S::product_256::<weights256::Q4K>,
-        GgmlType::Q5_K => S::product_256::<weights256::Q5K>,
-        GgmlType::Q6_K => S::product_256::<weights256::Q6K>,
-        GgmlType::IQ4_XS => S::product_256::<weights256::Iq4Xs>,
-        _ => {
-            return with_block_of!(
-                ty,
-                Block32 => Some(S::product_32::<weights32::Unpacked<B>>),
-                Block256 => Some(S::product_256::<weights256::Unpacked<B>>),
-                _ => None,
-            );
-        }
+        _ => with_block_of!(
+            ty,
+            Block32 => S::product_32::<weights32::Unpacked<B>>,
+            Block256 => S::product_256::<B>,
+            _ => return None,
+        ),
     })
 }

@@ -1,8 +1,8 @@
 //! Attention's products in single precision, whatever the type of the cache, over the vectors of each set.
 //!
-//! Neighbours: [`attend`](super::attend) has the softmax between them and says in which order sums are made.
+//! Neighbours: [`attention`](super::attention) has the softmax between them and says in which order sums are made.
 
-use super::attend::{Arithmetic, Attend, Prepare, Query};
+use super::attention::{Arithmetic, Attend, Prepare, Query};
 use super::lanes::{Elements, LANES, Lanes};
 use core::ops::Range;
 

@@ -9,15 +9,15 @@
 //! - Weights are rounded to f16, divided by the positions in a block: no more than 1 in all. The weighted
 //!   values of a block are added up in f16, blocks in single precision.
 //!
-//! The softmax itself is that of [`attend`](crate::simd::attend), in single precision.
+//! The softmax itself is that of [`attention`](crate::simd::attention), in single precision.
 
 use super::lanes::F32x8;
 use super::load::{next_16, next_32};
 use super::{dotprod, i8mm};
 use crate::simd::Kernels;
-use crate::simd::attend::{self, Arithmetic, Attend, BLOCK_LEN, MAX_QUERIES, Prepare, Query};
+use crate::simd::attention::{self, Arithmetic, Attend, BLOCK_LEN, MAX_QUERIES, Prepare, Query};
+use crate::simd::attention_f32::Single;
 use crate::simd::lanes::{LANES, Lanes};
-use crate::simd::single_attention::Single;
 use crate::simd::table::AttendFns;
 use core::arch::{aarch64::*, asm};
 use core::mem::MaybeUninit;
@@ -38,7 +38,7 @@ unsafe fn attend_f16(attend: &Attend<'_, f16>, queries: &[Query], output: &mut [
     let is_whole = |len: usize| len.is_multiple_of(LANES);
     if is_whole(attend.head_len_k) && is_whole(attend.head_len_v) && attend.head_len_k <= MAX_LEN {
         // SAFETY: the CPU has FEAT_FP16, as is asked of the caller, and NEON is part of every target that this is built for.
-        unsafe { attend::run::<F32x8, Half, f16>(attend, queries, output) }
+        unsafe { attention::run::<F32x8, Half, f16>(attend, queries, output) }
     } else {
         // SAFETY: NEON is part of every target that this module is built for.
         unsafe { (AttendFns::of::<F32x8, Single>().f16)(attend, queries, output) }

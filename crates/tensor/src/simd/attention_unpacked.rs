@@ -2,9 +2,9 @@
 //! multiplied in the set's arithmetic; those of an f32 cache are copied.
 //!
 //! One routine serves all pairs of types that have none of their own. Sums have the order that
-//! [`attend`](super::attend) tells, so that a type gives the same bits here as in a routine of its own.
+//! [`attention`](super::attention) tells, so that a type gives the same bits here as in a routine of its own.
 
-use super::attend::{Arithmetic, Attend, Query, Vectors};
+use super::attention::{Arithmetic, Attend, Query, Vectors};
 use super::lanes::{LANES, Lanes, Work};
 use core::marker::PhantomData;
 
@@ -20,7 +20,7 @@ pub struct RowFormat {
     pub bytes: usize,
 }
 
-/// Computes `attend` over keys and values as these formats say, in vectors of type `V`, the products in `A`.
+/// Computes `attention` over keys and values as these formats say, in vectors of type `V`, the products in `A`.
 ///
 /// # Safety
 ///

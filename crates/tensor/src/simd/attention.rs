@@ -108,7 +108,7 @@ pub struct Attend<'c, E> {
     pub mask: Option<&'c [u64]>,
 }
 
-/// Computes `attend` in vectors of type `V`, the products in `A`.
+/// Computes `attention` in vectors of type `V`, the products in `A`.
 ///
 /// # Safety
 ///
