@@ -96,14 +96,6 @@ pub fn parts(file: &[u8], count: u16) -> Vec<Vec<u8>> {
     (0..count).map(part).collect()
 }
 
-/// The file named by the environment variable `FERRITE_MODEL`, or else the default model.
-pub fn chosen_model() -> Vec<u8> {
-    match std::env::var_os("FERRITE_MODEL") {
-        Some(path) => read(Path::new(&path)),
-        None => tiny(),
-    }
-}
-
 /// These bytes at an address whose alignment suits every tensor.
 pub fn aligned(bytes: &[u8]) -> Region {
     let mut region =

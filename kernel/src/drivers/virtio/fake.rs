@@ -54,6 +54,8 @@ pub enum Lie {
     Short(u32),
     /// Reports this many more requests as done than there are.
     Jump(u16),
+    /// Writes everything, and reports this number of bytes.
+    Counts(u32),
     /// Reports nothing.
     Silence,
 }
@@ -159,6 +161,14 @@ pub struct FakeDevice {
     pub is_unstoppable: bool,
     /// How often it has been stopped.
     pub n_resets: usize,
+    /// If set, it carries out no request when it gets it, but the youngest one each time the driver looks at its status.
+    pub is_backwards: bool,
+    /// The requests that it has not carried out, with their queues.
+    held: Vec<(u16, u16, Vec<Piece>)>,
+    /// How many requests were carried out before an older one.
+    pub n_overtaking: usize,
+    /// The largest buffer that it was given to write to, in bytes, and the most of them in a request.
+    pub most: (usize, usize),
 }
 
 /// A device that both its driver and a test can access.
@@ -185,6 +195,10 @@ impl Fake {
             lie: None,
             is_unstoppable: false,
             n_resets: 0,
+            is_backwards: false,
+            held: Vec::new(),
+            n_overtaking: 0,
+            most: (0, 0),
         })))
     }
 
@@ -223,19 +237,39 @@ impl FakeDevice {
             let rings = &mut self.rings[usize::from(queue)];
             let before = *rings;
             let Some((head, pieces)) = rings.take() else { return };
-            let mut request = Vec::new();
-            for &(address, length, _) in pieces.iter().filter(|piece| !piece.2) {
-                // SAFETY: the driver has lent this memory to the device.
-                request.extend_from_slice(unsafe { slice::from_raw_parts(address as *const u8, length) });
+            for &(_, length, _) in pieces.iter().filter(|piece| piece.2) {
+                self.most.0 = self.most.0.max(length);
             }
-            let room_bytes = pieces.iter().filter(|piece| piece.2).map(|piece| piece.1).sum();
-            match (self.serve)(queue, &request, room_bytes) {
-                Some(answer) => self.finish(queue, head, &pieces, &answer),
-                None => {
-                    self.rings[usize::from(queue)] = before;
-                    return;
-                }
+            self.most.1 = self.most.1.max(pieces.iter().filter(|piece| piece.2).count());
+            if self.is_backwards {
+                self.held.push((queue, head, pieces));
+            } else if !self.carry_out(queue, head, &pieces) {
+                self.rings[usize::from(queue)] = before;
+                return;
             }
+        }
+    }
+
+    /// Carries out a request; false if the device keeps it.
+    fn carry_out(&mut self, queue: u16, head: u16, pieces: &[Piece]) -> bool {
+        let mut request = Vec::new();
+        for &(address, length, _) in pieces.iter().filter(|piece| !piece.2) {
+            // SAFETY: the driver has lent this memory to the device.
+            request.extend_from_slice(unsafe { slice::from_raw_parts(address as *const u8, length) });
+        }
+        let room_bytes = pieces.iter().filter(|piece| piece.2).map(|piece| piece.1).sum();
+        let answer = (self.serve)(queue, &request, room_bytes);
+        if let Some(answer) = &answer {
+            self.finish(queue, head, pieces, answer);
+        }
+        answer.is_some()
+    }
+
+    /// Carries out the youngest of the requests that it holds.
+    fn carry_out_youngest(&mut self) {
+        if let Some((queue, head, pieces)) = self.held.pop() {
+            self.n_overtaking += usize::from(!self.held.is_empty());
+            self.carry_out(queue, head, &pieces);
         }
     }
 
@@ -269,7 +303,7 @@ impl FakeDevice {
                 rings.give(id, length);
             }
             Some(Lie::TooLong) => rings.give(id, u32::MAX),
-            Some(Lie::Short(length)) => rings.give(id, length),
+            Some(Lie::Short(length) | Lie::Counts(length)) => rings.give(id, length),
             Some(Lie::Jump(n_more)) => {
                 rings.give(id, length);
                 rings.advance(n_more);
@@ -321,7 +355,9 @@ impl Transport for FakeTransport {
     }
 
     fn get_status(&self) -> DeviceStatus {
-        DeviceStatus::from_bits_retain(self.state().status)
+        let mut device = self.state();
+        device.carry_out_youngest();
+        DeviceStatus::from_bits_retain(device.status)
     }
 
     fn set_status(&mut self, status: DeviceStatus) {
@@ -332,6 +368,7 @@ impl Transport for FakeTransport {
             }
             device.n_resets += 1;
             device.rings = [Rings::default(); 8];
+            device.held.clear();
         }
         device.status = status.bits();
     }
@@ -394,6 +431,36 @@ pub fn block(_: u16, request: &[u8], room_bytes: usize) -> Option<Vec<u8>> {
         _ => b"fake".iter().copied().chain([0; 16]).collect(),
     };
     answer.push(0);
+    Some(answer)
+}
+
+/// The sector that a [damaged](damaged_block) disk cannot read.
+pub const BAD_SECTOR: u64 = 1000;
+
+/// The same disk, which reports an error for every request that includes [`BAD_SECTOR`].
+pub fn damaged_block(queue: u16, request: &[u8], room_bytes: usize) -> Option<Vec<u8>> {
+    const STATUS_IO_ERROR: u8 = 1;
+    let first = u64::from_le_bytes(request[8..16].try_into().unwrap());
+    let sectors = first..first + room_bytes as u64 / 512;
+    let mut answer = block(queue, request, room_bytes)?;
+    if request[0] == 0 && sectors.contains(&BAD_SECTOR) {
+        *answer.last_mut()? = STATUS_IO_ERROR;
+    }
+    Some(answer)
+}
+
+/// The same disk, which never does what it is asked: it says that it does not know how to.
+pub fn unwilling_block(queue: u16, request: &[u8], room_bytes: usize) -> Option<Vec<u8>> {
+    const STATUS_UNSUPPORTED: u8 = 2;
+    let mut answer = block(queue, request, room_bytes)?;
+    *answer.last_mut()? = STATUS_UNSUPPORTED;
+    Some(answer)
+}
+
+/// The same disk, which reports what it read but not whether it could.
+pub fn undecided_block(queue: u16, request: &[u8], room_bytes: usize) -> Option<Vec<u8>> {
+    let mut answer = block(queue, request, room_bytes)?;
+    answer.pop();
     Some(answer)
 }
 

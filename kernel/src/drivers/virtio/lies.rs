@@ -49,13 +49,13 @@ fn is_told(lie: Lie) -> bool {
     matches!(lie, Lie::NoDescriptor | Lie::NotGiven)
 }
 
-const SIZE_MAX: u64 = 1 << 1;
-const SEG_MAX: u64 = 1 << 2;
+pub(super) const SIZE_MAX: u64 = 1 << 1;
+pub(super) const SEG_MAX: u64 = 1 << 2;
 const BLK_SIZE: u64 = 1 << 6;
-const INDIRECT_DESC: u64 = 1 << 28;
+pub(super) const INDIRECT_DESC: u64 = 1 << 28;
 
 /// The configuration of a disk: capacity in sectors, maximum size of a segment, maximum number of segments, block size.
-fn disk_configuration(capacity: u64, size_max: u32, seg_max: u32, block_bytes: u32) -> Vec<u8> {
+pub(super) fn disk_configuration(capacity: u64, size_max: u32, seg_max: u32, block_bytes: u32) -> Vec<u8> {
     let mut bytes = capacity.to_le_bytes().to_vec();
     for number in [size_max, seg_max, 0, block_bytes] {
         bytes.extend(number.to_le_bytes());
@@ -63,15 +63,20 @@ fn disk_configuration(capacity: u64, size_max: u32, seg_max: u32, block_bytes: u
     bytes
 }
 
-type Disk = Requests<BlockChannel<AnyTransport>>;
+pub(super) type Disk = Requests<BlockChannel<AnyTransport>>;
 
-fn disk(fake: &Fake, pool: &'static Pool) -> Result<Disk, InitError> {
+pub(super) fn disk(fake: &Fake, pool: &'static Pool) -> Result<Disk, InitError> {
     let channel = BlockChannel::new(fake.transport(), None, surroundings(pool))?;
     Ok(Requests::new(Box::new(channel), surroundings(pool)).unwrap())
 }
 
 /// Reads from this sector on; checks that data that comes without an error is right.
-fn read(disk: &mut impl Sectors, pool: &'static Pool, first: u64, n_bytes: usize) -> Result<(), Failure> {
+pub(super) fn read(
+    disk: &mut impl Sectors,
+    pool: &'static Pool,
+    first: u64,
+    n_bytes: usize,
+) -> Result<(), Failure> {
     let mut region = pool.reserve(n_bytes, 64).unwrap();
     region.fill(0xee);
     disk.read_sectors(first, &mut region)?;

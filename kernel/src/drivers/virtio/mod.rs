@@ -24,6 +24,8 @@
 mod balloon;
 #[cfg(any(test, target_os = "none"))]
 pub mod block;
+#[cfg(test)]
+mod block_reads;
 #[cfg(any(test, target_os = "none"))]
 pub mod console;
 #[cfg(any(test, target_os = "none"))]
