@@ -44,14 +44,12 @@ pub fn kernel_files() -> (PathBuf, PathBuf) {
     (image.with_extension(""), image.clone())
 }
 
-/// What makes `scripts/` build the kernel that makes faults on purpose.
-const SELF_TEST: &str = "FERRITE_SELFTEST";
-
 /// The same files of the kernel that makes faults on purpose, which has the boot argument `ferrite.selftest`.
 pub fn self_test_files() -> (PathBuf, PathBuf) {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    let image = IMAGE
-        .get_or_init(|| build_image(Command::new(repository().join("scripts/image")).env(SELF_TEST, "yes")));
+    let image = IMAGE.get_or_init(|| {
+        build_image(Command::new(repository().join("scripts/image")).env("FERRITE_SELFTEST", "yes"))
+    });
     (image.with_extension(""), image.clone())
 }
 
@@ -78,6 +76,7 @@ pub struct Run {
     shell_line: Option<OsString>,
     environment: Vec<(String, OsString)>,
     directory: Option<PathBuf>,
+    is_released: bool,
 }
 
 impl Default for Run {
@@ -94,6 +93,7 @@ impl Run {
             shell_line: None,
             environment: Vec::new(),
             directory: None,
+            is_released: false,
         }
     }
 
@@ -145,7 +145,7 @@ impl Run {
 
     /// Boots the kernel that is released, whatever the boot arguments ask for.
     pub fn released(self) -> Self {
-        self.env(SELF_TEST, "")
+        Self { is_released: true, ..self }
     }
 
     /// Starts the machine, with the kernel that makes faults on purpose if the boot arguments ask for one.
@@ -153,19 +153,15 @@ impl Run {
         let mut command = Command::new(repository().join("scripts/run"));
         let is_self_test = |word: &[u8]| word.starts_with(b"ferrite.selftest=");
         let mut values = self.environment.iter().map(|(_, value)| value.as_encoded_bytes());
-        let is_released = self.environment.iter().any(|(name, _)| name == SELF_TEST);
-        match !is_released && values.any(|value| value.split(|&byte| byte == b' ').any(is_self_test)) {
-            true => {
-                self_test_files();
-                command.env(SELF_TEST, "yes");
-            }
-            false => {
-                kernel_files();
-                command.env_remove(SELF_TEST);
-            }
-        }
+        let (kernel, _) = match !self.is_released
+            && values.any(|value| value.split(|&byte| byte == b' ').any(is_self_test))
+        {
+            true => self_test_files(),
+            false => kernel_files(),
+        };
         command
             .args(&self.arguments)
+            .env("FERRITE_KERNEL", kernel)
             .env_remove("QEMU_EXTRA")
             .env_remove("FERRITE_BOOTARGS")
             .envs(self.environment);
