@@ -10,9 +10,9 @@
 //! There is no clock here, no input or output, and no text: tokens come in and tokens go out. Nothing is allocated per
 //! step, except for the tables of a text that follows a grammar: they exist from its first slot to its end.
 //!
-//! Files: `sequence` (a text and its progress), `pool` (a text that becomes a vector), `plan` (the contents of a batch), `sharing` (texts
-//! that wait for a beginning that another text computes). Neighbours: [`session`](crate::session) computes batches,
-//! [`sampling`](crate::sampling) chooses tokens.
+//! Files: `sequence` (a text and its progress), `admission` (which text gets a slot, and which gives it up), `pool` (a text that becomes a
+//! vector), `plan` (the contents of a batch), `sharing` (texts that wait for a beginning that another text computes). Neighbours:
+//! [`session`](crate::session) computes batches, [`sampling`](crate::sampling) chooses tokens.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -25,11 +25,13 @@ use crate::sampling::{Candidate, Candidates, Chain, Sampler, SamplingError};
 use crate::session::{Runner, RunnerOptions, SessionError, Speculation, Trust};
 use crate::state::StateOptions;
 
+mod admission;
 mod plan;
 mod pool;
 mod sequence;
 mod sharing;
 
+use admission::Lacking;
 use plan::Part;
 use pool::Pool;
 use sequence::Sequence;
@@ -233,19 +235,6 @@ pub struct Scheduler<'m> {
     /// Set if the first waiting text lacks memory.
     lacking: Option<Lacking>,
 }
-
-/// A waiting text whose tables do not fit into memory beside those of the running texts. It is tried again when one of these has ended.
-#[derive(Debug, Clone, Copy)]
-struct Lacking {
-    id: SequenceId,
-    /// How many running texts had tables.
-    n_holding: usize,
-    /// How many texts have overtaken it since then.
-    n_overtaken: usize,
-}
-
-/// Most texts that may overtake a text that lacks memory.
-const MAX_OVERTAKEN: usize = 64;
 
 impl<'m> Scheduler<'m> {
     /// A scheduler without texts, of which up to `max_waiting` may wait for a slot.
@@ -512,98 +501,6 @@ impl<'m> Scheduler<'m> {
         Ok(n_tokens)
     }
 
-    /// Gives free slots to the texts that have waited longest, as far as there are pages for them beside those that running prompts still
-    /// need. Those that need not wait for another text's results begin.
-    fn admit(&mut self, on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>) {
-        if core::mem::take(&mut self.is_lent) {
-            self.free_slots.iter().for_each(|&slot| _ = self.runner.truncate(slot, 0));
-        }
-        self.begin_awaiting(on_output);
-        while let (Some(&slot), Some(index)) = (self.free_slots.last(), self.next_waiting()) {
-            let next = &mut self.waiting[index];
-            next.slot = slot;
-            self.runner.adapt(slot, &next.adapters);
-            let next = &self.waiting[index];
-            let n_awaited = self.awaited(next, &self.running);
-            let n_needed = self.pages_lacking(next, n_awaited) + self.pages_promised();
-            if !self.running.is_empty() && n_needed > self.runner.n_free_pages() {
-                break;
-            }
-            let (id, n_holding) = (next.id, self.n_holding());
-            let prepared = self.waiting[index].prepare(on_output);
-            let n_overtaken = self.lacking.map_or(0, |lacking| lacking.n_overtaken);
-            if let Err(SamplingError::OutOfMemory { .. }) = prepared
-                && (index, n_holding > 0) == (0, true)
-            {
-                let is_known = self.lacking.is_some_and(|lacking| lacking.id == id);
-                let n_overtaken = if is_known { n_overtaken } else { 0 };
-                self.lacking = Some(Lacking { id, n_holding, n_overtaken });
-                continue;
-            }
-            self.lacking = self.lacking.filter(|_| index > 0);
-            self.lacking.iter_mut().for_each(|lacking| lacking.n_overtaken += 1);
-            let Some(mut sequence) = self.waiting.remove(index) else { break };
-            self.free_slots.pop();
-            (sequence.slot, sequence.n_awaited) = (slot, n_awaited);
-            if let Err(error) = prepared {
-                sequence.finish = Some(Finish::Sampling(error));
-            }
-            if n_awaited == 0 && sequence.finish.is_none() {
-                let n_known =
-                    if sequence.can_reuse() { self.runner.reuse(slot, &sequence.tokens) } else { 0 };
-                sequence.begin(n_known, &mut self.counts, on_output);
-            }
-            if let Some(finish) = sequence.finish {
-                self.give_back(slot);
-                // The answer is over whether or not the receiver breaks.
-                let _ = on_output(sequence.id, sequence.finished(finish));
-                continue;
-            }
-            // This text is younger than all running ones, because the oldest waits at the front and only the youngest
-            // gives up its slot.
-            self.running.push(sequence);
-        }
-    }
-
-    /// The index of the waiting text whose turn it is: the one that has waited longest. While running texts occupy the memory for its
-    /// tables, texts that need no tables overtake it, up to [`MAX_OVERTAKEN`] of them.
-    fn next_waiting(&self) -> Option<usize> {
-        let first = self.waiting.front()?;
-        match &self.lacking {
-            Some(lacking) if (lacking.id, lacking.n_holding) == (first.id, self.n_holding()) => {
-                let needs_none = |text: &Sequence| !text.lacks_tables();
-                self.waiting.iter().position(needs_none).filter(|_| lacking.n_overtaken < MAX_OVERTAKEN)
-            }
-            _ => Some(0),
-        }
-    }
-
-    /// How many of the running texts have tables of a grammar.
-    fn n_holding(&self) -> usize {
-        self.running.iter().filter(|text| text.has_tables()).count()
-    }
-
-    /// Pages that running texts still need for the tokens that they already have.
-    fn pages_promised(&self) -> usize {
-        let lacking = |sequence: &Sequence| match sequence.n_awaited {
-            0 => {
-                StateOptions::pages_of(sequence.tokens.len()) + self.pages_to_copy(sequence)
-                    - StateOptions::pages_of(self.runner.len(sequence.slot))
-            }
-            n_awaited => self.pages_lacking(sequence, n_awaited),
-        };
-        self.running.iter().map(lacking).sum()
-    }
-
-    /// Takes the slot from the youngest text and makes it wait.
-    fn preempt_youngest(&mut self) {
-        let Some(mut sequence) = self.running.pop() else { return };
-        self.give_back(sequence.slot);
-        (sequence.n_computed, sequence.n_awaited) = (0, 0);
-        self.waiting.push_front(sequence);
-        self.counts.n_preempted += 1;
-    }
-
     /// Ends waiting texts that ask for no tokens.
     fn finish_waiting(&mut self, on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>) {
         self.waiting.retain(|sequence| {
@@ -628,12 +525,6 @@ impl<'m> Scheduler<'m> {
                 }
             }
         }
-    }
-
-    /// Empties a slot. Its pages can be found again until they are needed.
-    fn give_back(&mut self, slot: usize) {
-        self.runner.truncate(slot, 0);
-        self.free_slots.push(slot);
     }
 }
 
