@@ -1,6 +1,8 @@
 //! Names and help of the options that the kernel's shell also has, taken from the engine's table.
 
 use clap::Command;
+#[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use llm::front::options::{COMMANDS, INFER, OptionSpec};
 
 /// The program's command line with the names and the help of the table.
@@ -26,6 +28,11 @@ fn described(command: Command, option: &OptionSpec) -> Command {
         }
         if let Some(value) = option.value {
             argument = argument.value_name(option.host_value.unwrap_or(value));
+        }
+        // A model can be named as `llm pull` names it.
+        #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
+        if option.name == llm::front::options::MODEL.name {
+            argument = argument.value_parser(PathBufValueParser::new().try_map(crate::hub::model_path));
         }
         for alias in option.aliases {
             let mut letters = alias.chars();

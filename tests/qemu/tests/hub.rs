@@ -1,4 +1,4 @@
-//! `scripts/run --model hf:ORG/REPO/FILE`, with a server on the loopback address in the hub's place.
+//! `scripts/run --model hf:ORG/REPO/FILE`, or with a short name, with a server on the loopback address in the hub's place.
 
 use std::{
     fs,
@@ -61,4 +61,32 @@ fn a_model_of_the_hub_is_fetched_and_its_checksum_known_to_the_kernel() {
     assert!(cache.path().join("models--org--tiny-GGUF/snapshots").is_dir());
 
     run("hf:org/other/tiny.gguf").finish().expect_status(1).expect_error("has no repository org/other");
+}
+
+#[test]
+fn a_short_name_is_fetched_once() {
+    build_host_program();
+    let model = fs::read(repository().join("test_models/tiny.gguf")).unwrap();
+    let address = serve(
+        "/HuggingFaceTB/SmolLM2-360M-Instruct-GGUF/resolve/main/smollm2-360m-instruct-q8_0.gguf",
+        model,
+    );
+    let cache = Directory::new("short-name");
+    let run = |model: &str, address: &str| {
+        Run::new().args(["--model", model]).env("HF_ENDPOINT", address).env("HF_HUB_CACHE", cache.path())
+    };
+    let outcome = run("smollm2-360m", &address).command("llm verify").finish().expect_status(0);
+    assert!(outcome.text().contains("/models/smollm2-360m-instruc.gguf"), "{}", outcome.text());
+    assert!(outcome.text().contains(" as expected"), "{}", outcome.text());
+
+    // Nobody listens there: the file that is here is not asked for again.
+    let qemu = cache.program("qemu-system-aarch64", "printf '%s\\n' \"$@\"");
+    let path = format!("{}:{}", qemu.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let arguments = run("smollm2-360m", "http://127.0.0.1:1").env("PATH", path).finish().expect_status(0);
+    assert!(arguments.text().contains("ferrite.model=smollm2-360m-instruc:"), "{}", arguments.text());
+    run("smollm2-135m", "http://127.0.0.1:1")
+        .finish()
+        .expect_status(1)
+        .expect_error("fetch http://127.0.0.1:1/bartowski/SmolLM2-135M-Instruct-GGUF/resolve/main/");
+    run("smolm2-360m", &address).finish().expect_status(1).expect_error("the nearest are smollm2-360m");
 }

@@ -47,6 +47,25 @@ fn home() -> Option<PathBuf> {
     Some(caches.or_else(|| Some(std::env::home_dir()?.join(".cache")))?.join("huggingface"))
 }
 
+/// Where somebody who fetched a file of a repository by other means puts it: under its own name in the repository's folder.
+pub fn place(cache: &Cache, repo: &Repo, file: &str) -> PathBuf {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    cache.path().join(repo.folder_name()).join(name)
+}
+
+/// The file that somebody put at its [`place`]; it counts as one of the branch `main`.
+pub fn placed(cache: &Cache, repo: &Repo, file: &str) -> Option<PathBuf> {
+    let path = place(cache, repo, file);
+    (repo.revision() == "main" && path.is_file()).then_some(path)
+}
+
+/// Moves a file that was put at its [`place`], and is correct, to the blobs.
+pub fn adopt(placed: &Path, blob: &Path) -> Result<()> {
+    let context = || blob.display().to_string();
+    fs::create_dir_all(blob.parent().context("a blob lies in a folder")?).with_context(context)?;
+    fs::rename(placed, blob).with_context(context)
+}
+
 /// The cached files of a repository, of the revision that was downloaded last.
 pub fn files(cache: &Cache, repo: &Repo) -> Vec<RemoteFile> {
     // A folder that cannot be read counts as missing.

@@ -1,7 +1,8 @@
 //! Files of the Hugging Face hub, or of a mirror with the same routes, on this machine.
 //!
 //! [`Hub`] is the server that files come from and the folder that they are kept in. A [`Repository`] lists its files and
-//! downloads them. [`address`] parses the names that people use, and [`selection`] chooses files if none is named. The crate
+//! downloads them. [`address`] parses the names that people use, [`short_names`] has those of some small models, and
+//! [`selection`] chooses files if none is named. The crate
 //! `hf-hub` knows the hub's routes and the layout of its cache. Its downloads are not used: they send the token to every host
 //! that the hub redirects to, and name files in the cache without checking them. Instead, [`client`] requests files, and
 //! [`transfer`] names those that [`checksum`] has found to be correct.
@@ -11,6 +12,7 @@ mod cache;
 mod checksum;
 mod client;
 mod selection;
+pub mod short_names;
 mod transfer;
 
 use std::fmt;
@@ -25,6 +27,7 @@ use serde::Deserialize;
 use address::Address;
 use checksum::Checksum;
 use client::Client;
+use short_names::ShortName;
 use transfer::Transfer;
 
 pub use selection::{Selection, select};
@@ -51,9 +54,31 @@ impl Hub {
         Ok(Hub { endpoint, cache, client: Client::new(token), is_offline: cache::is_offline() })
     }
 
-    /// Parses an address.
+    /// Parses an address, or a short name, which may have a tag.
+    ///
+    /// # Errors
+    ///
+    /// Also if a word is not a short name.
     pub fn address(&self, text: &str) -> Result<Address> {
-        Address::parse(text, &self.endpoint)
+        let address = Address::parse(text, &self.endpoint)?;
+        if text.contains('/') {
+            return Ok(address);
+        }
+        let Some(model) = short_names::find(&address.repository) else {
+            bail!(
+                "no model has the short name {:?}; the nearest are {}; `llm pull --list` shows all, and any other model is \
+                 ORG/REPO",
+                address.repository,
+                short_names::nearest(&address.repository).join(", ")
+            );
+        };
+        let file = address.tag.is_none().then(|| model.file.to_owned());
+        Ok(Address { repository: model.repository.to_owned(), file, ..address })
+    }
+
+    /// Whether the file of a model with a short name is in the folder.
+    pub fn has(&self, model: &ShortName) -> bool {
+        cached(&self.cache, model).is_some()
     }
 
     /// The model repository `name`, in the form `ORG/REPO`, at a branch, tag or commit.
@@ -72,6 +97,22 @@ impl Hub {
         let repo = Repo::with_revision(name.to_owned(), RepoType::Model, revision.to_owned());
         Ok(Repository { hub: self, name: name.to_owned(), repo })
     }
+}
+
+/// The file that `--model` means: a path, or the short name of a model whose file is there.
+pub fn model_path(path: PathBuf) -> Result<PathBuf> {
+    let Some(model) = path.to_str().and_then(short_names::find).filter(|_| !path.exists()) else {
+        return Ok(path);
+    };
+    cached(&Cache::new(cache::folder()?), model).with_context(|| {
+        format!("it is not here yet; `llm pull {}` fetches it, about {}", model.name, model.megabytes)
+    })
+}
+
+/// The file of a model with a short name, if it was downloaded or put there by hand.
+fn cached(cache: &Cache, model: &ShortName) -> Option<PathBuf> {
+    let repo = Repo::model(model.repository.to_owned());
+    cache.repo(repo.clone()).get(model.file).or_else(|| cache::placed(cache, &repo, model.file))
 }
 
 /// One repository at one revision.
@@ -151,7 +192,7 @@ impl Repository<'_> {
 
     /// The path of a file on this machine; downloads it if necessary.
     ///
-    /// Its bytes are checked, even if it was downloaded earlier.
+    /// Its bytes are checked, even if it was downloaded earlier or put there by hand.
     pub fn fetch(&self, file: &str) -> Result<PathBuf> {
         let path = Path::new(file);
         if file.is_empty() || !path.components().all(|part| matches!(part, Component::Normal(_))) {
@@ -174,7 +215,11 @@ impl Repository<'_> {
                 Some(ureq::Error::StatusCode(404)) => return Err(self.explain_missing(file)),
                 Some(error @ ureq::Error::StatusCode(_)) => return Err(self.explain(error)),
                 // Without a network, the cached file must suffice.
-                Some(error) => return self.fetched_earlier(file).ok_or_else(|| self.explain(error)),
+                Some(error) => {
+                    return self
+                        .fetched_earlier(file)
+                        .ok_or_else(|| self.explain_unreachable(error, &url, file));
+                }
                 None => return Err(error.context(format!("{url}: not an answer of a hub"))),
             },
         };
@@ -182,7 +227,11 @@ impl Repository<'_> {
         let size_bytes = remote.size_bytes;
         let cache = self.hub.cache.repo(self.repo.clone());
         let blob = cache.blob_path(&remote.etag);
-        if !checksum.is_of(&blob, size_bytes)? {
+        let is_here = checksum.is_of(&blob, size_bytes)?;
+        let is_right = |placed: &PathBuf| !is_here && checksum.is_of(placed, size_bytes).unwrap_or(false);
+        if let Some(placed) = cache::placed(&self.hub.cache, &self.repo, file).filter(is_right) {
+            cache::adopt(&placed, &blob)?;
+        } else if !is_here {
             let progress = progress_bar(file, size_bytes);
             let transfer = Transfer {
                 client: &self.hub.client,
@@ -199,13 +248,27 @@ impl Repository<'_> {
         Ok(link)
     }
 
-    /// A file of the revision that was downloaded last, if its bytes are correct.
+    /// A file of the revision that was downloaded last, if its bytes are correct, or one that was put there by hand, whose
+    /// checksum nobody knows without the hub.
     fn fetched_earlier(&self, file: &str) -> Option<PathBuf> {
-        let path = self.hub.cache.repo(self.repo.clone()).get(file)?;
-        let blob = path.canonicalize().ok()?;
-        let checksum = Checksum::of_etag(blob.file_name()?.to_str()?);
-        let size_bytes = blob.metadata().ok()?.len();
-        checksum.is_of(&blob, size_bytes).ok()?.then_some(path)
+        let downloaded = || {
+            let path = self.hub.cache.repo(self.repo.clone()).get(file)?;
+            let blob = path.canonicalize().ok()?;
+            let checksum = Checksum::of_etag(blob.file_name()?.to_str()?);
+            let size_bytes = blob.metadata().ok()?.len();
+            checksum.is_of(&blob, size_bytes).ok()?.then_some(path)
+        };
+        downloaded().or_else(|| cache::placed(&self.hub.cache, &self.repo, file))
+    }
+
+    /// An error for a file that cannot be fetched without a network: what to fetch by other means, and where to put it.
+    fn explain_unreachable(&self, error: &ureq::Error, url: &str, file: &str) -> anyhow::Error {
+        let place = cache::place(&self.hub.cache, &self.repo, file);
+        anyhow!(
+            "{}: {error}; without a network, fetch {url} by other means and put it at {}",
+            self.hub.endpoint,
+            place.display()
+        )
     }
 
     fn explain_offline(&self, what: &str) -> String {
@@ -276,7 +339,7 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.')
 
 /// A progress bar on standard error, if that is a terminal.
 fn progress_bar(file: &str, size_bytes: u64) -> ProgressBar {
-    let style = "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+    let style = "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left";
     let style = ProgressStyle::with_template(style).expect("the template is well formed");
     ProgressBar::new(size_bytes).with_style(style).with_message(file.to_owned())
 }

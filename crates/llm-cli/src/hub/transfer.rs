@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use indicatif::ProgressBar;
+use indicatif::{DecimalBytes, ProgressBar};
 
 use super::checksum::{Checksum, Sum};
 use super::client::{Client, first_byte};
@@ -61,7 +61,7 @@ impl Transfer<'_> {
         self.progress.reset_eta();
         self.complete(&mut part)?;
         self.progress.finish_and_clear();
-        part.file.sync_all().with_context(context)?;
+        part.file.sync_all().map_err(|error| not_written(error, part.n_bytes, self.size_bytes))?;
         if let Some(mismatch) = self.checksum.mismatch(part.sum) {
             fs::remove_file(&path).with_context(context)?;
             bail!(
@@ -123,7 +123,10 @@ impl Transfer<'_> {
             match body.read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(n) => {
-                    part.file.write_all(&buffer[..n]).map_err(|error| Failure::Lasting(error.into()))?;
+                    let written = part.file.write_all(&buffer[..n]);
+                    written.map_err(|error| {
+                        Failure::Lasting(not_written(error, part.n_bytes, self.size_bytes))
+                    })?;
                     part.sum.update(&buffer[..n]);
                     part.n_bytes += n as u64;
                     self.progress.set_position(part.n_bytes);
@@ -139,5 +142,32 @@ impl Transfer<'_> {
         part.file.rewind()?;
         (part.n_bytes, part.sum) = (0, self.checksum.begin(self.size_bytes));
         Ok(())
+    }
+}
+
+/// Says why bytes could not be written, and what a full disk lacks.
+fn not_written(error: io::Error, n_bytes: u64, size_bytes: u64) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => anyhow!(
+            "the disk is full: {} more are needed; {n_bytes} of {size_bytes} bytes are kept, the same command goes on from there",
+            DecimalBytes(size_bytes - n_bytes)
+        ),
+        _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_what_it_lacks() {
+        let message = not_written(ErrorKind::StorageFull.into(), 1000, 2_501_000).to_string();
+        assert!(
+            message.starts_with("the disk is full: 2.50 MB more are needed; 1000 of 2501000 bytes"),
+            "{message}"
+        );
+        let message = not_written(io::Error::other("gone"), 1000, 2000).to_string();
+        assert_eq!(message, "gone");
     }
 }

@@ -23,6 +23,7 @@ struct Hub {
 }
 
 struct State {
+    repository: &'static str,
     files: BTreeMap<String, Vec<u8>>,
     /// The one revision that there is.
     revision: String,
@@ -54,6 +55,7 @@ impl Hub {
         let port = listener.local_addr().unwrap().port();
         let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.clone())).collect();
         let state = Arc::new(Mutex::new(State {
+            repository: REPOSITORY,
             files,
             revision: "main".to_owned(),
             cuts: VecDeque::new(),
@@ -146,6 +148,7 @@ fn answer(mut connection: TcpStream, state: &Mutex<State>, port: u16) -> std::io
     let request = read_request(&connection)?;
     let mut state = state.lock().unwrap();
     state.requests.push(request.clone());
+    let repository = state.repository;
     let elsewhere = request.target.strip_prefix("/elsewhere/");
     if state.token.is_some() && request.token.as_deref() != state.token && elsewhere.is_none() {
         return respond(&mut connection, "401 Unauthorized", "", b"", 0);
@@ -153,17 +156,17 @@ fn answer(mut connection: TcpStream, state: &Mutex<State>, port: u16) -> std::io
     if state.has_moved
         && let Some(rest) = request.target.strip_prefix("/org/old-name/")
     {
-        let headers = format!("Location: http://127.0.0.1:{port}/{REPOSITORY}/{rest}\r\n");
+        let headers = format!("Location: http://127.0.0.1:{port}/{repository}/{rest}\r\n");
         return respond(&mut connection, "307 Temporary Redirect", &headers, b"", 0);
     }
-    if request.target == format!("/api/models/{REPOSITORY}/revision/{}?blobs=true", state.revision) {
+    if request.target == format!("/api/models/{repository}/revision/{}?blobs=true", state.revision) {
         let sibling = |(name, bytes): (&String, &Vec<u8>)| serde_json::json!({ "rfilename": name, "size": bytes.len() });
         let siblings: Vec<_> = state.files.iter().map(sibling).collect();
         let listing =
-            serde_json::json!({ "id": REPOSITORY, "sha": COMMIT, "siblings": siblings }).to_string();
+            serde_json::json!({ "id": repository, "sha": COMMIT, "siblings": siblings }).to_string();
         return respond(&mut connection, "200 OK", "", listing.as_bytes(), listing.len());
     }
-    let prefix = format!("/{REPOSITORY}/resolve/{}/", state.revision.replace('/', "%2F"));
+    let prefix = format!("/{repository}/resolve/{}/", state.revision.replace('/', "%2F"));
     let name = elsewhere.or(request.target.strip_prefix(&prefix)).unwrap_or_default().replace("%20", " ");
     let Some(bytes) = state.files.get(&name).cloned() else {
         return respond(&mut connection, "404 Not Found", "", b"", 0);
@@ -636,6 +639,151 @@ fn names_from_the_server_do_not_leave_the_cache() {
     let hub = Hub::start(&[("../evil.gguf", noise(10))]);
     hub.fail(&cache, &[REPOSITORY], &["../evil.gguf", "not a path"]);
     assert!(!cache.exists());
+}
+
+/// The model that stands for those with a short name in these tests.
+const SHORT: &str = "smollm2-360m";
+const SHORT_REPOSITORY: &str = "HuggingFaceTB/SmolLM2-360M-Instruct-GGUF";
+const SHORT_FILE: &str = "smollm2-360m-instruct-q8_0.gguf";
+
+/// A hub that has a model with a short name, and another file beside it.
+fn hub_with_a_short_name(model: &[u8]) -> Hub {
+    let files = [(SHORT_FILE, model.to_vec()), ("other-Q4_0.gguf", noise(10))];
+    Hub::start(&files).with(|state| state.repository = SHORT_REPOSITORY)
+}
+
+/// The path of a model with a short name in a cache, relative to the folder of its repository.
+fn in_folder(cache: &Path, path: &str) -> PathBuf {
+    cache.join("hub/models--HuggingFaceTB--SmolLM2-360M-Instruct-GGUF").join(path)
+}
+
+#[test]
+fn a_short_name_is_a_file_of_a_repository() {
+    let model = noise(500_000);
+    let hub = hub_with_a_short_name(&model).with(|state| state.cuts = [123_456, 1000].into());
+    let cache = empty_cache("pull-short");
+    let path = hub.pull(&cache, &[SHORT]);
+    assert_eq!(path, in_folder(&cache, &format!("snapshots/{COMMIT}/{SHORT_FILE}")));
+    assert_eq!(fs::read(&path).unwrap(), model);
+    assert_eq!(hub.content_requests(), [0, 123_456, 124_456]);
+    assert_eq!(hub.pull(&cache, &["SmolLM2-360M"]), path);
+    assert_eq!(hub.content_requests(), [0; 0]);
+    let other = hub.pull(&cache, &[&format!("{SHORT}:Q4_0")]);
+    assert_eq!(other, path.with_file_name("other-Q4_0.gguf"));
+    hub.fail(&cache, &[SHORT, SHORT_FILE], &["names a file"]);
+
+    hub.state.lock().unwrap().etag = Some(sha256(b"something else"));
+    hub.fail(&empty_cache("pull-short-checksum"), &[SHORT], &[SHORT_FILE, "checksum", "deleted"]);
+}
+
+#[test]
+fn a_word_that_is_no_short_name_has_near_ones() {
+    let hub = Hub::start(&[]);
+    let cache = empty_cache("pull-short-unknown");
+    for word in ["smolm2-360m", "smolm2-360m:Q8_0"] {
+        hub.fail(
+            &cache,
+            &[word],
+            &["no model", "\"smolm2-360m\"", "nearest are smollm2-360m, ", "--list", "ORG/REPO"],
+        );
+    }
+    assert!(hub.state.lock().unwrap().requests.is_empty());
+}
+
+#[test]
+fn the_list_says_what_is_here() {
+    let hub = hub_with_a_short_name(&noise(10));
+    let cache = empty_cache("pull-list");
+    let list = || {
+        let output = hub.command(&cache, &["--list"]).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let before = list();
+    assert!(before.lines().count() >= 12, "{before}");
+    assert!(before.lines().all(|line| line.starts_with("  ")), "{before}");
+    assert!(hub.state.lock().unwrap().requests.is_empty());
+    hub.pull(&cache, &[SHORT]);
+    let line = |list: &str| list.lines().find(|line| line.contains(SHORT)).unwrap().to_owned();
+    let after = list();
+    assert!(line(&before).contains("362M  386 MB  Apache-2.0"), "{before}");
+    assert_eq!(line(&after), line(&before).replacen(' ', "*", 1));
+    assert_eq!(after.matches('*').count(), 1, "{after}");
+    hub.fail(&cache, &["--list", SHORT], &["--list", "cannot be used with"]);
+    hub.fail(&cache, &[], &["required", "NAME"]);
+}
+
+#[test]
+fn without_a_network_it_is_said_what_to_fetch_and_where_to_put_it() {
+    let model = noise(1000);
+    let hub = hub_with_a_short_name(&model);
+    let cache = empty_cache("pull-by-hand");
+    let place = in_folder(&cache, SHORT_FILE);
+    // Nobody listens there.
+    let offline = || hub.command(&cache, &[SHORT]).env("HF_ENDPOINT", "http://127.0.0.1:1").output().unwrap();
+    let url = format!("http://127.0.0.1:1/{SHORT_REPOSITORY}/resolve/main/{SHORT_FILE}");
+    let output = offline();
+    expect_failure(&output, &["without a network", &format!("fetch {url} "), &place.display().to_string()]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
+
+    fs::create_dir_all(place.parent().unwrap()).unwrap();
+    fs::write(&place, &model).unwrap();
+    assert_eq!(path_of(&offline()), place);
+    let list = hub.command(&cache, &["--list"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&list.stdout).contains(&format!("* {SHORT} ")));
+
+    // The hub knows its checksum, so that it need not come again.
+    let path = hub.pull(&cache, &[SHORT]);
+    assert_eq!(hub.content_requests(), [0; 0]);
+    assert!(fs::read(&path).unwrap() == model && !place.exists());
+    assert_eq!(path_of(&offline()), path);
+
+    // A wrong one does not count.
+    fs::remove_file(path.canonicalize().unwrap()).unwrap();
+    fs::write(&place, noise(999)).unwrap();
+    let path = hub.pull(&cache, &[SHORT]);
+    assert_eq!(hub.content_requests(), [0]);
+    assert_eq!(fs::read(&path).unwrap(), model);
+}
+
+#[test]
+fn other_commands_take_short_names_of_what_is_here() {
+    let hub = hub_with_a_short_name(&fs::read(&*crate::LLAMA).unwrap());
+    let cache = empty_cache("pull-model");
+    let info = |model: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llm"));
+        command.args(["info", "--model", model]).env("HF_HOME", &cache).env_remove("HF_HUB_CACHE");
+        command.current_dir(cache.parent().unwrap()).output().unwrap()
+    };
+    expect_failure(&info(SHORT), &["not here yet", "`llm pull smollm2-360m`", "386 MB"]);
+    let path = hub.pull(&cache, &[SHORT]);
+    let by_name = info(SHORT);
+    assert!(by_name.status.success(), "{}", String::from_utf8_lossy(&by_name.stderr));
+    assert_eq!(by_name.stdout, info(path.to_str().unwrap()).stdout);
+    expect_failure(&info("smolm2-360m"), &["smolm2-360m", "No such file"]);
+}
+
+/// The line is drawn while the next request waits.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_terminal_sees_rate_and_time_left() {
+    let hub = hub_with_a_short_name(&noise(500_000)).with(|state| state.cuts = [200_000].into());
+    let pull = hub.command(&empty_cache("pull-terminal"), &[SHORT]);
+    let words = std::iter::once(pull.get_program()).chain(pull.get_args()).map(|word| word.to_str().unwrap());
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &shlex::try_join(words).unwrap(), "/dev/null"]);
+    for (name, value) in pull.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let output = command.env("TERM", "xterm").stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    for part in [SHORT_FILE, "200.00 kB/500.00 kB", "kB/s, ", " left"] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
 }
 
 /// With a mirror's own tags only the size can be checked.

@@ -98,7 +98,7 @@ pub const MAX_SPECULATED: usize = 8;
 pub const MODEL: OptionSpec =
     OptionSpec::new("model", "NAME", "the model, by its name, instead of the current or the first one")
         .or(&["m"])
-        .on_host("the model, a GGUF file")
+        .on_host("the model: a GGUF file, or a short name that `llm pull` has fetched")
         .with_host_value("FILE");
 /// `--prompt`.
 pub const PROMPT: OptionSpec = OptionSpec::new("prompt", "TEXT", "as the argument PROMPT").or(&["p"]);
