@@ -1,5 +1,5 @@
-"""Writes a checkpoint as a GGUF file: `tiny` in Q4_0 with a GPT-2 style vocabulary, `micro` in Q8_0, F16 and F32
-with a SentencePiece one. Norms are F32. A `.sha256` file in the form of `sha256sum` is written beside it.
+"""Writes a checkpoint as a GGUF file: `tiny` and `chat` in Q4_0 with a GPT-2 style vocabulary, `micro` in Q8_0, F16
+and F32 with a SentencePiece one. Norms are F32. A `.sha256` file in the form of `sha256sum` is written beside it.
 """
 
 import argparse
@@ -27,6 +27,8 @@ CHAT_TEMPLATE = """{{- bos_token }}
         {{- message.content | trim + eos_token }}
     {%- endif %}
 {%- endfor %}"""
+# The chat model was trained on its template.
+TEMPLATE_OF_CHAT = Path(__file__).parent / "chat" / "template.jinja"
 Q4_0, Q8_0, F16, F32 = (gguf.GGMLQuantizationType[name] for name in ("Q4_0", "Q8_0", "F16", "F32"))
 
 
@@ -34,24 +36,31 @@ def type_of(model: str, tensor: str) -> gguf.GGMLQuantizationType:
     """The storage type of a tensor. `micro` mixes types on purpose, so that one small file exercises three."""
     if tensor.endswith("norm"):
         return F32
-    if model == "tiny":
+    if model != "micro":
         return Q4_0
     return {"token_embd": F16, "attn_q": F16, "attn_k": F16, "attn_output": F32}.get(tensor, Q8_0)
 
 
-def add_byte_level(writer: gguf.GGUFWriter, folder: Path) -> None:
-    """The vocabulary and merges of tokenizer.json."""
+def add_byte_level(writer: gguf.GGUFWriter, folder: Path, pre: str, end: str) -> None:
+    """The vocabulary and merges of tokenizer.json, for this pre-tokenizer. A text ends with the token `end`."""
     model = json.loads((folder / "tokenizer.json").read_text())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     writer.add_token_types(
-        [gguf.TokenType.CONTROL if token == "<|endoftext|>" else gguf.TokenType.NORMAL for token in tokens]
+        [
+            gguf.TokenType.CONTROL
+            if token.startswith("<|") and token.endswith("|>")
+            else gguf.TokenType.USER_DEFINED
+            if token in ("<tool_call>", "</tool_call>")
+            else gguf.TokenType.NORMAL
+            for token in tokens
+        ]
     )
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]])
     writer.add_bos_token_id(0)
-    writer.add_eos_token_id(0)
+    writer.add_eos_token_id(tokens.index(end))
     writer.add_add_bos_token(True)
     writer.add_add_eos_token(False)
 
@@ -87,11 +96,13 @@ def add_shape(writer: gguf.GGUFWriter, model: str, shape: Shape) -> None:
     """Names and hyper-parameters."""
     writer.add_name(f"ferrite-{model}")
     writer.add_description(
-        "A small storyteller that knows the commands of the Ferrite kernel; trained on generated text."
+        "A small chat model that knows the Ferrite kernel, may call its commands, and tells stories; trained on generated text."
+        if model == "chat"
+        else "A small storyteller that knows the commands of the Ferrite kernel; trained on generated text."
     )
     writer.add_license("MIT OR Apache-2.0")
     writer.add_languages(["en"])
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_0 if model == "tiny" else gguf.LlamaFileType.MOSTLY_Q8_0)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0 if model == "micro" else gguf.LlamaFileType.MOSTLY_Q4_0)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_vocab_size(shape.vocab_size)
     writer.add_context_length(shape.context_length)
@@ -128,7 +139,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with the checkpoint and the tokenizer")
-    parser.add_argument("--model", choices=["tiny", "micro"], required=True)
+    parser.add_argument("--model", choices=["tiny", "micro", "chat"], required=True)
     parser.add_argument("--out", type=Path, required=True, help="the GGUF file")
     arguments = parser.parse_args()
     shape = Shape(**json.loads((arguments.data / "shape.json").read_text()))
@@ -136,9 +147,15 @@ def main() -> None:
         params = {name: file[name] for name in file.files if not name.startswith("state.")}
     writer = gguf.GGUFWriter(arguments.out, "llama")
     add_shape(writer, arguments.model, shape)
-    (add_byte_level if arguments.model == "tiny" else add_sentencepiece)(writer, arguments.data)
-    if arguments.model == "tiny":
-        writer.add_chat_template(CHAT_TEMPLATE)
+    match arguments.model:
+        case "tiny":
+            add_byte_level(writer, arguments.data, "gpt-2", "<|endoftext|>")
+            writer.add_chat_template(CHAT_TEMPLATE)
+        case "chat":
+            add_byte_level(writer, arguments.data, "smollm", "<|im_end|>")
+            writer.add_chat_template(TEMPLATE_OF_CHAT.read_text())
+        case _:
+            add_sentencepiece(writer, arguments.data)
     add_tensors(writer, arguments.model, shape, params)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

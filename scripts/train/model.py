@@ -1,4 +1,4 @@
-"""The transformer of the default model in JAX: the `llama` architecture as GGUF files describe it.
+"""The transformer of the models in JAX: the `llama` architecture as GGUF files describe it.
 
 Shapes: B rows, T positions, D width, H query heads, K key/value heads, S head size, F feed-forward width,
 V vocabulary, L layers. Layers are stacked along a first axis so that one compiled body serves all of them.
@@ -37,6 +37,7 @@ SHAPES = {
     "micro": lambda vocab_size: Shape(
         vocab_size, block_count=4, embedding_length=64, feed_forward_length=192, head_count=4, head_count_kv=2
     ),
+    "chat": lambda vocab_size: Shape(vocab_size, block_count=8, context_length=1024),
 }
 
 

@@ -60,8 +60,8 @@ def train_sentencepiece(documents: list[str], vocab_size: int, out: Path) -> Cal
     return lambda text: processor.encode(text) + [processor.eos_id()]
 
 
-def packed(documents: Iterator[list[int]], start: int) -> np.ndarray:
-    """Rows of ROW_LENGTH: whole documents, each behind a start token, first fit among the open rows.
+def packed(documents: Iterator[list[int]], start: int, row_length: int = ROW_LENGTH) -> np.ndarray:
+    """Rows of `row_length`: whole documents, each behind a start token, first fit among the open rows.
 
     Rows are padded with start tokens, so where start and end are one token, every document is followed by its end.
     """
@@ -69,9 +69,9 @@ def packed(documents: Iterator[list[int]], start: int) -> np.ndarray:
     done: list[list[int]] = []
     for ids in documents:
         piece = [start] + ids
-        if len(piece) >= ROW_LENGTH:
+        if len(piece) >= row_length:
             continue
-        row = next((row for row in open_rows if len(row) + len(piece) < ROW_LENGTH), None)
+        row = next((row for row in open_rows if len(row) + len(piece) < row_length), None)
         if row is None:
             row = []
             open_rows.append(row)
@@ -80,7 +80,7 @@ def packed(documents: Iterator[list[int]], start: int) -> np.ndarray:
             fullest = max(range(len(open_rows)), key=lambda index: len(open_rows[index]))
             done.append(open_rows.pop(fullest))
     rows = done + open_rows
-    return np.array([row + [start] * (ROW_LENGTH - len(row)) for row in rows], dtype=np.uint16)
+    return np.array([row + [start] * (row_length - len(row)) for row in rows], dtype=np.int16)
 
 
 def main() -> None:

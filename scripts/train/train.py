@@ -22,15 +22,20 @@ from model import SHAPES, Params, Shape, forward, initial, quantized
 
 WARMUP_STEPS = 100
 DECAY_SHARE = 0.45
-STORED_AS_Q4_0 = ("tiny",)
+STORED_AS_Q4_0 = ("tiny", "chat")
+# Tokens of held-out rows that are evaluated together.
+EVALUATED_TOKENS = 16 * 256
 
 
 def loss_of(params: Params, rows: jax.Array, shape: Shape, start: int, round_weights: bool) -> jax.Array:
-    """Mean cross-entropy (nats a token). A start token after a start token is padding and does not count."""
-    inputs, targets = rows[:, :-1], rows[:, 1:]
+    """Mean cross-entropy (nats a token). A start token after a start token is padding and does not count. Nor does a
+    token that is to be read but not learned, which is stored as its complement, `~id`.
+    """
+    ids = jnp.where(rows < 0, ~rows, rows)
+    inputs, targets = ids[:, :-1], ids[:, 1:]
     logits = forward(quantized(params) if round_weights else params, inputs, shape, start)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-    counts = ~((inputs == start) & (targets == start))
+    counts = (rows[:, 1:] >= 0) & ~((inputs == start) & (targets == start))
     return jnp.sum(losses * counts) / jnp.sum(counts)
 
 
@@ -88,15 +93,17 @@ def main() -> None:
     parser.add_argument("--model", choices=list(SHAPES), required=True)
     parser.add_argument("--vocab-size", type=int, required=True)
     parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--batch", type=int, default=8, help="rows of 256 tokens a step")
+    parser.add_argument("--batch", type=int, default=2048, help="tokens a step")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes-per-checkpoint", type=float, default=3.0)
     arguments = parser.parse_args()
 
-    shape, start = SHAPES[arguments.model](arguments.vocab_size), 0 if arguments.model == "tiny" else 1
+    shape, start = SHAPES[arguments.model](arguments.vocab_size), 1 if arguments.model == "micro" else 0
     stages = [np.load(arguments.data / f"{name}.npy") for name in ("stage1", "stage2")]
-    held_out = np.load(arguments.data / "stage2-heldout.npy")[:64].astype(np.int32)
+    held_out = np.load(arguments.data / "stage2-heldout.npy").astype(np.int32)
+    evaluated_rows = EVALUATED_TOKENS // (held_out.shape[1] - 1)
+    held_out = held_out[: 4 * evaluated_rows]
     params = initial(shape, arguments.seed)
     rule = optimizer(arguments.steps, arguments.learning_rate)
     state = rule.init(params)
@@ -118,24 +125,32 @@ def main() -> None:
     print(f"{count} parameters, {sum(map(len, stages))} rows, steps {first_step} to {arguments.steps}", flush=True)
     began = saved = time.monotonic()
     recent: list[float] = []
-    inputs_per_step = arguments.batch * shape.context_length
     for step in range(first_step, arguments.steps):
         last_part = step >= arguments.steps - int(DECAY_SHARE * arguments.steps)
         round_weights = last_part and arguments.model in STORED_AS_Q4_0
-        rows = batch_at(stages[last_part], step, arguments.batch, arguments.seed)
+        stage = stages[last_part]
+        rows = batch_at(stage, step, arguments.batch // (stage.shape[1] - 1), arguments.seed)
         params, state, loss = update(params, state, rows, round_weights)
         recent.append(float(loss))
         now = time.monotonic()
         if (step + 1) % 20 == 0:
-            speed = (step + 1 - first_step) * inputs_per_step / (now - began)
+            steps_per_second = (step + 1 - first_step) / (now - began)
             print(
-                f"step {step + 1} loss {np.mean(recent):.4f} seconds {now - began:.0f} tokens/s {speed:.0f}", flush=True
+                f"step {step + 1} loss {np.mean(recent):.4f} seconds {now - began:.0f} "
+                f"tokens/s {steps_per_second * arguments.batch:.0f}, "
+                f"{(arguments.steps - step - 1) / steps_per_second / 60:.0f} minutes left",
+                flush=True,
             )
             recent = []
         if now - saved > 60 * arguments.minutes_per_checkpoint or step + 1 == arguments.steps:
             save(checkpoint, step + 1, params, state)
             losses = [
-                np.mean([float(evaluate(params, held_out[i : i + 16], flag)) for i in range(0, 64, 16)])
+                np.mean(
+                    [
+                        float(evaluate(params, held_out[i : i + evaluated_rows], flag))
+                        for i in range(0, len(held_out), evaluated_rows)
+                    ]
+                )
                 for flag in (False, True)
             ]
             print(f"step {step + 1} held-out loss {losses[0]:.4f} as Q4_0 {losses[1]:.4f}", flush=True)
