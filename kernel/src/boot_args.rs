@@ -32,7 +32,7 @@ use crate::{
 use ::serve::Keys;
 use alloc::{string::String, vec::Vec};
 use log::LevelFilter;
-use trust::{Root, minisign::PublicKey};
+use trust::{Root, manifest::MAX_NAME_BYTES, minisign::PublicKey};
 
 /// How to reach the host that runs this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -298,7 +298,9 @@ impl BootArgs {
             }
             "ferrite.verity_root" => {
                 let root = value.rsplit_once(':').and_then(|(name, root)| Some((name, Root::parse(root)?)));
-                let (name, root) = root.ok_or("NAME:ROOT, a root of 64 hexadecimal digits")?;
+                let root = root.filter(|(name, _)| name.len() <= MAX_NAME_BYTES);
+                let expected = "NAME:ROOT, a name of at most 255 bytes and a root of 64 hexadecimal digits";
+                let (name, root) = root.ok_or(expected)?;
                 self.trust.roots.push((name.into(), root));
             }
             "ferrite.vsock" => {
@@ -511,6 +513,15 @@ mod tests {
         assert!(args.refused.is_empty());
         assert_eq!(args.log_level, LevelFilter::Warn);
         assert_eq!(args.error.unwrap().argument, "ferrite.model=\u{fffd}:1");
+    }
+
+    #[test]
+    fn the_name_of_a_root_may_not_be_too_long() {
+        for (n_bytes, is_mistaken) in [(MAX_NAME_BYTES, false), (MAX_NAME_BYTES + 1, true), (5000, true)] {
+            let line = alloc::format!("ferrite.verity_root={}:{}", "a".repeat(n_bytes), "0".repeat(64));
+            let args = BootArgs::parse(line.as_bytes());
+            assert_eq!((args.mistake.is_some(), args.trust.roots.is_empty()), (is_mistaken, is_mistaken));
+        }
     }
 
     #[test]

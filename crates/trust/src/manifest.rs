@@ -5,7 +5,7 @@
 //!
 //! | line | meaning |
 //! |---|---|
-//! | `model NAME VERSION BYTES ROOT [SALT [DATA-BLOCK HASH-BLOCK]]` | the file `NAME` (lower-case letters, digits, `.`, `_`, `-`) in this version, from 1, has this length and root; its tree was made with this salt, `-` if none, and blocks of these sizes, 4096 unless told |
+//! | `model NAME VERSION BYTES ROOT [SALT [DATA-BLOCK HASH-BLOCK]]` | the file `NAME` (at most 255 lower-case letters, digits, `.`, `_`, `-`) in this version, from 1, has this length and root; its tree was made with this salt, `-` if none, and blocks of these sizes, 4096 unless told |
 //! | `minimum-version NAME VERSION` | no lower version of `NAME` is trusted |
 //! | `revoked-root ROOT` | no file with this root is trusted |
 //! | `revoked-key ID` | nothing signed with this key is trusted, not even this text |
@@ -22,10 +22,15 @@ use core::fmt;
 /// What the text begins with.
 pub const FIRST_LINE: &str = "ferrite-models 1";
 
+/// The longest name of a model: that of a file on most systems. What is made of it is a small block.
+pub const MAX_NAME_BYTES: usize = 255;
+
 /// Whether a model can be called so: what the kernel makes paths of as it is, so that no two names are one path.
 pub fn is_name(name: &str) -> bool {
     let is_safe = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
-    !name.is_empty() && name.bytes().all(is_safe) && name.trim_matches(['.', '-']) == name
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+        && name.bytes().all(is_safe)
+        && name.trim_matches(['.', '-']) == name
 }
 
 /// The longest manifest, its signature included. What is behind these bytes is not read, and could be a restriction.
@@ -203,7 +208,7 @@ impl Manifest {
         }
         if matches!(words[0], "model" | "minimum-version") && !is_name(words[1]) {
             return Err(
-                "a name of lower-case letters, digits, '.', '_' and '-', '.' and '-' not at its ends",
+                "a name of at most 255 lower-case letters, digits, '.', '_' and '-', '.' and '-' not at its ends",
             );
         }
         match words {
@@ -348,6 +353,8 @@ mod tests {
             &std::format!("model A 1 1 {ROOT}"),
             &std::format!("model a/b 1 1 {ROOT}"),
             &std::format!("model a- 1 1 {ROOT}"),
+            &std::format!("model {} 1 1 {ROOT}", "a".repeat(MAX_NAME_BYTES + 1)),
+            &std::format!("minimum-version {} 1", "a".repeat(5000)),
             "minimum-version A 1",
             "minimum-version a",
             "minimum-version a 1 2",
@@ -360,6 +367,7 @@ mod tests {
             assert_eq!(error.line, 3, "{wrong}");
             assert!(error.to_string().contains("expected"));
         }
+        assert!(parse(&std::format!("model {} 1 1 {ROOT}", "a".repeat(MAX_NAME_BYTES))).is_ok());
         assert_eq!(Manifest::parse("ferrite-models 2\n").err().unwrap().line, 1);
         assert!(Manifest::parse("").is_ok_and(|manifest| manifest.entries.is_empty()));
     }

@@ -56,6 +56,11 @@ impl Manifests {
         self.signed.iter().any(|(manifest, _)| manifest.revokes_key(key))
     }
 
+    /// Those that nobody has revoked.
+    fn believed(&self) -> impl Iterator<Item = &(Manifest, KeyId)> {
+        self.signed.iter().filter(|(_, key)| !self.revokes_key(*key))
+    }
+
     /// Whether one of them says that no file with this root is to be trusted.
     pub fn revokes_root(&self, root: Root) -> bool {
         self.signed.iter().any(|(manifest, _)| manifest.revokes_root(root))
@@ -71,9 +76,9 @@ impl Manifests {
         if self.fault.is_some_and(|fault| fault.may_hide_restriction()) {
             return Err(None);
         }
-        let believed = self.signed.iter().filter(|(_, key)| !self.revokes_key(*key));
-        let all =
-            believed.flat_map(|(manifest, key)| manifest.entries.iter().map(move |entry| (entry, *key)));
+        let all = self
+            .believed()
+            .flat_map(|(manifest, key)| manifest.entries.iter().map(move |entry| (entry, *key)));
         let same = all.filter(|(entry, _)| entry.root == root && entry.superblock.is_same(superblock));
         let first = same.min_by_key(|&(entry, key)| {
             let is_refused = self.check(entry).is_err();
@@ -81,6 +86,11 @@ impl Manifests {
         });
         let Some((entry, key)) = first else { return Err(None) };
         self.check(entry).map(|()| (entry, key)).map_err(Some)
+    }
+
+    /// Whether a key that is believed has signed a file under this name, whether or not that file is to be trusted.
+    pub fn names(&self, name: &str) -> bool {
+        self.believed().any(|(manifest, _)| manifest.entries.iter().any(|entry| entry.name == name))
     }
 
     /// Whether a file that one of them names is to be trusted.
@@ -187,6 +197,14 @@ mod tests {
         assert!(find("minimum-version a 3\nminimum-version b 4").is_err());
         let [all, _] = both_orders(&[(1, &model("a 1"))]);
         assert!(all.find(Root::parse(ROOT).unwrap(), &Superblock::new(5000)).is_err());
+    }
+
+    #[test]
+    fn names_are_those_of_files_that_somebody_has_signed() {
+        let key_2 = format!("{}\nrevoked-key {}", model("b 1"), KeyId([2; 8]));
+        for all in both_orders(&[(1, &key_2), (2, &model("c 1")), (3, &model("d 1"))]) {
+            assert_eq!(["a", "b", "c", "d"].map(|name| all.names(name)), [false, true, false, false]);
+        }
     }
 
     #[test]

@@ -285,8 +285,9 @@ impl Catalog {
         for place in order {
             if paths[place].is_empty() {
                 let (_, _, stem, path) = &named[place];
-                let path = path.clone().filter(|path| !paths.contains(path));
-                paths[place] = path.unwrap_or_else(|| unused_path(stem, &paths));
+                let path =
+                    path.clone().filter(|path| !paths.contains(path) && !self.is_of_another(stem, path));
+                paths[place] = path.unwrap_or_else(|| self.unused_path(stem, &paths));
             }
         }
         let files = named.into_iter().zip(paths).map(|((disk, header, stem, _), path)| {
@@ -297,6 +298,20 @@ impl Catalog {
         });
         self.files = files.collect();
         parts::join(&mut self.files, &self.disks, self.sha256);
+    }
+
+    /// The path of a model with this name that none of `paths` is, and that no other file was signed under.
+    fn unused_path(&self, stem: &str, paths: &[String]) -> String {
+        let mut all = (1..).map(|n| path_of(stem, n));
+        let is_free = |path: &String| !paths.contains(path) && !self.is_of_another(stem, path);
+        all.find(is_free).expect("there are more numbers than disks and signed names")
+    }
+
+    /// Whether this path of a model with this name, which has a number behind it, is one that somebody vouches for.
+    fn is_of_another(&self, stem: &str, path: &str) -> bool {
+        let name = name_of(path);
+        let is_told = || self.disks.told_names().any(|told| path_safe(told) == name);
+        name != stem && (self.disks.is_signed_name(name) || is_told())
     }
 
     /// The headers of all disks. Disks that do not answer at once are waited for together, and after the others.
@@ -601,12 +616,6 @@ fn path_of(stem: &str, n: usize) -> String {
         1 => format!("{FOLDER}{stem}{EXTENSION}"),
         _ => format!("{FOLDER}{stem}-{n}{EXTENSION}"),
     }
-}
-
-/// The path of a model with this name that none of `paths` is.
-fn unused_path(stem: &str, paths: &[String]) -> String {
-    let mut all = (1..).map(|n| path_of(stem, n));
-    all.find(|path| !paths.contains(path)).expect("there are more numbers than disks")
 }
 
 fn reserve(pool: &'static Pool, size_bytes: u64) -> Result<Region, BackendError> {

@@ -5,6 +5,7 @@ use super::{
     partition::{DividedDisk, Look, look},
 };
 use crate::pci;
+use ::trust::Manifests;
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::{
     fmt,
@@ -49,6 +50,8 @@ pub struct Disks {
     pub(super) list: Vec<Disk>,
     /// Which signers and roots are trusted; `None` if files are not checked.
     pub(super) trust: Option<Trust>,
+    /// The manifests that were found when files were last checked.
+    pub(super) manifests: Manifests,
     /// The disks whose partitions are in the list.
     divided: Vec<DividedDisk>,
     /// The places of disks that could not be read when they were checked for partitions.

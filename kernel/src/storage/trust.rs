@@ -181,6 +181,17 @@ impl Disks {
                 };
             }
         }
+        self.manifests = manifests;
+    }
+
+    /// Whether somebody who is believed has signed a file under this name, which may be on no disk.
+    pub fn is_signed_name(&self, name: &str) -> bool {
+        self.manifests.names(name)
+    }
+
+    /// The names of roots that were told.
+    pub fn told_names(&self) -> impl Iterator<Item = &str> {
+        self.trust.iter().flat_map(|trust| trust.settings.roots.iter().map(|(name, _)| &**name))
     }
 
     /// The tree that each disk holds, if it holds one, and the manifests. Nobody vouches for these trees yet, and there may be many:

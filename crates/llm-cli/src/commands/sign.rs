@@ -77,7 +77,7 @@ fn file_and_name(model: &str) -> Result<(&Path, String)> {
     {
         ensure!(
             is_name(name),
-            "{model}: expected a name of lower-case letters, digits, '.', '_' and '-' behind the colon"
+            "{model}: expected a name of at most 255 lower-case letters, digits, '.', '_' and '-' behind the colon"
         );
         return Ok((Path::new(path), name.into()));
     }

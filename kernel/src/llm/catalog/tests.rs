@@ -417,8 +417,19 @@ fn no_older_version_is_called_what_another_file_was_signed_as() {
 
 #[test]
 fn what_was_signed_under_a_name_has_it_even_if_it_comes_later() {
-    let names =
-        [("s0", "phi", Some(2)), ("s1", "phi", Some(1)), ("s2", "phi-2", Some(1)), ("s3", "phi", Some(3))];
+    // By a manifest, and by a root that was told.
+    for version in [1, 0] {
+        check_later(version);
+    }
+}
+
+fn check_later(version: u64) {
+    let names = [
+        ("s0", "phi", Some(2)),
+        ("s1", "phi", Some(1)),
+        ("s2", "phi-2", Some(version)),
+        ("s3", "phi", Some(3)),
+    ];
     let mut catalog = sealed_catalog(&names);
     // The disks of the last two, and their trees, are not there yet.
     let later: Vec<_> = catalog.disks_mut().drain(4..8).collect();
@@ -426,11 +437,13 @@ fn what_was_signed_under_a_name_has_it_even_if_it_comes_later() {
         let place = catalog.find(path).unwrap();
         String::from(catalog.disks()[place].serial())
     };
-    assert_eq!(["phi", "phi-2"].map(|path| serial_of(&mut catalog, path)), ["s0", "s1"]);
+    // No other file is called what it was signed as meanwhile.
+    assert!(matches!(catalog.find("phi-2"), Err(BackendError::UnknownPath { .. })));
+    assert_eq!(["phi", "phi-3"].map(|path| serial_of(&mut catalog, path)), ["s0", "s1"]);
     catalog.disks_mut().extend(later);
     catalog.scan();
     assert_eq!(["phi", "phi-2"].map(|path| serial_of(&mut catalog, path)), ["s3", "s2"]);
-    assert_eq!(["phi-3", "phi-4"].map(|path| serial_of(&mut catalog, path)), ["s0", "s1"]);
+    assert_eq!(["phi-3", "phi-4"].map(|path| serial_of(&mut catalog, path)), ["s1", "s0"]);
 }
 
 #[test]
