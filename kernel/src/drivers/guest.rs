@@ -38,6 +38,12 @@ static GENERATION: Mutex<Option<(usize, [u64; 2])>> = Mutex::new(None);
 /// What is asked for random numbers then.
 static ENTROPY: Mutex<Option<VirtioEntropy>> = Mutex::new(None);
 
+/// When it was asked last.
+static ENTROPY_ASKED_US: AtomicU64 = AtomicU64::new(0);
+
+/// How long it is not asked again: a device that is silent takes a tenth of a second each time.
+const ENTROPY_PAUSE_US: u64 = 5_000_000;
+
 /// How often the machine has been restored.
 static N_RESTORED: AtomicU64 = AtomicU64::new(0);
 
@@ -78,8 +84,9 @@ pub unsafe fn watch_generation(generation: &Generation) {
     }
 }
 
-/// Has this device asked for random numbers, too, when the machine has been restored.
+/// Has this device, which was asked just now, asked for random numbers again when the machine has been restored, and while it lacks some.
 pub fn keep_entropy(device: VirtioEntropy) {
+    ENTROPY_ASKED_US.store(time::now_us(), Ordering::Relaxed);
     *ENTROPY.lock() = Some(device);
 }
 
@@ -97,13 +104,19 @@ fn look_at_generation() -> u64 {
             N_RESTORED.fetch_add(1, Ordering::Relaxed);
             random::begin_anew();
             generation.iter().for_each(|number| random::mix_in(&number.to_le_bytes()));
-            let seed = ENTROPY.lock().as_mut().and_then(VirtioEntropy::seed);
-            seed.iter().for_each(|bytes| random::stir(bytes));
-            power::entropy().iter().for_each(|bytes| random::stir(bytes));
+            ask_for_entropy();
             info!("the machine was restored from a snapshot: random numbers begin anew");
         }
     }
     N_RESTORED.load(Ordering::Relaxed)
+}
+
+/// Asks the device and the firmware for random numbers.
+fn ask_for_entropy() {
+    ENTROPY_ASKED_US.store(time::now_us(), Ordering::Relaxed);
+    let seed = ENTROPY.lock().as_mut().and_then(VirtioEntropy::seed);
+    seed.iter().for_each(|bytes| random::stir(bytes));
+    power::entropy().iter().for_each(|bytes| random::stir(bytes));
 }
 
 /// A number below 2^32, another one each time, and another one in each machine that was restored from the same snapshot.
@@ -113,10 +126,16 @@ pub fn random_seed() -> u64 {
 }
 
 /// Bytes that nobody can guess, for a key, other ones in each machine that was restored from the same snapshot; `None` if no source
-/// has given enough random numbers since the machine was started or restored.
+/// has given enough random numbers since the machine was started or restored. If there were too few, they are asked again.
 pub fn secret() -> Option<[u8; 32]> {
     look_at_generation();
-    random::secret()
+    random::secret().or_else(|| {
+        if time::now_us().saturating_sub(ENTROPY_ASKED_US.load(Ordering::Relaxed)) < ENTROPY_PAUSE_US {
+            return None;
+        }
+        ask_for_entropy();
+        random::secret()
+    })
 }
 
 /// Lets the host have memory of this pool by this device.

@@ -14,6 +14,8 @@ std::thread_local! {
     static NOW_US: Cell<u64> = const { Cell::new(0) };
     /// The date in seconds, and how often the machine has been restored.
     static DATE: Cell<(u64, u64)> = const { Cell::new((1_700_000_000, 0)) };
+    /// What keys are made of.
+    static SECRET: Cell<Option<[u8; 32]>> = const { Cell::new(Some([42; 32])) };
 }
 
 const PORT: u16 = 80;
@@ -52,6 +54,7 @@ impl Scene {
             now_seconds: || Some(DATE.get().0),
             turn: Some(|_| Turn { wake_us: u64::MAX, n_restored: DATE.get().1 }),
             n_interrupts,
+            secret: || SECRET.get(),
             ..resources.machine
         };
         resources.machine = machine;
@@ -281,4 +284,29 @@ fn a_restored_machine_knows_the_date() {
     DATE.set((1_800_000_000, 1));
     let after = created(&mut scene);
     assert!((1_800_000_000..1_800_000_100).contains(&after), "{after}");
+}
+
+/// A device that gives random numbers may be silent when the machine is restored, and answer later.
+#[test]
+fn a_machine_that_gets_random_numbers_late_makes_a_key_then() {
+    let mut scene = Scene::new(1, (0, 0, 0));
+    let attested = |scene: &mut Scene| {
+        let (_, answer) = scene.answers(&[b"GET /v1/attestation HTTP/1.0\r\n\r\n".to_vec()]).remove(0);
+        let answer = String::from_utf8(answer).unwrap();
+        let key = answer.split("\"key\":\"").nth(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+        (key, answer)
+    };
+    let (first, answer) = attested(&mut scene);
+    assert!(first.is_some(), "{answer}");
+    SECRET.set(None);
+    DATE.set((DATE.get().0, DATE.get().1 + 1));
+    let (none, answer) = attested(&mut scene);
+    assert!(none.is_none() && scene.serving.notary().is_none(), "{answer}");
+    // It is not asked all the time.
+    SECRET.set(Some([43; 32]));
+    assert!(scene.serving.notary().is_none());
+    NOW_US.set(NOW_US.get() + NOTARY_RETRY_US);
+    let (second, answer) = attested(&mut scene);
+    assert!(second.is_some() && second != first, "{answer}");
+    assert!(scene.serving.notary().is_some());
 }

@@ -39,6 +39,9 @@ const N_PARALLEL_IF_ROOM: usize = 8;
 /// Nothing is taken from clients while less than one part in this many of the heap is free.
 const FREE_PART: usize = 8;
 
+/// How long the machine is not asked again for a secret that it did not have.
+const NOTARY_RETRY_US: u64 = 10_000_000;
+
 /// The API on a network and on a vsock device, as far as these exist.
 pub struct Serving<'a> {
     machine: Machine,
@@ -48,6 +51,10 @@ pub struct Serving<'a> {
     notary: RefCell<Option<Rc<Notary>>>,
     /// The seed of its key, if one was given.
     notary_seed: Option<[u8; 32]>,
+    /// When the machine was last asked for a secret to make a key of.
+    notary_asked_us: Cell<u64>,
+    /// Whether the server does not know the notary yet.
+    is_notary_new: Cell<bool>,
     /// How often the machine had been restored from a snapshot at the last turn.
     n_restored: Cell<u64>,
 }
@@ -86,12 +93,40 @@ impl<'a> Serving<'a> {
         let notary = notary::notary(&machine, notary_seed).map(Rc::new);
         let desk = RefCell::new(Desk::new(&machine, network, vsock, settings, notary.clone()));
         let notary = RefCell::new(notary);
-        Rc::new(Self { machine, network, desk, notary, notary_seed, n_restored: Cell::new(0) })
+        let notary_asked_us = Cell::new((machine.clock_us)());
+        let (is_notary_new, n_restored) = (Cell::new(false), Cell::new(0));
+        Rc::new(Self {
+            machine,
+            network,
+            desk,
+            notary,
+            notary_seed,
+            notary_asked_us,
+            is_notary_new,
+            n_restored,
+        })
     }
 
     /// The signer of receipts; `None` if no key was given and the machine has no source of random numbers.
     pub fn notary(&self) -> Option<Rc<Notary>> {
+        self.make_up_notary((self.machine.clock_us)());
         self.notary.borrow().clone()
+    }
+
+    /// Makes a notary with another key.
+    fn renew_notary(&self, now_us: u64) {
+        let notary = notary::notary(&self.machine, None).map(Rc::new);
+        self.is_notary_new.set(notary.is_some());
+        *self.notary.borrow_mut() = notary;
+        self.notary_asked_us.set(now_us);
+    }
+
+    /// Tries again to make a notary, if there is none for want of random numbers: a source may have answered too late.
+    fn make_up_notary(&self, now_us: u64) {
+        let is_due = now_us.saturating_sub(self.notary_asked_us.get()) >= NOTARY_RETRY_US;
+        if is_due && self.notary.borrow().is_none() {
+            self.renew_notary(now_us);
+        }
     }
 
     /// The network, if there is one.
@@ -155,8 +190,9 @@ impl<'a> Serving<'a> {
         let seed = || (self.machine.random_seed)() << 32 | (self.machine.random_seed)();
         if is_restored && self.notary_seed.is_none() {
             // Other machines may have been restored from the same snapshot, and have the same key.
-            *self.notary.borrow_mut() = notary::notary(&self.machine, None).map(Rc::new);
+            self.renew_notary(now_us);
         }
+        self.make_up_notary(now_us);
         if let Some(network) = network.as_mut().filter(|_| is_restored) {
             network.reseed(seed(), now_us);
         }
@@ -166,7 +202,9 @@ impl<'a> Serving<'a> {
             if is_restored {
                 server.rename(seed());
                 server.set_start(start_unix_s(&self.machine, now_us));
-                server.set_notary(self.notary());
+            }
+            if self.is_notary_new.take() || is_restored {
+                server.set_notary(self.notary.borrow().clone());
             }
             let heap = (self.machine.heap_usage)();
             let is_free = heap.size_bytes - heap.used_bytes >= heap.size_bytes / FREE_PART;

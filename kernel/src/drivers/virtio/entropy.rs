@@ -33,18 +33,21 @@ pub struct VirtioEntropy {
     /// Wrapped because dropping a transport resets the device, and may wait for ever.
     transport: ManuallyDrop<AnyTransport>,
     surroundings: Surroundings,
+    /// Whether it may still write to memory that was left to it.
+    is_lost: bool,
 }
 
 impl VirtioEntropy {
     /// Takes a device, without accessing it yet.
     pub fn new(transport: AnyTransport, surroundings: Surroundings) -> Self {
-        Self { transport: ManuallyDrop::new(transport), surroundings }
+        Self { transport: ManuallyDrop::new(transport), surroundings, is_lost: false }
     }
 
     /// Unpredictable bytes, different ones each time; `None` if the device returns fewer or takes too long.
     pub fn seed(&mut self) -> Option<[u8; SEED_BYTES]> {
-        let Self { transport, surroundings } = self;
-        if !negotiation::reset(&mut **transport, *surroundings) {
+        let Self { transport, surroundings, is_lost } = self;
+        // Memory is left to it once, not each time.
+        if *is_lost || !negotiation::reset(&mut **transport, *surroundings) {
             return None;
         }
         let (_, status) = negotiation::negotiate(&mut **transport, SUPPORTED).ok()?;
@@ -62,6 +65,7 @@ impl VirtioEntropy {
         let popped = unsafe { queue.pop_used(token, &[], &mut [&mut seed[..]]) };
         if !negotiation::reset(&mut **transport, *surroundings) {
             forget((queue, seed));
+            *is_lost = true;
             return None;
         }
         let is_whole = popped.is_ok_and(|length| length as usize >= SEED_BYTES);
