@@ -293,6 +293,18 @@ impl BackendError {
         }
     }
 
+    /// True if the error is about more memory than this, so that waiting for others to give theirs back does not help.
+    pub fn needs_more_than(&self, total_bytes: usize) -> bool {
+        match self {
+            Self::OutOfMemory { needed_bytes, .. } => *needed_bytes > total_bytes,
+            Self::NoBuffer(error) => error.needed_bytes > total_bytes,
+            Self::Beside { cause, .. } | Self::InFile { cause, .. } | Self::NoModel { cause, .. } => {
+                cause.needs_more_than(total_bytes)
+            }
+            _ => false,
+        }
+    }
+
     /// True if the contents of the disk have not been examined because of this error, so that a later attempt may tell more.
     pub fn is_not_read(&self) -> bool {
         self.is_no_answer() || matches!(self, Self::NoBuffer(_) | Self::Gguf(GgufError::OutOfMemory { .. }))

@@ -2,6 +2,7 @@
 
 use super::{faults::Scene, *};
 use crate::llm::fixtures::failing::{self, Refused};
+use crate::memory::pool::Shortage;
 use std::{format, string::String, vec::Vec};
 
 /// How many allocations of a load are refused, one after another, unless `FERRITE_EVERY_ALLOCATION` is set.
@@ -78,4 +79,19 @@ fn a_model_is_loaded_over_the_api_or_the_answer_says_that_there_is_no_memory() {
     // If there is no such model, it is the client's mistake.
     let unknown = ask(&mut scene, "/models/load", r#"{"model": "nobody"}"#);
     assert!(unknown.starts_with("HTTP/1.1 400 "), "{unknown}");
+}
+
+/// Waiting helps where others use the memory, and not where the machine has too little.
+#[test]
+fn a_model_that_no_memory_of_the_machine_would_do_for_is_not_to_be_asked_for_again() {
+    let error = || {
+        let taken = Vec::new();
+        let shortage = Shortage { needed_bytes: 1000, free_bytes: 10, longest_free_bytes: 10 };
+        let cause = BackendError::out_of_memory(shortage, 64);
+        BackendError::Beside { cause: Box::new(cause), others: taken }.in_file("/models/a.gguf")
+    };
+    let [now, never] = [1000, 999].map(|total_bytes| refusal(error(), total_bytes));
+    assert_eq!((now.status, now.retry_after_s()), (Status::ServiceUnavailable, Some(1)));
+    assert_eq!((never.status, never.retry_after_s()), (Status::BadRequest, None));
+    assert!(never.message.contains("not enough memory"), "{}", never.message);
 }

@@ -276,7 +276,7 @@ impl<'a> Serving<'a> {
         while let Some((id, change)) = self.next_change() {
             let made = self.make(backend, id, &change);
             if let Some(desk) = &mut *self.desk.borrow_mut() {
-                let made = made.map_err(refusal);
+                let made = made.map_err(|error| refusal(error, self.machine.pool.total_bytes()));
                 desk.server.changed(id, made, (self.machine.clock_us)());
             }
         }
@@ -341,10 +341,11 @@ impl<'a> Serving<'a> {
     }
 }
 
-/// The API's error for a change of the models that failed.
-fn refusal(error: BackendError) -> ApiError {
+/// The API's error for a change of the models that failed, in a machine with so much memory for models. If there is too little at the moment,
+/// a later request may succeed; if the machine has too little, none will.
+fn refusal(error: BackendError, total_bytes: usize) -> ApiError {
     let refusal = ApiError::field("model", &error);
-    match error.is_out_of_memory() {
+    match error.is_out_of_memory() && !error.needs_more_than(total_bytes) {
         true => ApiError { status: Status::ServiceUnavailable, ..refusal },
         false => refusal,
     }
