@@ -85,6 +85,10 @@ impl Heap {
 // Interrupt handlers do not allocate, so a core never waits for a lock that it holds itself.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        #[cfg(feature = "selftest")]
+        if super::refusals::ALL.refuses_block(layout.size(), layout.align()) {
+            return ptr::null_mut();
+        }
         let Parts { main, reserve } = &mut *self.0.lock();
         let mut block = main.allocate_first_fit(layout);
         if block.is_err() && layout.size() <= SMALL_BLOCK_BYTES {
@@ -94,6 +98,8 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        #[cfg(feature = "selftest")]
+        super::refusals::ALL.given_back(layout.size());
         if let Some(block) = NonNull::new(block) {
             // SAFETY: the caller passes a block that `alloc` returned, with its layout.
             unsafe { self.0.lock().of(block).deallocate(block, layout) };

@@ -151,6 +151,10 @@ impl Pool {
                 size_bytes: 0,
             });
         }
+        #[cfg(feature = "selftest")]
+        if super::refusals::ALL.refuses_region() {
+            return Err(refused(&state));
+        }
         match state.take(length, align_bytes) {
             Some(extent) => Ok(Region { pool: self, extent, size_bytes }),
             None => Err(refused(&state)),

@@ -76,7 +76,8 @@ pub struct Run {
     shell_line: Option<OsString>,
     environment: Vec<(String, OsString)>,
     directory: Option<PathBuf>,
-    is_released: bool,
+    /// Whether to boot the kernel that makes faults on purpose; by default as the boot arguments ask for one.
+    has_self_tests: Option<bool>,
 }
 
 impl Default for Run {
@@ -93,7 +94,7 @@ impl Run {
             shell_line: None,
             environment: Vec::new(),
             directory: None,
-            is_released: false,
+            has_self_tests: None,
         }
     }
 
@@ -145,7 +146,12 @@ impl Run {
 
     /// Boots the kernel that is released, whatever the boot arguments ask for.
     pub fn released(self) -> Self {
-        Self { is_released: true, ..self }
+        Self { has_self_tests: Some(false), ..self }
+    }
+
+    /// Boots the kernel that makes faults on purpose, also if the boot arguments ask for none.
+    pub fn with_self_tests(self) -> Self {
+        Self { has_self_tests: Some(true), ..self }
     }
 
     /// Starts the machine, with the kernel that makes faults on purpose if the boot arguments ask for one.
@@ -153,9 +159,8 @@ impl Run {
         let mut command = Command::new(repository().join("scripts/run"));
         let is_self_test = |word: &[u8]| word.starts_with(b"ferrite.selftest=");
         let mut values = self.environment.iter().map(|(_, value)| value.as_encoded_bytes());
-        let (kernel, _) = match !self.is_released
-            && values.any(|value| value.split(|&byte| byte == b' ').any(is_self_test))
-        {
+        let asks_for_one = values.any(|value| value.split(|&byte| byte == b' ').any(is_self_test));
+        let (kernel, _) = match self.has_self_tests.unwrap_or(asks_for_one) {
             true => self_test_files(),
             false => kernel_files(),
         };

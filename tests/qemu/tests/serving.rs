@@ -1,9 +1,7 @@
 //! The API inside the kernel, over QEMU's network.
 
-use llm::{
-    gguf::{Gguf, GgufWriter},
-    quant::GgmlType,
-};
+mod adapter;
+
 use qemu_tests::{Directory, Run, Session, build_host_program, repository};
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
@@ -234,43 +232,11 @@ fn the_api_answers_as_the_shell_does() {
     session.finish().expect_status(0);
 }
 
-/// An adapter of rank 1 that says other things than the model.
-fn loud_adapter(model: &[u8]) -> Vec<u8> {
-    const CHANGED: &str = "blk.0.attn_output.weight";
-    let gguf = Gguf::parse(model, model.len() as u64).expect("the model is sound");
-    let dims = gguf.tensor(CHANGED).expect("it is there").dims;
-    let (a, b) = (format!("{CHANGED}.lora_a"), format!("{CHANGED}.lora_b"));
-    let mut writer = GgufWriter::new();
-    let architecture = gguf.require_str("general.architecture").expect("it is there");
-    for (key, value) in [
-        ("general.type", "adapter"),
-        ("adapter.type", "lora"),
-        ("general.architecture", architecture),
-        ("general.name", "loud"),
-    ] {
-        writer.put_str(key, value).expect("a key");
-    }
-    writer.declare_tensor(&a, GgmlType::F32, &[dims[0], 1]).expect("a tensor");
-    writer.declare_tensor(&b, GgmlType::F32, &[1, dims[1]]).expect("a tensor");
-    let mut file = Vec::new();
-    let sink = |bytes: &[u8]| {
-        file.extend_from_slice(bytes);
-        Ok::<_, std::fmt::Error>(())
-    };
-    let mut data = writer.write_header(sink).expect("a header");
-    for (len, period) in [(dims[0], 3), (dims[1], 5)] {
-        let bytes = (0..len).flat_map(|i| ((i % period) as f32 - 1.0).to_le_bytes());
-        data.write(&bytes.collect::<Vec<u8>>()).expect("a tensor's bytes");
-    }
-    data.finish().expect("all tensors");
-    file
-}
-
 #[test]
 fn requests_choose_adapters_and_commands_do_for_themselves() {
     let port = free_port();
     let directory = Directory::new("adapters");
-    let adapter = std::fs::read(model("tiny.gguf")).map(|model| loud_adapter(&model)).expect("it is there");
+    let adapter = std::fs::read(model("tiny.gguf")).map(|model| adapter::loud(&model)).expect("it is there");
     let adapter = directory.file("loud.gguf", &adapter);
     let run = Run::new().args(["--serve", &port.to_string(), "--lora"]).args([adapter]);
     let mut session = served(run.boot_args("log=warn"), port);

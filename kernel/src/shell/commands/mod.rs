@@ -11,6 +11,8 @@ mod machine;
 mod models;
 mod network;
 mod numbers;
+#[cfg(feature = "selftest")]
+mod refusals;
 mod roofline;
 mod serving;
 pub(super) mod tools;
@@ -23,7 +25,7 @@ use super::{
 };
 
 /// All commands, in the order in which `help` lists them, one group after the other.
-static GROUPS: [&[Command]; 12] = [
+static GROUPS: &[&[Command]] = &[
     inference::COMMANDS,
     batch::COMMANDS,
     chat::COMMANDS,
@@ -36,6 +38,8 @@ static GROUPS: [&[Command]; 12] = [
     serving::COMMANDS,
     roofline::COMMANDS,
     general::COMMANDS,
+    #[cfg(feature = "selftest")]
+    refusals::COMMANDS,
 ];
 
 /// The first word of every command with two words.
