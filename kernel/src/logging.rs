@@ -1,4 +1,5 @@
-//! The `log` backend: writes one line per record, with the time since boot, to the sink chosen at boot.
+//! The `log` backend: writes one line per record, with the time since boot, to the sink chosen at boot. At the levels `debug` and
+//! `trace` a line also says which module it comes from.
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -73,23 +74,26 @@ impl Log for Logger {
             return;
         }
         (self.sink)(ROW.take());
-        let _ = write_record(&mut Output(self.sink), (self.clock_us)(), record);
+        let shows_target = log::max_level() >= LevelFilter::Debug;
+        let _ = write_record(&mut Output(self.sink), (self.clock_us)(), record, shows_target);
     }
 
     fn flush(&self) {}
 }
 
-fn write_record(output: &mut impl Write, time_us: u64, record: &Record<'_>) -> fmt::Result {
-    let target = record.target();
-    let target = target.strip_prefix("ferrite_kernel::").unwrap_or(target);
-    writeln!(
-        output,
-        "[{:5}.{:06}] {:5} {target}: {}",
-        time_us / 1_000_000,
-        time_us % 1_000_000,
-        record.level(),
-        record.args()
-    )
+fn write_record(
+    output: &mut impl Write,
+    time_us: u64,
+    record: &Record<'_>,
+    shows_target: bool,
+) -> fmt::Result {
+    let (seconds, us) = (time_us / 1_000_000, time_us % 1_000_000);
+    write!(output, "[{seconds:5}.{us:06}] {:5} ", record.level())?;
+    if shows_target {
+        let target = record.target();
+        write!(output, "{}: ", target.strip_prefix("ferrite_kernel::").unwrap_or(target))?;
+    }
+    writeln!(output, "{}", record.args())
 }
 
 struct Output(fn(&[u8]));
@@ -107,15 +111,20 @@ mod tests {
     use std::string::String;
 
     #[test]
-    fn a_record_is_one_line_with_time_level_and_place() {
-        let mut line = String::new();
+    fn a_record_is_one_line_with_time_and_level_and_its_module_if_that_is_wanted() {
         let record = Record::builder()
             .level(log::Level::Warn)
             .target("ferrite_kernel::storage")
             .args(format_args!("disk 3 is empty"))
             .build();
-        write_record(&mut line, 12_000_345, &record).unwrap();
-        assert_eq!(line, "[   12.000345] WARN  storage: disk 3 is empty\n");
+        for (shows_target, expected) in [
+            (false, "[   12.000345] WARN  disk 3 is empty\n"),
+            (true, "[   12.000345] WARN  storage: disk 3 is empty\n"),
+        ] {
+            let mut line = String::new();
+            write_record(&mut line, 12_000_345, &record, shows_target).unwrap();
+            assert_eq!(line, expected);
+        }
     }
 
     #[test]

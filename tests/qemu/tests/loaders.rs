@@ -72,7 +72,7 @@ fn the_device_tree_may_lie_anywhere() {
     let place = 0xbff8_0000;
     let loader = loader(&directory, LOADER, &[], place, KERNEL_ADDRESS);
     let outcome = machine(format!("{} {}", with_kernel(&loader), raw(&file, place)));
-    outcome.expect_status(0).expect_error("INFO  boot: memory: 29");
+    outcome.expect_status(0).expect_error("INFO  memory: 29");
 }
 
 /// QEMU finds no room below the ELF file for what it has dumped itself.
@@ -154,7 +154,7 @@ fn a_wrong_x0_is_told_and_the_tree_at_the_start_of_ram_taken() {
     let directory = Directory::new("wrong-x0");
     let loader = loader(&directory, LOADER, &[], 0x123, KERNEL_ADDRESS);
     let run = Run::new().qemu(&with_kernel(&loader)).boot_args("log=info").command("help");
-    run.finish().expect_status(0).expect_error("WARN  boot: x0 is 0x123, where no device tree is");
+    run.finish().expect_status(0).expect_error("WARN  x0 is 0x123, where no device tree is");
 }
 
 /// The loader lies where QEMU would put its tree, so that there is none but what x0 points to.
@@ -251,7 +251,7 @@ fn one_core_of_all_that_enter_at_el3_boots() {
         let run = run.command("help");
         let qemu = format!("-machine secure=on,{machine} {}", with_elf(&loader, &self_test_files().0));
         let outcome = run.qemu(&qemu).finish().expect_status(0).expect_error("100 interrupts");
-        assert_eq!(outcome.stderr.matches("boot: Ferrite ").count(), 1, "{}", outcome.stderr);
+        assert_eq!(outcome.stderr.matches("INFO  Ferrite ").count(), 1, "{}", outcome.stderr);
     }
 }
 
