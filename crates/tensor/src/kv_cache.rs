@@ -44,6 +44,11 @@ impl CacheType {
     /// The names that [`from_name`](Self::from_name) knows, for messages.
     pub const EXPECTED: &'static str = "f16, f32, q8_0, q5_0 or q4_0";
 
+    /// The names that [`from_name`](Self::from_name) knows.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::ALL.iter().map(|&(_, _, name)| name)
+    }
+
     /// The type of this name (`f16`, `q8_0`).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(_, _, known)| *known == name).map(|&(ty, _, _)| ty)

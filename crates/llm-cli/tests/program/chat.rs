@@ -51,6 +51,29 @@ fn each_answer_is_to_the_whole_conversation() {
 }
 
 #[test]
+fn a_conversation_is_saved_answered_again_and_goes_on_with_another_model() {
+    let file = std::env::temp_dir().join(format!("ferrite-chat-{}.json", std::process::id()));
+    let lines =
+        format!("/system s\nab\n/save {}\n/model {}\n/save\n/regen\n/stats\n", file.display(), *MODEL);
+    let output = chat(&["--template", "chatml"], &lines);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && errors.starts_with("llm: temperature 0.8, seed "), "{errors}");
+    let saved = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let messages: serde_json::Value = serde_json::from_str(&saved).unwrap();
+    let first = infer(&["--chat", "--template", "chatml", "--system", "s", "--prompt", "ab"]);
+    assert_eq!(messages[0], serde_json::json!({"role": "system", "content": "s"}));
+    assert_eq!(messages[1], serde_json::json!({"role": "user", "content": "ab"}));
+    assert_eq!(messages[2]["content"], *first.strip_suffix('\n').unwrap());
+    assert!(said.starts_with(&format!("{first}{saved}")), "{said}");
+    assert!(said.contains("\nanswers  2: "), "{said}");
+    let wrong = chat(&["--template", "chatml"], "/frob\nab\n");
+    assert_eq!((wrong.status.code(), &*wrong.stdout), (Some(1), &b""[..]));
+    assert_eq!(wrong.stderr, b"llm: unknown command /frob; /help lists the commands\n");
+}
+
+#[test]
 fn the_oldest_messages_are_forgotten_once_the_context_is_full() {
     let options = ["--template", "chatml", "--system", "Be brief."];
     let message = |n: usize| format!("{n} {}", "word ".repeat(15));

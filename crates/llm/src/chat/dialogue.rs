@@ -39,28 +39,32 @@ impl Role {
 /// needs a [`result`](Self::result) before the model continues.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dialogue {
-    turns: Vec<Turn>,
+    pub(super) turns: Vec<Turn>,
     /// Number of calls since the beginning. The id of each call contains its number.
     n_calls: u32,
 }
 
 /// A message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Turn {
-    role: Role,
-    content: String,
+pub(super) struct Turn {
+    pub role: Role,
+    pub content: String,
     /// The thoughts of the model before it.
-    reasoning: String,
+    pub reasoning: String,
     /// The tools that it called.
-    calls: Vec<KeptCall>,
+    pub calls: Vec<KeptCall>,
 }
 
 /// A call with its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct KeptCall {
-    id: String,
-    call: Call,
+pub(super) struct KeptCall {
+    pub id: String,
+    pub call: Call,
 }
+
+/// An answer that was taken out of a dialogue.
+#[derive(Debug)]
+pub struct Retracted(Vec<Turn>);
 
 /// Length of ids. Mistral's templates accept only this length.
 const ID_BYTES: usize = 9;
@@ -74,6 +78,50 @@ impl Dialogue {
         self.turns.clear();
         self.n_calls = 0;
         system.map_or(Ok(()), |system| self.push(Role::System, system))
+    }
+
+    /// Forgets all messages but the system message.
+    pub fn clear(&mut self) {
+        let has_system = self.system().is_some();
+        self.turns.truncate(usize::from(has_system));
+        self.n_calls = 0;
+    }
+
+    /// The system message.
+    pub fn system(&self) -> Option<&str> {
+        let first = self.turns.first().filter(|turn| turn.role == Role::System);
+        first.map(|turn| &*turn.content)
+    }
+
+    /// Changes the system message; the other messages stay.
+    ///
+    /// # Errors
+    /// [`ChatError::OutOfMemory`]; nothing has changed then.
+    pub fn set_system(&mut self, system: &str) -> Result<(), ChatError> {
+        self.push(Role::System, system)?;
+        if let Some(turn) = self.turns.pop() {
+            match self.system() {
+                Some(_) => self.turns[0] = turn,
+                // There is room for it: it was there a moment ago.
+                None => self.turns.insert(0, turn),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out everything after the last message of the user, so that it can be answered again; `None` if there is no such message,
+    /// or nothing after it.
+    pub fn retract(&mut self) -> Option<Retracted> {
+        let last = self.questions().last()?;
+        let answer = self.turns.split_off(last + 1);
+        (!answer.is_empty()).then_some(Retracted(answer))
+    }
+
+    /// Puts an answer that was taken out in the place of what now follows the last message of the user.
+    pub fn put_back(&mut self, Retracted(answer): Retracted) {
+        let last = self.questions().last();
+        self.turns.truncate(last.map_or(0, |last| last + 1));
+        self.turns.extend(answer);
     }
 
     /// Adds a message of the user.
@@ -251,6 +299,26 @@ mod tests {
         assert_eq!(contents(&dialogue), [("system", "be brief"), ("user", "a"), ("assistant", "b")]);
         dialogue.begin(None).unwrap();
         assert_eq!(contents(&dialogue), []);
+    }
+
+    #[test]
+    fn an_answer_is_retracted_and_the_system_message_changed() {
+        let mut dialogue = Dialogue::default();
+        assert!(dialogue.retract().is_none());
+        dialogue.ask("a").unwrap();
+        assert!(dialogue.retract().is_none());
+        dialogue.answer("b", Format::default()).unwrap();
+        let answer = dialogue.retract().unwrap();
+        assert_eq!(contents(&dialogue), [("user", "a")]);
+        dialogue.answer("half", Format::default()).unwrap();
+        dialogue.put_back(answer);
+        assert_eq!(contents(&dialogue), [("user", "a"), ("assistant", "b")]);
+        for system in ["s", "t"] {
+            dialogue.set_system(system).unwrap();
+            assert_eq!(contents(&dialogue), [("system", system), ("user", "a"), ("assistant", "b")]);
+        }
+        dialogue.clear();
+        assert_eq!((contents(&dialogue), dialogue.system()), (alloc::vec![("system", "t")], Some("t")));
     }
 
     #[test]

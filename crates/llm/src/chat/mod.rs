@@ -11,14 +11,16 @@ mod fallback;
 mod families;
 mod fitting;
 mod template;
+mod transcript;
 mod variables;
 
-pub use dialogue::{Dialogue, Role};
+pub use dialogue::{Dialogue, Retracted, Role};
 pub use error::{ChatError, FamilyNames};
 pub use families::{FAMILIES, Family};
 pub use fitting::{Forgotten, Room};
 pub use template::ChatTemplate;
 pub use toolcalls::{Answer, Call, Event as Part, Format, Parser};
+pub use transcript::Transcript;
 pub use variables::parser;
 
 /// The time given to templates if the real time is unknown: the beginning of 26 July 2024, the date that the templates

@@ -68,18 +68,20 @@ impl FromStr for Pooling {
 
     /// The pooling with this name in llama.cpp.
     fn from_str(name: &str) -> Result<Self, ()> {
-        Ok(match name {
-            "none" => Self::None,
-            "mean" => Self::Mean,
-            "cls" => Self::Cls,
-            "last" => Self::Last,
-            "rank" => Self::Rank,
-            _ => return Err(()),
-        })
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|&(_, pooling)| pooling).ok_or(())
     }
 }
 
 impl Pooling {
+    /// Each with its name, by which [`FromStr`] knows it.
+    pub const NAMES: [(&'static str, Self); 5] = [
+        ("none", Self::None),
+        ("mean", Self::Mean),
+        ("cls", Self::Cls),
+        ("last", Self::Last),
+        ("rank", Self::Rank),
+    ];
+
     /// The values that [`FromStr`] accepts.
     pub const EXPECTED: &'static str = "none, mean, cls, last or rank";
 }

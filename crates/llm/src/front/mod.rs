@@ -12,6 +12,7 @@ mod apart;
 pub mod batch;
 pub mod bench;
 mod breakers;
+pub mod chat_commands;
 pub mod describe;
 pub mod embedding;
 mod error;

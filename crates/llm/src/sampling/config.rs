@@ -143,7 +143,7 @@ impl SamplingConfig {
     }
 
     /// Whether the temperature is such that only the most likely token remains.
-    pub(super) fn is_greedy(&self) -> bool {
+    pub(crate) fn is_greedy(&self) -> bool {
         self.temperature == 0.0 && (self.dynatemp_range == 0.0 || self.mirostat != 0)
     }
 

@@ -3,11 +3,35 @@
 //! Both have the same commands, and take the options of [`INFER`], [`CHAT`] and so on under the same names, with the
 //! same meaning and defaults. An option that exists in the host program only says why ([`OptionSpec::host_only`]).
 
+use crate::chat::FAMILIES;
+use crate::kv_cache::CacheType;
+use crate::scheduler::Pooling;
+
 mod numbers;
 mod sampling;
 
 pub use numbers::*;
 pub use sampling::*;
+
+/// What the value of an option can be, as far as this is known beforehand: a shell completes it.
+#[derive(Debug, Clone, Copy)]
+pub enum Values {
+    /// Nothing is known.
+    Any,
+    /// The name of a model.
+    Model,
+    /// The name of an adapter.
+    Adapter,
+    /// The name of a text.
+    Text,
+    /// A set of inner loops that this CPU can run.
+    Kernels,
+    /// One of the names that this function lists.
+    Names(fn(&mut dyn FnMut(&'static str))),
+}
+
+/// The names of cache types.
+const CACHE_TYPES: Values = Values::Names(|list| CacheType::names().for_each(list));
 
 /// An option of a command.
 #[derive(Debug)]
@@ -18,6 +42,8 @@ pub struct OptionSpec {
     pub aliases: &'static [&'static str],
     /// The placeholder for its value in the help, `None` if it takes no value.
     pub value: Option<&'static str>,
+    /// What its value can be.
+    pub values: Values,
     /// Its help, one line.
     pub help: &'static str,
     /// The help in the host program, where it differs.
@@ -35,6 +61,7 @@ impl OptionSpec {
             name,
             aliases: &[],
             value: Some(value),
+            values: Values::Any,
             help,
             host_help: None,
             host_value: None,
@@ -45,6 +72,11 @@ impl OptionSpec {
     /// An option without a value.
     pub const fn flag(name: &'static str, help: &'static str) -> Self {
         Self { value: None, ..Self::new(name, "", help) }
+    }
+
+    /// The same with a value that is known to be one of these.
+    pub const fn of(self, values: Values) -> Self {
+        Self { values, ..self }
     }
 
     /// The same with other names.
@@ -99,7 +131,8 @@ pub const MODEL: OptionSpec =
     OptionSpec::new("model", "NAME", "the model, by its name, instead of the current or the first one")
         .or(&["m"])
         .on_host("the model: a GGUF file, or a short name that `llm pull` has fetched")
-        .with_host_value("FILE");
+        .with_host_value("FILE")
+        .of(Values::Model);
 /// `--prompt`.
 pub const PROMPT: OptionSpec = OptionSpec::new("prompt", "TEXT", "as the argument PROMPT").or(&["p"]);
 /// `--max-tokens` of `infer`.
@@ -131,7 +164,8 @@ pub const PROMPTS: OptionSpec = OptionSpec::new(
 )
 .or(&["f", "file"])
 .on_host("a text file with a prompt in each line, instead of arguments; lines of nothing but blanks are none")
-.with_host_value("FILE");
+.with_host_value("FILE")
+.of(Values::Text);
 /// `--parallel` of `load`.
 pub const PARALLEL: OptionSpec =
     OptionSpec::new("parallel", "N", "texts that can be computed together, 64 at most; 1 unless told")
@@ -174,7 +208,7 @@ pub const GRAMMAR: OptionSpec = OptionSpec::new(
     "what answers keep to: a grammar in GBNF, the text of a disk by its serial number, or a text with ::= itself",
 )
 .on_host("what answers keep to: a grammar in GBNF, a file or a text with ::= itself")
-.with_host_value("FILE");
+.with_host_value("FILE").of(Values::Text);
 /// `--json-schema`.
 pub const JSON_SCHEMA: OptionSpec = OptionSpec::new(
     "json-schema",
@@ -182,7 +216,7 @@ pub const JSON_SCHEMA: OptionSpec = OptionSpec::new(
     "answer in JSON that is valid against a schema, the text of a disk by its serial number, or a text that begins with {",
 )
 .on_host("answer in JSON that is valid against a schema, a file or a text that begins with {")
-.with_host_value("FILE");
+.with_host_value("FILE").of(Values::Text);
 /// `--ids`.
 pub const IDS: OptionSpec = OptionSpec::flag("ids", "print the ids of the tokens, not text");
 /// `--special` of `infer`.
@@ -198,7 +232,8 @@ pub const TEMPLATE: OptionSpec = OptionSpec::new(
     "template",
     "NAME",
     "chat format, such as chatml, instead of the one in the model's file",
-);
+)
+.of(Values::Names(|list| FAMILIES.iter().for_each(|family| list(family.name))));
 /// `--thinking`.
 pub const THINKING: OptionSpec = OptionSpec::flag(
     "thinking",
@@ -212,7 +247,8 @@ pub const REASONING_EFFORT: OptionSpec = OptionSpec::new(
     "reasoning-effort",
     "LEVEL",
     "how much a model thinks first, if its format has levels: low, medium or high for most",
-);
+)
+.of(Values::Names(|list| ["low", "medium", "high"].into_iter().for_each(list)));
 /// `--reasoning-budget`.
 pub const REASONING_BUDGET: OptionSpec = OptionSpec::new(
     "reasoning-budget",
@@ -264,13 +300,16 @@ pub const KV_TYPE: OptionSpec = OptionSpec::new(
     "kv-type",
     "TYPE",
     "number format of cached keys and values: f16, as unless told, f32, q8_0, q5_0 or q4_0",
-);
+)
+.of(CACHE_TYPES);
 /// `--type-k`.
-pub const TYPE_K: OptionSpec =
-    OptionSpec::new("type-k", "TYPE", "number format of cached keys alone").or(&["cache-type-k", "ctk"]);
+pub const TYPE_K: OptionSpec = OptionSpec::new("type-k", "TYPE", "number format of cached keys alone")
+    .or(&["cache-type-k", "ctk"])
+    .of(CACHE_TYPES);
 /// `--type-v`.
-pub const TYPE_V: OptionSpec =
-    OptionSpec::new("type-v", "TYPE", "number format of cached values alone").or(&["cache-type-v", "ctv"]);
+pub const TYPE_V: OptionSpec = OptionSpec::new("type-v", "TYPE", "number format of cached values alone")
+    .or(&["cache-type-v", "ctv"])
+    .of(CACHE_TYPES);
 /// `--lora`.
 pub const LORA: OptionSpec = OptionSpec::new(
     "lora",
@@ -278,7 +317,7 @@ pub const LORA: OptionSpec = OptionSpec::new(
     "adapter (LoRA) on a disk, by its name, that changes the model, times SCALE, 1 unless told; may be given again",
 )
 .on_host("adapter (LoRA) that changes the model, times SCALE, 1 unless told; may be given again")
-.with_host_value("FILE[:SCALE]");
+.with_host_value("FILE[:SCALE]").of(Values::Adapter);
 /// `--threads`.
 pub const THREADS: OptionSpec =
     OptionSpec::new("threads", "N", "cores that compute at most, all unless told").or(&["t"]);
@@ -287,7 +326,8 @@ pub const KERNELS: OptionSpec = OptionSpec::new(
     "kernels",
     "NAME",
     "inner loops for an instruction set, the fastest unless told; llm info --kernels lists them",
-);
+)
+.of(Values::Kernels);
 /// `--exact`.
 pub const EXACT: OptionSpec = OptionSpec::flag(
     "exact",
@@ -352,7 +392,8 @@ pub const TEXTS: OptionSpec = OptionSpec::new(
 .on_host(
     "a file with one of the texts in each line, instead of arguments; lines of nothing but blanks are none",
 )
-.with_host_value("FILE");
+.with_host_value("FILE")
+.of(Values::Text);
 /// `--parallel` of `embed` and `rerank`.
 pub const TEXTS_PARALLEL: OptionSpec = OptionSpec::new(
     "parallel",
@@ -366,7 +407,7 @@ pub const POOLING: OptionSpec = OptionSpec::new(
     "pooling",
     "TYPE",
     "how the vectors of tokens become one: none, mean, cls (the first), last, or rank (scores); as the file says unless told",
-);
+).of(Values::Names(|list| Pooling::NAMES.iter().for_each(|&(name, _)| list(name))));
 /// `--no-normalise`.
 pub const NO_NORMALISE: OptionSpec =
     OptionSpec::flag("no-normalise", "leave vectors as they are, instead of making their length 1")
@@ -529,6 +570,28 @@ mod tests {
     use crate::front::bench::BenchPlan;
     use crate::scheduler::MAX_RUNNING;
     use alloc::collections::BTreeSet;
+
+    #[test]
+    fn values_that_are_listed_can_be_read_and_are_in_the_help() {
+        let read = |option: &OptionSpec, name: &str| match option.name {
+            "kv-type" | "type-k" | "type-v" => CacheType::from_name(name).is_some(),
+            "pooling" => name.parse::<Pooling>().is_ok(),
+            "template" => FAMILIES.iter().any(|family| family.name == name),
+            "mirostat" => crate::sampling::SamplingRequest::default().set(option.name, name).is_ok(),
+            "reasoning-effort" => option.help.contains(name),
+            other => panic!("{other} has values of which this test knows nothing"),
+        };
+        let mut n_listed = 0;
+        for option in COMMANDS.iter().flat_map(|(_, options)| options.iter().copied().flatten()) {
+            if let Values::Names(list) = option.values {
+                list(&mut |name| {
+                    n_listed += 1;
+                    assert!(read(option, name), "{option}: {name}");
+                });
+            }
+        }
+        assert!(n_listed > 50);
+    }
 
     #[test]
     fn no_name_means_two_things_in_a_command() {

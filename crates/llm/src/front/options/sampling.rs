@@ -1,6 +1,6 @@
 //! The options that say how tokens are chosen.
 
-use super::OptionSpec;
+use super::{OptionSpec, Values};
 
 /// `--temp`.
 pub const TEMP: OptionSpec = OptionSpec::new(
@@ -107,7 +107,8 @@ pub const MIROSTAT: OptionSpec = OptionSpec::new(
     "mirostat",
     "VERSION",
     "choose tokens by Mirostat 1 or 2 instead of the filters; 0, as unless told, does not",
-);
+)
+.of(Values::Names(|list| ["0", "1", "2"].into_iter().for_each(list)));
 /// `--mirostat-ent`.
 pub const MIROSTAT_ENT: OptionSpec =
     OptionSpec::new("mirostat-ent", "TAU", "surprise in bits that Mirostat aims at, 5 unless told");
