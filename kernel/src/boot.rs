@@ -141,6 +141,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
     let system = System {
         console,
         columns: args.columns,
+        no_colour: args.no_colour,
         machine: Machine {
             clock_us: arch::time::now_us,
             now_seconds: calendar_clock::now_seconds,

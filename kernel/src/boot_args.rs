@@ -1,12 +1,13 @@
 //! The kernel's command line, `/chosen/bootargs` of the device tree.
 //!
 //! The line consists of words separated by spaces. Words that begin with neither `log=` nor `ferrite.` are meant for others and
-//! skipped. If an argument is given several times, the last one counts. Exceptions: there is one `ferrite.model` for each disk,
+//! skipped, except for `NO_COLOR`. If an argument is given several times, the last one counts. Exceptions: there is one `ferrite.model` for each disk,
 //! and all values of `ferrite.verity_key` and `ferrite.verity_root` count.
 //!
 //! | argument | meaning |
 //! |---|---|
 //! | `log=off\|error\|warn\|info\|debug\|trace` | log level; default `info` |
+//! | `NO_COLOR=1` | show no colours at a terminal, as programs do by this environment variable (no-color.org); any value but an empty one |
 //! | `ferrite.admin=on\|off` | whether requests over the network may load and unload models; default `off` |
 //! | `ferrite.api_key=KEY` | the key that requests over the network must present; it can be passed through `fw_cfg` instead |
 //! | `ferrite.columns=N` | width of the terminal on the console; 0: there is no terminal, so do not ask it for its width |
@@ -96,6 +97,8 @@ pub struct BootArgs {
     pub run_mode: RunMode,
     /// Width of the terminal on the console, 0 if there is none; `None` if not given.
     pub columns: Option<usize>,
+    /// Whether no colours are wanted.
+    pub no_colour: bool,
     /// How to reach the host.
     pub host: Host,
     /// The text that, after the byte 0x19, marks the end of the console's input; `None` if the input has no end.
@@ -125,6 +128,7 @@ impl Default for BootArgs {
             log_level: LevelFilter::Info,
             run_mode: RunMode::Interactive,
             columns: None,
+            no_colour: false,
             host: Host::None,
             input_end: None,
             serve: ServeSettings { port: Some(DEFAULT_PORT), ..ServeSettings::default() },
@@ -224,6 +228,10 @@ impl BootArgs {
                 continue;
             };
             let set = match text.split_once('=') {
+                Some(("NO_COLOR", value)) => {
+                    args.no_colour = !value.is_empty();
+                    Ok(())
+                }
                 _ if !is_ours => Ok(()),
                 Some((key, value)) => args.set(key, value),
                 None => Err("a value, as in ferrite.NAME=VALUE"),
@@ -487,6 +495,20 @@ mod tests {
             let error = args.error.unwrap();
             assert_eq!(error.argument, line);
             assert!(alloc::format!("{error}").contains("expected"));
+        }
+    }
+
+    #[test]
+    fn colours_can_be_turned_off() {
+        for (line, no_colour) in [
+            ("", false),
+            ("NO_COLOR=1", true),
+            ("log=warn NO_COLOR=0", true),
+            ("NO_COLOR=", false),
+            ("NO_COLOR", false),
+        ] {
+            let args = BootArgs::parse(line.as_bytes());
+            assert_eq!((args.no_colour, args.mistake), (no_colour, None), "{line}");
         }
     }
 

@@ -21,6 +21,8 @@ pub struct System<'a> {
     pub console: &'a mut dyn Console,
     /// Width of the terminal on the console; 0 if the console is a file or a program; `None` if the boot arguments do not say.
     pub columns: Option<usize>,
+    /// Whether the user wants no colours, whatever the console is.
+    pub no_colour: bool,
     /// Facts about the machine, and its functions.
     pub machine: Machine,
     /// The disks, in the order in which they were given on the host's command line.

@@ -63,6 +63,7 @@ fuzz_target!(|input: &[u8]| {
     let system = System {
         console: &mut console,
         columns,
+        no_colour: kind % 2 == 1,
         machine: *MACHINE,
         disks: Disks::from(Vec::new()),
         pci: Vec::new(),

@@ -92,6 +92,11 @@ pub enum CommandError {
     Unclosed,
     /// A line longer than the line editor allows.
     LineTooLong,
+    /// A line that there was no memory for.
+    NoMemoryForLine {
+        /// How much it needs.
+        needed_bytes: usize,
+    },
     /// There is no command of this name.
     UnknownCommand(String),
     /// A group's name, such as `llm`, that is not followed by a command of the group.
@@ -178,6 +183,9 @@ impl fmt::Display for CommandError {
             }
             CommandError::LineTooLong => {
                 write!(f, "the line is too long; expected at most {MAX_LINE_BYTES} bytes")
+            }
+            CommandError::NoMemoryForLine { needed_bytes } => {
+                write!(f, "the heap has no {needed_bytes} bytes for this line; expected a shorter one")
             }
             CommandError::UnknownCommand(word) => {
                 write!(f, "unknown command {word:?}; `help` lists the commands")

@@ -139,6 +139,21 @@ impl Parser {
         }
     }
 
+    /// When a lone press of Esc is known to be one, if it may have been pressed: nothing has followed until then.
+    pub fn escape_until_us(&self) -> Option<u64> {
+        let is_escape = matches!(self.state, State::Escape { .. });
+        is_escape.then(|| self.last_byte_us.saturating_add(SEQUENCE_TIMEOUT_US))
+    }
+
+    /// Whether Esc alone was pressed, and nothing has followed up to `now_us`. It is told once.
+    pub fn take_escape(&mut self, now_us: u64) -> bool {
+        let is_pressed = self.escape_until_us().is_some_and(|until_us| now_us > until_us);
+        if is_pressed {
+            self.state = State::Ground;
+        }
+        is_pressed
+    }
+
     fn feed_printable(&mut self, byte: u8) -> Option<Event> {
         match self.state {
             State::Ground => Some(Event::Text(byte)),

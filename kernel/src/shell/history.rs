@@ -54,6 +54,34 @@ impl History {
         Some(&self.lines[newer])
     }
 
+    /// The place of the line being shown; `None` for the user's own.
+    pub fn place(&self) -> Option<usize> {
+        self.shown
+    }
+
+    /// The place of the newest line with this text in it, of those before `end` if it is given.
+    pub fn find(&self, text: &[u8], end: Option<usize>) -> Option<usize> {
+        let lines = self.lines.iter().enumerate().take(end.unwrap_or(self.lines.len())).rev();
+        // Every line has an empty text in it.
+        let has = |line: &[u8]| text.is_empty() || line.windows(text.len()).any(|part| part == text);
+        lines.into_iter().find(|(_, line)| has(line)).map(|(place, _)| place)
+    }
+
+    /// Shows the line at this place, from which older and newer ones can be walked to; saves `current` if it is the user's own line.
+    pub fn show(&mut self, place: usize, current: &[u8]) -> Option<&[u8]> {
+        let line = self.lines.get(place)?;
+        if self.shown.is_none() {
+            self.draft = current.to_vec();
+        }
+        self.shown = Some(place);
+        Some(line)
+    }
+
+    /// Goes back to where a search has begun.
+    pub fn go_back(&mut self, place: Option<usize>) {
+        self.shown = place;
+    }
+
     /// Stops browsing: the next [`older`](Self::older) returns the newest line again.
     pub fn leave(&mut self) {
         self.shown = None;
@@ -76,6 +104,25 @@ mod tests {
         assert_eq!(history.newer(), Some(&b"two"[..]));
         assert_eq!(history.newer(), Some(&b"dra"[..]));
         assert_eq!(history.newer(), None);
+    }
+
+    #[test]
+    fn a_text_is_found_in_the_newest_line_that_has_it() {
+        let mut history = History::default();
+        for line in [&b"mem"[..], b"llm list", b"help mem", b"uptime"] {
+            history.add(line);
+        }
+        assert_eq!(history.find(b"mem", None), Some(2));
+        assert_eq!(history.find(b"mem", Some(2)), Some(0));
+        assert_eq!(history.find(b"mem", Some(0)), None);
+        assert_eq!(history.find(b"frob", None), None);
+        assert_eq!(history.find(b"", None), Some(3));
+        assert_eq!(history.find(&[b'x'; 100], None), None);
+        assert_eq!(history.show(2, b"dra"), Some(&b"help mem"[..]));
+        assert_eq!(history.older(b"help mem"), Some(&b"llm list"[..]));
+        history.newer();
+        history.newer();
+        assert_eq!(history.newer(), Some(&b"dra"[..]));
     }
 
     #[test]

@@ -57,6 +57,12 @@ pub enum Key {
     LowerCaseWord,
     /// Alt-C.
     CapitalizeWord,
+    /// Tab: completes a word.
+    Complete,
+    /// Ctrl-R: looks for an earlier line.
+    SearchBack,
+    /// Ctrl-G, or Esc if nothing follows it: ends a search without a result.
+    Abort,
     /// Ctrl-L.
     ClearScreen,
     /// Ctrl-C.
@@ -67,6 +73,9 @@ pub enum Key {
         column: u16,
     },
 }
+
+/// The most keys that one byte can complete: those of a broken character before it, a press of Esc, and its own.
+pub const MAX_KEYS: usize = 5;
 
 /// If the next byte of a paste takes longer than this, the end mark was lost.
 const PASTE_TIMEOUT_US: u64 = 2_000_000;
@@ -106,10 +115,24 @@ impl KeyDecoder {
         }
     }
 
-    /// Takes one byte, which arrived at `now_us`, and emits the keys that it completes: often one, rarely several, at most four.
-    /// If a byte breaks off a UTF-8 character, the bytes before it are emitted first.
+    /// When [`idle`](Self::idle) must be called unless another byte comes first.
+    pub fn idle_us(&self) -> Option<u64> {
+        self.parser.escape_until_us()
+    }
+
+    /// Emits the press of Esc alone, if `now_us` is so late that it cannot be the beginning of a sequence.
+    pub fn idle(&mut self, now_us: u64, mut emit: impl FnMut(Key)) {
+        if self.parser.take_escape(now_us) && !self.is_pasting {
+            self.flush_partial(&mut emit);
+            emit(Key::Abort);
+        }
+    }
+
+    /// Takes one byte, which arrived at `now_us`, and emits the keys that it completes: often one, rarely several, at most
+    /// [`MAX_KEYS`]. If a byte breaks off a UTF-8 character, the bytes before it are emitted first.
     pub fn feed(&mut self, byte: u8, now_us: u64, mut emit: impl FnMut(Key)) {
         self.is_pasting &= now_us.saturating_sub(self.last_byte_us) <= PASTE_TIMEOUT_US;
+        self.idle(now_us, &mut emit);
         self.last_byte_us = now_us;
         let after_carriage_return = core::mem::take(&mut self.after_carriage_return);
         let Some(event) = self.parser.feed(byte, now_us) else {
@@ -203,12 +226,14 @@ fn control_key(byte: u8) -> Option<Key> {
         0x05 => Key::End,
         0x06 => Key::Right,
         0x08 | 0x7f => Key::Backspace,
-        b'\t' => Key::Char(' '),
+        0x07 => Key::Abort,
+        b'\t' => Key::Complete,
         b'\r' | b'\n' => Key::Enter,
         0x0b => Key::KillToEnd,
         0x0c => Key::ClearScreen,
         0x0e => Key::Down,
         0x10 => Key::Up,
+        0x12 => Key::SearchBack,
         0x15 => Key::KillToStart,
         0x17 => Key::KillWord,
         0x19 => Key::Yank,
@@ -426,7 +451,29 @@ mod tests {
         for (byte, now_us) in [(0x1b, 0), (b'b', 600_000), (0x1b, 700_000), (b'b', 710_000)] {
             decoder.feed(byte, now_us, |key| keys.push(key));
         }
-        assert_eq!(keys, [Key::Char('b'), Key::WordLeft]);
+        assert_eq!(keys, [Key::Abort, Key::Char('b'), Key::WordLeft]);
+    }
+
+    #[test]
+    fn escape_alone_is_a_key_once_nothing_follows() {
+        let mut decoder = KeyDecoder::new();
+        let mut keys = Vec::new();
+        decoder.feed(0x1b, 1000, |key| keys.push(key));
+        let until_us = decoder.idle_us().expect("it may have been Esc");
+        decoder.idle(until_us, |key| keys.push(key));
+        assert_eq!(keys, []);
+        decoder.idle(until_us + 1, |key| keys.push(key));
+        decoder.idle(until_us + 2, |key| keys.push(key));
+        assert_eq!((&keys[..], decoder.idle_us()), (&[Key::Abort][..], None));
+        // The key after it is another.
+        decoder.feed(b'[', until_us + 3, |key| keys.push(key));
+        assert_eq!(keys, [Key::Abort, Key::Char('[')]);
+    }
+
+    #[test]
+    fn tab_and_the_keys_of_a_search_are_known_and_no_keys_in_a_paste() {
+        assert_eq!(keys(b"\t\x12\x07"), [Key::Complete, Key::SearchBack, Key::Abort]);
+        assert_eq!(keys(b"\x1b[200~\t\x12\x07\x1b[201~"), chars("\t"));
     }
 
     #[test]

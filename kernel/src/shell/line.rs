@@ -83,6 +83,18 @@ impl Line {
         last.start..end
     }
 
+    /// The beginning of the glyph that this byte belongs to.
+    pub fn glyph_at(&self, place: usize) -> usize {
+        let mut start = 0;
+        while let glyph = self.next_glyph(start)
+            && glyph.end <= place
+            && !glyph.is_empty()
+        {
+            start = glyph.end;
+        }
+        start
+    }
+
     /// The beginning of the word that the cursor is in or after; a word consists of letters and digits.
     pub fn word_left(&self) -> usize {
         let mut at = self.cursor;
@@ -157,7 +169,7 @@ fn is_combining(c: Option<char>) -> bool {
 }
 
 /// What is shown on the screen for a character, or for a byte that is not part of one.
-fn shown(c: Option<char>) -> char {
+pub(super) fn shown(c: Option<char>) -> char {
     match c {
         Some('\n') => '↵',
         Some('\t') => ' ',

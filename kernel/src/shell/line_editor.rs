@@ -1,7 +1,7 @@
 //! One line of input, edited on a VT100-like terminal.
 //!
-//! [`LineEditor`] applies [keys](super::keys) to a `Line`, and a `View` shows it. It does not know where keys come from, so a
-//! test can type into it.
+//! [`LineEditor`] applies [keys](super::keys) to a `Line`, and a `View` shows it. It does not know where keys come from, nor what
+//! words can be completed to, so a test can type into it.
 //!
 //! Existing crates do not suffice. `embedded-cli` 0.2 has no home, end or kill keys, and accepts only text, so a prompt of
 //! invalid UTF-8 would never reach the command that should refuse it. `noline` 0.5 asks the terminal for its cursor position
@@ -10,7 +10,9 @@
 use alloc::{string::String, vec::Vec};
 use core::ops::Range;
 
-use super::{history::History, keys::Key, line::Line, line_view::View};
+use super::{
+    completion::Completions, history::History, keys::Key, line::Line, line_view::View, search::Search,
+};
 use crate::console::Console;
 
 /// Longest line, in bytes.
@@ -20,9 +22,10 @@ pub const MAX_LINE_BYTES: usize = 16 * 1024;
 /// enough to be always available.
 pub const SHORT_LINE_BYTES: usize = 256;
 
-/// The most memory that one byte of a line can take: in the line as it grows, the killed text, the history, the saved draft and
-/// the entered line; and in the lists of words, commands and arguments made from it, which double as they grow.
-pub const BYTES_FOR_A_BYTE: usize = 168;
+/// The most memory that one byte of a line can take: in the line as it grows, the killed text, the history, the saved draft, the
+/// line before a search and the entered line; and in the lists of words, commands and arguments made from it, which double as they
+/// grow.
+pub const BYTES_FOR_A_BYTE: usize = 170;
 
 const BELL: &[u8] = b"\x07";
 
@@ -33,6 +36,11 @@ pub enum Entered {
     Line(Vec<u8>),
     /// Enter was pressed, but more than [`MAX_LINE_BYTES`] had been typed.
     TooLong,
+    /// Enter was pressed, but there had not been memory for all that was typed.
+    NoMemory {
+        /// How many bytes there should have been.
+        needed_bytes: usize,
+    },
     /// Ctrl-C was pressed: the line is dropped.
     Interrupted,
     /// There is no line, and no more will come: the input has ended, or Ctrl-D was pressed in an empty line.
@@ -47,7 +55,14 @@ pub struct LineEditor {
     history: History,
     /// The text that was killed last.
     killed: Vec<u8>,
-    too_long: bool,
+    /// What is entered instead of the line, because something that was typed is missing from it.
+    refused: Option<Entered>,
+    /// The search that is going on.
+    search: Option<Search>,
+    /// What was searched for last.
+    last_search: Vec<u8>,
+    /// The last key was Tab, and left a choice.
+    has_choice: bool,
 }
 
 impl Default for LineEditor {
@@ -64,14 +79,24 @@ impl LineEditor {
             line: Line::default(),
             history: History::default(),
             killed: Vec::new(),
-            too_long: false,
+            refused: None,
+            search: None,
+            last_search: Vec::new(),
+            has_choice: false,
         }
     }
 
-    /// Shows `prompt` (ASCII) for a new line on a terminal with this width.
+    /// Shows `prompt` for a new line on a terminal with this width.
     pub fn begin(&mut self, prompt: &'static str, columns: usize, terminal: &mut dyn Console) {
+        let colours = self.view.colours;
         self.view = View::new(prompt, columns);
+        self.view.colours = colours;
         self.redraw(terminal);
+    }
+
+    /// Sets whether the prompt has a colour, from the next time that it is drawn.
+    pub fn set_colours(&mut self, colours: bool) {
+        self.view.colours = colours;
     }
 
     /// Changes the width of the terminal.
@@ -83,8 +108,9 @@ impl LineEditor {
 
     /// Handles the end of the input: what has been typed is entered, unless it is empty.
     pub fn end_of_input(&mut self, terminal: &mut dyn Console) -> Entered {
+        self.end_search(terminal);
         terminal.write_bytes(b"\n");
-        match self.line.bytes().is_empty() && !self.too_long {
+        match self.line.bytes().is_empty() && self.refused.is_none() {
             true => Entered::EndOfInput,
             false => self.finish(),
         }
@@ -97,6 +123,10 @@ impl LineEditor {
 
     /// Applies a key and shows the effect.
     pub fn press(&mut self, key: Key, terminal: &mut dyn Console) -> Option<Entered> {
+        self.has_choice = false;
+        if self.is_of_search(key, terminal) {
+            return None;
+        }
         let cursor = self.line.cursor();
         let end = self.line.bytes().len();
         match key {
@@ -149,19 +179,123 @@ impl LineEditor {
                 terminal.write_bytes(b"\x1b[H\x1b[2J");
                 self.redraw(terminal);
             }
-            Key::CursorReport { .. } => {}
+            Key::SearchBack => self.begin_search(terminal),
+            Key::Complete | Key::Abort | Key::CursorReport { .. } => {}
         }
         None
+    }
+
+    /// Completes the word before the cursor, or types as much of it as is certain. `complete` is given the line up to the cursor.
+    /// If it leaves a choice twice in a row, the candidates are listed.
+    pub fn complete(&mut self, complete: &mut dyn FnMut(&[u8]) -> Completions, terminal: &mut dyn Console) {
+        self.end_search(terminal);
+        let completions = complete(&self.line.bytes()[..self.line.cursor()]);
+        let had_choice = core::mem::replace(&mut self.has_choice, completions.candidates().len() > 1);
+        let mut addition = &*completions.addition();
+        let follows_blank = self.line.bytes().get(self.line.cursor()) == Some(&b' ');
+        if follows_blank && let Some(rest) = addition.strip_suffix(' ') {
+            addition = rest;
+            self.insert(addition.as_bytes(), terminal);
+            self.move_to(self.line.cursor() + 1, terminal);
+        } else if !addition.is_empty() {
+            self.insert(addition.as_bytes(), terminal);
+        } else if self.has_choice && had_choice {
+            completions.list(self.view.terminal_columns(), terminal);
+            self.redraw(terminal);
+        } else {
+            terminal.write_bytes(BELL);
+        }
+    }
+
+    fn begin_search(&mut self, terminal: &mut dyn Console) {
+        let before = (self.line.bytes().to_vec(), self.line.cursor());
+        let prompt = self.view.set_prompt("".into());
+        self.search = Some(Search::new(before, self.history.place(), prompt));
+        self.show_search(terminal);
+    }
+
+    /// Applies a key to the search that is going on. If there is none, or the key ends it and is then a key like any other, returns
+    /// false.
+    fn is_of_search(&mut self, key: Key, terminal: &mut dyn Console) -> bool {
+        let Some(search) = &mut self.search else { return false };
+        let found = search.found;
+        // Where the lines end that are looked through: with a longer text the line that was found may still have it.
+        let end = match key {
+            Key::Char(c) if search.push(c.encode_utf8(&mut [0; 4]).as_bytes()) => {
+                found.map(|found| found + 1)
+            }
+            Key::InvalidByte(byte) if search.push(&[byte]) => found.map(|found| found + 1),
+            Key::Backspace if search.pop() => None,
+            Key::SearchBack if search.text().is_empty() && !self.last_search.is_empty() => {
+                search.push(&self.last_search);
+                None
+            }
+            Key::SearchBack if !search.text().is_empty() => found,
+            Key::Char(_) | Key::InvalidByte(_) | Key::Backspace | Key::SearchBack => {
+                terminal.write_bytes(BELL);
+                return true;
+            }
+            Key::Abort => {
+                self.take_back_search(terminal);
+                return true;
+            }
+            Key::CursorReport { .. } => return true,
+            _ => {
+                self.end_search(terminal);
+                return false;
+            }
+        };
+        let is_empty = search.text().is_empty();
+        let next = self.history.find(search.text(), end).filter(|_| !is_empty);
+        search.has_failed = next.is_none() && !is_empty;
+        if search.has_failed {
+            terminal.write_bytes(BELL);
+        }
+        if let Some(place) = next
+            && let Some(line) = self.history.show(place, &search.before.0)
+        {
+            search.found = Some(place);
+            let text = search.text();
+            let start = line.windows(text.len()).position(|part| part == text).unwrap_or(0);
+            self.line.set(line.to_vec());
+            self.line.move_to(self.line.glyph_at(start));
+        }
+        self.show_search(terminal);
+        true
+    }
+
+    fn show_search(&mut self, terminal: &mut dyn Console) {
+        if let Some(search) = &self.search {
+            self.view.set_prompt(search.own_prompt(self.view.terminal_columns()));
+            self.redraw(terminal);
+        }
+    }
+
+    /// Ends a search; the line that was found is then edited.
+    fn end_search(&mut self, terminal: &mut dyn Console) {
+        if let Some(search) = self.search.take() {
+            self.last_search = search.text().to_vec();
+            self.view.set_prompt(search.prompt);
+            self.redraw(terminal);
+        }
+    }
+
+    /// Ends a search; the line is then what it was before.
+    fn take_back_search(&mut self, terminal: &mut dyn Console) {
+        if let Some(search) = &mut self.search {
+            let (line, cursor) = core::mem::take(&mut search.before);
+            self.history.go_back(search.place);
+            self.line.set(line);
+            self.line.move_to(cursor);
+            self.end_search(terminal);
+        }
     }
 
     /// Empties the line and returns its contents.
     fn finish(&mut self) -> Entered {
         self.history.leave();
         let line = core::mem::take(&mut self.line);
-        match core::mem::take(&mut self.too_long) {
-            true => Entered::TooLong,
-            false => Entered::Line(line.bytes().to_vec()),
-        }
+        self.refused.take().unwrap_or_else(|| Entered::Line(line.bytes().to_vec()))
     }
 
     /// Shows the line again, in an empty row.
@@ -174,8 +308,12 @@ impl LineEditor {
             return;
         }
         let len = self.line.bytes().len() + bytes.len();
-        if len > MAX_LINE_BYTES || !has_room(len) {
-            self.too_long = true;
+        let refused = match len > MAX_LINE_BYTES {
+            true => Some(Entered::TooLong),
+            false => lacking_bytes(len).map(|needed_bytes| Entered::NoMemory { needed_bytes }),
+        };
+        if refused.is_some() {
+            self.refused = refused;
             terminal.write_bytes(BELL);
             return;
         }
@@ -199,7 +337,9 @@ impl LineEditor {
             return;
         }
         self.line.remove(range);
-        self.too_long &= !self.line.bytes().is_empty();
+        if self.line.bytes().is_empty() {
+            self.refused = None;
+        }
         self.redraw(terminal);
     }
 
@@ -243,17 +383,20 @@ fn capitalized(text: &str) -> String {
     first.to_uppercase() + &rest.to_lowercase()
 }
 
-/// Whether there is memory for a line of this many bytes.
-fn has_room(line_bytes: usize) -> bool {
-    line_bytes <= SHORT_LINE_BYTES
-        || Vec::<u8>::new().try_reserve_exact(BYTES_FOR_A_BYTE * line_bytes).is_ok()
+/// How much memory a line of this many bytes needs, if there is not that much.
+fn lacking_bytes(line_bytes: usize) -> Option<usize> {
+    let needed_bytes = BYTES_FOR_A_BYTE * line_bytes;
+    let is_short = line_bytes <= SHORT_LINE_BYTES;
+    let has_room = is_short || Vec::<u8>::new().try_reserve_exact(needed_bytes).is_ok();
+    (!has_room).then_some(needed_bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{keys::KeyDecoder, screen::Screen};
+    use super::super::{keys::KeyDecoder, screen::Screen, words::unfinished};
     use super::*;
     use std::{string::String, vec::Vec};
+    use unicode_width::UnicodeWidthStr;
 
     const PROMPT: &str = "> ";
 
@@ -286,9 +429,12 @@ mod tests {
                 for key in keys {
                     assert_eq!(entered, None, "keys after the end of the line");
                     let row = self.screen.cursor().1;
-                    entered = self.editor.press(key, &mut self.screen);
+                    match key {
+                        Key::Complete => self.editor.complete(&mut complete, &mut self.screen),
+                        _ => entered = self.editor.press(key, &mut self.screen),
+                    }
                     if entered.is_none() {
-                        if key != Key::ClearScreen {
+                        if !matches!(key, Key::ClearScreen | Key::Complete) {
                             assert_eq!(self.screen.cursor().1, row, "the line left its row");
                         }
                         self.check_screen();
@@ -319,8 +465,9 @@ mod tests {
             }
             let whole = wide.row(0);
             let shown = screen.row(screen.cursor().1);
-            let (prompt, shown) = shown.split_at(view.shown_prompt().len());
-            assert!(prompt.iter().collect::<String>().contains(view.shown_prompt().trim_end()));
+            let (prompt, shown) = shown.split_at(view.shown_prompt().width());
+            let prompt_text: String = prompt.iter().filter(|&&c| c != '\0').collect();
+            assert!(prompt_text.contains(view.shown_prompt().trim_end()), "{prompt_text:?}");
             let offset = screen.cursor().0 - prompt.len();
             let start = cursor.checked_sub(offset).expect("the cursor is before the line");
             let text_columns = view.text_columns();
@@ -342,6 +489,86 @@ mod tests {
                 other => panic!("no line, but {other:?}"),
             }
         }
+    }
+
+    /// Completes as a shell with a handful of words does.
+    fn complete(before: &[u8]) -> Completions {
+        let Some(unfinished) = unfinished(before) else { return Completions::of_text(b"\0") };
+        let mut completions = Completions::of(unfinished);
+        for word in ["llm", "log", "mem", "a very long word with blanks"] {
+            completions.offer(word);
+        }
+        completions
+    }
+
+    #[test]
+    fn tab_completes_what_is_certain_and_lists_the_rest() {
+        let mut typist = Typist::new();
+        assert_eq!(typist.line(b"m\tx\r"), "mem x");
+        assert_eq!(typist.line(b"x 'm\t\r"), "x 'mem' ");
+        assert_eq!(typist.line(b"a\t\r"), "a\\ very\\ long\\ word\\ with\\ blanks ");
+        assert_eq!(
+            typist.line(b"m x\x1b[D\x1b[D\ty\r"),
+            "mem yx",
+            "a blank that is there is not typed again"
+        );
+        assert_eq!(typist.line(b"frob\t\tx\r"), "frobx");
+        assert_eq!(typist.line(b"l\to\t\r"), "log ");
+        let shown = |typist: &Typist| typist.screen.text();
+        typist.enter(b"l\t");
+        assert!(!shown(&typist).contains("\nllm  log\n"), "{}", shown(&typist));
+        typist.enter(b"\t");
+        assert!(shown(&typist).ends_with("> l\nllm  log\n> l\n"), "{}", shown(&typist));
+        // Another key between the two is not the second Tab.
+        typist.enter(b"\x05\t");
+        assert!(shown(&typist).ends_with("> l\nllm  log\n> l\n"), "{}", shown(&typist));
+        assert_eq!(typist.line(b"l\t\r"), "llm ");
+    }
+
+    fn searcher() -> Typist {
+        let mut typist = Typist::new();
+        for line in [&b"llm list"[..], b"mem", "llm infer 'né' 3".as_bytes(), b"uptime"] {
+            typist.editor.remember(line);
+        }
+        typist
+    }
+
+    #[test]
+    fn a_search_finds_older_lines_and_enter_runs_them() {
+        assert_eq!(searcher().line(b"\x12llm\r"), "llm infer 'né' 3");
+        assert_eq!(searcher().line(b"\x12llm\x12\r"), "llm list");
+        assert_eq!(searcher().line("\x12é'\r".as_bytes()), "llm infer 'né' 3");
+        assert_eq!(searcher().line(b"\x12llmx\x7f\x12\r"), "llm list", "Backspace begins anew");
+        let mut typist = searcher();
+        typist.enter(b"x\x12li");
+        let shown = |typist: &Typist| typist.screen.text();
+        assert!(shown(&typist).ends_with("(reverse-i-search)`li': llm list\n"), "{}", shown(&typist));
+        typist.enter(b"q");
+        assert!(shown(&typist).ends_with("(failed reverse-i-search)`liq': llm list\n"), "{}", shown(&typist));
+        typist.enter(b"\x7f\x12");
+        assert!(shown(&typist).ends_with("(failed reverse-i-search)`li': llm list\n"), "{}", shown(&typist));
+        assert_eq!(typist.line(b"\r"), "llm list");
+        // Without a text, Ctrl-R takes the last one.
+        assert_eq!(typist.line(b"\x12\x12\r"), "llm list");
+        assert!(shown(&typist).contains("> llm list\n"), "the prompt is back: {}", shown(&typist));
+    }
+
+    #[test]
+    fn a_search_is_ended_by_other_keys_and_taken_back() {
+        assert_eq!(searcher().line(b"\x12infer\x1b[C\x1b[C!\r"), "llm in!fer 'né' 3");
+        assert_eq!(searcher().line(b"\x12list\x05s\r"), "llm lists");
+        assert_eq!(searcher().line(b"\x12mem\x1b[A\r"), "llm list", "the arrows go on from there");
+        assert_eq!(searcher().line(b"dra\x02\x12mem\x07f\r"), "drfa");
+        assert_eq!(searcher().line(b"\x12mem\x07\x1b[A\r"), "uptime", "the history is where it was");
+        assert_eq!(searcher().line(b"\x1b[A\x1b[A\x12list\x07\x1b[A\r"), "mem");
+        assert_eq!(searcher().line(b"\x12m\t\r"), "uptime", "Tab completes what was found");
+        assert_eq!(searcher().enter(b"\x12mem\x03"), Some(Entered::Interrupted));
+        assert_eq!(searcher().line(b"\x12zzz\r"), "");
+        let mut empty = Typist::new();
+        assert_eq!(empty.line(b"\x12\x12x\x12\x07ab\r"), "ab");
+        let mut narrow = Typist::on(20);
+        narrow.editor.remember(b"llm infer something");
+        assert_eq!(narrow.line(b"\x12thing\r"), "llm infer something");
     }
 
     #[test]
@@ -484,7 +711,7 @@ mod tests {
 
     #[test]
     fn random_keys_keep_screen_and_line_together() {
-        let pieces: [&[u8]; 26] = [
+        let pieces: [&[u8]; 31] = [
             b"a",
             b"b c",
             "漢".as_bytes(),
@@ -511,6 +738,11 @@ mod tests {
             b"\x1b[3~",
             b"\x1b[200~\n\t\x1b[201~",
             b"\x0c",
+            b"\x12",
+            b"\x12w",
+            b"\x07",
+            b"\t",
+            b"\t\t",
         ];
         let mut state = 1u64;
         for columns in [9, 20, 39, 80] {

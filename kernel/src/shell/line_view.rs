@@ -3,8 +3,11 @@
 //! The last column stays free, because terminals differ in whether they wrap when it has been written. A line that is longer than
 //! the row scrolls sideways, so that the row is right whatever the width of the terminal.
 
+use alloc::borrow::Cow;
 use core::fmt::Write;
 use core::ops::Range;
+
+use unicode_width::UnicodeWidthStr;
 
 use super::line::Line;
 use crate::console::{Console, Text};
@@ -17,16 +20,28 @@ const MIN_TEXT_COLUMNS: usize = 8;
 /// A row of the screen: a prompt and, after it, as much of a line as fits.
 #[derive(Debug)]
 pub struct View {
-    prompt: &'static str,
+    prompt: Cow<'static, str>,
     columns: usize,
+    /// Whether the prompt is green.
+    pub colours: bool,
     /// Index of the first glyph on the screen.
     start: usize,
 }
 
 impl View {
-    /// The view of an empty line after `prompt` (ASCII) on a terminal with this width.
+    /// The view of an empty line after `prompt` on a terminal with this width.
     pub fn new(prompt: &'static str, columns: usize) -> Self {
-        Self { prompt, columns: columns.max(MIN_COLUMNS), start: 0 }
+        Self { prompt: prompt.into(), columns: columns.max(MIN_COLUMNS), colours: false, start: 0 }
+    }
+
+    /// Changes the prompt; returns the one before.
+    pub fn set_prompt(&mut self, prompt: Cow<'static, str>) -> Cow<'static, str> {
+        core::mem::replace(&mut self.prompt, prompt)
+    }
+
+    /// The width of the terminal.
+    pub fn terminal_columns(&self) -> usize {
+        self.columns
     }
 
     /// Changes the width; true if that changes what is shown.
@@ -38,7 +53,10 @@ impl View {
     pub fn redraw(&mut self, line: &Line, terminal: &mut dyn Console) {
         self.scroll_to_cursor(line);
         terminal.write_bytes(b"\r");
+        let (green, plain): (&[u8], &[u8]) = if self.colours { (b"\x1b[32m", b"\x1b[m") } else { (b"", b"") };
+        terminal.write_bytes(green);
         terminal.write_bytes(self.shown_prompt().as_bytes());
+        terminal.write_bytes(plain);
         let mut columns = 0;
         let mut at = self.start;
         while at < line.bytes().len() {
@@ -52,7 +70,7 @@ impl View {
         }
         terminal.write_bytes(b"\x1b[K");
         if line.cursor() != at {
-            let column = self.shown_prompt().len() + self.columns(line, self.start..line.cursor());
+            let column = self.shown_prompt().width() + self.columns(line, self.start..line.cursor());
             terminal.write_bytes(b"\r");
             if column > 0 {
                 // Writing to the console never fails.
@@ -73,13 +91,13 @@ impl View {
     }
 
     /// The prompt, unless the terminal is too narrow for it.
-    pub fn shown_prompt(&self) -> &'static str {
-        if self.columns > self.prompt.len() + MIN_TEXT_COLUMNS { self.prompt } else { "" }
+    pub fn shown_prompt(&self) -> &str {
+        if self.columns > self.prompt.width() + MIN_TEXT_COLUMNS { &self.prompt } else { "" }
     }
 
     /// Columns that are available for the line.
     pub fn text_columns(&self) -> usize {
-        self.columns - 1 - self.shown_prompt().len()
+        self.columns - 1 - self.shown_prompt().width()
     }
 
     /// The total width of these glyphs; stops counting just beyond the width of the view.

@@ -9,12 +9,16 @@
 mod arguments;
 mod command;
 mod commands;
+mod completion;
 mod escape_sequences;
 mod history;
 pub mod keys;
 mod line;
 pub mod line_editor;
 mod line_view;
+mod progress;
+mod search;
+mod suggestions;
 mod terminal;
 pub mod words;
 
@@ -28,8 +32,10 @@ use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use self::{
     arguments::Arguments,
     command::CommandError,
+    completion::Completions,
     line_editor::{BYTES_FOR_A_BYTE, Entered, LineEditor, MAX_LINE_BYTES, SHORT_LINE_BYTES},
-    terminal::Terminal,
+    suggestions::Known,
+    terminal::{Attendant, Terminal},
     words::Incomplete,
 };
 
@@ -75,13 +81,15 @@ pub struct Shell<'a> {
 
 impl<'a> Shell<'a> {
     fn new(system: System<'a>, interactive: bool) -> Self {
-        let System { console, columns, machine, disks, pci, network, vsock, serve, offload } = system;
+        let System { console, columns, no_colour, machine, disks, pci, network, vsock, serve, offload } =
+            system;
         // A single command runs without serving anybody.
         let serve = if interactive { serve } else { ServeSettings::default() };
         let serving = Serving::new(machine, network, vsock, &serve);
         let attendant = Some(serving.clone());
+        let terminal = Terminal::new(console, machine.clock_us, interactive, columns, attendant);
         Self {
-            terminal: Terminal::new(console, machine.clock_us, interactive, columns, attendant),
+            terminal: if no_colour { terminal.without_colours() } else { terminal },
             serving,
             backend: llm::backend(Resources { machine, disks, offload }),
             machine,
@@ -117,6 +125,10 @@ impl<'a> Shell<'a> {
                     self.terminal.error(&CommandError::LineTooLong);
                     last_succeeded = false;
                 }
+                Entered::NoMemory { needed_bytes } => {
+                    self.terminal.error(&CommandError::NoMemoryForLine { needed_bytes });
+                    last_succeeded = false;
+                }
                 Entered::Interrupted => {}
                 Entered::EndOfInput => {
                     return self
@@ -145,42 +157,48 @@ impl<'a> Shell<'a> {
     }
 
     /// Lets the user edit a line, and serves clients in the meantime.
-    fn read_line(&mut self, editor: &mut LineEditor, prompt: &'static str) -> Entered {
-        let Self { terminal, serving, backend, .. } = self;
-        terminal.read_line(editor, prompt, &mut || serving.work(&mut **backend))
+    fn read_line(&mut self, editor: &mut LineEditor, prompt: &'static str, suggest: Suggest) -> Entered {
+        let Self { terminal, serving, backend, machine, .. } = self;
+        terminal.read_line(editor, prompt, &mut Desk { serving, backend: &mut **backend, machine, suggest })
     }
 
     /// Lets the user enter a line, and more lines while a quotation is open. If the quotation gets too long, it is still read to
     /// its end, so that its contents are not taken for commands.
     fn read_command(&mut self, editor: &mut LineEditor) -> Entered {
         let mut text = Vec::new();
-        let mut is_too_long = false;
-        let mut prompt = PROMPT;
+        // What is returned instead of the text, of which something is missing.
+        let mut refused = None;
+        let (mut prompt, mut suggest): (_, Suggest) = (PROMPT, suggestions::for_shell);
         loop {
-            match self.read_line(editor, prompt) {
+            match self.read_line(editor, prompt, suggest) {
                 Entered::Line(line) => text.extend(line),
-                Entered::TooLong if !text.is_empty() => is_too_long = true,
+                missing @ (Entered::TooLong | Entered::NoMemory { .. }) if !text.is_empty() => {
+                    refused = Some(missing);
+                }
                 // The quotation stays open, which is an error.
                 Entered::EndOfInput if !text.is_empty() && self.terminal.shutdown_request().is_none() => {
-                    return if is_too_long { Entered::TooLong } else { Entered::Line(text) };
+                    return refused.unwrap_or(Entered::Line(text));
                 }
                 end => return end,
             }
-            is_too_long |= text.len() > MAX_LINE_BYTES;
-            match words::split(&text) {
-                Ok(_) if is_too_long => return Entered::TooLong,
-                Ok(_) => {
+            if text.len() > MAX_LINE_BYTES {
+                refused = Some(Entered::TooLong);
+            }
+            match (words::split(&text), refused.is_some()) {
+                (Ok(_), true) => return refused.unwrap_or(Entered::TooLong),
+                (Ok(_), false) => {
                     editor.remember(&text);
                     return Entered::Line(text);
                 }
-                Err(Incomplete { opening }) if is_too_long => {
+                (Err(Incomplete { opening }), true) => {
                     text.clear();
                     text.extend(opening);
                 }
-                Err(_) => {}
+                (Err(_), false) => {}
             }
             text.push(b'\n');
-            prompt = CONTINUATION_PROMPT;
+            // Words of a text in quotes are not completed.
+            (prompt, suggest) = (CONTINUATION_PROMPT, suggestions::for_text);
         }
     }
 
@@ -234,6 +252,27 @@ impl<'a> Shell<'a> {
             }
             None => commands::explain(self, &words[..words.len() - rest.len()]),
         }
+    }
+}
+
+/// Finds out what the word can become that a line ends in.
+type Suggest = fn(&[u8], &mut Known<'_>) -> Completions;
+
+/// What goes on while a line of the shell is edited: clients are served, and words completed.
+struct Desk<'d, 'a> {
+    serving: &'d Serving<'a>,
+    backend: &'d mut dyn InferenceBackend,
+    machine: &'d Machine,
+    suggest: Suggest,
+}
+
+impl Attendant for Desk<'_, '_> {
+    fn work(&mut self) -> u64 {
+        self.serving.work(self.backend)
+    }
+
+    fn complete(&mut self, before_cursor: &[u8]) -> Completions {
+        (self.suggest)(before_cursor, &mut Known { backend: self.backend, machine: self.machine })
     }
 }
 

@@ -140,6 +140,7 @@ impl Screen {
                     self.replies.extend(reply.bytes());
                 }
             }
+            "[m" | "[2m" | "[31m" | "[32m" => {}
             "[?7h" => self.wraps = true,
             "[?7l" => self.wraps = false,
             "[?2004h" => self.marks_pastes = true,

@@ -16,11 +16,12 @@ use core::{
 use llm::front::FrontError;
 use unicode_width::UnicodeWidthChar;
 
+use super::completion::Completions;
 use super::escape_sequences::INTERRUPT_BYTE;
-use super::keys::{Key, KeyDecoder};
+use super::keys::{Key, KeyDecoder, MAX_KEYS};
 use super::line_editor::{Entered, LineEditor};
 use crate::{
-    console::{Background, Console, Text},
+    console::{Console, Text},
     logging::{self, Row},
     machine::KeyAction,
     serving::Serving,
@@ -47,6 +48,24 @@ const DO_NOT_MARK_PASTES: &[u8] = b"\x1b[?2004l";
 const WRAP: &[u8] = b"\x1b[?7h";
 const DO_NOT_WRAP: &[u8] = b"\x1b[?7l";
 
+/// What goes on while a line is edited.
+pub trait Attendant {
+    /// Works in the background. Returns the time when it must be called again, see [`Console::wait_for_byte`].
+    fn work(&mut self) -> u64;
+
+    /// What the word can become that the line ends in, up to the cursor.
+    fn complete(&mut self, _before_cursor: &[u8]) -> Completions {
+        Completions::of_text(b"")
+    }
+}
+
+/// One who only works.
+impl<F: FnMut() -> u64> Attendant for F {
+    fn work(&mut self) -> u64 {
+        self()
+    }
+}
+
 /// A console, and the input that was typed ahead.
 pub struct Terminal<'a> {
     console: &'a mut dyn Console,
@@ -70,6 +89,34 @@ pub struct Terminal<'a> {
     n_unanswered: Option<usize>,
     /// A copy of the output, if one is needed.
     copy: Option<Beginning>,
+    /// A status line is shown, below the output.
+    has_status: bool,
+    /// Whether a screen may be shown colours.
+    may_colour: bool,
+}
+
+/// How some text is shown on a screen, and the end of that (ECMA-48, 8.3.117).
+const FAINT: &str = "\x1b[2m";
+const RED: &str = "\x1b[31m";
+const PLAIN: &str = "\x1b[m";
+
+/// Writes text up to a width: a full row may wrap, and the next update would then not overwrite it.
+struct Cut<'c> {
+    console: &'c mut dyn Console,
+    columns: usize,
+}
+
+impl Write for Cut<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            self.columns = self.columns.saturating_sub(c.width().unwrap_or(0));
+            if self.columns == 0 {
+                break;
+            }
+            self.console.write_bytes(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        Ok(())
+    }
 }
 
 /// The beginning of a text.
@@ -121,14 +168,42 @@ impl<'a> Terminal<'a> {
             is_screen,
             n_unanswered: (columns != Some(0)).then_some(0),
             copy: None,
+            has_status: false,
+            may_colour: true,
         }
     }
 
-    /// Waits for the next byte; `None` at the end of the input.
-    fn wait_for_byte(&mut self, background: &mut Background<'_>) -> Option<u8> {
+    /// The same without colours, whatever the other side is.
+    pub fn without_colours(self) -> Self {
+        Self { may_colour: false, ..self }
+    }
+
+    /// Whether a person reads the output at a terminal that has told its width.
+    pub fn is_screen(&self) -> bool {
+        self.interactive && self.is_screen
+    }
+
+    /// How text of this style begins and ends. What is copied has none.
+    fn style(&self, style: &'static str) -> (&'static str, &'static str) {
+        let is_coloured = self.may_colour && self.is_screen() && self.copy.is_none();
+        if is_coloured { (style, PLAIN) } else { ("", "") }
+    }
+
+    /// Waits for the next byte of a line; `None` at the end of the input.
+    fn wait_for_byte(&mut self, editor: &mut LineEditor, attendant: &mut dyn Attendant) -> Option<u8> {
         loop {
+            let Self { console, decoder, row, clock_us, .. } = self;
+            let mut background = |console: &mut dyn Console| {
+                let until_us = attendant.work();
+                if row.was_taken() {
+                    editor.redraw(console);
+                }
+                // Esc alone ends no line.
+                decoder.idle(clock_us(), |key| drop(editor.press(key, console)));
+                decoder.idle_us().map_or(until_us, |idle_us| until_us.min(idle_us.saturating_add(1)))
+            };
             let byte = self.type_ahead.pop_front();
-            let byte = byte.or_else(|| self.console.wait_for_byte(background))?;
+            let byte = byte.or_else(|| console.wait_for_byte(&mut background))?;
             if !self.forgets(byte) {
                 return Some(byte);
             }
@@ -164,15 +239,16 @@ impl<'a> Terminal<'a> {
         self.was_stopped
     }
 
-    /// Lets the user edit a line after `prompt` (ASCII). At the end of the input, an unfinished line is entered as if by Enter. A
+    /// Lets the user edit a line after `prompt`. At the end of the input, an unfinished line is entered as if by Enter. A
     /// [shutdown request](Self::shutdown_request) also ends the input, but drops the line.
     ///
-    /// For `background` see [`Console::wait_for_byte`]. If log records appear in the meantime, the line is shown again below them.
+    /// Tab is a blank unless the other side is known to be a screen: files have Tabs between words. If log records appear in the
+    /// meantime, the line is shown again below them.
     pub fn read_line(
         &mut self,
         editor: &mut LineEditor,
         prompt: &'static str,
-        background: &mut dyn FnMut() -> u64,
+        attendant: &mut dyn Attendant,
     ) -> Entered {
         // A shutdown request by a key still stops everything.
         self.was_stopped &= self.shutdown_request().is_some();
@@ -184,17 +260,12 @@ impl<'a> Terminal<'a> {
                 "too much was typed ahead: it is forgotten, up to the Enter that came next"
             ));
         }
+        self.clear_status();
         self.begin_line();
+        editor.set_colours(self.may_colour && self.is_screen);
         editor.begin(prompt, self.columns, self.console);
         loop {
-            let row = self.row;
-            let byte = self.wait_for_byte(&mut |console| {
-                let until_us = background();
-                if row.was_taken() {
-                    editor.redraw(console);
-                }
-                until_us
-            });
+            let byte = self.wait_for_byte(editor, attendant);
             if self.shutdown_request().is_some() {
                 self.end_line();
                 self.print(format_args!("\n"));
@@ -205,7 +276,7 @@ impl<'a> Terminal<'a> {
                 return editor.end_of_input(self.console);
             };
             let now_us = (self.clock_us)();
-            let mut keys = [None; 4];
+            let mut keys = [None; MAX_KEYS];
             let mut n_keys = 0;
             self.decoder.feed(byte, now_us, |key| {
                 keys[n_keys] = Some(key);
@@ -213,9 +284,19 @@ impl<'a> Terminal<'a> {
             });
             // Only the last key can end the line: those before it are the bytes of a broken character.
             for key in keys.into_iter().flatten() {
-                if let Key::CursorReport { column } = key {
-                    self.learn_columns(column.into(), editor);
-                } else if let Some(entered) = editor.press(key, self.console) {
+                let entered = match key {
+                    Key::CursorReport { column } => {
+                        self.learn_columns(column.into(), editor);
+                        None
+                    }
+                    Key::Complete if self.is_screen => {
+                        editor.complete(&mut |before| attendant.complete(before), self.console);
+                        None
+                    }
+                    Key::Complete => editor.press(Key::Char(' '), self.console),
+                    key => editor.press(key, self.console),
+                };
+                if let Some(entered) = entered {
                     self.end_line();
                     return entered;
                 }
@@ -256,11 +337,16 @@ impl<'a> Terminal<'a> {
             self.console.expect_person();
             self.console.write_bytes(WRAP);
             self.console.write_bytes(MARK_PASTES);
+            if self.may_colour {
+                editor.set_colours(true);
+                editor.redraw(self.console);
+            }
         }
     }
 
     /// Prints the output of a command.
     pub fn print(&mut self, text: fmt::Arguments<'_>) {
+        self.clear_status();
         // Neither writing to the console nor copying can fail.
         let _ = Text(self.console).write_fmt(text);
         if let Some(copy) = &mut self.copy {
@@ -293,7 +379,8 @@ impl<'a> Terminal<'a> {
     /// Prints a status line: to the user if there is one, else to the log.
     pub fn note(&mut self, text: fmt::Arguments<'_>) {
         if self.interactive {
-            self.print(format_args!("{text}\n"));
+            let (begin, end) = self.style(FAINT);
+            self.print(format_args!("{begin}{text}{end}\n"));
         } else {
             log::info!("{text}");
         }
@@ -308,33 +395,57 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    /// Shows progress, in one line that is overwritten each time.
+    /// Shows progress, in one line that is overwritten each time. On a screen it is a [status](Self::status), elsewhere it stays.
     pub fn progress(&mut self, text: fmt::Arguments<'_>) {
-        if self.interactive {
-            // A full row may wrap, and the next update would then not overwrite it.
-            let mut line = String::new();
-            let _ = line.write_fmt(text);
-            let mut columns = 0;
-            let fits = |c: &char| {
-                columns += c.width().unwrap_or(0);
-                columns < self.columns
-            };
-            let line: String = line.chars().take_while(fits).collect();
-            self.print(format_args!("\r{line}\x1b[K"));
+        if self.is_screen() {
+            self.status(text);
+        } else if self.interactive {
+            self.write_row(("", ""), text);
         }
     }
 
     /// Ends the line of [`progress`](Self::progress).
     pub fn end_progress(&mut self) {
-        if self.interactive {
+        if self.is_screen() {
+            self.clear_status();
+        } else if self.interactive {
             self.print(format_args!("\n"));
         }
+    }
+
+    /// Shows a status below the output if there is a screen, which takes the place of the one before and goes before anything else is
+    /// shown. Allocates nothing.
+    pub fn status(&mut self, text: fmt::Arguments<'_>) {
+        if self.is_screen() {
+            if !core::mem::replace(&mut self.has_status, true) {
+                self.row.edit(true);
+            }
+            self.write_row(self.style(FAINT), text);
+        }
+    }
+
+    /// Removes the status, if there is one.
+    pub fn clear_status(&mut self) {
+        if core::mem::take(&mut self.has_status) {
+            self.row.edit(false);
+            self.console.write_bytes(b"\r\x1b[K");
+        }
+    }
+
+    fn write_row(&mut self, (begin, end): (&str, &str), text: fmt::Arguments<'_>) {
+        self.console.write_bytes(b"\r");
+        self.console.write_bytes(begin.as_bytes());
+        // Writing to the console never fails.
+        let _ = Cut { console: self.console, columns: self.columns }.write_fmt(text);
+        self.console.write_bytes(end.as_bytes());
+        self.console.write_bytes(b"\x1b[K");
     }
 
     /// Reports why a command failed: to the user if there is one, else to the log.
     pub fn error(&mut self, error: &dyn fmt::Display) {
         if self.interactive {
-            self.print(format_args!("error: {error}\n"));
+            let (begin, end) = self.style(RED);
+            self.print(format_args!("{begin}error:{end} {error}\n"));
         } else {
             log::error!("{error}");
         }
@@ -383,6 +494,7 @@ impl<'a> Terminal<'a> {
 mod tests {
     use super::super::screen::Screen;
     use super::*;
+    use crate::console::Background;
     use std::vec::Vec;
 
     /// A simulated person at a screen.
@@ -614,13 +726,50 @@ mod tests {
     }
 
     #[test]
-    fn progress_stays_in_its_row() {
-        let mut screen = Screen::new(20, 10);
-        let mut terminal = Terminal::new(&mut screen, now_us, true, Some(20), None);
-        for done in ["1.0 MiB", "2.0 MiB"] {
-            terminal.progress(format_args!("loading: {done} of 2.9 MiB, 402.2 MB/s"));
+    fn progress_stays_in_its_row_and_on_a_screen_only_until_its_end() {
+        for (columns, shown, end) in [
+            (Some(20), "loading: 2.0 MiB of\n", "\n"),
+            (None, "loading: 2.0 MiB of 2.9 MiB, 402.2 MB/s\n", ""),
+        ] {
+            let mut screen = Screen::new(columns.unwrap_or(80), 10);
+            let mut terminal = Terminal::new(&mut screen, now_us, true, columns, None);
+            for done in ["1.0 MiB", "2.0 MiB"] {
+                terminal.progress(format_args!("loading: {done} of 2.9 MiB, 402.2 MB/s"));
+            }
+            drop(terminal);
+            assert_eq!(screen.text(), shown);
+            let mut terminal = Terminal::new(&mut screen, now_us, true, columns, None);
+            terminal.has_status = columns.is_some();
+            terminal.end_progress();
+            drop(terminal);
+            match columns {
+                Some(_) => assert_eq!(screen.text(), end),
+                None => assert_eq!(screen.text(), std::format!("{shown}\n")),
+            }
         }
-        terminal.end_progress();
-        assert_eq!(screen.text(), "loading: 2.0 MiB of\n\n");
+    }
+
+    #[test]
+    fn colours_are_for_screens_that_may_have_them() {
+        for (columns, may_colour, expected) in [
+            (Some(80), true, "\x1b[31merror:\x1b[m no\n\x1b[2m[note]\x1b[m\n"),
+            (Some(80), false, "error: no\n[note]\n"),
+            (Some(0), true, "error: no\n[note]\n"),
+            (None, true, "error: no\n[note]\n"),
+        ] {
+            let mut person = Person::before(Screen::silent(80));
+            let terminal = Terminal::new(&mut person, now_us, true, columns, None);
+            let mut terminal = if may_colour { terminal } else { terminal.without_colours() };
+            terminal.error(&"no");
+            terminal.note(format_args!("[note]"));
+            drop(terminal);
+            assert_eq!(String::from_utf8(person.written).unwrap(), expected);
+        }
+        let mut person = Person::before(Screen::silent(80));
+        person.input.extend(b"x\r");
+        let mut terminal = Terminal::new(&mut person, now_us, true, Some(80), None);
+        terminal.read_line(&mut LineEditor::new(), "> ", &mut || u64::MAX);
+        let written = String::from_utf8(person.written).unwrap();
+        assert!(written.contains("\r\x1b[32m> \x1b[m\x1b[Kx"), "{written:?}");
     }
 }

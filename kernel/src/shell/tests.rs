@@ -149,6 +149,7 @@ impl Computer {
             serve: ServeSettings::default(),
             console,
             columns: Some(0),
+            no_colour: false,
             machine: Machine { now_seconds: self.now_seconds, ..host::machine(self.pool) },
             disks,
             pci: Vec::new(),
@@ -558,4 +559,93 @@ fn the_end_of_the_input_ends_the_shell_with_the_status_of_the_last_command() {
     }
     let (_, output) = Computer::new().run_pipe(b"uptime\nfrob");
     assert!(output.contains(" s\n") && output.contains("unknown command \"frob\""), "{output}");
+}
+
+/// What is at the end of the line after these keys at a terminal.
+fn typed_at_a_terminal(computer: &Computer, keys: &str) -> String {
+    let input = [keys.as_bytes(), b"\x03poweroff\r"].concat().into();
+    let mut console = Typed { input, late: None, is_pipe: false, power_key_after: None, output: Vec::new() };
+    let system = System { columns: Some(120), ..computer.system(&mut console) };
+    run(system, RunMode::Interactive);
+    let output = String::from_utf8(console.output).unwrap();
+    let (before, _) = output.split_once("^C").unwrap();
+    let line = before.rsplit_once("ferrite> ").unwrap().1;
+    line.replace("\x1b[K", "").replace("\x1b[m", "").replace('\x07', "!")
+}
+
+#[test]
+fn tab_completes_commands_options_values_and_models() {
+    let computer = Computer::new().disk("first", vec![0; 1024]).disk("texts", b"one\ntwo".to_vec());
+    let typed = |keys: &str| typed_at_a_terminal(&computer, keys);
+    for (keys, line) in [
+        ("upt\t", "uptime "),
+        ("ll\t", "llm "),
+        ("llm ch\t", "llm chat "),
+        ("disks res\t", "disks res!"),
+        ("disks resc\t", "disks rescan "),
+        ("help mem m\t", "help mem map "),
+        ("llm infer x --kv\t", "llm infer x --kv-type "),
+        ("llm infer x --kv-type q8\t", "llm infer x --kv-type q8_0 "),
+        ("llm infer x --kv-type=q8\t", "llm infer x --kv-type=q8_0 "),
+        ("llm embed --pooling m\t", "llm embed --pooling mean "),
+        ("llm infer x --kernels sc\t", "llm infer x --kernels scalar "),
+        ("llm chat --template chat\t", "llm chat --template chatml "),
+        ("llm batch -f te\t", "llm batch -f texts "),
+        ("serve st\t", "serve status "),
+        ("log de\t", "log debug "),
+        ("uptime --h\t", "uptime --help "),
+        // Options of the host program alone, and words after `--`, are not completed.
+        ("llm tokenize --fi\t", "llm tokenize --fi!"),
+        ("llm infer -- --kv\t", "llm infer -- --kv!"),
+        ("frob x\t", "frob x!"),
+        ("# ll\t", "# ll!"),
+        ("uptime\\\t", "uptime\\!"),
+    ] {
+        assert_eq!(typed(keys), line, "{keys:?}");
+    }
+    let shown = typed("llm lo\t\t");
+    assert_eq!(shown, "llm lo", "{shown}");
+    let listed = |keys: &str| {
+        let input = [keys.as_bytes(), b"\x03poweroff\r"].concat().into();
+        let mut console =
+            Typed { input, late: None, is_pipe: false, power_key_after: None, output: Vec::new() };
+        run(System { columns: Some(120), ..computer.system(&mut console) }, RunMode::Interactive);
+        String::from_utf8(console.output).unwrap()
+    };
+    assert!(listed("llm lo\t\t").contains("\nlogits  load    lora\n"), "{}", listed("llm lo\t\t"));
+    let options = listed("llm infer x \t\t");
+    for option in commands::find(&["llm".into(), "infer".into()]).unwrap().0.own_options() {
+        assert!(options.contains(&std::format!("--{}", option.name)), "{options}");
+    }
+    // A file has Tabs between words.
+    let (_, output) = computer.run(RunMode::Interactive, b"log\tloud\npoweroff\n");
+    assert!(output.contains("LEVEL is \"loud\""), "{output}");
+}
+
+#[cfg(feature = "llm-transformer")]
+#[test]
+fn tab_completes_the_names_of_models_and_the_commands_of_a_conversation() {
+    let computer = Computer::new().disk("s", broken_gguf::good()).disk("first", vec![0; 1024]);
+    for (keys, line) in [
+        ("llm load g\t", "llm load good "),
+        ("llm load 'g\t", "llm load 'good' "),
+        ("llm load /m\t", "llm load /models/good.gguf "),
+        ("llm infer -m \t", "llm infer -m good "),
+        ("llm infer --model=g\t", "llm infer --model=good "),
+    ] {
+        assert_eq!(typed_at_a_terminal(&computer, keys), line, "{keys:?}");
+    }
+    let late = Late { after: b"ends the conversation", input: b"/mo\tg\t\x15/s\t\t\x15hel\t\x03poweroff\r" };
+    let mut console = Typed {
+        input: b"llm chat --template chatml\r".iter().copied().collect(),
+        late: Some(late),
+        is_pipe: false,
+        power_key_after: None,
+        output: Vec::new(),
+    };
+    run(System { columns: Some(120), ..computer.system(&mut console) }, RunMode::Interactive);
+    let output = String::from_utf8(console.output).unwrap();
+    assert!(output.contains("/model good "), "{output:?}");
+    assert!(output.contains("\n/system  /stats   /save\n"), "{output:?}");
+    assert!(output.contains("hel\x07^C"), "messages are not completed: {output:?}");
 }

@@ -1,10 +1,10 @@
-//! [`split`]: turns the input into the words of commands.
+//! [`split`]: turns the input into the words of commands. [`unfinished`]: the word that a text ends in, which [`quoted`] adds to.
 //!
 //! Quotes and backslashes work as in bash, including the escapes of `$'...'`. A command ends at the end of the line, unless a
 //! quotation is open or a backslash precedes it. Nothing is expanded. `#` begins a comment only where a command could begin,
 //! because it is common in prompts.
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 /// The text ends within a quotation or after a backslash: more lines are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,71 @@ pub fn split(text: &[u8]) -> Result<Vec<Words>, Incomplete> {
     }
 }
 
+/// The word that a text ends in, for somebody who wants to complete it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The words before it, of the same command.
+    pub before: Words,
+    /// What there is of it; empty if the text ends with a blank.
+    pub word: Vec<u8>,
+    /// What the quotation at the end begins with: empty if there is none.
+    pub opening: &'static [u8],
+}
+
+/// The word that a text ends in; `None` in a comment, or after a backslash.
+pub fn unfinished(text: &[u8]) -> Option<Unfinished> {
+    let mut before = Words::new();
+    let mut input = Input { rest: text };
+    loop {
+        match input.peek() {
+            None => return Some(Unfinished { before, word: Vec::new(), opening: b"" }),
+            Some(b'\n') => {
+                before.clear();
+                input.next();
+            }
+            Some(b' ' | b'\t' | b'\r') => {
+                input.next();
+            }
+            Some(b'#') if before.is_empty() => {
+                while input.peek()? != b'\n' {
+                    input.next();
+                }
+            }
+            Some(b'\\') if input.rest.get(1) == Some(&b'\n') => input.rest = &input.rest[2..],
+            Some(_) => {
+                let mut word = Vec::new();
+                match input.word_into(&mut word) {
+                    Err(Incomplete { opening: b"\\" }) => return None,
+                    Err(Incomplete { opening }) => return Some(Unfinished { before, word, opening }),
+                    Ok(()) if input.rest.is_empty() => {
+                        return Some(Unfinished { before, word, opening: b"" });
+                    }
+                    Ok(()) => before.push(word),
+                }
+            }
+        }
+    }
+}
+
+/// What is typed to add `text` to a word within a quotation with this [opening](Unfinished::opening); `None` if that cannot be done.
+pub fn quoted(text: &str, opening: &[u8]) -> Option<String> {
+    let special: &[char] = match opening {
+        b"'" if text.contains('\'') => return None,
+        b"'" => &[],
+        b"\"" => &['"', '\\', '$', '`'],
+        b"$'" => &['\'', '\\'],
+        _ => &[' ', '\t', '\n', '\'', '"', '\\', '$', '#'],
+    };
+    let mut typed = String::new();
+    for c in text.chars() {
+        if special.contains(&c) {
+            typed.push('\\');
+        }
+        typed.push(c);
+    }
+    Some(typed)
+}
+
 struct Input<'a> {
     rest: &'a [u8],
 }
@@ -69,17 +134,22 @@ impl Input<'_> {
 
     fn word(&mut self) -> Result<Vec<u8>, Incomplete> {
         let mut word = Vec::new();
+        self.word_into(&mut word).map(|()| word)
+    }
+
+    /// Reads a word, or as much of it as there is.
+    fn word_into(&mut self, word: &mut Vec<u8>) -> Result<(), Incomplete> {
         while let Some(byte) = self.peek() {
             if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
                 break;
             }
             self.next();
             match byte {
-                b'\'' => self.literal(&mut word).map_err(|Open| Incomplete { opening: b"'" })?,
-                b'"' => self.double_quoted(&mut word).map_err(|Open| Incomplete { opening: b"\"" })?,
+                b'\'' => self.literal(word).map_err(|Open| Incomplete { opening: b"'" })?,
+                b'"' => self.double_quoted(word).map_err(|Open| Incomplete { opening: b"\"" })?,
                 b'$' if self.peek() == Some(b'\'') => {
                     self.next();
-                    self.with_escapes(&mut word).map_err(|Open| Incomplete { opening: b"$'" })?;
+                    self.with_escapes(word).map_err(|Open| Incomplete { opening: b"$'" })?;
                 }
                 b'\\' => match self.next().ok_or(Incomplete { opening: b"\\" })? {
                     b'\n' => {}
@@ -88,7 +158,7 @@ impl Input<'_> {
                 byte => word.push(byte),
             }
         }
-        Ok(word)
+        Ok(())
     }
 
     /// Reads up to the next `'`.
@@ -192,7 +262,7 @@ impl Input<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{string::String, vec};
+    use std::vec;
 
     fn words(text: &str) -> Vec<String> {
         let mut commands = split(text.as_bytes()).unwrap_or_else(|_| panic!("{text:?} is incomplete"));
@@ -244,6 +314,36 @@ mod tests {
             commands,
             [vec![b"mem".to_vec()], vec![b"log".to_vec(), b"a\nb".to_vec()], vec![b"uptime".to_vec()]]
         );
+    }
+
+    #[test]
+    fn the_last_word_is_found_and_added_to_within_its_quotes() {
+        for (text, before, word, opening) in [
+            ("", &[][..], "", ""),
+            ("mem", &[], "mem", ""),
+            ("mem ", &["mem"], "", ""),
+            ("mem\nllm load  fer", &["llm", "load"], "fer", ""),
+            ("llm load 'my mo", &["llm", "load"], "my mo", "'"),
+            ("llm load my\\ \"mo", &["llm", "load"], "my mo", "\""),
+            ("llm load x$'a\\tb", &["llm", "load"], "xa\tb", "$'"),
+            ("llm --model='a b'", &["llm"], "--model=a b", ""),
+            ("# x\nlo", &[], "lo", ""),
+            ("a \\\n", &["a"], "", ""),
+        ] {
+            let found = unfinished(text.as_bytes()).unwrap();
+            let strings = |words: &[Vec<u8>]| -> Vec<String> {
+                words.iter().map(|word| String::from_utf8(word.clone()).unwrap()).collect()
+            };
+            assert_eq!(strings(&found.before), before, "{text:?}");
+            assert_eq!((&*found.word, found.opening), (word.as_bytes(), opening.as_bytes()), "{text:?}");
+            let more = [text, &quoted("a b$\"\\c", found.opening).unwrap(), opening.trim_start_matches('$')]
+                .concat();
+            let whole = words(&more.replace("# x\n", "").replace("mem\n", ""));
+            assert_eq!(*whole.last().unwrap(), std::format!("{word}a b$\"\\c"), "{more:?}");
+        }
+        assert_eq!(unfinished(b"# llm"), None);
+        assert_eq!(unfinished(b"llm \\"), None);
+        assert_eq!(quoted("it's", b"'"), None);
     }
 
     #[test]

@@ -245,7 +245,7 @@ fn keys_edit_lines_and_recall_them() {
 fn the_terminal_is_asked_for_its_width() {
     const ASKED: &str = "\x1b[999C\x1b[6n";
     let run = Run::new().emulated().args(["--smp", "1"]).qemu(PATIENT_CLOCK);
-    let mut session = run.boot_args("ferrite.columns=60").start();
+    let mut session = run.boot_args("ferrite.columns=60 NO_COLOR=1").start();
     for columns in [30, 45] {
         session.wait_for(ASKED);
         session.wait_for(PROMPT);

@@ -21,8 +21,10 @@ pub(super) static COMMANDS: &[Command] = &[
         details: "Words are separated by blanks. Quotes and backslashes work as in bash, $'...\\n...' included; a\n\
                   line that ends in an open quote goes on in the next. Every command explains itself with --help.\n\
                   Keys: arrows, Home, End, Backspace, Delete, Ctrl-A/E/B/F/H/D/U/K/W/Y/L, Alt-B/F/D/U/L/C and\n\
-                  Alt-Backspace as in bash; Up, Down and Ctrl-P/N for the lines before. Ctrl-C drops the line or\n\
-                  stops what runs; Ctrl-D in an empty line turns the machine off.",
+                  Alt-Backspace as in bash; Up, Down and Ctrl-P/N for the lines before, Ctrl-R to search them, Ctrl-G or\n\
+                  Esc to end the search. Tab completes a word, and lists the choice when pressed again. Pasted lines run\n\
+                  when Enter is pressed. Ctrl-C drops the line or stops what runs; Ctrl-D in an empty line turns the\n\
+                  machine off.",
         run: help,
     },
     Command {

@@ -23,6 +23,7 @@ use crate::shell::{
     Shell,
     arguments::Arguments,
     command::{Command, CommandError},
+    progress::PromptStatus,
     terminal::Terminal,
 };
 
@@ -182,7 +183,9 @@ fn answer<'a>(
     request: Request<'_>,
     tell: &mut dyn FnMut(&mut Terminal<'a>, &Event<'_>),
 ) -> Result<Report, BackendError> {
-    let Shell { backend, terminal, serving, .. } = shell;
+    let Shell { backend, terminal, serving, machine, .. } = shell;
+    let n_batch = backend.responder(None)?.runner().options().n_batch;
+    let status = PromptStatus::new(machine.clock_us, backend.model(None)?.n_layer, n_batch);
     let ticket = backend.submit(None, request)?;
     let terminal = RefCell::new(terminal);
     let mut end = None;
@@ -191,7 +194,9 @@ fn answer<'a>(
         serving.bring_requests(&mut **backend);
         let stepped = backend.step(
             &mut || {
-                let checked = terminal.borrow_mut().check_interrupt();
+                let terminal = &mut *terminal.borrow_mut();
+                status.report(terminal);
+                let checked = terminal.check_interrupt();
                 is_stopped |= checked.is_break();
                 checked
             },
@@ -204,14 +209,18 @@ fn answer<'a>(
                     Event::Failed { error, .. } => end = Some(Err(BackendError::Front((*error).clone()))),
                     _ => {}
                 }
-                tell(&mut terminal.borrow_mut(), &event);
+                let terminal = &mut *terminal.borrow_mut();
+                status.take(&event, terminal);
+                tell(terminal, &event);
                 ControlFlow::Continue(())
             },
         );
         if let Some(end) = end {
             return end;
         }
+        status.end_batch(*stepped.as_ref().unwrap_or(&0));
         if is_stopped && let Some(report) = backend.cancel(ticket) {
+            terminal.borrow_mut().clear_status();
             return Ok(report);
         }
         if let Err(error) = stepped {

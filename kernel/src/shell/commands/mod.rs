@@ -58,13 +58,8 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
 /// # Panics
 /// If `words` is empty.
 pub fn find(words: &[Vec<u8>]) -> Result<(&'static Command, &[Vec<u8>]), CommandError> {
-    let is = |command: &Command, words: &[Vec<u8>]| {
-        command.name.split(' ').map(str::as_bytes).eq(words.iter().map(Vec::as_slice))
-    };
-    for len in (1..=words.len().min(2)).rev() {
-        if let Some(command) = all().find(|command| is(command, &words[..len])) {
-            return Ok((command, &words[len..]));
-        }
+    if let Some(found) = find_named(words) {
+        return Ok(found);
     }
     if words[0] == GROUP.as_bytes() {
         return Err(CommandError::UnknownInGroup {
@@ -73,6 +68,17 @@ pub fn find(words: &[Vec<u8>]) -> Result<(&'static Command, &[Vec<u8>]), Command
         });
     }
     Err(CommandError::UnknownCommand(lossy(&words[0])))
+}
+
+/// The command that `words` begin with, if there is one, and the words after it.
+pub fn find_named(words: &[Vec<u8>]) -> Option<(&'static Command, &[Vec<u8>])> {
+    let is = |command: &Command, words: &[Vec<u8>]| {
+        command.name.split(' ').map(str::as_bytes).eq(words.iter().map(Vec::as_slice))
+    };
+    (1..=words.len().min(2)).rev().find_map(|len| {
+        let command = all().find(|command| is(command, &words[..len]))?;
+        Some((command, &words[len..]))
+    })
 }
 
 /// What to explain, if the words ask for help other than by a command's own option: `llm --help`, `llm help infer`, `--help`.

@@ -11,7 +11,7 @@ use llm::{
             THREADS, TYPE_K, TYPE_V, VERBOSE,
         },
         trace,
-        units::{Count, Rate, Size, per_second},
+        units::{Count, Size},
     },
     kv_cache::{CacheType, PAGE_LEN},
     sampling::ChainLines,
@@ -21,13 +21,13 @@ use super::generation;
 
 use crate::llm::{
     BackendError, EngineOptions, Found, InferenceBackend, Lora, ModelMemory, ModelMetadata, ModelStatus,
-    PartError, Progress, Unloaded,
+    PartError, Unloaded, name_of,
 };
 use crate::shell::{
     Shell,
     arguments::Arguments,
     command::{Command, CommandError},
-    terminal::Terminal,
+    progress::ProgressDisplay,
 };
 
 /// The options of `llm info` that list parts of the file, and the functions that do so.
@@ -277,6 +277,35 @@ pub(super) fn ensure_loaded(
     Ok(())
 }
 
+/// Makes this model the current one. If it is not loaded, loads it, to run with these options during a command.
+pub(super) fn select_or_load(
+    shell: &mut Shell<'_>,
+    name: &str,
+    options: EngineOptions,
+) -> Result<(), CommandError> {
+    match shell.backend.find(name)? {
+        Found::Loaded(path) => Ok(shell.backend.select(&path)?),
+        Found::OnDisk(path) => load_for_a_command(shell, &path, options, false),
+    }
+}
+
+/// Prints the names of the models, those that are loaded with a plus, the current one with a star.
+pub(super) fn print_models(shell: &mut Shell<'_>) {
+    let Shell { backend, terminal, .. } = shell;
+    let mut paths: Vec<(char, String)> = Vec::new();
+    for status in backend.models().iter().filter(|status| !status.is_retiring) {
+        paths.push((if status.is_current { '*' } else { '+' }, status.metadata.path.clone()));
+    }
+    for file in backend.catalog().files().iter().filter(|file| file.is_model()) {
+        if !paths.iter().any(|(_, path)| *path == file.path) {
+            paths.push((' ', file.path.clone()));
+        }
+    }
+    for (mark, path) in paths {
+        terminal.print(format_args!("{mark} {}\n", name_of(&path)));
+    }
+}
+
 /// Computes the clients' requests to the current model until none is left, and accepts no new ones, so that the caller has the
 /// model for itself.
 pub(super) fn wait_until_idle(shell: &mut Shell<'_>) -> Result<(), BackendError> {
@@ -357,53 +386,8 @@ fn load_path(
     Ok(())
 }
 
-/// Shows progress from time to time.
-struct ProgressDisplay {
-    doing: &'static str,
-    last: Option<Progress>,
-    /// When it was last shown, by the clock of the progress reports.
-    shown_us: Option<u64>,
-}
-
-impl ProgressDisplay {
-    /// Minimum time between two updates.
-    const INTERVAL_US: u64 = 200_000;
-
-    fn new(doing: &'static str) -> Self {
-        Self { doing, last: None, shown_us: None }
-    }
-
-    fn update(&mut self, terminal: &mut Terminal<'_>, progress: Progress) -> ControlFlow<()> {
-        self.last = Some(progress);
-        let is_due = progress.elapsed_us >= self.shown_us.unwrap_or(0) + Self::INTERVAL_US;
-        if is_due || progress.done_bytes == progress.total_bytes {
-            self.shown_us = Some(progress.elapsed_us);
-            terminal.progress(format_args!("{}: {}", self.doing, ProgressLine(progress)));
-        }
-        terminal.check_interrupt()
-    }
-
-    fn finish(self, terminal: &mut Terminal<'_>) {
-        if self.shown_us.is_some() {
-            terminal.end_progress();
-        }
-        if let Some(last) = self.last {
-            log::debug!("{}: {}", self.doing, ProgressLine(last));
-        }
-    }
-}
-
-struct ProgressLine(Progress);
-
-impl fmt::Display for ProgressLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Progress { done_bytes, total_bytes, elapsed_us } = self.0;
-        let megabytes_per_second = per_second(done_bytes, elapsed_us).map(|rate| rate / 1e6);
-        write!(f, "{} of {}, {} MB/s", Size(done_bytes), Size(total_bytes), Rate(megabytes_per_second))
-    }
-}
-
-fn print_loaded(shell: &mut Shell<'_>) {
+/// Prints a line about the current model.
+pub(super) fn print_loaded(shell: &mut Shell<'_>) {
     if let Ok(model) = shell.backend.model(None) {
         shell.terminal.print(format_args!(
             "{}: {} {}, {} parameters, context {} of {}\n",

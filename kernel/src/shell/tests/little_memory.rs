@@ -101,3 +101,25 @@ fn the_words_of_a_long_line_are_read_or_there_is_an_error() {
     let computer = Computer::new().disk("s", fixtures::micro());
     refuse_in_turn(&computer, &format!("llm tokenize{}", " a 'b'".repeat(800)));
 }
+
+#[test]
+fn a_line_that_there_is_no_memory_for_is_told_so_and_the_next_one_is_run() {
+    let _turn = failing::turn();
+    let computer = Computer::new();
+    let typed = format!("log {}\nuptime\npoweroff\n", "x".repeat(1000));
+    let input = typed.bytes().collect();
+    let output = Vec::with_capacity(1 << 16);
+    let mut console = Typed { input, late: None, is_pipe: false, power_key_after: None, output };
+    let mut shell = Shell::new(computer.system(&mut console), true);
+    failing::begin(Refused::From(0));
+    let shutdown = failing::counted(|| shell.converse());
+    failing::end();
+    drop(shell);
+    assert_eq!(shutdown, Shutdown::PowerOff { success: true });
+    let printed = String::from_utf8(console.output).unwrap();
+    assert!(
+        printed.contains("error: the heap has no ") && printed.contains(" bytes for this line"),
+        "{printed}"
+    );
+    assert!(printed.contains(" s\n"), "{printed}");
+}

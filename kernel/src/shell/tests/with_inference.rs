@@ -433,8 +433,12 @@ fn a_conversation_outlives_the_context_and_says_so() {
 
 #[test]
 fn a_conversation_explains_its_commands_when_asked() {
-    let (_, output) = talker().run(RunMode::Interactive, b"llm chat\n /help\n/quit\npoweroff\n");
-    assert_eq!(output.matches("/clear begins a new conversation, /quit ends it.\n").count(), 2, "{output}");
+    let (_, output) = talker().run(RunMode::Interactive, b"llm chat\n /help\n/frob\n/quit\npoweroff\n");
+    assert!(output.contains("\n/help lists the commands, /quit ends the conversation.\n"), "{output}");
+    for command in ::llm::front::chat_commands::COMMANDS {
+        assert_eq!(output.matches(&std::format!("{command}\n")).count(), 1, "{output}");
+    }
+    assert!(output.contains("/frob\nerror: unknown command /frob; /help lists the commands\n"), "{output}");
     assert!(!output.contains(" prompt tokens, "), "{output}");
 }
 
@@ -445,7 +449,96 @@ fn a_conversation_without_a_format_does_not_begin() {
         .run(RunMode::Interactive, b"llm chat\nllm chat --template chatgml\npoweroff\n");
     assert!(output.contains("tokenizer.chat_template; --template NAME"), "{output}");
     assert!(output.contains("\"chatgml\", expected one of chatml"), "{output}");
-    assert!(!output.contains("/quit ends it"), "{output}");
+    assert!(!output.contains("/quit ends"), "{output}");
+}
+
+/// What a conversation prints after each of these lines.
+fn chat_with(computer: &Computer, lines: &[&str]) -> Vec<String> {
+    let typed = std::format!("llm chat --system Hush 8\n{}\n/quit\npoweroff\n", lines.join("\n"));
+    let typed = typed.replace(" 8\n", " --max-tokens 8\n");
+    let (_, output) = computer.run(RunMode::Interactive, typed.as_bytes());
+    let shown = output.split("\r> \x1b[K").skip(1).map(|shown| shown.split_once('\n').unwrap().1.to_string());
+    let mut shown: Vec<_> = shown.collect();
+    assert!(shown.pop().unwrap().contains("ferrite> "), "{output}");
+    assert_eq!(shown.len(), lines.len(), "{output}");
+    shown
+}
+
+#[test]
+fn the_commands_of_a_conversation_do_what_they_say() {
+    let shown = chat_with(
+        &talker(),
+        &[
+            "/stats",
+            "/regen",
+            "One day",
+            "/system",
+            "/save",
+            "/stats",
+            "/save x",
+            "/clear",
+            "/save",
+            "/system Be kind.",
+            "/system",
+        ],
+    );
+    assert_eq!(shown[0], "nothing was answered yet\n");
+    assert!(is_one_line_error(&shown[1]) && shown[1].contains("nothing to answer again"), "{}", shown[1]);
+    let (answer, _) = shown[2].rsplit_once("\n[").unwrap();
+    assert_eq!(shown[3], "Hush\n");
+    let messages = shown[4].lines().collect::<Vec<_>>();
+    assert_eq!(
+        messages[..3],
+        [
+            "[",
+            "{\"role\": \"system\", \"content\": \"Hush\"},",
+            "{\"role\": \"user\", \"content\": \"One day\"},"
+        ]
+    );
+    assert!(messages[3].starts_with("{\"role\": \"assistant\", \"content\": \""), "{}", messages[3]);
+    assert_eq!((messages.len(), messages[4]), (5, "]"));
+    assert!(!answer.is_empty() && shown[5].contains("\nanswers  1: 8 tokens"), "{}", shown[5]);
+    assert!(is_one_line_error(&shown[6]) && shown[6].contains("writes no files"), "{}", shown[6]);
+    assert_eq!(shown[8], "[\n{\"role\": \"system\", \"content\": \"Hush\"}\n]\n");
+    assert_eq!((&*shown[9], &*shown[10]), ("", "Be kind.\n"));
+}
+
+#[test]
+fn a_message_is_answered_again_in_the_place_of_the_first_answer() {
+    let shown = chat_with(&talker(), &["One day", "/save", "/regen", "/save"]);
+    assert!(shown[2].starts_with("[temperature 0.8, seed "), "{}", shown[2]);
+    assert_eq!((shown[1].lines().count(), shown[3].lines().count()), (5, 5));
+    let messages = |shown: &str| shown.lines().map(String::from).collect::<Vec<_>>();
+    let (before, after) = (messages(&shown[1]), messages(&shown[3]));
+    assert_eq!(before[..3], after[..3]);
+    assert_ne!(before[3], after[3], "by chance it is another answer");
+}
+
+#[test]
+fn a_conversation_goes_on_with_another_model() {
+    let computer = talker().disk("other", broken_gguf::good());
+    let shown = chat_with(
+        &computer,
+        &["/model", "/model nothing", "/model good", "/model", "One day", "/model ferrite-micro", "One day"],
+    );
+    assert_eq!(shown[0], "* ferrite-micro\n  good\n");
+    assert!(
+        is_one_line_error(&shown[1]) && shown[1].contains("no model is called \"nothing\""),
+        "{}",
+        shown[1]
+    );
+    // It has no chat format.
+    assert!(shown[2].contains("error: ") && shown[2].contains("--template NAME"), "{}", shown[2]);
+    assert_eq!(shown[3], "* ferrite-micro\n+ good\n");
+    assert!(shown[4].contains(" generated"), "{}", shown[4]);
+    assert!(shown[5].starts_with("/models/ferrite-micro.gguf: "), "{}", shown[5]);
+    assert!(shown[6].contains(" generated"), "{}", shown[6]);
+}
+
+#[test]
+fn what_is_pasted_into_a_conversation_is_one_message() {
+    let shown = chat_with(&talker(), &["\x1b[200~One\rday\x1b[201~", "/save"]);
+    assert!(shown[1].contains("\"content\": \"One\\nday\"}"), "{}", shown[1]);
 }
 
 #[test]
