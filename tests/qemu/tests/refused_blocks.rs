@@ -352,7 +352,7 @@ fn outcome(answer: &str, right: &str, is_line: bool, what: &str) -> Outcome {
 /// Refuses one block or region after another of a life, alone and with all later ones, and adds up what became of it.
 fn refuse_in_turn(machine: &mut Machine, Life { name, asked, before }: &Life, counts: &mut [usize; 4]) {
     let is_line = matches!(asked, Asked::Line(_));
-    let mut live = |machine: &mut Machine, refused| {
+    let live = |machine: &mut Machine, refused| {
         if let Some(before) = before {
             machine.live(before);
         }
