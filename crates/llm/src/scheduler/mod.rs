@@ -23,7 +23,6 @@ use crate::kv_cache::PAGE_LEN;
 use crate::model::{Input, Logits, Span};
 use crate::sampling::{Candidate, Candidates, Chain, Sampler, SamplingError};
 use crate::session::{Runner, RunnerOptions, SessionError, Speculation, Trust};
-use crate::state::StateOptions;
 
 mod admission;
 mod plan;
