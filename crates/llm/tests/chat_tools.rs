@@ -106,6 +106,53 @@ fn an_answer_is_read_as_the_template_and_the_prompt_have_it() {
     assert!(!format_of(&closes, &[]).starts_open && format_of(&closes, &[]).reasoning.is_some());
 }
 
+#[test]
+fn the_chat_models_template_shows_tools_calls_and_results_in_the_form_of_hermes() {
+    let chat = chat(include_str!("../../../scripts/train/chat/template.jinja"));
+    assert_eq!(chat.format().form.name, "hermes");
+    assert!(chat.takes_parallel_calls());
+    let parameters = r#"{"type": "object", "properties": {"model": {"type": "string"}}}"#;
+    let tools = [CLOCK, Tool { name: "info", description: "Tells facts.", parameters }];
+    let calls = [CALL[0], ToolCall { id: "2", name: "info", arguments: r#"{"model": "tiny"}"# }];
+    let messages = [
+        Message::new("system", "Be brief."),
+        Message::new("user", "When? And what?"),
+        Message { tool_calls: &calls, ..Message::new("assistant", "") },
+        Message { tool_call_id: "call00001", name: "clock", ..Message::new("tool", "12:00\n") },
+        Message { tool_call_id: "2", name: "info", ..Message::new("tool", "small") },
+        Message::new("assistant", "At noon. It is small."),
+        Message::new("user", "Thanks"),
+    ];
+    let text = chat.render(&Conversation { tools: &tools, ..Conversation::new(&messages) }).unwrap();
+    let expected = r#"<|im_start|>system
+Be brief.
+Tools:
+clock: Tells the time.
+info(model): Tells facts.<|im_end|>
+<|im_start|>user
+When? And what?<|im_end|>
+<|im_start|>assistant
+<tool_call>
+{"name": "clock", "arguments": {}}
+</tool_call><tool_call>
+{"name": "info", "arguments": {"model": "tiny"}}
+</tool_call><|im_end|>
+<|im_start|>tool
+12:00<|im_end|>
+<|im_start|>tool
+small<|im_end|>
+<|im_start|>assistant
+At noon. It is small.<|im_end|>
+<|im_start|>user
+Thanks<|im_end|>
+<|im_start|>assistant
+"#;
+    assert_eq!(text.trim_start_matches("<s>"), expected);
+    let plain = chat.render(&Conversation::new(&[Message::new("user", "Hi")])).unwrap();
+    assert!(plain.ends_with("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"), "{plain}");
+    assert!(!plain.contains("system"), "{plain}");
+}
+
 const CALL: [ToolCall<'_>; 1] = [ToolCall { id: "call00001", name: "clock", arguments: "" }];
 const CLOCK: Tool<'_> = Tool { name: "clock", description: "Tells the time.", parameters: "" };
 

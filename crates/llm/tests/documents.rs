@@ -11,7 +11,7 @@ fn repository() -> PathBuf {
 /// The documents, by their paths in the repository.
 fn documents() -> Vec<String> {
     let mut documents = Vec::new();
-    for folder in ["", "docs/", "docs/notes/", "test_models/", "scripts/golden/"] {
+    for folder in ["", "docs/", "docs/notes/", "test_models/", "scripts/golden/", "scripts/train/"] {
         let Ok(files) = fs::read_dir(repository().join(folder)) else { continue };
         let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
         documents.extend(names.filter(|name| name.ends_with(".md")).map(|name| format!("{folder}{name}")));
