@@ -210,7 +210,7 @@ impl Conversation {
     }
 
     fn answer(&mut self, speaker: &mut Speaker<'_, '_>, sampling: SamplingConfig) -> Result<()> {
-        let report = speaker.answer(&self.dialogue, sampling)?;
+        let report = speaker.answer(&mut self.dialogue, sampling)?;
         self.stats.add(&report, speaker.responder.runner().options().state.n_ctx);
         Ok(self.dialogue.answer(&report.output, report.format.unwrap_or_default())?)
     }
@@ -225,7 +225,7 @@ struct Speaker<'s, 'm> {
 
 impl Speaker<'_, '_> {
     /// Prints the model's answer, whose tokens are chosen in this way, and returns it.
-    fn answer(&mut self, dialogue: &Dialogue, sampling: SamplingConfig) -> Result<Report> {
+    fn answer(&mut self, dialogue: &mut Dialogue, sampling: SamplingConfig) -> Result<Report> {
         let format: ChatFormat<'_> = self.format.format();
         let request =
             Request { tell_apart: true, sampling, ..self.wanted.request(Prompt::Chat(dialogue, format)) };
