@@ -508,7 +508,7 @@ mod tests {
             ("NO_COLOR", false),
         ] {
             let args = BootArgs::parse(line.as_bytes());
-            assert_eq!((args.no_colour, args.mistake), (no_colour, None), "{line}");
+            assert_eq!((args.no_colour, args.error), (no_colour, None), "{line}");
         }
     }
 
@@ -542,7 +542,7 @@ mod tests {
         for (n_bytes, is_mistaken) in [(MAX_NAME_BYTES, false), (MAX_NAME_BYTES + 1, true), (5000, true)] {
             let line = alloc::format!("ferrite.verity_root={}:{}", "a".repeat(n_bytes), "0".repeat(64));
             let args = BootArgs::parse(line.as_bytes());
-            assert_eq!((args.mistake.is_some(), args.trust.roots.is_empty()), (is_mistaken, is_mistaken));
+            assert_eq!((args.error.is_some(), args.trust.roots.is_empty()), (is_mistaken, is_mistaken));
         }
     }
 

@@ -102,7 +102,7 @@ fn talk(
 
     if let Some(message) = &arguments.message {
         conversation.dialogue.ask(message)?;
-        speaker.answer(&conversation.dialogue, wanted.sampling)?;
+        speaker.answer(&mut conversation.dialogue, wanted.sampling)?;
         return Ok(None);
     }
     conversation.converse(&mut speaker, file)
