@@ -280,14 +280,24 @@ impl Catalog {
         let mut order: Vec<usize> = places.collect();
         sort::short_by_key(&mut order, |&place| {
             let rank = rank(place);
-            (rank.is_none(), named[place].3.is_none(), rank)
+            (rank.is_none(), rank)
         });
-        for place in order {
-            if paths[place].is_empty() {
+        for is_vouched_for in [true, false] {
+            let is_next = |&place: &usize| rank(place).is_some() == is_vouched_for;
+            for place in order.iter().copied().filter(is_next) {
                 let (_, _, stem, path) = &named[place];
-                let path =
-                    path.clone().filter(|path| !paths.contains(path) && !self.is_of_another(stem, path));
-                paths[place] = path.unwrap_or_else(|| self.unused_path(stem, &paths));
+                if let Some(path) = path
+                    && paths[place].is_empty()
+                    && !paths.contains(path)
+                    && !self.is_of_another(stem, path)
+                {
+                    paths[place] = path.clone();
+                }
+            }
+            for place in order.iter().copied().filter(is_next) {
+                if paths[place].is_empty() {
+                    paths[place] = self.unused_path(&named[place].2, &paths);
+                }
             }
         }
         let files = named.into_iter().zip(paths).map(|((disk, header, stem, _), path)| {

@@ -33,6 +33,7 @@ struct State {
 #[derive(Debug, Clone, Copy)]
 struct Block {
     size_bytes: usize,
+    taken_bytes: usize,
     is_in_hole: bool,
 }
 
@@ -67,7 +68,7 @@ impl Refusals {
         if size_bytes <= SMALL_BLOCK_BYTES {
             return false;
         }
-        state.last = Some(Block { size_bytes, is_in_hole });
+        state.last = Some(Block { size_bytes, taken_bytes, is_in_hole });
         !is_in_hole && state.refuses()
     }
 
@@ -80,11 +81,11 @@ impl Refusals {
     pub fn given_back(&self, size_bytes: usize) {
         let state = &mut *self.0.lock();
         match state.last {
-            Some(Block { size_bytes: last_bytes, is_in_hole }) if last_bytes == size_bytes => {
+            Some(Block { size_bytes: last_bytes, taken_bytes, is_in_hole }) if last_bytes == size_bytes => {
                 state.last = None;
                 state.hole_bytes = match is_in_hole {
-                    true => state.hole_bytes + size_bytes,
-                    false => state.hole_bytes.max(size_bytes),
+                    true => state.hole_bytes + taken_bytes,
+                    false => state.hole_bytes.max(taken_bytes),
                 };
             }
             _ => {}
