@@ -289,14 +289,14 @@ impl Catalog {
                 if let Some(path) = path
                     && paths[place].is_empty()
                     && !paths.contains(path)
-                    && !self.is_of_another(stem, path)
+                    && !self.is_of_another(stem, path, is_vouched_for)
                 {
                     paths[place] = path.clone();
                 }
             }
             for place in order.iter().copied().filter(is_next) {
                 if paths[place].is_empty() {
-                    paths[place] = self.unused_path(&named[place].2, &paths);
+                    paths[place] = self.unused_path(&named[place].2, &paths, is_vouched_for);
                 }
             }
         }
@@ -311,17 +311,19 @@ impl Catalog {
     }
 
     /// The path of a model with this name that none of `paths` is, and that no other file was signed under.
-    fn unused_path(&self, stem: &str, paths: &[String]) -> String {
+    fn unused_path(&self, stem: &str, paths: &[String], is_vouched_for: bool) -> String {
         let mut all = (1..).map(|n| path_of(stem, n));
-        let is_free = |path: &String| !paths.contains(path) && !self.is_of_another(stem, path);
+        let is_free =
+            |path: &String| !paths.contains(path) && !self.is_of_another(stem, path, is_vouched_for);
         all.find(is_free).expect("there are more numbers than disks and signed names")
     }
 
-    /// Whether this path of a model with this name, which has a number behind it, is one that somebody vouches for.
-    fn is_of_another(&self, stem: &str, path: &str) -> bool {
+    /// Whether somebody vouches for another file under this path than the model with this name: if somebody vouches for that one too, it
+    /// may have the path that has no number behind it.
+    fn is_of_another(&self, stem: &str, path: &str, is_vouched_for: bool) -> bool {
         let name = name_of(path);
         let is_told = || self.disks.told_names().any(|told| path_safe(told) == name);
-        name != stem && (self.disks.is_signed_name(name) || is_told())
+        (name != stem || !is_vouched_for) && (self.disks.is_signed_name(name) || is_told())
     }
 
     /// The headers of all disks. Disks that do not answer at once are waited for together, and after the others.

@@ -66,9 +66,11 @@ impl Completions {
             let equal = first.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
             shared.min(equal)
         });
-        // The word may end within a character of the candidate.
-        let rest = first.get(self.word.len()..first.floor_char_boundary(shared)).unwrap_or_default();
-        let mut addition = quoted(rest, self.opening).unwrap_or_default();
+        // The word may end within a character of the candidate, and some characters cannot be typed within these quotes.
+        let rest = first.get(self.word.len()..first.floor_char_boundary(shared));
+        let Some(mut addition) = rest.and_then(|rest| quoted(rest, self.opening)) else {
+            return String::new();
+        };
         if others.is_empty() {
             addition.push_str(str::from_utf8(self.opening).unwrap_or_default().trim_start_matches('$'));
             addition.push(' ');
@@ -131,7 +133,7 @@ mod tests {
         // A broken character, and a word that ends within one.
         let mut broken = Completions::of_text(b"\xc3");
         broken.offer("é");
-        assert_eq!(broken.addition(), " ");
+        assert_eq!(broken.addition(), "");
     }
 
     #[test]

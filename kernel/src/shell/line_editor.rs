@@ -189,11 +189,19 @@ impl LineEditor {
     /// If it leaves a choice twice in a row, the candidates are listed.
     pub fn complete(&mut self, complete: &mut dyn FnMut(&[u8]) -> Completions, terminal: &mut dyn Console) {
         self.end_search(terminal);
+        if lacking_bytes(self.line.bytes().len()).is_some() {
+            terminal.write_bytes(BELL);
+            return;
+        }
         let completions = complete(&self.line.bytes()[..self.line.cursor()]);
         let had_choice = core::mem::replace(&mut self.has_choice, completions.candidates().len() > 1);
         let mut addition = &*completions.addition();
         let follows_blank = self.line.bytes().get(self.line.cursor()) == Some(&b' ');
-        if follows_blank && let Some(rest) = addition.strip_suffix(' ') {
+        let is_certain = completions.candidates().len() == 1;
+        if is_certain
+            && follows_blank
+            && let Some(rest) = addition.strip_suffix(' ')
+        {
             addition = rest;
             self.insert(addition.as_bytes(), terminal);
             self.move_to(self.line.cursor() + 1, terminal);
@@ -208,6 +216,10 @@ impl LineEditor {
     }
 
     fn begin_search(&mut self, terminal: &mut dyn Console) {
+        if lacking_bytes(self.line.bytes().len()).is_some() {
+            terminal.write_bytes(BELL);
+            return;
+        }
         let before = (self.line.bytes().to_vec(), self.line.cursor());
         let prompt = self.view.set_prompt("".into());
         self.search = Some(Search::new(before, self.history.place(), prompt));
@@ -246,6 +258,9 @@ impl LineEditor {
             }
         };
         let is_empty = search.text().is_empty();
+        if is_empty {
+            search.found = None;
+        }
         let next = self.history.find(search.text(), end).filter(|_| !is_empty);
         search.has_failed = next.is_none() && !is_empty;
         if search.has_failed {
@@ -253,6 +268,7 @@ impl LineEditor {
         }
         if let Some(place) = next
             && let Some(line) = self.history.show(place, &search.before.0)
+            && lacking_bytes(line.len()).is_none()
         {
             search.found = Some(place);
             let text = search.text();

@@ -134,6 +134,13 @@ impl PromptStatus {
         }
     }
 
+    /// Other texts have a part in the batches: how far this prompt is cannot be told any more.
+    pub fn share(&self, terminal: &mut Terminal<'_>) {
+        if self.tokens.take().is_some() {
+            terminal.clear_status();
+        }
+    }
+
     /// A batch with so many tokens has been computed.
     pub fn end_batch(&self, n_tokens: usize) {
         let tokens = self.tokens.get();

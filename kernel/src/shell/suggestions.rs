@@ -30,8 +30,8 @@ pub struct Known<'k> {
 
 /// What the word can become that a line of the shell ends in.
 pub fn for_shell(line: &[u8], known: &mut Known<'_>) -> Completions {
-    let Some(unfinished) = words::unfinished(line) else { return for_text(line, known) };
-    let mut before = unfinished.before.clone();
+    let Some(mut unfinished) = words::unfinished(line) else { return for_text(line, known) };
+    let mut before = core::mem::take(&mut unfinished.before);
     let mut completions = Completions::of(unfinished);
     let is_help = before.first().is_some_and(|word| word == "help".as_bytes());
     if is_help {

@@ -294,6 +294,7 @@ impl<'a> Terminal<'a> {
                         None
                     }
                     Key::Complete => editor.press(Key::Char(' '), self.console),
+                    Key::SearchBack if !self.is_screen => None,
                     key => editor.press(key, self.console),
                 };
                 if let Some(entered) = entered {

@@ -269,6 +269,11 @@ impl Session {
         Self { child, stdin, stdout, stderr, read_so_far: 0, deadline: Instant::now() + LIMIT }
     }
 
+    /// Begins the time limit anew: for tests that do one thing after another with the same machine.
+    pub fn allow_more_time(&mut self) {
+        self.deadline = Instant::now() + LIMIT;
+    }
+
     /// Types `bytes`.
     ///
     /// # Panics

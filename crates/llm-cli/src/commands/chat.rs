@@ -22,7 +22,8 @@ use crate::output::write_whole;
 /// Talk with a model: each line is a message, to which it answers.
 ///
 /// At a terminal, /help lists the commands of the conversation, /quit or the end of input ends the program, and
-/// Ctrl-C ends an answer. From a pipe, each line is a message and only answers are printed. The answers are
+/// Ctrl-C ends an answer. From a pipe, each line is a message or a command, only answers and what commands show
+/// are printed, and the first error ends the program. The answers are
 /// the likeliest ones unless --temp or its like says otherwise. Once the context is full, the oldest messages are
 /// forgotten, but not --system.
 #[derive(Args)]
@@ -146,7 +147,7 @@ impl Conversation {
                 Ok(Line::Message(message)) => self.ask(speaker, message),
                 Ok(Line::Command(Action::Quit, _)) => return Ok(None),
                 Ok(Line::Command(Action::Model, model)) if !model.is_empty() => {
-                    return Ok(Some(model.into()));
+                    return Ok(Some(crate::hub::model_path(model.into())?));
                 }
                 Ok(Line::Command(action, argument)) => self.obey(speaker, file, action, argument),
                 Err(mistake) => Err(anyhow!("{mistake}")),
@@ -198,7 +199,7 @@ impl Conversation {
 
     /// Has the last message answered again; if there is no answer, the one that there was stays.
     fn answer_again(&mut self, speaker: &mut Speaker<'_, '_>) -> Result<()> {
-        let retracted = self.dialogue.retract().context(NOTHING_ANSWERED)?;
+        let retracted = self.dialogue.retract()?.context(NOTHING_ANSWERED)?;
         let seed = getrandom::u32().context("cannot make a random seed")?;
         let sampling = chat_commands::again(speaker.wanted.sampling, seed.into());
         complain(&format!("temperature {}, seed {seed}", sampling.temperature));

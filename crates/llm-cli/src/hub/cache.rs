@@ -47,10 +47,9 @@ fn home() -> Option<PathBuf> {
     Some(caches.or_else(|| Some(std::env::home_dir()?.join(".cache")))?.join("huggingface"))
 }
 
-/// Where somebody who fetched a file of a repository by other means puts it: under its own name in the repository's folder.
+/// Where somebody who fetched a file of a repository by other means puts it: under its path there in the repository's folder.
 pub fn place(cache: &Cache, repo: &Repo, file: &str) -> PathBuf {
-    let name = file.rsplit('/').next().unwrap_or(file);
-    cache.path().join(repo.folder_name()).join(name)
+    cache.path().join(repo.folder_name()).join(file)
 }
 
 /// The file that somebody put at its [`place`]; it counts as one of the branch `main`.
@@ -59,10 +58,14 @@ pub fn placed(cache: &Cache, repo: &Repo, file: &str) -> Option<PathBuf> {
     (repo.revision() == "main" && path.is_file()).then_some(path)
 }
 
-/// Moves a file that was put at its [`place`], and is correct, to the blobs.
+/// Moves a file that was put at its [`place`], and is correct, to the blobs. Of a link, the file that it refers to is copied.
 pub fn adopt(placed: &Path, blob: &Path) -> Result<()> {
     let context = || blob.display().to_string();
     fs::create_dir_all(blob.parent().context("a blob lies in a folder")?).with_context(context)?;
+    if placed.is_symlink() {
+        fs::copy(placed, blob).with_context(context)?;
+        return fs::remove_file(placed).with_context(context);
+    }
     fs::rename(placed, blob).with_context(context)
 }
 

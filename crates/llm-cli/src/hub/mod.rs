@@ -198,10 +198,6 @@ impl Repository<'_> {
         if file.is_empty() || !path.components().all(|part| matches!(part, Component::Normal(_))) {
             bail!("{file:?} is not a path in a repository");
         }
-        if self.hub.is_offline {
-            let missing = || anyhow!("{}", self.explain_offline(&format!("{}/{file}", self.name)));
-            return self.fetched_earlier(file).ok_or_else(missing);
-        }
         let url = format!(
             "{}/{}/resolve/{}/{}",
             self.hub.endpoint,
@@ -209,6 +205,13 @@ impl Repository<'_> {
             self.repo.url_revision(),
             utf8_percent_encode(file, PATH)
         );
+        if self.hub.is_offline {
+            let missing = || {
+                let what = self.explain_offline(&format!("{}/{file}", self.name));
+                anyhow!("{what}{}", self.advice(&url, file))
+            };
+            return self.fetched_earlier(file).ok_or_else(missing);
+        }
         let remote = match self.hub.client.describe(&url) {
             Ok(remote) => remote,
             Err(error) => match error.downcast_ref() {
@@ -261,14 +264,18 @@ impl Repository<'_> {
         downloaded().or_else(|| cache::placed(&self.hub.cache, &self.repo, file))
     }
 
-    /// An error for a file that cannot be fetched without a network: what to fetch by other means, and where to put it.
+    /// An error for a file that cannot be fetched without a network.
     fn explain_unreachable(&self, error: &ureq::Error, url: &str, file: &str) -> anyhow::Error {
+        anyhow!("{}: {error}{}", self.hub.endpoint, self.advice(url, file))
+    }
+
+    /// What to fetch by other means, and where to put it. Only files of the branch `main` can be put there by hand.
+    fn advice(&self, url: &str, file: &str) -> String {
+        if self.revision() != "main" {
+            return String::new();
+        }
         let place = cache::place(&self.hub.cache, &self.repo, file);
-        anyhow!(
-            "{}: {error}; without a network, fetch {url} by other means and put it at {}",
-            self.hub.endpoint,
-            place.display()
-        )
+        format!("; without a network, fetch {url} by other means and put it at {}", place.display())
     }
 
     fn explain_offline(&self, what: &str) -> String {

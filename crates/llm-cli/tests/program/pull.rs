@@ -781,7 +781,7 @@ fn a_terminal_sees_rate_and_time_left() {
     let output = command.env("TERM", "xterm").stdin(Stdio::null()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
-    for part in [SHORT_FILE, "200.00 kB/500.00 kB", "kB/s, ", " left"] {
+    for part in [SHORT_FILE, "200.00 kB/500.00 kB", "B/s, ", " left"] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
 }

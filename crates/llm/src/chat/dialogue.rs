@@ -111,10 +111,17 @@ impl Dialogue {
 
     /// Takes out everything after the last message of the user, so that it can be answered again; `None` if there is no such message,
     /// or nothing after it.
-    pub fn retract(&mut self) -> Option<Retracted> {
-        let last = self.questions().last()?;
-        let answer = self.turns.split_off(last + 1);
-        (!answer.is_empty()).then_some(Retracted(answer))
+    ///
+    /// # Errors
+    /// [`ChatError::OutOfMemory`]; nothing has changed then.
+    pub fn retract(&mut self) -> Result<Option<Retracted>, ChatError> {
+        let Some(last) = self.questions().last() else { return Ok(None) };
+        let n_turns = self.turns.len() - (last + 1);
+        let mut answer = Vec::new();
+        let needed_bytes = n_turns.saturating_mul(size_of::<Turn>());
+        answer.try_reserve_exact(n_turns).map_err(|_| ChatError::OutOfMemory { needed_bytes })?;
+        answer.extend(self.turns.drain(last + 1..));
+        Ok((n_turns > 0).then_some(Retracted(answer)))
     }
 
     /// Puts an answer that was taken out in the place of what now follows the last message of the user.
@@ -304,11 +311,11 @@ mod tests {
     #[test]
     fn an_answer_is_retracted_and_the_system_message_changed() {
         let mut dialogue = Dialogue::default();
-        assert!(dialogue.retract().is_none());
+        assert!(dialogue.retract().unwrap().is_none());
         dialogue.ask("a").unwrap();
-        assert!(dialogue.retract().is_none());
+        assert!(dialogue.retract().unwrap().is_none());
         dialogue.answer("b", Format::default()).unwrap();
-        let answer = dialogue.retract().unwrap();
+        let answer = dialogue.retract().unwrap().unwrap();
         assert_eq!(contents(&dialogue), [("user", "a")]);
         dialogue.answer("half", Format::default()).unwrap();
         dialogue.put_back(answer);

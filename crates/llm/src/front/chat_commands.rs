@@ -62,8 +62,7 @@ pub const COMMANDS: &[ChatCommand] = &[
     .with("TEXT"),
     ChatCommand::new("/regen", Action::Regenerate, "answer the last message again, by chance"),
     ChatCommand::new("/stats", Action::Stats, "show how the answers went, and how full the context is"),
-    ChatCommand::new(MODEL, Action::Model, "go on with another model; alone, show which there are")
-        .with("NAME"),
+    ChatCommand::new(MODEL, Action::Model, "go on with another model; alone, show which").with("NAME"),
     ChatCommand::new("/save", Action::Save, "write the conversation as messages in JSON; alone, show it")
         .with("FILE"),
     ChatCommand::new("/quit", Action::Quit, "end the conversation").or(&["/exit", "/bye"]),

@@ -447,6 +447,18 @@ fn check_later(version: u64) {
 }
 
 #[test]
+fn what_nobody_vouches_for_does_not_get_a_name_that_was_signed_for_a_file_on_no_disk() {
+    let mut catalog = sealed_catalog(&[("s0", "phi-2", None), ("s1", "phi-2", Some(1))]);
+    // The manifest stays, the signed file goes.
+    let place = catalog.disks().iter().position(|disk| disk.serial() == "s1").unwrap();
+    catalog.disks_mut().remove(place);
+    catalog.scan();
+    assert!(matches!(catalog.find("phi-2"), Err(BackendError::UnknownPath { .. })));
+    let place = catalog.find("phi-2-2").unwrap();
+    assert_eq!(catalog.disks()[place].serial(), "s0");
+}
+
+#[test]
 fn what_nobody_vouches_for_gives_its_name_to_what_was_signed_under_it() {
     let mut catalog = sealed_catalog(&[("s0", "tiny", None), ("s1", "tiny", Some(1))]);
     // The manifest comes later.

@@ -220,7 +220,7 @@ impl Conversation<'_> {
 
     /// Has the last message answered again; if there is no answer, the one that there was stays.
     fn answer_again(&mut self, shell: &mut Shell<'_>) -> Result<(), CommandError> {
-        let Some(retracted) = self.dialogue.retract() else {
+        let Some(retracted) = self.dialogue.retract().map_err(BackendError::from)? else {
             return Err(CommandError::Contradiction(NOTHING_ANSWERED));
         };
         let sampling = chat_commands::again(self.wanted.sampling, (shell.machine.random_seed)());

@@ -202,6 +202,7 @@ fn answer<'a>(
             },
             &mut |of, event| {
                 if of != ticket {
+                    status.share(&mut terminal.borrow_mut());
                     return serving.event(of, &event);
                 }
                 match &event {
