@@ -76,7 +76,6 @@ fn a_short_name_is_fetched_once() {
         Run::new().args(["--model", model]).env("HF_ENDPOINT", address).env("HF_HUB_CACHE", cache.path())
     };
     let outcome = run("smollm2-360m", &address).command("llm verify").finish().expect_status(0);
-    assert!(outcome.text().contains("/models/smollm2-360m-instruc.gguf"), "{}", outcome.text());
     assert!(outcome.text().contains(" as expected"), "{}", outcome.text());
 
     // Nobody listens there: the file that is here is not asked for again.
