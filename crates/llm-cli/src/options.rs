@@ -1,7 +1,9 @@
 //! Names and help of the options that the kernel's shell also has, taken from the engine's table.
 
+use std::path::PathBuf;
+
+use anyhow::Result;
 use clap::Command;
-#[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use llm::front::options::{COMMANDS, INFER, OptionSpec};
 
@@ -30,9 +32,8 @@ fn described(command: Command, option: &OptionSpec) -> Command {
             argument = argument.value_name(option.host_value.unwrap_or(value));
         }
         // A model can be named as `llm pull` names it.
-        #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
         if option.name == llm::front::options::MODEL.name {
-            argument = argument.value_parser(PathBufValueParser::new().try_map(crate::hub::model_path));
+            argument = argument.value_parser(PathBufValueParser::new().try_map(model_path));
         }
         for alias in option.aliases {
             let mut letters = alias.chars();
@@ -43,6 +44,18 @@ fn described(command: Command, option: &OptionSpec) -> Command {
         }
         argument
     })
+}
+
+/// The file that a model is named by: a path, or a short name as `llm pull` takes it.
+#[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
+pub fn model_path(path: PathBuf) -> Result<PathBuf> {
+    crate::hub::model_path(path)
+}
+
+/// The file that a model is named by. A program for the engine's tests, which has no client of a hub, knows no short names.
+#[cfg(all(target_arch = "aarch64", target_env = "musl"))]
+pub fn model_path(path: PathBuf) -> Result<PathBuf> {
+    Ok(path)
 }
 
 #[cfg(test)]

@@ -147,7 +147,7 @@ impl Conversation {
                 Ok(Line::Message(message)) => self.ask(speaker, message),
                 Ok(Line::Command(Action::Quit, _)) => return Ok(None),
                 Ok(Line::Command(Action::Model, model)) if !model.is_empty() => {
-                    return Ok(Some(crate::hub::model_path(model.into())?));
+                    return Ok(Some(crate::options::model_path(model.into())?));
                 }
                 Ok(Line::Command(action, argument)) => self.obey(speaker, file, action, argument),
                 Err(mistake) => Err(anyhow!("{mistake}")),
