@@ -45,7 +45,7 @@ fn check(line: &[u8]) {
     assert!(arguments.refused.len() <= 16);
     let key = ["ferrite.api_key=", SECRET].concat();
     let hides = line.windows(key.len()).any(|bytes| bytes == key.as_bytes());
-    for mistake in arguments.mistake.iter().chain(&arguments.refused) {
+    for mistake in arguments.error.iter().chain(&arguments.refused) {
         let message = mistake.to_string();
         assert_line(&message);
         assert!(message.len() < 1024);
