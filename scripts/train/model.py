@@ -1,7 +1,7 @@
 """The transformer of the models in JAX: the `llama` architecture as GGUF files describe it.
 
 Shapes: B rows, T positions, D width, H query heads, K key/value heads, S head size, F feed-forward width,
-V vocabulary, L layers. Layers are stacked along a first axis so that one compiled body serves all of them.
+V vocabulary, L layers. The weights of all layers are stacked along a first axis.
 """
 
 from dataclasses import dataclass
@@ -96,30 +96,107 @@ def rope(x: jax.Array, base: float) -> jax.Array:
     return jnp.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1).reshape(x.shape)
 
 
+def dot(a: jax.Array, b: jax.Array, a_axis: int, b_axis: int, batch_axes: int = 0) -> jax.Array:
+    """Sums the products over one axis of each. Factors are bfloat16, which AMX multiplies; sums are float32. The first
+    `batch_axes` axes are those of a batch.
+    """
+    batch = tuple(range(batch_axes))
+    axes = (((a_axis,), (b_axis,)), (batch, batch))
+    return jax.lax.dot_general(
+        a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), axes, preferred_element_type=jnp.float32
+    )
+
+
+@jax.custom_vjp
+def linear(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """`x @ weight.T`: x is B T I, the weight O I. Its gradients are products of the same kind."""
+    return dot(x.reshape(-1, x.shape[-1]), weight, 1, 1).reshape(*x.shape[:-1], len(weight))
+
+
+def linear_forward(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """The product, and what its gradients need."""
+    return linear(x, weight), (x, weight)
+
+
+def linear_backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The gradients of x and of the weight."""
+    x, weight = kept
+    gradient = gradient.reshape(-1, gradient.shape[-1])
+    return dot(gradient, weight, 1, 0).reshape(x.shape), dot(gradient, x.reshape(-1, x.shape[-1]), 0, 0)
+
+
+linear.defvjp(linear_forward, linear_backward)
+
+
+@jax.custom_vjp
+def attention(q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array) -> jax.Array:
+    """Attention of each q (N T S) over k and v (N U S); `bias` (N T U) hides what a query may not see."""
+    return attention_forward(q, k, v, bias)[0]
+
+
+def attention_forward(q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array) -> tuple[jax.Array, tuple]:
+    """The mixed values, and what the gradients need: weights are computed again, as FlashAttention does."""
+    scores = dot(q, k, 2, 2, 1) + bias
+    highest = jnp.max(scores, axis=-1, keepdims=True)
+    weights = jnp.exp(scores - highest)
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    mixed = dot(weights, v, 2, 1, 1) / total
+    return mixed, (q, k, v, bias, highest + jnp.log(total), mixed)
+
+
+def attention_backward(kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
+    """The gradients of q, k and v."""
+    q, k, v, bias, log_total, mixed = kept
+    weights = jnp.exp(dot(q, k, 2, 2, 1) + bias - log_total)
+    mean = jnp.sum(gradient * mixed, axis=-1, keepdims=True)
+    of_scores = weights * (dot(gradient, v, 2, 2, 1) - mean)
+    return dot(of_scores, k, 2, 1, 1), dot(of_scores, q, 1, 1, 1), dot(weights, gradient, 1, 1, 1), None
+
+
+attention.defvjp(attention_forward, attention_backward)
+
+# Queries that are computed together. Keys behind the last of them are left out.
+QUERIES = 128
+
+
 def forward(params: Params, tokens: jax.Array, shape: Shape, document_start: int | None = None) -> jax.Array:
     """Logits (B T V) of rows of tokens (B T). A `document_start` token hides what came before it in its row."""
     rows, length = tokens.shape
     heads, kv_heads, size = shape.head_count, shape.head_count_kv, shape.head_size
+    group = heads // kv_heads
     visible = jnp.tril(jnp.ones((length, length), bool))[None]
     if document_start is not None:
         document = jnp.cumsum(tokens == document_start, axis=1)
         visible = visible & (document[:, :, None] == document[:, None, :])
-    bias = jnp.where(visible, 0.0, -1e9)[:, None, None]
+    bias = jnp.where(visible, 0.0, -1e9)
+    parts = [(begin, min(begin + QUERIES, length)) for begin in range(0, length, QUERIES)]
+    biases = []
+    for begin, end in parts:
+        of_heads = (rows, kv_heads, group, end - begin, end)
+        part = jnp.broadcast_to(bias[:, None, None, begin:end, :end], of_heads)
+        biases.append(part.reshape(rows * kv_heads, group * (end - begin), end))
 
-    def block(x: jax.Array, layer: Params) -> tuple[jax.Array, None]:
+    def mixed(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        """Attention of q (B T H S) over k and v (B T K S)."""
+        q = (q / size**0.5).reshape(rows, length, kv_heads, group, size).transpose(0, 2, 3, 1, 4)
+        k, v = (x.transpose(0, 2, 1, 3).reshape(rows * kv_heads, length, size) for x in (k, v))
+        outputs = []
+        for (begin, end), part in zip(parts, biases, strict=True):
+            queries = q[:, :, :, begin:end].reshape(rows * kv_heads, -1, size)
+            output = attention(queries, k[:, :end], v[:, :end], part)
+            outputs.append(output.reshape(rows, kv_heads, group, end - begin, size))
+        return jnp.concatenate(outputs, axis=3).transpose(0, 3, 1, 2, 4).reshape(rows, length, heads * size)
+
+    x = params["token_embd"][tokens]
+    # Written out layer by layer: XLA computes the backward pass of a scan more slowly.
+    for index in range(shape.block_count):
+        layer = {name: value[index] for name, value in params.items() if name not in ("token_embd", "output_norm")}
         h = rms_norm(x, layer["attn_norm"], shape.layer_norm_rms_epsilon)
-        q = rope((h @ layer["attn_q"].T).reshape(rows, length, heads, size), shape.rope_freq_base)
-        k = rope((h @ layer["attn_k"].T).reshape(rows, length, kv_heads, size), shape.rope_freq_base)
-        v = (h @ layer["attn_v"].T).reshape(rows, length, kv_heads, size)
-        q = q.reshape(rows, length, kv_heads, heads // kv_heads, size)
-        weights = jax.nn.softmax(
-            jnp.einsum("btkgs,bukgs->bkgtu", q, jnp.broadcast_to(k[:, :, :, None], q.shape)) / size**0.5 + bias, axis=-1
-        )
-        mixed = jnp.einsum("bkgtu,buks->btkgs", weights, v).reshape(rows, length, heads * size)
-        x = x + mixed @ layer["attn_output"].T
+        q = rope(linear(h, layer["attn_q"]).reshape(rows, length, heads, size), shape.rope_freq_base)
+        k = rope(linear(h, layer["attn_k"]).reshape(rows, length, kv_heads, size), shape.rope_freq_base)
+        v = linear(h, layer["attn_v"]).reshape(rows, length, kv_heads, size)
+        x = x + linear(mixed(q, k, v), layer["attn_output"])
         h = rms_norm(x, layer["ffn_norm"], shape.layer_norm_rms_epsilon)
-        return x + (jax.nn.silu(h @ layer["ffn_gate"].T) * (h @ layer["ffn_up"].T)) @ layer["ffn_down"].T, None
-
-    stacked = {name: value for name, value in params.items() if name not in ("token_embd", "output_norm")}
-    x, _ = jax.lax.scan(block, params["token_embd"][tokens], stacked)
-    return rms_norm(x, params["output_norm"], shape.layer_norm_rms_epsilon) @ params["token_embd"].T
+        hidden = jax.nn.silu(linear(h, layer["ffn_gate"])) * linear(h, layer["ffn_up"])
+        x = x + linear(hidden, layer["ffn_down"])
+    return linear(rms_norm(x, params["output_norm"], shape.layer_norm_rms_epsilon), params["token_embd"])
