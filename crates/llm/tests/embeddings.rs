@@ -170,7 +170,7 @@ fn documents_are_scored_behind_the_query_and_in_their_order() {
     assert!(scores.windows(2).all(|pair| pair[0] != pair[1]), "{scores:?}");
 }
 
-/// The default model's small sibling, with a pooling type.
+/// The model `micro`, with a pooling type.
 fn micro(pooling_type: Option<u32>) -> Vec<u8> {
     let file = std::fs::read(golden("../../../../test_models/micro.gguf")).unwrap();
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();

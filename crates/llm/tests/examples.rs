@@ -53,7 +53,7 @@ fn a_batch_has_the_text_that_each_prompt_has_alone() {
 
 #[test]
 fn chat_answers_each_line() {
-    // README.md shows how the default model answers this, over HTTP.
+    // README.md shows how `tiny` answers this, over HTTP.
     let (_, shown) = include_str!("../../../README.md").split_once("\n\"content\":\"").unwrap();
     let (expected, _) = shown.split_once('"').unwrap();
     let input = "What is Ferrite?\nWho are you?\n";

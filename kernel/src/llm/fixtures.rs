@@ -32,7 +32,7 @@ pub fn micro() -> Vec<u8> {
     read(&test_models().join("micro.gguf"))
 }
 
-/// The default model, with a byte-level vocabulary.
+/// A model with a byte-level vocabulary and a chat template.
 pub fn tiny() -> Vec<u8> {
     read(&test_models().join("tiny.gguf"))
 }

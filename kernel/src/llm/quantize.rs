@@ -1,4 +1,4 @@
-//! Tests of the engine's block formats as linked by the kernel, on the default model's weights.
+//! Tests of the engine's block formats as linked by the kernel, on the weights of `tiny`.
 
 use std::{vec, vec::Vec};
 
@@ -11,7 +11,7 @@ use llm::{
 
 use super::fixtures;
 
-/// Runs `test` on a Q4_0 matrix of the default model.
+/// Runs `test` on a Q4_0 matrix of `tiny`.
 fn with_q4_0(test: impl FnOnce(&Matrix<'_>)) {
     let file = fixtures::aligned(&fixtures::tiny());
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();

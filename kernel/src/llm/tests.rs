@@ -1,4 +1,4 @@
-//! Tests of the service as a whole: from a disk to text, and the figures of the default model.
+//! Tests of the service as a whole: from a disk to text, and the figures of `tiny`.
 
 use std::{boxed::Box, format, string::String, vec, vec::Vec};
 
@@ -209,7 +209,7 @@ fn test_kv_cache_speedup() {
     assert_eq!(counts.without_tokens, (n_prompt..n_prompt + n).sum::<usize>());
 }
 
-/// The most instructions that a token of the default model may take, for each of its parameters: as `scripts/instructions` names the
+/// The most instructions that a token of `tiny` may take, for each of its parameters: as `scripts/instructions` names the
 /// figures, which `scripts/check-instructions` measures in QEMU, for a prompt (pp) and for what is generated (tg).
 const INSTRUCTIONS_PER_PARAMETER: [(&str, f64); 6] = [
     ("cortex-a72 pp", 0.36),

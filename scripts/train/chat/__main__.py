@@ -11,7 +11,7 @@ from .documents import document, key
 
 HELD_OUT_ONE_IN = 60
 # Documents, and how many exchanges their conversations have. The second stage has the longer ones.
-STAGES = {"stage1": (75_000, (1, 1, 1, 1, 2, 2, 3)), "stage2": (50_000, (1, 1, 1, 2, 3, 4, 6))}
+STAGES = {"stage1": (120_000, (1, 1, 1, 1, 2, 2, 3)), "stage2": (100_000, (1, 1, 1, 1, 2, 3, 6))}
 
 
 def main() -> None:

@@ -246,7 +246,7 @@ def conversation(dice: Dice, lengths: tuple[int, ...]) -> dict:
         messages += first
         turns -= 1
     for _ in range(turns):
-        kind = dice.choices(range(6), (60, 14, 10, 5, 4, 8))[0]
+        kind = dice.choices(range(6), (71, 11, 7, 4, 3, 4))[0]
         match kind:
             case 0:
                 messages += of_entry(dice, KERNEL)
@@ -288,7 +288,7 @@ def with_tools(dice: Dice, lengths: tuple[int, ...]) -> dict:
 
 def document(dice: Dice, lengths: tuple[int, ...]) -> dict:
     """One document: `text`, or `messages` and perhaps `tools`. `lengths` are numbers of exchanges in a conversation."""
-    kind = dice.choices(range(5), (28, 4, 6, 42, 20))[0]
+    kind = dice.choices(range(5), (16, 6, 3, 60, 15))[0]
     match kind:
         case 0:
             return {"text": renamed(dice, story(dice)[0])}

@@ -31,9 +31,9 @@ KINDS = ("Q4_0", "Q8_0", "Q4_K", "F16", "Q5_1", "Q6_K")
 
 def model_name(dice: Dice) -> str:
     """The name of a model, known or made up."""
-    if dice.random() < 0.5:
+    if dice.random() < 0.2:
         return dice.one(
-            "ferrite-tiny",
+            "ferrite-chat",
             "ferrite-tiny",
             "ferrite-micro",
             "ferrite-chat",
