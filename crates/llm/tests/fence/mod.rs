@@ -8,6 +8,7 @@ use std::{
         OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    thread,
 };
 
 /// Not where a sanitizer's own allocator is to see all blocks: `scripts/check-memory`.
@@ -19,7 +20,8 @@ const ARENA_BYTES: usize = 64 << 30;
 /// Blocks that exist at one time. Each is two mappings, of which Linux allows 65530 unless told; further blocks are the system's.
 const MAX_LIVE: usize = 30_000;
 
-/// Shorter blocks are not fenced: no vector is, and texts take time.
+/// Shorter blocks are not fenced: no vector is, and texts take time. Nor are those of a thread that panics: with `RUST_BACKTRACE` set, the
+/// standard library keeps so many for ever that no later block would have a fence.
 const MIN_BYTES: usize = 32;
 
 /// Blocks that end at a page without access, or as near before it as their alignment allows.
@@ -66,6 +68,7 @@ impl Fence {
         let Arena { start, page_bytes } = self.arena()?;
         if layout.size() < MIN_BYTES
             || layout.align() > page_bytes
+            || thread::panicking()
             || self.n_live.load(Relaxed) > MAX_LIVE
             || self.used_bytes.load(Relaxed) > ARENA_BYTES / 2
         {
