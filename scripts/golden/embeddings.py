@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes the embeddings that llama.cpp makes of some of the models of `architectures.py`, and the scores that it gives with
-a classifier on top, for crates/llm/tests/embeddings.rs.
+a classifier on top, for crates/llm/tests/engine/embeddings.rs.
 
     python3 scripts/golden/embeddings.py > crates/llm/tests/golden/embeddings.json
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the logits that llama.cpp's samplers for biases and penalties leave, for crates/llm/tests/sampling_golden.rs.
+"""Writes the logits that llama.cpp's samplers for biases and penalties leave, for crates/llm/tests/engine/sampling_golden.rs.
 
 Needs numpy and llama-cpp-python; the last run had llama-cpp-python 0.3.36.
 

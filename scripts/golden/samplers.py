@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes what llama.cpp's samplers keep of logits, for crates/llm/tests/sampling_golden.rs and the module `sampling`.
+"""Writes what llama.cpp's samplers keep of logits, for crates/llm/tests/engine/sampling_golden.rs and the module `sampling`.
 
 Needs numpy and llama-cpp-python; the last run had llama-cpp-python 0.3.36.
 

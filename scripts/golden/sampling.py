@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the expected distributions for crates/llm/tests/sampling_golden.rs.
+"""Writes the expected distributions for crates/llm/tests/engine/sampling_golden.rs.
 
 A plain numpy rendering of the sampling chain (penalty, top-k, top-p, min-p, temperature) in double
 precision, each step as its paper states it. Needs numpy.

@@ -1,4 +1,4 @@
-"""Writes the ids that llama.cpp gives, for crates/llm/tests/tokenizer_golden.rs.
+"""Writes the ids that llama.cpp gives, for crates/llm/tests/portable/tokenizer_golden.rs.
 
 Makes small vocabularies, one of each kind, asks llama.cpp for the ids of the same texts with each of
 them, and for byte-level BPE with each pre-tokenizer name. Needs llama-cpp-python and gguf; the last

@@ -45,7 +45,7 @@ pub mod state;
 pub mod tokenizer;
 
 /// Identifies the exact results of the engine: engines of the same version give bit-identical logits and draw the same tokens, on every
-/// CPU. A receipt names the version, and only an engine of that version can verify it. `tests/engine_version.rs` makes sure that the
+/// CPU. A receipt names the version, and only an engine of that version can verify it. `tests/engine/engine_version.rs` makes sure that the
 /// version changes if and only if the bits of golden logits, or the tokens drawn from them, change.
 pub const ENGINE_VERSION: u32 = 1;
 
