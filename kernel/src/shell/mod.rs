@@ -17,7 +17,6 @@ mod line;
 pub mod line_editor;
 mod line_view;
 mod progress;
-mod search;
 mod suggestions;
 mod terminal;
 pub mod words;

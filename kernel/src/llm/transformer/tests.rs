@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{
-    llm::{fixtures, host},
+    llm::{Steps, fixtures, host},
+    memory::pool::GRANULE_BYTES,
     offload::{Capabilities, OffloadError},
     storage::{BlockDevice, Disk, FaultyDisk, MemoryDisk},
 };
