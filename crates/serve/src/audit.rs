@@ -311,11 +311,13 @@ pub struct Chain {
 }
 
 /// How a line fails to follow the one before it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
     /// This is not a line of an audit.
+    #[error("expected an object with seq and prev (64 hexadecimal digits)")]
     NoLine,
     /// The line has the wrong number.
+    #[error("seq is {found}, expected {expected}: lines are missing or moved")]
     Seq {
         /// Its number.
         found: u64,
@@ -323,28 +325,19 @@ pub enum ChainError {
         expected: u64,
     },
     /// The hash in this line is not the hash of the line before: one of them was changed.
+    #[error(fmt = wrong_prev)]
     Prev {
         /// The number of this line.
         seq: u64,
     },
 }
 
-impl fmt::Display for ChainError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoLine => f.write_str("expected an object with seq and prev (64 hexadecimal digits)"),
-            Self::Seq { found, expected } => {
-                write!(f, "seq is {found}, expected {expected}: lines are missing or moved")
-            }
-            Self::Prev { seq: 0 } => f.write_str("prev of the first line is not all zeros: it was changed"),
-            Self::Prev { seq } => {
-                write!(f, "prev of seq {seq} is not the SHA-256 of the line before: one of them was changed")
-            }
-        }
+fn wrong_prev(seq: &u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match seq {
+        0 => f.write_str("prev of the first line is not all zeros: it was changed"),
+        _ => write!(f, "prev of seq {seq} is not the SHA-256 of the line before: one of them was changed"),
     }
 }
-
-impl core::error::Error for ChainError {}
 
 #[derive(Deserialize)]
 struct Link<'l> {

@@ -65,7 +65,8 @@ pub struct Manifest {
 }
 
 /// A line that cannot be what it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} of the manifest: expected {expected}")]
 pub struct ManifestError {
     /// Its number, from 1.
     pub line: usize,
@@ -73,32 +74,32 @@ pub struct ManifestError {
     pub expected: &'static str,
 }
 
-impl fmt::Display for ManifestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {} of the manifest: expected {}", self.line, self.expected)
-    }
-}
-
-impl core::error::Error for ManifestError {}
-
 /// Why a manifest is not believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestFault {
     /// There is none.
+    #[error("there is no manifest")]
     Missing,
     /// Its disk cannot be read.
+    #[error("the manifest cannot be read")]
     Unread,
     /// With its signature it is longer than [`MAX_BYTES`].
+    #[error("the manifest is too long; expected at most 256 KiB with its signature")]
     TooLong,
     /// The heap has no room for it.
+    #[error("the heap has no room for the manifest")]
     NoMemory,
     /// It is no text with a signature behind it.
+    #[error("the manifest has no signature behind it")]
     NotSigned,
     /// Its signature is not in order.
+    #[error("the manifest is not trusted: {0}")]
     Signature(SignatureError),
     /// The key that it is signed with is revoked.
+    #[error("the key {0} that the manifest is signed with is revoked")]
     Revoked(KeyId),
     /// What it says is not understood.
+    #[error("{0}")]
     Text(ManifestError),
 }
 
@@ -109,48 +110,20 @@ impl ManifestFault {
     }
 }
 
-impl fmt::Display for ManifestFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("there is no manifest"),
-            Self::Unread => f.write_str("the manifest cannot be read"),
-            Self::TooLong => {
-                f.write_str("the manifest is too long; expected at most 256 KiB with its signature")
-            }
-            Self::NoMemory => f.write_str("the heap has no room for the manifest"),
-            Self::NotSigned => f.write_str("the manifest has no signature behind it"),
-            Self::Signature(error) => write!(f, "the manifest is not trusted: {error}"),
-            Self::Revoked(key) => write!(f, "the key {key} that the manifest is signed with is revoked"),
-            Self::Text(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for ManifestFault {}
-
 /// Why a file is not to be trusted although it is in a signed manifest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Its root is revoked.
+    #[error("its root {0} is revoked")]
     Revoked(Root),
     /// There is a newer version, which is required.
+    #[error("it is version {version}; expected version {minimum} or newer")]
     Old {
         /// The file's version.
         version: u64,
         /// The lowest that is trusted.
         minimum: u64,
     },
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Revoked(root) => write!(f, "its root {root} is revoked"),
-            Self::Old { version, minimum } => {
-                write!(f, "it is version {version}; expected version {minimum} or newer")
-            }
-        }
-    }
 }
 
 const A_ROOT: &str = "a root of 64 hexadecimal digits";

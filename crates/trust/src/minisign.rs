@@ -49,33 +49,24 @@ pub struct PublicKey {
 }
 
 /// Why a file is not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// The signature's file is none.
+    #[error("the signature is none of minisign; expected its four lines")]
     Format,
     /// It was made with a key that is not trusted.
+    #[error("it was signed with key {0}, which is not trusted")]
     Key(KeyId),
     /// The file is not the one that was signed.
+    #[error("it is not what key {0} has signed")]
     Changed(KeyId),
     /// The trusted comment is not the one that was signed.
+    #[error("the signature's comment is not what key {0} has signed")]
     Comment(KeyId),
     /// The heap has no room to check the trusted comment.
+    #[error("the heap has no room to check the signature's comment")]
     NoMemory,
 }
-
-impl fmt::Display for SignatureError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Format => f.write_str("the signature is none of minisign; expected its four lines"),
-            Self::Key(id) => write!(f, "it was signed with key {id}, which is not trusted"),
-            Self::Changed(id) => write!(f, "it is not what key {id} has signed"),
-            Self::Comment(id) => write!(f, "the signature's comment is not what key {id} has signed"),
-            Self::NoMemory => f.write_str("the heap has no room to check the signature's comment"),
-        }
-    }
-}
-
-impl core::error::Error for SignatureError {}
 
 /// The bytes of a line in Base64, if they are `N`.
 fn decode<const N: usize>(line: &str) -> Option<[u8; N]> {

@@ -14,7 +14,7 @@ use crate::{
     },
     pci,
 };
-use core::{fmt, ops::Range, slice};
+use core::{ops::Range, slice};
 
 /// The description of the machine, as far as it is known before there is a heap.
 pub struct Source {
@@ -29,24 +29,17 @@ enum Teller {
 }
 
 /// No source describes the machine in a usable way.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum NoSource {
     /// No firmware and no device tree.
+    #[error("{0}")]
     Tree(tree::NoTree),
     /// Firmware without a device tree, whose ACPI tables cannot be used.
+    #[error("{0}")]
     Acpi(AcpiError),
     /// The data that the firmware left cannot be mapped.
+    #[error("what the firmware has told: {0}")]
     Told(MapError),
-}
-
-impl fmt::Display for NoSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tree(error) => error.fmt(f),
-            Self::Acpi(error) => error.fmt(f),
-            Self::Told(error) => write!(f, "what the firmware has told: {error}"),
-        }
-    }
 }
 
 impl Source {

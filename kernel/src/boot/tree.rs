@@ -31,38 +31,26 @@ pub struct Found {
 }
 
 /// Why there is no device tree at an address.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum TreeError {
     /// The CPU cannot address it.
+    #[error("{0}")]
     Unmappable(MapError),
     /// There is no memory at this address.
+    #[error("there is no memory at {0:#x}")]
     NoMemory(u64),
     /// The data there begins with this word instead of a tree's magic number.
+    #[error("there is {0:#010x} instead of 0xd00dfeed")]
     OtherMagic(u32),
     /// The header gives this size, which is impossible.
+    #[error("its header tells {0} bytes, expected {HEADER_BYTES} to {MAX_TREE_BYTES}")]
     Size(u64),
     /// It lies within the kernel image, whose variables would overwrite it.
+    #[error("the kernel occupies {:#x} to {:#x}", image::whole().start, image::whole().end)]
     WithinImage,
     /// Its structure is broken.
+    #[error("{0}")]
     Invalid(StructureError),
-}
-
-impl fmt::Display for TreeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unmappable(error) => write!(f, "{error}"),
-            Self::NoMemory(address) => write!(f, "there is no memory at {address:#x}"),
-            Self::OtherMagic(magic) => write!(f, "there is {magic:#010x} instead of 0xd00dfeed"),
-            Self::Size(bytes) => {
-                write!(f, "its header tells {bytes} bytes, expected {HEADER_BYTES} to {MAX_TREE_BYTES}")
-            }
-            Self::WithinImage => {
-                let Range { start, end } = image::whole();
-                write!(f, "the kernel occupies {start:#x} to {end:#x}")
-            }
-            Self::Invalid(error) => write!(f, "{error}"),
-        }
-    }
 }
 
 /// There is no device tree in any of the places that were searched.

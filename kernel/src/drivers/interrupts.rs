@@ -22,7 +22,6 @@ use arm_gic::{
     gicv3::{self, GicCpuInterface, SgiTargetGroup},
 };
 use core::{
-    fmt,
     ptr::NonNull,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
@@ -57,21 +56,14 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 static HANDLERS: Mutex<Handlers<MAX_HANDLERS>> = Mutex::new(Handlers::new());
 
 /// Why an interrupt cannot be enabled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InterruptError {
     /// There is no interrupt controller that this driver supports.
+    #[error("no interrupt controller")]
     NoController,
     /// The controller does not have this interrupt, or the table of handlers is full.
+    #[error("interrupt {0} cannot be enabled")]
     Unavailable(u32),
-}
-
-impl fmt::Display for InterruptError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoController => write!(f, "no interrupt controller"),
-            Self::Unavailable(number) => write!(f, "interrupt {number} cannot be enabled"),
-        }
-    }
 }
 
 /// Sets up the controller with every interrupt disabled.

@@ -1,7 +1,7 @@
 //! Errors of the backend: why it could not do what was requested.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
-use core::fmt;
+use core::fmt::{self, Display};
 
 use llm::chat::ChatError;
 use llm::front::FrontError;
@@ -15,19 +15,26 @@ use crate::memory::pool::Shortage;
 use crate::storage::{Disk, Distrust, ReadError, Standing, Undriven};
 
 /// Why the backend could not do what was requested. Each error is shown as one line: what is wrong and, if it helps, what is expected.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
     /// A receipt was requested, but there is no key to sign it.
+    #[error(
+        "no receipt can be signed: the machine has no source of random numbers for a key; give it a virtio-rng-device, \
+         or a key by fw_cfg, opt/ferrite/receipt_key"
+    )]
     NoReceiptKey,
     /// A nonce that is too long for a receipt.
+    #[error("a nonce can have {} bytes", trust::receipt::MAX_NONCE_BYTES)]
     NonceTooLong,
     /// The machine has no disk.
+    #[error(fmt = no_disks)]
     NoDisks {
         /// Devices that may have disks but have no driver here.
         undriven: Vec<Undriven>,
     },
     /// No disk holds a model that can be loaded.
+    #[error(fmt = no_model)]
     NoModel {
         /// How many disks were examined.
         n_disks: usize,
@@ -37,11 +44,13 @@ pub enum BackendError {
         cause: Box<BackendError>,
     },
     /// No disk has this number.
+    #[error("there is no disk {number}; `disks` shows the disks")]
     NoDisk {
         /// The number.
         number: usize,
     },
     /// No disk has this serial number.
+    #[error(fmt = no_text_disk)]
     NoTextDisk {
         /// The number.
         serial: String,
@@ -49,6 +58,7 @@ pub enum BackendError {
         serials: Vec<String>,
     },
     /// The disk holds more than the maximum length of a text.
+    #[error("disk {serial} holds {length_bytes} bytes, expected a text of at most {most_bytes}")]
     TextTooLong {
         /// Its serial number.
         serial: String,
@@ -58,6 +68,7 @@ pub enum BackendError {
         most_bytes: u64,
     },
     /// The disk does not hold a text.
+    #[error("disk {serial} holds no text: byte {offset_bytes} is not UTF-8")]
     NotText {
         /// Its serial number.
         serial: String,
@@ -65,6 +76,7 @@ pub enum BackendError {
         offset_bytes: usize,
     },
     /// Some of several prompts were not answered; each failure has been reported.
+    #[error("{n_failed} of {n_prompts} prompts were not answered")]
     Unanswered {
         /// How many were not answered.
         n_failed: usize,
@@ -72,6 +84,7 @@ pub enum BackendError {
         n_prompts: usize,
     },
     /// No disk has this path.
+    #[error(fmt = unknown_path)]
     UnknownPath {
         /// The path that was given.
         path: String,
@@ -79,6 +92,7 @@ pub enum BackendError {
         known: Vec<String>,
     },
     /// Something is wrong with this model.
+    #[error("{path}: {cause}")]
     InFile {
         /// The model's path.
         path: String,
@@ -86,17 +100,22 @@ pub enum BackendError {
         cause: Box<BackendError>,
     },
     /// The disk is empty.
+    #[error("the disk is empty, expected a GGUF file")]
     EmptyDisk,
     /// The disk holds a manifest or a hash tree, which other disks are checked against.
+    #[error("no model: it holds what models are checked by")]
     Proof,
     /// The file is an adapter, not a model.
+    #[error("the file is an adapter, expected a model; `--lora NAME` changes a model by it")]
     IsAdapter,
     /// The file is not an adapter.
+    #[error("{path} is no adapter; `llm lora` lists those that there are")]
     NotAdapter {
         /// Its path.
         path: String,
     },
     /// The adapter cannot be used with the model.
+    #[error("{path}: {reason}")]
     AdapterRefused {
         /// Its path.
         path: String,
@@ -105,8 +124,10 @@ pub enum BackendError {
     },
     /// The file is not an adapter of the model.
     #[cfg(feature = "llm-transformer")]
+    #[error("{0}")]
     Adapter(llm::model::AdapterError),
     /// The disk could not be read.
+    #[error(fmt = not_read)]
     Read {
         /// Number of the disk.
         disk: usize,
@@ -114,20 +135,27 @@ pub enum BackendError {
         error: ReadError,
     },
     /// What the disk holds is not trusted.
+    #[error("{0}")]
     Distrusted(Box<Distrust>),
     /// The disk holds only a part of a model.
+    #[error("{0}")]
     Part(PartError),
     /// The file's format is broken.
+    #[error("{0}")]
     Gguf(GgufError),
     /// The heap has no room to rearrange the weights.
     #[cfg(feature = "llm-transformer")]
+    #[error("{0}")]
     Pack(llm::quant::PackError),
     /// The file's format is valid, but the model in it is not.
     #[cfg(feature = "llm-transformer")]
+    #[error("{0}")]
     Model(llm::model::ModelError),
     /// The model cannot do what was requested.
+    #[error("{0}")]
     Front(FrontError),
     /// A model does not fit into the memory.
+    #[error(fmt = out_of_memory)]
     OutOfMemory {
         /// Bytes of weights and inference memory together.
         needed_bytes: usize,
@@ -139,6 +167,7 @@ pub enum BackendError {
         n_ctx: usize,
     },
     /// There is too little memory in addition to the models that are loaded.
+    #[error(fmt = beside)]
     Beside {
         /// The error without them.
         cause: Box<BackendError>,
@@ -146,8 +175,12 @@ pub enum BackendError {
         others: Vec<Taken>,
     },
     /// The buffer for a header or a checksum does not fit into the memory.
+    #[error("{0}")]
     NoBuffer(crate::memory::pool::OutOfMemory),
     /// A context length that the model does not have.
+    #[error(
+        "a context of {n_ctx} tokens is not possible, expected 1 to {n_ctx_train}, the model's own length"
+    )]
     ContextLength {
         /// The requested length.
         n_ctx: usize,
@@ -155,8 +188,10 @@ pub enum BackendError {
         n_ctx_train: usize,
     },
     /// A command needs a model, and none is loaded.
+    #[error("no model is loaded; `llm load PATH` loads one")]
     NotLoaded,
     /// The model of this name is not loaded, but others are.
+    #[error(fmt = not_among_loaded)]
     NotAmongLoaded {
         /// The name that was given.
         name: String,
@@ -164,8 +199,10 @@ pub enum BackendError {
         loaded: Vec<String>,
     },
     /// The user stopped it.
+    #[error("stopped")]
     Cancelled,
     /// The file differs from the one that its checksum was computed of.
+    #[error("SHA-256 is {actual}, expected {expected}: the file is damaged or another one")]
     ChecksumMismatch {
         /// SHA-256 of the bytes on the disk.
         actual: Sha256Digest,
@@ -173,11 +210,13 @@ pub enum BackendError {
         expected: Sha256Digest,
     },
     /// There is no checksum to compare with.
+    #[error("SHA-256 is {actual}, but no checksum came with the file; expected a .sha256 file beside it")]
     NoChecksum {
         /// SHA-256 of the bytes on the disk.
         actual: Sha256Digest,
     },
     /// This kernel was built without inference.
+    #[error("this kernel was built without inference; build it with the feature llm-transformer")]
     NoInference,
 }
 
@@ -326,133 +365,88 @@ impl BackendError {
     }
 }
 
-impl fmt::Display for BackendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoReceiptKey => f.write_str(
-                "no receipt can be signed: the machine has no source of random numbers for a key; give it a virtio-rng-device, \
-                 or a key by fw_cfg, opt/ferrite/receipt_key",
-            ),
-            Self::NonceTooLong => write!(f, "a nonce can have {} bytes", trust::receipt::MAX_NONCE_BYTES),
-            Self::NoDisks { undriven } => {
-                if undriven.is_empty() {
-                    return f
-                        .write_str("there is no model: the machine has no disk; attach a GGUF file as one");
-                }
-                write!(f, "there is no model, {FOLDER} is empty")?;
-                undriven.iter().try_for_each(|undriven| write!(f, "; {undriven}"))
-            }
-            Self::NoModel { n_disks: 1, path, cause } => {
-                write!(f, "there is no model to load: {path}: {cause}")
-            }
-            Self::NoModel { n_disks, path, cause } => {
-                write!(f, "there is no model to load on any of {n_disks} disks; the first, {path}: {cause}")
-            }
-            Self::NoDisk { number } => write!(f, "there is no disk {number}; `disks` shows the disks"),
-            Self::NoTextDisk { serial, serials } if serials.is_empty() => {
-                write!(f, "no disk has the serial number {serial:?}; there is no disk")
-            }
-            Self::NoTextDisk { serial, serials } => {
-                write!(f, "no disk has the serial number {serial:?}; expected ")?;
-                names(f, serials)
-            }
-            Self::TextTooLong { serial, length_bytes, most_bytes } => {
-                write!(f, "disk {serial} holds {length_bytes} bytes, expected a text of at most {most_bytes}")
-            }
-            Self::NotText { serial, offset_bytes } => {
-                write!(f, "disk {serial} holds no text: byte {offset_bytes} is not UTF-8")
-            }
-            Self::Unanswered { n_failed, n_prompts } => {
-                write!(f, "{n_failed} of {n_prompts} prompts were not answered")
-            }
-            Self::UnknownPath { path, known } if known.is_empty() => {
-                write!(f, "no model is called {path:?}; there is none on any disk")
-            }
-            Self::UnknownPath { path, known } => {
-                write!(f, "no model is called {path:?}; expected ")?;
-                names(f, known)
-            }
-            Self::InFile { path, cause } => write!(f, "{path}: {cause}"),
-            Self::EmptyDisk => f.write_str("the disk is empty, expected a GGUF file"),
-            Self::Proof => f.write_str("no model: it holds what models are checked by"),
-            Self::IsAdapter => {
-                f.write_str("the file is an adapter, expected a model; `--lora NAME` changes a model by it")
-            }
-            Self::NotAdapter { path } => {
-                write!(f, "{path} is no adapter; `llm lora` lists those that there are")
-            }
-            Self::AdapterRefused { path, reason } => write!(f, "{path}: {reason}"),
-            #[cfg(feature = "llm-transformer")]
-            Self::Adapter(error) => error.fmt(f),
-            Self::Read { disk, error: ReadError::NoAnswer { waited_us } } => {
-                let (s, tenths) = (waited_us / 1_000_000, waited_us / 100_000 % 10);
-                write!(f, "disk {disk} has not answered for {s}.{tenths} s")
-            }
-            Self::Read { disk, error: ReadError::Broken } => {
-                write!(f, "disk {disk} has failed and had to be reset")
-            }
-            Self::Read { disk, error: ReadError::Lost { lent_bytes } } => {
-                match lent_bytes {
-                    0 => write!(f, "disk {disk} does not start again")?,
-                    _ => write!(
-                        f,
-                        "disk {disk} does not confirm a reset, so {lent_bytes} bytes of memory stay lent to it"
-                    )?,
-                }
-                f.write_str("; `disks rescan` tries it anew")
-            }
-            Self::Read { error, .. } => error.fmt(f),
-            Self::Distrusted(distrust) => distrust.fmt(f),
-            Self::Part(error) => error.fmt(f),
-            Self::Gguf(error) => error.fmt(f),
-            #[cfg(feature = "llm-transformer")]
-            Self::Pack(error) => error.fmt(f),
-            #[cfg(feature = "llm-transformer")]
-            Self::Model(error) => error.fmt(f),
-            Self::Front(error) => error.fmt(f),
-            Self::OutOfMemory { needed_bytes, available_bytes, longest_bytes, n_ctx } => {
-                write!(
-                    f,
-                    "not enough memory: {needed_bytes} bytes needed for the weights and a context of {n_ctx} tokens, \
-                     {available_bytes} available"
-                )?;
-                if needed_bytes <= available_bytes {
-                    write!(f, " in pieces of {longest_bytes} at most")?;
-                }
-                Ok(())
-            }
-            Self::Beside { cause, others } => {
-                cause.fmt(f)?;
-                others.iter().enumerate().try_for_each(|(index, taken)| {
-                    write!(f, "{} {taken}", if index == 0 { ";" } else { "," })
-                })
-            }
-            Self::NoBuffer(error) => error.fmt(f),
-            Self::ContextLength { n_ctx, n_ctx_train } => write!(
-                f,
-                "a context of {n_ctx} tokens is not possible, expected 1 to {n_ctx_train}, the model's own length"
-            ),
-            Self::NotLoaded => f.write_str("no model is loaded; `llm load PATH` loads one"),
-            Self::NotAmongLoaded { name, loaded } => {
-                write!(f, "no loaded model is called {name:?}; expected ")?;
-                names(f, loaded)
-            }
-            Self::Cancelled => f.write_str("stopped"),
-            Self::ChecksumMismatch { actual, expected } => {
-                write!(f, "SHA-256 is {actual}, expected {expected}: the file is damaged or another one")
-            }
-            Self::NoChecksum { actual } => write!(
-                f,
-                "SHA-256 is {actual}, but no checksum came with the file; expected a .sha256 file beside it"
-            ),
-            Self::NoInference => f.write_str(
-                "this kernel was built without inference; build it with the feature llm-transformer",
-            ),
-        }
+fn no_disks(undriven: &[Undriven], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if undriven.is_empty() {
+        return f.write_str("there is no model: the machine has no disk; attach a GGUF file as one");
+    }
+    write!(f, "there is no model, {FOLDER} is empty")?;
+    undriven.iter().try_for_each(|undriven| write!(f, "; {undriven}"))
+}
+
+fn no_model(n_disks: &usize, path: &str, cause: &BackendError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match n_disks {
+        1 => write!(f, "there is no model to load: {path}: {cause}"),
+        _ => write!(f, "there is no model to load on any of {n_disks} disks; the first, {path}: {cause}"),
     }
 }
 
-impl core::error::Error for BackendError {}
+fn no_text_disk(serial: &str, serials: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "no disk has the serial number {serial:?}; ")?;
+    if serials.is_empty() {
+        return f.write_str("there is no disk");
+    }
+    f.write_str("expected ")?;
+    names(f, serials)
+}
+
+fn unknown_path(path: &str, known: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "no model is called {path:?}; ")?;
+    if known.is_empty() {
+        return f.write_str("there is none on any disk");
+    }
+    f.write_str("expected ")?;
+    names(f, known)
+}
+
+fn not_among_loaded(name: &str, loaded: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "no loaded model is called {name:?}; expected ")?;
+    names(f, loaded)
+}
+
+fn not_read(disk: &usize, error: &ReadError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match error {
+        ReadError::NoAnswer { waited_us } => {
+            let (s, tenths) = (waited_us / 1_000_000, waited_us / 100_000 % 10);
+            write!(f, "disk {disk} has not answered for {s}.{tenths} s")
+        }
+        ReadError::Broken => write!(f, "disk {disk} has failed and had to be reset"),
+        ReadError::Lost { lent_bytes } => {
+            match lent_bytes {
+                0 => write!(f, "disk {disk} does not start again")?,
+                _ => write!(
+                    f,
+                    "disk {disk} does not confirm a reset, so {lent_bytes} bytes of memory stay lent to it"
+                )?,
+            }
+            f.write_str("; `disks rescan` tries it anew")
+        }
+        error => error.fmt(f),
+    }
+}
+
+fn out_of_memory(
+    needed_bytes: &usize,
+    available_bytes: &usize,
+    longest_bytes: &usize,
+    n_ctx: &usize,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    write!(
+        f,
+        "not enough memory: {needed_bytes} bytes needed for the weights and a context of {n_ctx} tokens, \
+         {available_bytes} available"
+    )?;
+    if needed_bytes <= available_bytes {
+        write!(f, " in pieces of {longest_bytes} at most")?;
+    }
+    Ok(())
+}
+
+fn beside(cause: &BackendError, others: &[Taken], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    cause.fmt(f)?;
+    let mut separator = ";";
+    others.iter().try_for_each(|taken| write!(f, "{} {taken}", core::mem::replace(&mut separator, ",")))
+}
 
 impl From<PartError> for BackendError {
     fn from(error: PartError) -> Self {

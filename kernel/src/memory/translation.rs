@@ -103,21 +103,14 @@ pub struct Mapping {
 }
 
 /// Why tables cannot be read completely.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WalkError {
     /// A descriptor names this address, where there cannot be a table.
+    #[error("a descriptor names {0:#x}, where no table is")]
     NoTable(u64),
     /// There are more than 16384 tables: they form a loop.
+    #[error("more than {MAX_TABLES} translation tables")]
     TooMany,
-}
-
-impl fmt::Display for WalkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoTable(address) => write!(f, "a descriptor names {address:#x}, where no table is"),
-            Self::TooMany => write!(f, "more than {MAX_TABLES} translation tables"),
-        }
-    }
 }
 
 /// Returns the table at an address, or `None` if there cannot be one.

@@ -86,20 +86,25 @@ impl fmt::Display for Name {
 }
 
 /// Why a line was not carried out. Each error is shown as one line that says what is wrong and what is expected.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// A quotation or an escape that does not end.
+    #[error("the line ends within a quotation or after a backslash; expected a closing quote")]
     Unclosed,
     /// A line longer than the line editor allows.
+    #[error("the line is too long; expected at most {MAX_LINE_BYTES} bytes")]
     LineTooLong,
     /// A line that there was no memory for.
+    #[error("the heap has no {needed_bytes} bytes for this line; expected a shorter one")]
     NoMemoryForLine {
         /// How much it needs.
         needed_bytes: usize,
     },
     /// There is no command of this name.
+    #[error("unknown command {0:?}; `help` lists the commands")]
     UnknownCommand(String),
     /// A group's name, such as `llm`, that is not followed by a command of the group.
+    #[error(fmt = unknown_in_group)]
     UnknownInGroup {
         /// The group.
         group: &'static str,
@@ -107,8 +112,10 @@ pub enum CommandError {
         word: Option<String>,
     },
     /// The wrong number of positional arguments.
+    #[error("wrong number of arguments; usage: {}", .0.usage_line())]
     Usage(&'static Command),
     /// A value that was given both as an argument and as an option.
+    #[error("{argument} is given twice; expected it as an argument or as --{option}")]
     GivenTwice {
         /// The positional argument.
         argument: &'static str,
@@ -116,6 +123,10 @@ pub enum CommandError {
         option: &'static str,
     },
     /// An option that the command does not have.
+    #[error(
+        "unknown option {option}; usage: {} (put -- before a word that begins with a hyphen)",
+        .command.usage_line()
+    )]
     UnknownOption {
         /// The command.
         command: &'static Command,
@@ -123,6 +134,7 @@ pub enum CommandError {
         option: String,
     },
     /// An option that only the host program has.
+    #[error("--{option} is an option of the host program; {reason}")]
     HostOnly {
         /// The option, without hyphens.
         option: &'static str,
@@ -130,10 +142,13 @@ pub enum CommandError {
         reason: &'static str,
     },
     /// Options that cannot be combined.
+    #[error("{0}")]
     Contradiction(&'static str),
     /// A set of inner loops that this CPU cannot run.
+    #[error("{0}")]
     UnknownKernels(UnknownKernels),
     /// An option without its value.
+    #[error("--{option} has no value; expected --{option} {value}")]
     MissingValue {
         /// The option, without hyphens.
         option: &'static str,
@@ -141,11 +156,13 @@ pub enum CommandError {
         value: &'static str,
     },
     /// A value for an option that takes none.
+    #[error("--{option} takes no value; expected --{option} alone")]
     UnexpectedValue {
         /// The option, without hyphens.
         option: &'static str,
     },
     /// Bytes that are not valid UTF-8 where text is required.
+    #[error("{name} is not valid UTF-8: byte {byte:#04x} at offset {offset_bytes}; expected UTF-8 text")]
     InvalidUtf8 {
         /// The argument or option.
         name: Name,
@@ -155,6 +172,7 @@ pub enum CommandError {
         byte: u8,
     },
     /// An invalid value of an argument or option.
+    #[error("{name} is {value:?}, expected {expected}")]
     InvalidValue {
         /// The argument or option.
         name: Name,
@@ -164,8 +182,10 @@ pub enum CommandError {
         expected: &'static str,
     },
     /// An interactive command where there is no user at a terminal.
+    #[error("nobody is there to talk with; expected a message: {}", .0.usage_line())]
     NotInteractive(&'static Command),
     /// An error of the backend.
+    #[error("{0}")]
     Backend(BackendError),
 }
 
@@ -175,70 +195,15 @@ impl From<BackendError> for CommandError {
     }
 }
 
-impl fmt::Display for CommandError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CommandError::Unclosed => {
-                f.write_str("the line ends within a quotation or after a backslash; expected a closing quote")
-            }
-            CommandError::LineTooLong => {
-                write!(f, "the line is too long; expected at most {MAX_LINE_BYTES} bytes")
-            }
-            CommandError::NoMemoryForLine { needed_bytes } => {
-                write!(f, "the heap has no {needed_bytes} bytes for this line; expected a shorter one")
-            }
-            CommandError::UnknownCommand(word) => {
-                write!(f, "unknown command {word:?}; `help` lists the commands")
-            }
-            CommandError::UnknownInGroup { group, word } => {
-                match word {
-                    Some(word) => write!(f, "unknown command \"{group} {word}\"")?,
-                    None => write!(f, "{group} needs a command behind it")?,
-                }
-                let mut separator = "; expected ";
-                for name in super::commands::in_group(group) {
-                    write!(f, "{separator}{name}")?;
-                    separator = ", ";
-                }
-                Ok(())
-            }
-            CommandError::Usage(command) => {
-                write!(f, "wrong number of arguments; usage: {}", command.usage_line())
-            }
-            CommandError::UnknownOption { command, option } => {
-                write!(
-                    f,
-                    "unknown option {option}; usage: {} (put -- before a word that begins with a hyphen)",
-                    command.usage_line()
-                )
-            }
-            CommandError::HostOnly { option, reason } => {
-                write!(f, "--{option} is an option of the host program; {reason}")
-            }
-            CommandError::Contradiction(reason) => f.write_str(reason),
-            CommandError::UnknownKernels(error) => error.fmt(f),
-            CommandError::GivenTwice { argument, option } => {
-                write!(f, "{argument} is given twice; expected it as an argument or as --{option}")
-            }
-            CommandError::MissingValue { option, value } => {
-                write!(f, "--{option} has no value; expected --{option} {value}")
-            }
-            CommandError::UnexpectedValue { option } => {
-                write!(f, "--{option} takes no value; expected --{option} alone")
-            }
-            CommandError::InvalidUtf8 { name, offset_bytes, byte } => write!(
-                f,
-                "{name} is not valid UTF-8: byte {byte:#04x} at offset {offset_bytes}; expected UTF-8 text"
-            ),
-            CommandError::InvalidValue { name, value, expected } => {
-                write!(f, "{name} is {value:?}, expected {expected}")
-            }
-            CommandError::NotInteractive(command) => {
-                write!(f, "nobody is there to talk with; expected a message: {}", command.usage_line())
-            }
-            CommandError::Backend(error) => error.fmt(f),
-        }
+fn unknown_in_group(group: &str, word: &Option<String>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match word {
+        Some(word) => write!(f, "unknown command \"{group} {word}\"")?,
+        None => write!(f, "{group} needs a command behind it")?,
     }
+    let mut separator = "; expected ";
+    for name in super::commands::in_group(group) {
+        write!(f, "{separator}{name}")?;
+        separator = ", ";
+    }
+    Ok(())
 }
-
-impl core::error::Error for CommandError {}

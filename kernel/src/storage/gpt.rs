@@ -5,7 +5,7 @@
 
 use super::{BlockDevice, ReadError};
 use alloc::{string::String, vec, vec::Vec};
-use core::{fmt, ops::Range};
+use core::ops::Range;
 
 /// The most entries that a table may have: eight times the usual number.
 const MAX_ENTRIES: u32 = 1024;
@@ -48,9 +48,10 @@ pub struct Table {
 }
 
 /// Why a table is not used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// There is no header.
+    #[error("no header is in block {block}, of {block_bytes} bytes")]
     NoHeader {
         /// The block where it should be.
         block: u64,
@@ -58,10 +59,13 @@ pub enum Fault {
         block_bytes: usize,
     },
     /// The header's length, revision or own address is wrong.
+    #[error("the header has another length, revision or place")]
     Header,
     /// The header's checksum is wrong.
+    #[error("the header's checksum is wrong")]
     HeaderChecksum,
     /// The number, the size or the place of the entries is impossible.
+    #[error("{count} entries of {entry_bytes} bytes from block {block} on cannot be")]
     Entries {
         /// Their number.
         count: u32,
@@ -71,8 +75,10 @@ pub enum Fault {
         block: u64,
     },
     /// The table's checksum is wrong.
+    #[error("the checksum of the entries is wrong")]
     EntriesChecksum,
     /// A partition has an impossible place.
+    #[error("partition {number} cannot have the blocks {first} to {last}")]
     Place {
         /// Its number.
         number: u32,
@@ -82,40 +88,19 @@ pub enum Fault {
         last: u64,
     },
     /// Two partitions overlap.
+    #[error("the partitions {} and {} overlap", .numbers[0], .numbers[1])]
     Overlap {
         /// Their numbers.
         numbers: [u32; 2],
     },
     /// The disk could not be read.
+    #[error("{0}")]
     Read(ReadError),
 }
 
 impl From<ReadError> for Fault {
     fn from(error: ReadError) -> Self {
         Self::Read(error)
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoHeader { block, block_bytes } => {
-                write!(f, "no header is in block {block}, of {block_bytes} bytes")
-            }
-            Self::Header => f.write_str("the header has another length, revision or place"),
-            Self::HeaderChecksum => f.write_str("the header's checksum is wrong"),
-            Self::Entries { count, entry_bytes, block } => {
-                write!(f, "{count} entries of {entry_bytes} bytes from block {block} on cannot be")
-            }
-            Self::EntriesChecksum => f.write_str("the checksum of the entries is wrong"),
-            Self::Place { number, first, last } => {
-                write!(f, "partition {number} cannot have the blocks {first} to {last}")
-            }
-            Self::Overlap { numbers: [first, second] } => {
-                write!(f, "the partitions {first} and {second} overlap")
-            }
-            Self::Read(error) => error.fmt(f),
-        }
     }
 }
 

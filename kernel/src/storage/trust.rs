@@ -52,11 +52,13 @@ pub struct Trust {
 }
 
 /// Why a file is not trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
     /// A block of it or of its tree is not as it was signed.
+    #[error("not trusted: {0}")]
     Changed(Mismatch),
     /// Nobody vouches for it.
+    #[error(fmt = unknown_root)]
     Unknown {
         /// The root of its tree.
         root: Root,
@@ -64,10 +66,13 @@ pub enum Distrust {
         manifest: Option<ManifestFault>,
     },
     /// It is in a manifest, but not to be trusted any more.
+    #[error("not trusted: {0}")]
     Refused(Refusal),
     /// There is no tree on the disk behind it.
+    #[error("not trusted: on the disk behind it is no verity tree")]
     NoTree,
     /// The disk is shorter than the file.
+    #[error("not trusted: it has {bytes} bytes; expected {expected}")]
     Short {
         /// What the disk holds.
         bytes: u64,
@@ -75,15 +80,19 @@ pub enum Distrust {
         expected: u64,
     },
     /// It could not be read when disks were looked at, or has not been looked at.
+    #[error("not trusted: it could not be read when disks were looked at")]
     Unread,
     /// Its tree, of which the root alone was told, has another number of blocks than it says.
+    #[error("not trusted: its root is that of a file of another length than {n_blocks} blocks")]
     Blocks {
         /// What it says.
         n_blocks: u64,
     },
     /// Its tree cannot be read.
+    #[error("not trusted: its verity tree cannot be read")]
     TreeUnread,
     /// The heap has no room to check it.
+    #[error("not trusted: the heap has no room for digests")]
     NoMemory,
 }
 
@@ -98,26 +107,9 @@ impl From<VerityError> for Distrust {
     }
 }
 
-impl fmt::Display for Distrust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not trusted: ")?;
-        match self {
-            Self::Changed(mismatch) => mismatch.fmt(f),
-            Self::Unknown { root, manifest } => {
-                write!(f, "nobody vouches for its root {root}")?;
-                manifest.as_ref().map_or(Ok(()), |fault| write!(f, "; {fault}"))
-            }
-            Self::Refused(refusal) => refusal.fmt(f),
-            Self::NoTree => f.write_str("on the disk behind it is no verity tree"),
-            Self::Short { bytes, expected } => write!(f, "it has {bytes} bytes; expected {expected}"),
-            Self::Unread => f.write_str("it could not be read when disks were looked at"),
-            Self::Blocks { n_blocks } => {
-                write!(f, "its root is that of a file of another length than {n_blocks} blocks")
-            }
-            Self::TreeUnread => f.write_str("its verity tree cannot be read"),
-            Self::NoMemory => f.write_str("the heap has no room for digests"),
-        }
-    }
+fn unknown_root(root: &Root, manifest: &Option<ManifestFault>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "not trusted: nobody vouches for its root {root}")?;
+    manifest.as_ref().map_or(Ok(()), |fault| write!(f, "; {fault}"))
 }
 
 /// What is known of a disk's contents.

@@ -54,18 +54,23 @@ impl SchemaError {
 }
 
 /// What is wrong with a part of a schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Why {
     /// The value of the keyword has a type or value that is not allowed.
+    #[error("expected {0}")]
     Expected(&'static str),
     /// No grammar of reasonable size can express it, and why.
+    #[error("no grammar expresses this: {0}")]
     NotExpressible(&'static str),
     /// A reference to something that is not in the document.
+    #[error("the reference leads to nothing in this document, and others are not fetched")]
     Unresolved,
     /// References, or nested schemas, that return to where they began without descending into the value.
+    #[error("the schema applies itself to the same value without end")]
     Cyclic,
     /// A pattern that is not a regular expression of ECMA-262, or uses something unsupported.
+    #[error("the pattern, after {at} characters: {problem}")]
     Pattern {
         /// Number of characters before the error.
         at: usize,
@@ -73,10 +78,13 @@ pub enum Why {
         problem: &'static str,
     },
     /// It takes more states or combinations than allowed.
+    #[error("it takes more states than a schema may")]
     TooLarge,
     /// No memory is left.
+    #[error("no memory is left for it")]
     OutOfMemory,
     /// The grammar would be larger than allowed.
+    #[error("it takes more than {} {}", .0.limit, .0.what)]
     Grammar(GrammarLimit),
 }
 
@@ -101,23 +109,6 @@ impl From<GrammarError> for Why {
             GrammarError::TooMany { what, limit } => Self::Grammar(GrammarLimit { what, limit }),
             GrammarError::OutOfMemory => Self::OutOfMemory,
             _ => Self::TooLarge,
-        }
-    }
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Expected(what) => write!(f, "expected {what}"),
-            Self::NotExpressible(why) => write!(f, "no grammar expresses this: {why}"),
-            Self::Unresolved => {
-                f.write_str("the reference leads to nothing in this document, and others are not fetched")
-            }
-            Self::Cyclic => f.write_str("the schema applies itself to the same value without end"),
-            Self::Pattern { at, problem } => write!(f, "the pattern, after {at} characters: {problem}"),
-            Self::TooLarge => f.write_str("it takes more states than a schema may"),
-            Self::OutOfMemory => f.write_str("no memory is left for it"),
-            Self::Grammar(GrammarLimit { what, limit }) => write!(f, "it takes more than {limit} {what}"),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
 use crate::simd::Kernels;
 
@@ -25,25 +24,14 @@ pub fn kernels_called(
 }
 
 /// The CPU has no set of inner loops with this name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this CPU has no instruction set {name:?}; expected {}", .available.join(", "))]
 pub struct UnknownKernels {
     /// The name that was given.
     pub name: String,
     /// The names of the sets that the CPU supports.
     pub available: Vec<&'static str>,
 }
-
-impl fmt::Display for UnknownKernels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "this CPU has no instruction set {:?}; expected ", self.name)?;
-        self.available
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, name)| write!(f, "{}{name}", if index == 0 { "" } else { ", " }))
-    }
-}
-
-impl core::error::Error for UnknownKernels {}
 
 #[cfg(test)]
 mod tests {

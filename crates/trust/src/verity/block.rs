@@ -5,7 +5,6 @@ use crate::{
     Root,
     sha256::{Compress, Sha256},
 };
-use core::fmt;
 
 /// Computes the digests of blocks: the salt has been worked in already.
 #[derive(Clone)]
@@ -72,7 +71,12 @@ impl BlockHash {
 }
 
 /// A block that is not as it should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "block {number}{} (bytes {offset_bytes} to {}) was changed: its digest is {actual}; expected {expected}",
+    if *.in_tree { " of the verity tree" } else { "" },
+    .offset_bytes + *.block_bytes as u64 - 1
+)]
 pub struct Mismatch {
     /// Whether it is one of the tree, and not of the file.
     pub in_tree: bool,
@@ -86,16 +90,4 @@ pub struct Mismatch {
     pub actual: Root,
     /// What its digest should be.
     pub expected: Root,
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { in_tree, number, offset_bytes, block_bytes, actual, expected } = self;
-        let of = if *in_tree { " of the verity tree" } else { "" };
-        let last = offset_bytes + *block_bytes as u64 - 1;
-        write!(
-            f,
-            "block {number}{of} (bytes {offset_bytes} to {last}) was changed: its digest is {actual}; expected {expected}"
-        )
-    }
 }

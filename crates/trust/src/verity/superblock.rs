@@ -1,7 +1,7 @@
 //! [`Superblock`]: what a tree says of itself.
 
 use alloc::vec::Vec;
-use core::{fmt, ops::RangeInclusive};
+use core::ops::RangeInclusive;
 
 /// Size of the superblock; the tree begins at the next whole block.
 pub const SUPERBLOCK_BYTES: usize = 512;
@@ -47,16 +47,9 @@ pub struct Superblock {
 }
 
 /// Why a superblock is none that can be used: what is expected of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("verity superblock: expected {0}")]
 pub struct SuperblockError(pub &'static str);
-
-impl fmt::Display for SuperblockError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "verity superblock: expected {}", self.0)
-    }
-}
-
-impl core::error::Error for SuperblockError {}
 
 impl Superblock {
     /// Of a file of this length: blocks of 4096 bytes, no salt. An empty file has one block, of zeros.

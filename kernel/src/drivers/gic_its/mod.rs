@@ -22,7 +22,7 @@ use crate::{
     pci::msix::Message,
 };
 use alloc::{boxed::Box, vec::Vec};
-use core::{fmt, hint::spin_loop, ops::Range};
+use core::{hint::spin_loop, ops::Range};
 
 /// Registers of the service (12.19).
 const GITS_CTLR: usize = 0x0000;
@@ -84,36 +84,29 @@ pub trait Block: Send {
 }
 
 /// Why the service cannot raise interrupts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ItsError {
     /// The controller has no locality-specific interrupts, or the service does not support them.
+    #[error("there are no locality-specific interrupts")]
     NoInterrupts,
     /// A boot loader has enabled them, and they cannot be disabled.
+    #[error("a loader's locality-specific interrupts cannot be disabled")]
     InUse,
     /// There is not enough memory for a table.
+    #[error("there is no memory for its tables")]
     NoMemory,
     /// The service does not stop, or does not carry out a command.
+    #[error("it does not do what it is told")]
     NoAnswer,
     /// Its table has no room for a device of this number.
+    #[error("it has no room for device {device:#x}")]
     NoRoom {
         /// The device.
         device: u32,
     },
     /// All interrupts have been assigned.
+    #[error("it has no interrupt left")]
     NoneLeft,
-}
-
-impl fmt::Display for ItsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoInterrupts => "there are no locality-specific interrupts",
-            Self::InUse => "a loader's locality-specific interrupts cannot be disabled",
-            Self::NoMemory => "there is no memory for its tables",
-            Self::NoAnswer => "it does not do what it is told",
-            Self::NoRoom { device } => return write!(f, "it has no room for device {device:#x}"),
-            Self::NoneLeft => "it has no interrupt left",
-        })
-    }
 }
 
 /// The redistributor whose core takes the interrupts.

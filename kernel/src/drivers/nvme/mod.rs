@@ -57,15 +57,22 @@ const INVALID_NAMESPACE: u16 = 0x0b;
 const READS: u16 = 1;
 
 /// Why a controller is not used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InitError {
     /// No registers respond.
+    #[error("its registers do not answer")]
     NotThere,
     /// Its memory pages are larger than this kernel's.
+    #[error("its memory pages have more than 4096 bytes")]
     PageSize,
     /// It does not have the NVM command set.
+    #[error("it does not have the NVM command set")]
     NoNvm,
     /// It has not become ready, or not stopped, in time.
+    #[error(
+        "its status is {status:#x} after {waited_ms} of the {limit_ms} ms that it may take to start or stop{}",
+        if .waited_ms < .limit_ms { "; a rescan waits longer" } else { "" }
+    )]
     NotReady {
         /// Its status.
         status: u32,
@@ -75,6 +82,7 @@ pub enum InitError {
         limit_ms: u64,
     },
     /// A command has failed.
+    #[error(fmt = failed_command)]
     Command(Fault),
 }
 
@@ -94,24 +102,12 @@ pub enum Fault {
     Broken,
 }
 
-impl fmt::Display for InitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotThere => f.write_str("its registers do not answer"),
-            Self::PageSize => f.write_str("its memory pages have more than 4096 bytes"),
-            Self::NoNvm => f.write_str("it does not have the NVM command set"),
-            Self::NotReady { status, waited_ms, limit_ms } => {
-                let hint = if waited_ms < limit_ms { "; a rescan waits longer" } else { "" };
-                write!(
-                    f,
-                    "its status is {status:#x} after {waited_ms} of the {limit_ms} ms that it may take to start or stop{hint}"
-                )
-            }
-            Self::Command(Fault::Failed { operation, status }) => {
-                write!(f, "its admin command {operation:#x} fails with status {status:#x}")
-            }
-            Self::Command(_) => f.write_str("it does not answer admin commands"),
+fn failed_command(fault: &Fault, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match fault {
+        Fault::Failed { operation, status } => {
+            write!(f, "its admin command {operation:#x} fails with status {status:#x}")
         }
+        Fault::Silent | Fault::Broken => f.write_str("it does not answer admin commands"),
     }
 }
 

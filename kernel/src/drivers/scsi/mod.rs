@@ -102,19 +102,25 @@ impl fmt::Display for Sense {
 }
 
 /// Why a command did not succeed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// There is no such target or unit.
+    #[error("it is not there")]
     NoUnit,
     /// There has been no answer yet.
+    #[error("it does not answer")]
     Silent,
     /// The unit is busy; the command should be repeated.
+    #[error("it stays busy")]
     Busy,
     /// The unit reports an error with sense data.
+    #[error("it does not say what it is: {0}")]
     Check(Sense),
     /// The unit has said what it is, but cannot be used yet.
+    #[error("it is not ready: {0}")]
     NotReady(Sense),
     /// Anything else.
+    #[error("it does not say what it is: its commands fail")]
     Failed,
 }
 
@@ -133,19 +139,6 @@ impl Refusal {
     /// parameters or capacity changed, operating conditions or inquiry data changed.
     pub fn is_change(&self) -> bool {
         matches!(self, Self::Check(Sense { key: Sense::UNIT_ATTENTION, code: [0x28 | 0x2a | 0x3f, _] }))
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoUnit => f.write_str("it is not there"),
-            Self::Silent => f.write_str("it does not answer"),
-            Self::Busy => f.write_str("it stays busy"),
-            Self::Check(sense) => write!(f, "it does not say what it is: {sense}"),
-            Self::NotReady(sense) => write!(f, "it is not ready: {sense}"),
-            Self::Failed => f.write_str("it does not say what it is: its commands fail"),
-        }
     }
 }
 

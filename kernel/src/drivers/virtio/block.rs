@@ -56,31 +56,40 @@ const LARGEST_BLOCK_BYTES: u32 = 64 << 10;
 const MAX_SEGMENTS: usize = 8;
 
 /// Why a block device is not used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InitError {
     /// It has not confirmed a reset.
+    #[error("it does not confirm a reset")]
     NoReset,
     /// It accepts none of the combinations of features that the driver can offer.
+    #[error(fmt = wrong_features)]
     Features {
         /// What it offered.
         offered: u64,
     },
     /// Its queue is too short.
+    #[error("its queue holds {length} descriptors; expected {SHORTEST} at least (queue-size)")]
     ShortQueue {
         /// How many descriptors it has.
         length: u32,
     },
     /// Its block size is invalid.
+    #[error(
+        "its blocks have {block_bytes} bytes; expected a power of two from {SECTOR_BYTES} to \
+         {LARGEST_BLOCK_BYTES} (logical_block_size)"
+    )]
     BlockSize {
         /// What it says.
         block_bytes: u32,
     },
     /// Its requests would have to be divided into segments that are too small.
+    #[error("it takes at most {size_max} bytes in a piece, too few for a block")]
     SegmentSize {
         /// The maximum size of a segment.
         size_max: u32,
     },
     /// An error of `virtio_drivers`.
+    #[error("{0}")]
     Virtio(Error),
 }
 
@@ -90,30 +99,11 @@ impl From<Error> for InitError {
     }
 }
 
-impl fmt::Display for InitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoReset => write!(f, "it does not confirm a reset"),
-            Self::Features { offered } => {
-                write!(f, "it refuses the features that this driver takes of {offered:#x}")?;
-                if offered & feature::RING_PACKED != 0 {
-                    write!(f, "; expected one with split queues (packed=off)")?;
-                }
-                Ok(())
-            }
-            Self::ShortQueue { length } => {
-                write!(f, "its queue holds {length} descriptors; expected {SHORTEST} at least (queue-size)")
-            }
-            Self::BlockSize { block_bytes } => write!(
-                f,
-                "its blocks have {block_bytes} bytes; expected a power of two from {SECTOR_BYTES} to \
-                 {LARGEST_BLOCK_BYTES} (logical_block_size)"
-            ),
-            Self::SegmentSize { size_max } => {
-                write!(f, "it takes at most {size_max} bytes in a piece, too few for a block")
-            }
-            Self::Virtio(error) => error.fmt(f),
-        }
+fn wrong_features(offered: &u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "it refuses the features that this driver takes of {offered:#x}")?;
+    match offered & feature::RING_PACKED {
+        0 => Ok(()),
+        _ => f.write_str("; expected one with split queues (packed=off)"),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{hal::IdentityHal, has_come, negotiation, transport::AnyTransport, vectors::Vectors};
 use crate::{drivers::requests::Surroundings, net::Buffer};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
-use core::{array, fmt, mem::ManuallyDrop};
+use core::{array, mem::ManuallyDrop};
 use virtio_drivers::{
     Error,
     queue::VirtQueue,
@@ -23,42 +23,31 @@ type Queue = Box<VirtQueue<IdentityHal, QUEUE_LENGTH>>;
 type Lent = [Option<(Box<Buffer>, usize)>; QUEUE_LENGTH];
 
 /// Why such a device is not used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InitError {
     /// It has not confirmed a reset.
+    #[error("it does not confirm a reset")]
     NoReset,
     /// It accepts none of the combinations of features that the driver can offer.
+    #[error("it refuses the features that this driver takes of {offered:#x}")]
     Features {
         /// What it offered.
         offered: u64,
     },
     /// Its queues are too short.
+    #[error("a queue of it holds {length} descriptors; expected {QUEUE_LENGTH} at least")]
     ShortQueue {
         /// How many descriptors the shorter one has.
         length: u32,
     },
     /// An error of `virtio_drivers`.
+    #[error("{0}")]
     Virtio(Error),
 }
 
 impl From<Error> for InitError {
     fn from(error: Error) -> Self {
         Self::Virtio(error)
-    }
-}
-
-impl fmt::Display for InitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoReset => write!(f, "it does not confirm a reset"),
-            Self::Features { offered } => {
-                write!(f, "it refuses the features that this driver takes of {offered:#x}")
-            }
-            Self::ShortQueue { length } => {
-                write!(f, "a queue of it holds {length} descriptors; expected {QUEUE_LENGTH} at least")
-            }
-            Self::Virtio(error) => error.fmt(f),
-        }
     }
 }
 

@@ -105,27 +105,19 @@ impl Structure {
 }
 
 /// Why a function cannot be used as a transport.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PciError {
     /// Its memory has no address.
+    #[error("its memory has no address")]
     NoAddress,
     /// It has no structure of this type. A device without [`COMMON`] is a legacy device.
+    #[error("it has no structure of type {0} (VIRTIO 1.2, 4.1.4)")]
     Absent(u8),
     /// Its structure of this type does not lie in its memory, or is too short.
+    #[error(
+        "its structure of type {0} is too short or not in a BAR of it (VIRTIO 1.2, 4.1.4); it is not trusted"
+    )]
     Outside(u8),
-}
-
-impl core::fmt::Display for PciError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::NoAddress => f.write_str("its memory has no address"),
-            Self::Absent(kind) => write!(f, "it has no structure of type {kind} (VIRTIO 1.2, 4.1.4)"),
-            Self::Outside(kind) => write!(
-                f,
-                "its structure of type {kind} is too short or not in a BAR of it (VIRTIO 1.2, 4.1.4); it is not trusted"
-            ),
-        }
-    }
 }
 
 /// The registers of a device.

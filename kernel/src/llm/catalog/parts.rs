@@ -4,7 +4,6 @@
 //! the order of the disks.
 
 use alloc::{format, vec, vec::Vec};
-use core::fmt;
 
 use llm::gguf::Split;
 use log::warn;
@@ -17,9 +16,10 @@ use crate::{
 };
 
 /// Why a disk is no model by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PartError {
     /// A part is on no disk.
+    #[error("part {number} of {count} of the model is on no disk; expected every part as a disk")]
     Missing {
         /// Its number, from 1.
         number: u32,
@@ -27,6 +27,11 @@ pub enum PartError {
         count: u32,
     },
     /// A part is on two disks.
+    #[error(
+        "part {number} of {count} of the model is on disk {} and on disk {}; expected it once",
+        .disks[0],
+        .disks[1]
+    )]
     Twice {
         /// Its number, from 1.
         number: u32,
@@ -36,6 +41,7 @@ pub enum PartError {
         disks: [usize; 2],
     },
     /// The disk is a later part of a model.
+    #[error("part {number} of {count} of the model on disk {first_disk}")]
     Later {
         /// Its number, from 1.
         number: u32,
@@ -45,36 +51,16 @@ pub enum PartError {
         first_disk: usize,
     },
     /// All parts are vouched for, but this one not as a part of the model that the first is of.
+    #[error(
+        "part {number} of {count} is not signed as one of this model; expected STEM-{number:05}-of-{count:05}, \
+         of one stem and version with the others"
+    )]
     Foreign {
         /// Its number, from 1.
         number: u32,
         /// How many parts there are.
         count: u32,
     },
-}
-
-impl fmt::Display for PartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing { number, count } => {
-                write!(
-                    f,
-                    "part {number} of {count} of the model is on no disk; expected every part as a disk"
-                )
-            }
-            Self::Twice { number, count, disks: [one, other] } => write!(
-                f,
-                "part {number} of {count} of the model is on disk {one} and on disk {other}; expected it once"
-            ),
-            Self::Later { number, count, first_disk } => {
-                write!(f, "part {number} of {count} of the model on disk {first_disk}")
-            }
-            Self::Foreign { number, count } => write!(
-                f,
-                "part {number} of {count} is not signed as one of this model; expected STEM-{number:05}-of-{count:05}, of one stem and version with the others"
-            ),
-        }
-    }
 }
 
 /// The places of a model's parts in `files`, in their order, of which the file at `place` is the first; or why it has none.
