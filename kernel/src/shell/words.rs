@@ -25,34 +25,19 @@ pub type Words = Vec<Vec<u8>>;
 /// [`Incomplete`].
 pub fn split(text: &[u8]) -> Result<Vec<Words>, Incomplete> {
     let mut commands = Vec::new();
-    let mut words = Words::new();
-    let mut input = Input { rest: text };
-    loop {
-        match input.peek() {
-            None | Some(b'\n') => {
-                if !words.is_empty() {
-                    commands.push(core::mem::take(&mut words));
-                }
-                if input.next().is_none() {
-                    return Ok(commands);
-                }
-            }
-            Some(b' ' | b'\t' | b'\r') => {
-                input.next();
-            }
-            Some(b'#') if words.is_empty() => {
-                while input.peek().is_some_and(|byte| byte != b'\n') {
-                    input.next();
-                }
-            }
-            // A line continuation, which does not begin a word.
-            Some(b'\\') if input.rest.get(1) == Some(&b'\n') => input.rest = &input.rest[2..],
-            Some(_) => words.push(input.word()?),
-        }
+    let (mut words, last) = read(text, &mut |words| commands.push(words));
+    match last {
+        Last::Nothing | Last::Comment => {}
+        Last::Word(word) => words.push(word),
+        Last::Open(_, incomplete) => return Err(incomplete),
     }
+    if !words.is_empty() {
+        commands.push(words);
+    }
+    Ok(commands)
 }
 
-/// The word that a text ends in, for somebody who wants to complete it.
+/// The word that a text ends in, to be completed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unfinished {
     /// The words before it, of the same command.
@@ -63,35 +48,69 @@ pub struct Unfinished {
     pub opening: &'static [u8],
 }
 
-/// The word that a text ends in; `None` in a comment, or after a backslash.
+/// The word that a text ends in; `None` in a comment, or within an escape.
 pub fn unfinished(text: &[u8]) -> Option<Unfinished> {
-    let mut before = Words::new();
+    let (before, last) = read(text, &mut drop);
+    let (word, opening) = match last {
+        Last::Nothing => (Vec::new(), &b""[..]),
+        Last::Word(word) => (word, &b""[..]),
+        Last::Comment | Last::Open(_, Incomplete { opening: b"\\" }) => return None,
+        Last::Open(word, Incomplete { opening }) => {
+            // An escape at the end may go on with what is typed next: a digit shows that.
+            let (_, Last::Open(longer, _)) = read(&[text, b"0"].concat(), &mut drop) else { return None };
+            if longer != [&*word, b"0"].concat() {
+                return None;
+            }
+            (word, opening)
+        }
+    };
+    Some(Unfinished { before, word, opening })
+}
+
+/// What a text ends in.
+enum Last {
+    /// No word has begun: the text is empty, or ends with a blank or a newline.
+    Nothing,
+    /// A word that the text can end with.
+    Word(Vec<u8>),
+    /// A word that needs more: as much of it as there is.
+    Open(Vec<u8>, Incomplete),
+    /// A comment.
+    Comment,
+}
+
+/// Passes the words of each command that a newline ends to `on_command`. Returns the other words of the last command, and what the
+/// text ends in.
+fn read(text: &[u8], on_command: &mut dyn FnMut(Words)) -> (Words, Last) {
+    let mut words = Words::new();
     let mut input = Input { rest: text };
     loop {
         match input.peek() {
-            None => return Some(Unfinished { before, word: Vec::new(), opening: b"" }),
+            None => return (words, Last::Nothing),
             Some(b'\n') => {
-                before.clear();
                 input.next();
+                if !words.is_empty() {
+                    on_command(core::mem::take(&mut words));
+                }
             }
             Some(b' ' | b'\t' | b'\r') => {
                 input.next();
             }
-            Some(b'#') if before.is_empty() => {
-                while input.peek()? != b'\n' {
-                    input.next();
-                }
-            }
+            Some(b'#') if words.is_empty() => loop {
+                match input.peek() {
+                    None => return (words, Last::Comment),
+                    Some(b'\n') => break,
+                    Some(_) => input.next(),
+                };
+            },
+            // A line continuation, which does not begin a word.
             Some(b'\\') if input.rest.get(1) == Some(&b'\n') => input.rest = &input.rest[2..],
             Some(_) => {
                 let mut word = Vec::new();
-                match input.word_into(&mut word) {
-                    Err(Incomplete { opening: b"\\" }) => return None,
-                    Err(Incomplete { opening }) => return Some(Unfinished { before, word, opening }),
-                    Ok(()) if input.rest.is_empty() => {
-                        return Some(Unfinished { before, word, opening: b"" });
-                    }
-                    Ok(()) => before.push(word),
+                match input.word(&mut word) {
+                    Err(incomplete) => return (words, Last::Open(word, incomplete)),
+                    Ok(()) if input.rest.is_empty() => return (words, Last::Word(word)),
+                    Ok(()) => words.push(word),
                 }
             }
         }
@@ -105,7 +124,9 @@ pub fn quoted(text: &str, opening: &[u8]) -> Option<String> {
         b"'" => &[],
         b"\"" => &['"', '\\', '$', '`'],
         b"$'" => &['\'', '\\'],
-        _ => &[' ', '\t', '\n', '\'', '"', '\\', '$', '#'],
+        // A backslash before a newline is a line continuation.
+        _ if text.contains('\n') => return None,
+        _ => &[' ', '\t', '\r', '\'', '"', '\\', '$', '#'],
     };
     let mut typed = String::new();
     for c in text.chars() {
@@ -132,13 +153,8 @@ impl Input<'_> {
         Some(first)
     }
 
-    fn word(&mut self) -> Result<Vec<u8>, Incomplete> {
-        let mut word = Vec::new();
-        self.word_into(&mut word).map(|()| word)
-    }
-
     /// Reads a word, or as much of it as there is.
-    fn word_into(&mut self, word: &mut Vec<u8>) -> Result<(), Incomplete> {
+    fn word(&mut self, word: &mut Vec<u8>) -> Result<(), Incomplete> {
         while let Some(byte) = self.peek() {
             if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
                 break;
@@ -341,9 +357,15 @@ mod tests {
             let whole = words(&more.replace("# x\n", "").replace("mem\n", ""));
             assert_eq!(*whole.last().unwrap(), std::format!("{word}a b$\"\\c"), "{more:?}");
         }
-        assert_eq!(unfinished(b"# llm"), None);
-        assert_eq!(unfinished(b"llm \\"), None);
+        for text in ["# llm", "llm \\", "llm \"a\\", r"llm $'a\", r"llm $'\x4", r"llm $'\u61", r"llm $'\c"] {
+            assert_eq!(unfinished(text.as_bytes()), None, "{text:?}");
+        }
+        for text in [r"llm $'\x41", r"llm $'\u0041", r"llm $'\101"] {
+            assert_eq!(unfinished(text.as_bytes()).unwrap().word, b"A", "{text:?}");
+        }
         assert_eq!(quoted("it's", b"'"), None);
+        assert_eq!(quoted("a\nb", b""), None);
+        assert_eq!(words(&quoted("a\r\tb", b"").unwrap()), ["a\r\tb"]);
     }
 
     #[test]
