@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use llm::chat::{Dialogue, Transcript};
-use llm::front::chat_commands::{self, Action, ChatStats, GREETING, Line};
+use llm::front::chat_commands::{self, Action, ChatStats, GREETING, Line, NOTHING_ANSWERED};
 use llm::front::options::CHAT_MAX_TOKENS;
 use llm::front::{ChatFormat, MAX_WAITING, Prompt, Report, Request, Responder, Wanted};
 use llm::sampling::SamplingConfig;
@@ -108,8 +108,6 @@ fn talk(
     }
     conversation.converse(&mut speaker, file)
 }
-
-const NOTHING_ANSWERED: &str = "no message has been answered yet: there is nothing to answer again";
 
 /// A conversation that is going on.
 struct Conversation {

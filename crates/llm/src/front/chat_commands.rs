@@ -71,6 +71,9 @@ pub const COMMANDS: &[ChatCommand] = &[
 /// What a conversation says at its beginning.
 pub const GREETING: &str = "/help lists the commands, /quit ends the conversation.";
 
+/// The error of [`Action::Regenerate`] if there is no answer yet.
+pub const NOTHING_ANSWERED: &str = "no message has been answered yet: there is nothing to answer again";
+
 impl ChatCommand {
     const fn new(name: &'static str, action: Action, help: &'static str) -> Self {
         Self { name, aliases: &[], argument: None, help, action }

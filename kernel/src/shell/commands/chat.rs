@@ -7,7 +7,7 @@ use llm::{
     chat::{Dialogue, Transcript},
     front::{
         ChatFormat, Prompt, Request, Task, Wanted,
-        chat_commands::{self, Action, ChatStats, GREETING, Line},
+        chat_commands::{self, Action, ChatStats, GREETING, Line, NOTHING_ANSWERED},
         options::{
             self, CHAT_FLAG, CHAT_MAX_TOKENS, GRAMMAR, JSON_SCHEMA, NO_THINKING, OptionSpec, Options,
             REASONING_EFFORT, SPECIAL, SYSTEM, TEMPLATE, THINKING,
@@ -124,7 +124,6 @@ fn chat(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
 }
 
 const NO_FILES: &str = "the kernel writes no files; /save alone shows the conversation";
-const NOTHING_ANSWERED: &str = "no message has been answered yet: there is nothing to answer again";
 
 const TOOLS_OR_GRAMMAR: &str = "--tools cannot be given with --grammar or --json-schema: an answer that keeps to a grammar calls no tools";
 
