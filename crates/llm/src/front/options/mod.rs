@@ -567,18 +567,32 @@ pub const SPECIAL_IN_CHAT: &str = "--special cannot be given with --chat: in a c
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::ChatTemplate;
     use crate::front::bench::BenchPlan;
+    use crate::gguf::Gguf;
     use crate::scheduler::MAX_RUNNING;
+    use crate::tokenizer::Tokenizer;
     use alloc::collections::BTreeSet;
 
     #[test]
     fn values_that_are_listed_can_be_read_and_are_in_the_help() {
+        let file = broken_gguf::good();
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
+        let in_words = |text: &str, name: &str| {
+            text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == name)
+        };
         let read = |option: &OptionSpec, name: &str| match option.name {
-            "kv-type" | "type-k" | "type-v" => CacheType::from_name(name).is_some(),
-            "pooling" => name.parse::<Pooling>().is_ok(),
-            "template" => FAMILIES.iter().any(|family| family.name == name),
+            "kv-type" => CacheType::from_name(name).is_some() && in_words(option.help, name),
+            "type-k" | "type-v" => CacheType::from_name(name).is_some(),
+            "pooling" => {
+                name.parse::<Pooling>().is_ok()
+                    && in_words(Pooling::EXPECTED, name)
+                    && in_words(option.help, name)
+            }
+            "template" => ChatTemplate::by_name(name, &tokenizer).is_ok(),
             "mirostat" => crate::sampling::SamplingRequest::default().set(option.name, name).is_ok(),
-            "reasoning-effort" => option.help.contains(name),
+            "reasoning-effort" => in_words(option.help, name),
             other => panic!("{other} has values of which this test knows nothing"),
         };
         let mut n_listed = 0;
