@@ -9,7 +9,7 @@
 mod arguments;
 mod command;
 mod commands;
-mod completion;
+pub mod completion;
 mod escape_sequences;
 mod history;
 pub mod keys;
