@@ -2,7 +2,7 @@
 
 use tensor::simd::RelativeBuckets;
 
-/// Buckets that llama.cpp gives, of 32: of the distances behind, 16 more.
+/// The buckets that llama.cpp computes, of 32; for keys after the query, add 16.
 #[test]
 fn near_distances_have_buckets_of_their_own_and_farther_ones_share() {
     let buckets = RelativeBuckets::new(32);

@@ -1,4 +1,4 @@
-//! A result divided among cores, of which not all come.
+//! A result is divided among cores although some of the cores never come.
 
 use std::sync::{
     Mutex,
@@ -8,7 +8,7 @@ use std::thread;
 use tensor::parallel::{Serial, Workers};
 use tensor::simd::tiles::{Output, Tile, TileSize, for_each_tile};
 
-/// So many cores, of which only some come.
+/// Workers, of which only some come.
 #[derive(Default)]
 struct Coming {
     count: usize,

@@ -1,4 +1,4 @@
-//! The causal convolution that recurrent mixers begin with.
+//! The causal convolution at the beginning of recurrent mixers.
 //!
 //! `y[t][c] = bias[c] + Σ weight[c][j] · x[t - (n_conv - 1) + j][c]` for `j` from 0, each product and sum rounded.
 
@@ -7,31 +7,31 @@ use core::marker::PhantomData;
 use super::columns::Columns;
 use super::lanes::{LANES, Lanes, Work};
 
-/// Taps that are gone through together.
+/// Number of taps that one pass handles.
 const TAPS: usize = 4;
 
-/// Tokens that are gone through together, for which weights are arranged once. With their taps they are fewer than a
-/// first-level cache has ways: rows may be a power of two apart.
+/// Number of tokens that one pass handles, for which weights are arranged once. Tokens and taps together are fewer than the
+/// ways of a first-level cache, because rows may be a power of two apart.
 const TOKENS: usize = 8;
 
-/// A convolution of some tokens.
+/// A convolution of several tokens.
 pub struct Convolve<'a> {
     /// `[n_channels][n_conv]`
     pub weight: &'a [f32],
     /// `[n_channels]`
     pub bias: Option<&'a [f32]>,
-    /// `[n_conv - 1][n_channels]`: the inputs before those of `inputs`.
+    /// `[n_conv - 1][n_channels]`: the inputs before `inputs`.
     pub history: &'a [f32],
     /// The inputs.
     pub inputs: Columns<'a>,
-    /// The first token of `inputs` whose output is wanted.
+    /// The index in `inputs` of the first token whose output is wanted.
     pub first: usize,
     /// `[n_tokens][n_channels]`
     pub output: &'a mut [f32],
 }
 
 impl Convolve<'_> {
-    /// Panics if lengths do not fit each other.
+    /// Panics if lengths do not match.
     pub(super) fn check(&self) {
         let n_channels = self.inputs.len;
         let n_conv = self.weight.len() / n_channels;
@@ -42,7 +42,7 @@ impl Convolve<'_> {
     }
 }
 
-/// Computes `work` in vectors of type `V`.
+/// Runs `work` in vectors of type `V`.
 ///
 /// # Safety
 ///
@@ -94,7 +94,7 @@ impl<V: Lanes> Work for In<'_, V> {
     }
 }
 
-/// Some taps, and the inputs that they see.
+/// Some taps, and the inputs that they multiply.
 struct Taps<'a> {
     weight: &'a [f32],
     n_conv: usize,
@@ -104,7 +104,7 @@ struct Taps<'a> {
 }
 
 impl Taps<'_> {
-    /// Adds what `N` taps give to the outputs.
+    /// Adds the contribution of `N` taps to the outputs.
     #[inline(always)]
     fn add<V: Lanes, const N: usize>(&self, output: &mut [f32]) {
         let n_channels = self.rows[0].len();

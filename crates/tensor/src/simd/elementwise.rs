@@ -1,16 +1,16 @@
-//! What is done to each element of a row, and the sums that normalisations need.
+//! Functions of each element of a row, and the sums that normalisations need.
 
 use super::exp;
 use super::lanes::{LANES, Lanes, Work};
 use core::marker::PhantomData;
 use half::f16;
 
-/// Takes the first elements of pairs, the second ones, cosines and sines.
+/// Its arguments: the first elements of the pairs, the second ones, cosines and sines.
 type RopeFn = fn(&mut [f32], &mut [f32], &[f32], &[f32]);
 
 /// Routines over rows, as entries of a set's table.
 ///
-/// Lengths are equal where there are several slices.
+/// Where a function has several slices, they have the same length.
 pub struct Elementwise {
     pub dot: fn(&[f32], &[f32]) -> f32,
     pub add: fn(&mut [f32], &[f32]),
@@ -39,7 +39,7 @@ impl Elementwise {
     ///
     /// # Safety
     ///
-    /// Whoever calls one of them must have a CPU with the instructions of `V`'s set.
+    /// A function of the result may be called only on a CPU with the instructions of `V`'s set.
     pub const unsafe fn of<V: Lanes>() -> Self {
         Elementwise {
             dot: dot::<V>,
@@ -80,13 +80,13 @@ trait Binary {
     fn of<V: Lanes>(&self, x: V, y: V) -> V;
 }
 
-/// What a vector adds to a sum.
+/// What a vector contributes to a sum.
 trait Addend {
-    /// `sums` with it added.
+    /// `sums` plus this contribution.
     fn add<V: Lanes>(&self, sums: V::Wide, x: V) -> V::Wide;
 }
 
-/// Types that stand for functions, since closures cannot be forced inline ([`Lanes::enter`] needs that).
+/// Types that stand for functions, because closures cannot be forced inline ([`Lanes::enter`] requires that).
 macro_rules! functions {
     ($($kind:ident $name:ident { $($field:ident)? } |$($x:ident),+| $value:expr;)+) => {
         $(
@@ -139,10 +139,10 @@ impl Addend for Squares {
     }
 }
 
-/// Runs what only functions of a table that [`Elementwise::of`] makes for `V` run.
+/// Runs a computation for the functions of a table that [`Elementwise::of`] makes for `V`; nothing else may call it.
 #[inline(always)]
 fn run<V: Lanes>(work: impl Work) {
-    // SAFETY: who has made the table has promised that the CPU has the instructions of `V`'s set.
+    // SAFETY: the caller of `Elementwise::of` has promised that the CPU has the instructions of `V`'s set.
     unsafe { V::enter(work) }
 }
 
@@ -223,7 +223,7 @@ impl<F: Binary, V: Lanes> Work for Zip<'_, F, V> {
     }
 }
 
-/// Eight sums in double precision, the `i`-th of the elements `i`, `i + 8`, …, added up in order.
+/// Eight sums in double precision; the `i`-th is over the elements `i`, `i + 8`, …, in order.
 fn fold<V: Lanes>(x: &[f32], addend: impl Addend) -> f64 {
     let mut sum = 0.0;
     run::<V>(Fold { x, addend, sum: &mut sum, set: PhantomData::<V> });
@@ -252,7 +252,7 @@ impl<F: Addend, V: Lanes> Work for Fold<'_, F, V> {
     }
 }
 
-/// `Σ a[i] * b[i]`: a sum for each lane, made by fused multiply-adds in order, and then that of these.
+/// `Σ a[i] * b[i]`: one sum per lane, made with fused multiply-adds in order; then the sum of these.
 fn dot<V: Lanes>(a: &[f32], b: &[f32]) -> f32 {
     let mut sum = 0.0;
     run::<V>(Dot { a, b, sum: &mut sum, set: PhantomData::<V> });
@@ -281,7 +281,7 @@ impl<V: Lanes> Work for Dot<'_, V> {
     }
 }
 
-/// Turns each pair `(first[i], second[i])`.
+/// Rotates each pair `(first[i], second[i])`.
 struct RopeNeox<'a, V> {
     first: &'a mut [f32],
     second: &'a mut [f32],
@@ -308,7 +308,7 @@ impl<V: Lanes> Work for RopeNeox<'_, V> {
     }
 }
 
-/// Turns the pairs `(a[i], b[i])`.
+/// Rotates the pairs `(a[i], b[i])`.
 #[inline(always)]
 fn turn<V: Lanes>(a: &mut [f32; LANES], b: &mut [f32; LANES], cos: &[f32; LANES], sin: &[f32; LANES]) {
     let (x, y, cos, sin) = (V::of(a), V::of(b), V::of(cos), V::of(sin));
@@ -316,7 +316,7 @@ fn turn<V: Lanes>(a: &mut [f32; LANES], b: &mut [f32; LANES], cos: &[f32; LANES]
     y.fma(cos, x.mul(sin)).store(b);
 }
 
-/// Turns each pair `(x[2i], x[2i + 1])`.
+/// Rotates each pair `(x[2i], x[2i + 1])`.
 struct RopeNorm<'a, V> {
     x: &'a mut [f32],
     cos: &'a [f32],
@@ -340,7 +340,7 @@ impl<V: Lanes> Work for RopeNorm<'_, V> {
     }
 }
 
-/// The last elements, with zeros behind them.
+/// The last elements, padded with zeros.
 #[inline(always)]
 fn padded<const N: usize>(rest: &[f32]) -> [f32; N] {
     let mut padded = [0.0; N];

@@ -1,35 +1,35 @@
-//! The exponential function, and what is made of it.
+//! The exponential function, and the functions built on it.
 //!
-//! `x` is split into `n ln 2 + r` with `n` whole and `|r| ≤ ln 2 / 2` (Cody and Waite 1980), `exp(r)` is a
-//! polynomial, and `2^n` is put together from bits.
+//! `x` is split into `n ln 2 + r` with an integer `n` and `|r| ≤ ln 2 / 2` (Cody and Waite 1980). A polynomial gives `exp(r)`,
+//! and `2^n` is assembled from its bits.
 
 use super::lanes::Lanes;
 
-/// Here and below the result is 0: `2^n` would be less than the smallest normal number.
+/// At and below this value the result is 0: `2^n` would be less than the smallest normal number.
 const LOWEST: f32 = -87.0;
-/// Above this the result overflows.
+/// Above this value the result overflows.
 const HIGHEST: f32 = 89.0;
 
 const LOG2_E: f32 = core::f32::consts::LOG2_E;
-/// `ln 2` in two parts; nine bits in the first, so that its products with `n` are exact.
+/// `ln 2` in two parts. The first has nine bits, so that its products with `n` are exact.
 const LN_2: [f32; 2] = [355.0 / 512.0, -2.121_944_4e-4];
 
-/// Adding it to a small number rounds that to a whole one, to be found in the lowest bits; they also
-/// have 126 added, which makes them an exponent one below that of `2^n`.
+/// Adding this to a small number rounds the number to an integer, which is then in the lowest bits. The constant also adds 126
+/// to them, which makes them the biased exponent of `2^(n-1)`.
 const ROUNDER: f32 = 12_582_912.0 + 126.0;
 
-/// `2 exp(r) = 2 + 2r + c₂r² + c₃r³ + …`, the highest first: the best for relative errors, which stay
-/// below 2^-28 before rounding.
+/// `2 exp(r) = 2 + 2r + c₂r² + c₃r³ + …`, highest power first. The coefficients minimise the relative error, which is below
+/// 2^-28 before rounding.
 const COEFFICIENTS: [f32; 5] = [0.002_762_907_9, 0.016_737_49, 0.083_336_78, 0.333_330_42, 0.999_999_9];
 
-/// `exp(x)`, within one unit in the last place; 0 below -86.98 (where it would be less than 1.7e-38),
-/// infinite from 88.73 on, NaN for NaN.
+/// `exp(x)`, within one unit in the last place; 0 below -86.98 (where it would be less than 1.7e-38), infinite from 88.73 on,
+/// NaN for NaN.
 #[inline(always)]
 pub fn exp<V: Lanes>(x: V) -> V {
     exp_below_highest(x.min(V::splat(HIGHEST)))
 }
 
-/// As [`exp`] for an `x` that is at most 89, or NaN.
+/// As [`exp`], for an `x` that is at most 89 or NaN.
 #[inline(always)]
 pub fn exp_below_highest<V: Lanes>(x: V) -> V {
     let x = x.max(V::splat(LOWEST));
@@ -47,13 +47,14 @@ pub fn exp_below_highest<V: Lanes>(x: V) -> V {
     sum.mul(shifted.low_bits_to_exponent())
 }
 
-/// `ln(1 + exp(x))`, a smooth form of `max(x, 0)`: `max(x, 0) + ln(1 + t)` with `t = exp(-|x|)`, at most 1.
+/// `ln(1 + exp(x))`, a smooth form of `max(x, 0)`. It is computed as `max(x, 0) + ln(1 + t)` with `t = exp(-|x|)`, which is at
+/// most 1.
 ///
-/// `ln(1 + t)` is `2 artanh(s)` with `s = t / (2 + t)`, at most 1/3, of which the power series is taken as far as it
-/// counts.
+/// `ln(1 + t)` is `2 artanh(s)` with `s = t / (2 + t)`, which is at most 1/3. The power series is cut where further terms no
+/// longer change the result.
 #[inline(always)]
 pub fn softplus<V: Lanes>(x: V) -> V {
-    /// `2 / (2n + 1)`, the highest first.
+    /// `2 / (2n + 1)`, highest power first.
     const SERIES: [f32; 7] = [2.0 / 15.0, 2.0 / 13.0, 2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0];
     let zero = V::splat(0.0);
     let positive = x.max(zero);

@@ -1,43 +1,41 @@
-//! Eight floats at a time: what the vector routines are written in.
+//! Vectors of eight floats, which the vector routines are written in.
 //!
-//! [`elementwise`](super::elementwise), [`exp`](super::exp) and [`attention`](super::attention) are written
-//! once over [`Lanes`]; each instruction set has a type that implements it. Every operation rounds
-//! once, as IEEE 754 says, and nothing is reordered, so that all sets give the same bits.
-//! [`Elements`] are the types that such vectors are loaded from.
+//! [`elementwise`](super::elementwise), [`exp`](super::exp) and [`attention`](super::attention) are written once over
+//! [`Lanes`]; each instruction set has a type that implements it. Every operation rounds once, as IEEE 754 specifies, and
+//! nothing is reordered, so all sets give the same bits. [`Elements`] are the element types that vectors are loaded from.
 
 use half::{bf16, f16};
 
 use crate::blocks::BlockQ8_0;
 
-/// Sums kept by the products of floats: a single one would lose more to rounding, and every set's
-/// vectors are made of them.
+/// Number of elements in a vector, and of partial sums in a product of floats: a single sum would lose more to rounding.
 pub const LANES: usize = 8;
 
-/// The sum of the partial sums: the two halves first, then neighbours.
+/// Adds up the partial sums: first the two halves, then neighbours.
 pub fn add_lanes(s: [f32; LANES]) -> f32 {
     ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))
 }
 
-/// Work for [`Lanes::enter`].
+/// A computation that [`Lanes::enter`] runs.
 pub trait Work {
-    /// Does it. To be marked `#[inline(always)]`.
+    /// Runs it. Implementations must be marked `#[inline(always)]`.
     fn run(self);
 }
 
 /// Eight floats.
 ///
-/// Its functions are called by [`Work`] that [`enter`](Self::enter) runs, so where the CPU has the instructions.
+/// The functions are called from [`Work`] that [`enter`](Self::enter) runs, that is, only where the CPU has the instructions.
 pub trait Lanes: Copy {
     /// Eight floats in double precision.
     type Wide: Copy;
 
-    /// Eight floats, each of which multiplies a whole vector.
+    /// Eight weights, each of which multiplies a whole vector.
     type Weights: Copy;
 
-    /// Runs `work` compiled for the set's instructions.
+    /// Runs `work`, compiled for the set's instructions.
     ///
-    /// It is no closure, since these cannot be forced inline: what the compiler does not inline is not
-    /// compiled for the set's instructions, and calls a function for each of them.
+    /// `work` is not a closure because closures cannot be forced inline. Code that is not inlined is not compiled for the set's
+    /// instructions: each of them would become a function call.
     ///
     /// # Safety
     ///
@@ -54,7 +52,7 @@ pub trait Lanes: Copy {
     ///
     /// # Safety
     ///
-    /// This and the following functions of the same form: the values must be readable.
+    /// For this function and those below of the same form: the values must be readable.
     unsafe fn load<const GROUP: usize>(p: *const f32) -> Self;
 
     /// The eight values at `p + 8 · GROUP`, converted.
@@ -106,48 +104,48 @@ pub trait Lanes: Copy {
     /// `self · b + c`, rounded once.
     fn fma(self, b: Self, c: Self) -> Self;
 
-    /// The larger of both; NaN where `self` is. `b` is a number.
+    /// The larger of the two; NaN where `self` is NaN. `b` must not be NaN.
     fn max(self, b: Self) -> Self;
 
-    /// The smaller of both; NaN where `self` is. `b` is a number.
+    /// The smaller of the two; NaN where `self` is NaN. `b` must not be NaN.
     fn min(self, b: Self) -> Self;
 
     /// `|self|`.
     fn abs(self) -> Self;
 
-    /// The larger of both, neither of which has a sign; NaN is above all.
+    /// The larger of the two, neither of which is negative; NaN counts as the largest.
     fn max_magnitude(self, b: Self) -> Self;
 
-    /// The largest of the eight, none of which has a sign; NaN is above all.
+    /// The largest of the eight values, none of which is negative; NaN counts as the largest.
     fn largest_magnitude(self) -> f32;
 
-    /// Writes the lowest eight bits of `x · inverse + ROUNDING`, an integer for each value ([`quantize`](super::quantize)),
-    /// and returns the sum of these.
+    /// Writes the lowest eight bits of `x · inverse + ROUNDING`, which are an integer for each value
+    /// ([`quantize`](super::quantize)), and returns the sum of these integers.
     fn round(x: [Self; 2], inverse: f32, out: &mut [i8; 2 * LANES]) -> i32;
 
-    /// The lowest nine bits of each pattern as sign and exponent, the fraction zero.
+    /// For each value: its lowest nine bits as sign and exponent, with a fraction of zero.
     fn low_bits_to_exponent(self) -> Self;
 
-    /// Neighbours `(a, b)` turned to `(a · cos - b · sin, b · cos + a · sin)`: the products with sines
-    /// are rounded, those with cosines fused with the sum.
+    /// Rotates neighbours `(a, b)` to `(a · cos - b · sin, b · cos + a · sin)`. The products with sines are rounded; those with
+    /// cosines are fused with the sum.
     fn rope_norm(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self;
 
     /// The sum of each vector's lanes, in the order of [`add_lanes`].
     fn fold(v: [Self; 4]) -> [f32; 4];
 
-    /// Eight weights.
+    /// Prepares eight weights for [`add_weighted`](Self::add_weighted).
     fn weights(w: &[f32; LANES]) -> Self::Weights;
 
     /// `self + v · w[INDEX]`, rounded once.
     fn add_weighted<const INDEX: usize>(self, v: Self, w: Self::Weights) -> Self;
 
-    /// Products of four queries with as many of the keys, `stride` elements apart and `len` long, as the
-    /// set has a loop of its own for, into lanes `lane..lane + 4` of `products`. Returns how many these
-    /// are, the first ones.
+    /// Computes products of four queries with the first keys, if the set has a loop of its own for that. The keys are `stride`
+    /// elements apart and `len` elements long. The products go into lanes `lane..lane + 4` of `products`. Returns the number of
+    /// keys.
     ///
     /// # Safety
     ///
-    /// `len` elements must be readable of each query and of each key.
+    /// `len` elements of each query and of each key must be readable.
     #[inline(always)]
     unsafe fn products_f16(
         _q: [*const f32; 4],
@@ -160,12 +158,12 @@ pub trait Lanes: Copy {
         0
     }
 
-    /// Adds eight elements of each value, `stride` elements apart, times its weights to the sums of eight
-    /// queries, if the set has a loop of its own for that; returns whether it has.
+    /// Adds eight elements of each value times its weights to the sums of eight queries, if the set has a loop of its own for
+    /// that; returns whether it has. The values are `stride` elements apart.
     ///
     /// # Safety
     ///
-    /// Eight elements must be readable of as many values as there are weights, and writable at each sum.
+    /// Of as many values as there are weights, eight elements must be readable; eight elements must be writable at each sum.
     #[inline(always)]
     unsafe fn gather_f16(
         _values: *const f16,
@@ -182,7 +180,7 @@ pub trait Lanes: Copy {
     /// `sums + self`, in double precision.
     fn add_to(self, sums: Self::Wide) -> Self::Wide;
 
-    /// `sums + self²`, in double precision, where the square is exact.
+    /// `sums + self²`, in double precision, in which the square is exact.
     fn add_square_to(self, sums: Self::Wide) -> Self::Wide;
 
     /// The values of a vector in double precision.
@@ -196,9 +194,9 @@ pub trait Lanes: Copy {
     }
 }
 
-/// What a cache holds of keys and values.
+/// An element type of cached keys and values.
 pub trait Stored: Copy {
-    /// How many elements one value of this type stands for.
+    /// Number of elements that one value of this type holds.
     const LEN: usize;
 }
 
@@ -214,25 +212,25 @@ impl Stored for BlockQ8_0 {
     const LEN: usize = 32;
 }
 
-/// Vectors of any type, whose lengths are told in bytes.
+/// Vectors of any type, with lengths in bytes.
 impl Stored for u8 {
     const LEN: usize = 1;
 }
 
-/// Elements of one head's keys or values, as a cache holds them.
+/// Elements of one head's keys or values, as the cache stores them.
 pub trait Elements: Stored {
     /// Elements `8 · group..8 · (group + 1)` of the row at `p`; `group` is at most 3.
     ///
     /// # Safety
     ///
-    /// They must be readable.
+    /// These elements must be readable.
     unsafe fn load<V: Lanes>(p: *const Self, group: usize) -> V;
 
     /// One element of the row at `p`.
     ///
     /// # Safety
     ///
-    /// It must be readable.
+    /// The element must be readable.
     unsafe fn element(p: *const Self, index: usize) -> f32;
 
     /// [`Lanes::products_f16`] for this type.
@@ -268,7 +266,7 @@ pub trait Elements: Stored {
     }
 }
 
-/// Calls a function of constant `GROUP`, so that it becomes part of an instruction.
+/// Calls a function with a constant `GROUP`, which becomes part of an instruction.
 macro_rules! with_group {
     ($group:expr, $function:ident($($argument:expr),*)) => {
         match $group {

@@ -1,36 +1,36 @@
 //! The inner loops for each instruction set: the crate's only unsafe code.
 //!
-//! [`Kernels`] is a table of functions for one instruction set. [`scalar`] defines what each of them
-//! computes; the others compute the same faster and are tested against it. [`tiles`] divides a
-//! result among cores. What is not a product of quantised weights is written once, in `elementwise`, `attention`,
-//! `attention_f32`, `attention_unpacked`, `recurrence`, `convolution`, `quantize` and `float_product`, over the vectors (`lanes`) of each set.
+//! [`Kernels`] is a table of functions for one instruction set. [`scalar`] defines what each function computes; the other sets
+//! compute the same, faster, and are tested against it. [`tiles`] divides a result among cores. Everything except products of
+//! quantised weights is written once, in `elementwise`, `attention`, `attention_f32`, `attention_unpacked`, `recurrence`,
+//! `convolution`, `quantize` and `float_product`, over the vectors of each set (`lanes`).
 //!
-//! Neighbours: [`crate::blocks`] below defines the weights; [`crate::quant`] above chooses which
-//! function multiplies which matrix.
+//! Neighbours: [`crate::blocks`], below, defines the layouts of weights; [`crate::quant`], above, chooses the function that
+//! multiplies a matrix.
 //!
 //! # Layers
 //!
-//! Each module uses only those below it.
+//! Each module uses only modules in rows below its own.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | `aarch64`, `x86_64` | the sets of these architectures |
 //! | `scalar` | the set for every CPU |
 //! | `float_product` | products of float weights |
-//! | `table` | what a set consists of |
-//! | `attention_f32`, `attention_unpacked` | products of attention in single precision; of vectors of any type, unpacked |
-//! | `attention`, `elementwise`, `recurrence` | attention; what is done to each element of a row; recurrences |
-//! | `convolution`, `exp`, `portable`, `quads`, `relative_bias` | the convolution before a recurrence; the exponential function; vectors for every CPU; four rows; what scores gain by the distance |
-//! | `quantize` | activations rounded to 8 bits |
-//! | `columns`, `lanes`, `q8`, `tiles` | parts of the rows of a matrix; vectors of eight; rounded activations; parts of a result |
+//! | `table` | the functions that a set has |
+//! | `attention_f32`, `attention_unpacked` | products of attention in single precision; products with vectors of any type, unpacked |
+//! | `attention`, `elementwise`, `recurrence` | attention; functions of each element of a row; recurrences |
+//! | `convolution`, `exp`, `portable`, `quads`, `relative_bias` | the convolution before a recurrence; the exponential function; vectors for every CPU; four rows at a time; the relative position bias of attention scores |
+//! | `quantize` | rounding activations to 8 bits |
+//! | `columns`, `lanes`, `q8`, `tiles` | columns of a matrix; vectors of eight floats; rounded activations; parts of a result |
 
 #![allow(unsafe_code, reason = "instructions of the CPU, and pointers that no bounds check slows down")]
 
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
-/// The body for each index below a length, written out: whether the compiler unrolls a loop
-/// depends on how much code it may make of it, and where it does not, sums are in memory.
+/// Repeats the body for each index below a length, without a loop. The compiler unrolls a loop only if the code stays small
+/// enough for it, and in a loop that is not unrolled the sums are kept in memory.
 macro_rules! each_below {
     ($len:tt in $($index:literal)+, |$i:ident| $body:expr) => {
         $(
@@ -42,8 +42,8 @@ macro_rules! each_below {
     };
 }
 
-/// Types of weights that implement a trait with one function: each with its blocks, the constants that are not the trait's
-/// defaults, and the function's body.
+/// Implements a trait with one function for several types of weights. For each type: its blocks, the constants that differ from
+/// the trait's defaults, and the function's body.
 #[cfg(any(target_arch = "aarch64", all(target_arch = "x86_64", any(test, feature = "std"))))]
 macro_rules! types_of_weights {
     ($trait:ident, $signature:tt; $($(#[$doc:meta])* $name:ident($block:ident) { $($const:ident: $ty:ty = $value:expr),* } $body:block)+) => {
@@ -59,7 +59,7 @@ macro_rules! types_of_weights {
             $(const $const: $ty = $value;)*
 
             $($signature)+ {
-                // SAFETY: the blocks are readable, as is asked of the caller, who has a CPU with the instructions.
+                // SAFETY: the caller promises that the blocks are readable and that the CPU has the instructions.
                 unsafe { $body }
             }
         }
@@ -101,12 +101,12 @@ pub use relative_bias::{RelativeBias, RelativeBuckets};
 pub use table::Kernels;
 
 impl Kernels {
-    /// Plain Rust, for every CPU: the definition of what the others compute.
+    /// Plain Rust, for every CPU: defines what the other sets compute.
     pub fn scalar() -> &'static Self {
         &scalar::KERNELS
     }
 
-    /// The fastest set that this CPU has.
+    /// The fastest set that this CPU supports.
     #[cfg(any(test, feature = "std"))]
     pub fn detect() -> &'static Self {
         match Self::available().last() {
@@ -115,19 +115,19 @@ impl Kernels {
         }
     }
 
-    /// Every set that this CPU has and that gives the scalar one's bits, from that one to the fastest.
+    /// Every set that this CPU supports and that gives the same bits as the scalar one; the scalar one first, the fastest last.
     #[cfg(all(any(test, feature = "std"), not(any(target_arch = "aarch64", target_arch = "x86_64"))))]
     pub fn available() -> impl DoubleEndedIterator<Item = &'static Self> {
         [Self::scalar()].into_iter()
     }
 
-    /// Those of this CPU's sets that compute attention over f16 caches in half precision.
+    /// The sets of this CPU that compute attention over f16 caches in half precision.
     #[cfg(all(any(test, feature = "std"), not(target_arch = "aarch64")))]
     pub fn in_half_precision() -> impl Iterator<Item = &'static Self> {
         core::iter::empty()
     }
 
-    /// Every set that this CPU has, those in half precision last.
+    /// Every set that this CPU supports; those that compute in half precision last.
     #[cfg(any(test, feature = "std"))]
     pub fn all() -> impl Iterator<Item = &'static Self> {
         Self::available().chain(Self::in_half_precision())

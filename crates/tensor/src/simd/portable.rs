@@ -1,4 +1,4 @@
-//! Eight floats as an array: what [`Lanes`] mean.
+//! Eight floats as an array: this defines what [`Lanes`] compute.
 
 use super::lanes::{LANES, Lanes, add_lanes};
 use super::quantize::ROUNDING;

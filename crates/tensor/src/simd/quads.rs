@@ -1,23 +1,23 @@
-//! Four rows at a time: what products of float weights and the steps of recurrences are written in.
+//! Four rows at a time: products of float weights and the steps of recurrences are written in these.
 //!
-//! A matrix that a recurrence keeps has its rows in groups of [`ROWS`], the last filled up with rows that nothing reads.
-//! In a group, eight columns of the four rows follow each other, then the next eight columns of the same rows: a
-//! [`Quad`] is one piece of memory.
+//! The matrix of a recurrence has its rows in groups of [`ROWS`]; the last group is padded with rows that are never read. In a
+//! group, eight columns of the four rows come first, then the next eight columns of the same rows, so a [`Quad`] is one
+//! contiguous piece of memory.
 
 use super::lanes::{LANES, Lanes, Work};
 use super::tiles::store_rows;
 use half::{bf16, f16};
 
-/// Rows of a group.
+/// Number of rows of a group.
 pub const ROWS: usize = 4;
 
-/// Elements of eight columns of a group.
+/// Number of elements in eight columns of a group.
 pub const QUAD: usize = ROWS * LANES;
 
 /// Eight columns of four rows.
 ///
-/// Each element is computed as by [`Lanes`], so that all sets give the same bits. As there, functions are called by
-/// [`Work`] that [`enter`](Self::enter) runs, so where the CPU has the instructions.
+/// Each element is computed as [`Lanes`] computes it, so all sets give the same bits. As with [`Lanes`], the functions are
+/// called from [`Work`] that [`enter`](Self::enter) runs, that is, only where the CPU has the instructions.
 pub trait Quad: Copy {
     /// Runs `work` compiled for the set's instructions, as [`Lanes::enter`] does.
     ///
@@ -26,26 +26,26 @@ pub trait Quad: Copy {
     /// The CPU must have the set's instructions.
     unsafe fn enter(work: impl Work);
 
-    /// Groups of rows that registers are enough for where a step needs many.
+    /// Number of groups of rows that fit into registers in a step that needs many registers.
     const GROUPS: usize;
 
-    /// `x` everywhere.
+    /// `x` in every element.
     fn splat(x: f32) -> Self;
 
-    /// In each row its number.
+    /// In row `i`: `x[i]` in all columns.
     fn of_rows(x: [f32; ROWS]) -> Self;
 
-    /// In each row the same.
+    /// In each row: the values of `x`.
     fn of_columns(x: &[f32; LANES]) -> Self;
 
     /// The elements of an array.
     fn of(x: &[f32; QUAD]) -> Self;
 
-    /// Eight values of each row, at any address.
+    /// Eight values of each row, which may lie at any address.
     ///
     /// # Safety
     ///
-    /// They must be readable; so must those of the following functions, which are converted.
+    /// The values must be readable; this also holds for the functions below, which convert them.
     unsafe fn load_f32(rows: [*const f32; ROWS]) -> Self;
 
     /// As [`load_f32`](Self::load_f32).
@@ -74,8 +74,8 @@ pub trait Quad: Copy {
     /// The sum of each row, in the order of [`Lanes::fold`].
     fn fold(self) -> [f32; ROWS];
 
-    /// Writes the sums that [`fold`](Self::fold) gives, of groups that follow each other, to `out`, up to where it ends. A set
-    /// overrides this where it adds up several groups in fewer instructions.
+    /// Writes the sums that [`fold`](Self::fold) gives for consecutive groups to `out`, until `out` is full. A set overrides
+    /// this if it can add up several groups in fewer instructions.
     #[inline(always)]
     fn fold_groups<const G: usize>(groups: [Self; G], out: &mut [f32]) {
         for (group, sums) in groups.into_iter().enumerate() {
@@ -87,7 +87,7 @@ pub trait Quad: Copy {
     }
 }
 
-/// A vector for each row.
+/// One vector per row.
 #[derive(Clone, Copy)]
 pub struct Four<V>([V; ROWS]);
 

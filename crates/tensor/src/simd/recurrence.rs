@@ -1,8 +1,8 @@
-//! Recurrences over some tokens, for the rows of one head's state.
+//! Recurrences over several tokens, for the rows of one head's state.
 //!
-//! A state is a matrix of `[rows][cols]`, in groups of rows ([`quads`](super::quads)) and in columns of whole vectors. A
-//! token's step replaces it and multiplies it with one vector. In plain numbers, for each row `i`, with `s` its elements
-//! before and `s'` after the step:
+//! A state is a matrix of `[rows][cols]`. Its rows are in groups ([`quads`](super::quads)), and its columns in whole vectors.
+//! The step of a token replaces the state and multiplies it with one vector. In the table, `i` is a row, `s` its elements
+//! before the step, and `s'` its elements after it:
 //!
 //! | scan | the new row | the output |
 //! |---|---|---|
@@ -11,9 +11,9 @@
 //! | [`DeltaScan`] | `s'[j] = decay · s[j] + k[j] · beta · (v[i] - Σ decay · s[j] · k[j])` | `Σ s'[j] · q[j]` |
 //! | [`DiagonalScan`] | `s'[j] = decay[j] · s[j] + k[j] · v[i] + b[j] · Σ s[j] · a[j]` | `Σ s'[j] · q[j]` or `Σ s[j] · q[j]` |
 //!
-//! A sum has a partial sum for each lane, made by fused multiply-adds in order, and adds them up as
-//! [`Lanes::fold`] does. A group of rows goes through all tokens before the next does, so that it stays in the
-//! first-level cache; a step's numbers do not depend on that.
+//! A sum has one partial sum per lane, made with fused multiply-adds in order; [`Lanes::fold`] gives the order in which these
+//! are added up. A group of rows goes through all tokens before the next group does, so that it stays in the first-level cache.
+//! The result does not depend on that.
 
 use core::marker::PhantomData;
 
@@ -23,13 +23,13 @@ use super::exp;
 use super::lanes::{LANES, Lanes, Work};
 use super::quads::{QUAD, Quad, ROWS};
 
-/// Eight neighbours of a row.
+/// Eight neighbouring elements of a row.
 type Vector = [f32; LANES];
 
 /// Eight columns of a group of rows.
 type Group = [f32; QUAD];
 
-/// Elements of a state of so many rows and columns.
+/// The number of elements of a state with this many rows and columns.
 pub fn state_len(n_rows: usize, n_cols: usize) -> usize {
     n_rows.next_multiple_of(ROWS).saturating_mul(n_cols)
 }
@@ -40,13 +40,13 @@ pub struct MambaScan<'a> {
     pub state: &'a mut [f32],
     /// `[rows][cols]`
     pub a: &'a [f32],
-    /// Of each row: the lengths of the steps.
+    /// For each row: the step sizes.
     pub dt: Columns<'a>,
-    /// Of each row.
+    /// For each row: the inputs.
     pub x: Columns<'a>,
-    /// Of each column.
+    /// For each column: how the inputs enter the state.
     pub b: Columns<'a>,
-    /// Of each column.
+    /// For each column: how the state is read.
     pub c: Columns<'a>,
     /// `[n_tokens][rows]`: the output.
     pub y: &'a mut [f32],
@@ -56,15 +56,15 @@ pub struct MambaScan<'a> {
 pub struct Mamba2Scan<'a> {
     /// As long as [`state_len`] says.
     pub state: &'a mut [f32],
-    /// `[n_tokens]`: what the state is multiplied by.
+    /// `[n_tokens]`: the factors of the state.
     pub decay: &'a [f32],
-    /// `[n_tokens]`: the lengths of the steps.
+    /// `[n_tokens]`: the step sizes.
     pub dt: &'a [f32],
-    /// Of each row.
+    /// For each row: the inputs.
     pub x: Columns<'a>,
-    /// Of each column.
+    /// For each column: how the inputs enter the state.
     pub b: Columns<'a>,
-    /// Of each column.
+    /// For each column: how the state is read.
     pub c: Columns<'a>,
     /// `[n_tokens][rows]`: the output.
     pub y: &'a mut [f32],
@@ -74,15 +74,15 @@ pub struct Mamba2Scan<'a> {
 pub struct DeltaScan<'a> {
     /// As long as [`state_len`] says.
     pub state: &'a mut [f32],
-    /// `[n_tokens]`: what the state is multiplied by.
+    /// `[n_tokens]`: the factors of the state.
     pub decay: &'a [f32],
     /// `[n_tokens]`: how much of a value is written.
     pub beta: &'a [f32],
-    /// Of each column: the keys.
+    /// For each column: the keys.
     pub k: Columns<'a>,
-    /// Of each row: the values.
+    /// For each row: the values.
     pub v: Columns<'a>,
-    /// Of each column: the queries.
+    /// For each column: the queries.
     pub q: Columns<'a>,
     /// `[n_tokens][rows]`: the output.
     pub y: &'a mut [f32],
@@ -92,16 +92,16 @@ pub struct DeltaScan<'a> {
 pub struct DiagonalScan<'a> {
     /// As long as [`state_len`] says.
     pub state: &'a mut [f32],
-    /// Of each column: what the state is multiplied by.
+    /// For each column: the factors of the state.
     pub decay: Columns<'a>,
-    /// Of each column: the keys.
+    /// For each column: the keys.
     pub k: Columns<'a>,
-    /// Of each row: the values.
+    /// For each row: the values.
     pub v: Columns<'a>,
-    /// Of each column: the queries.
+    /// For each column: the queries.
     pub q: Columns<'a>,
-    /// Of each column: what the state is read by (`a`), and what the result is written by (`b`); none of plain linear
-    /// attention.
+    /// For each column: what the state is multiplied with (`a`), and what the result of that is written with (`b`). Plain
+    /// linear attention has neither.
     pub correction: Option<[Columns<'a>; 2]>,
     /// Whether a query reads the state before the step.
     pub reads_before: bool,
@@ -119,28 +119,28 @@ pub(super) struct Recurrence {
 }
 
 impl Recurrence {
-    /// In vectors of type `V`, or groups of rows of type `Q`.
+    /// The routines in vectors of type `V`, or in groups of rows of type `Q`.
     ///
     /// # Safety
     ///
-    /// Whoever calls one of the functions must have a CPU with the instructions of `V`'s and `Q`'s set.
+    /// A function of the result may be called only on a CPU with the instructions of `V`'s and `Q`'s set.
     pub const unsafe fn of<V: Lanes, Q: Quad>() -> Self {
         Recurrence {
-            // SAFETY: the CPU has the instructions, as is asked of who makes this.
+            // SAFETY: the caller of this constructor promises that the CPU has the instructions.
             mamba: |scan| unsafe { V::enter(In { scan, set: PhantomData::<V> }) },
-            // SAFETY: the CPU has the instructions, as is asked of who makes this.
+            // SAFETY: the caller of this constructor promises that the CPU has the instructions.
             mamba2: |scan| unsafe { Q::enter(In { scan, set: PhantomData::<Q> }) },
-            // SAFETY: the CPU has the instructions, as is asked of who makes this.
+            // SAFETY: the caller of this constructor promises that the CPU has the instructions.
             delta: |scan| unsafe { Q::enter(In { scan, set: PhantomData::<Q> }) },
-            // SAFETY: the CPU has the instructions, as is asked of who makes this.
+            // SAFETY: the caller of this constructor promises that the CPU has the instructions.
             diagonal: |scan| unsafe { Q::enter(In { scan, set: PhantomData::<Q> }) },
-            // SAFETY: the CPU has the instructions, as is asked of who makes this.
+            // SAFETY: the caller of this constructor promises that the CPU has the instructions.
             convolve: |work| unsafe { convolution::convolve::<V>(work) },
         }
     }
 }
 
-/// Panics unless `state` is of `n_rows` rows as long as a vector of `columns`, and `y` of as many elements for each of
+/// Panics unless `state` has `n_rows` rows as long as a vector of `columns`, and `y` has `n_rows` elements for each of
 /// `n_tokens`.
 pub(super) fn check(state: &[f32], rows: Columns<'_>, columns: [Columns<'_>; 2], n_tokens: usize, y: &[f32]) {
     let n_cols = columns[0].len;
@@ -161,7 +161,7 @@ fn groups(state: &mut [f32], n_vectors: usize) -> impl Iterator<Item = &mut [Gro
     state.as_chunks_mut().0.chunks_exact_mut(n_vectors.max(1))
 }
 
-/// The elements of a group of rows from `first` on, zeros for rows that there are not.
+/// The elements of a group of rows from `first` on; zeros for rows that do not exist.
 #[inline(always)]
 fn of_rows(x: &[f32], first: usize) -> [f32; ROWS] {
     match x[first..].first_chunk() {
@@ -170,7 +170,7 @@ fn of_rows(x: &[f32], first: usize) -> [f32; ROWS] {
     }
 }
 
-/// Writes the elements of a group of rows from `first` on, those that there are.
+/// Writes the elements of a group of rows from `first` on, without rows that do not exist.
 #[inline(always)]
 fn to_rows(values: [f32; ROWS], y: &mut [f32], first: usize) {
     for (y, value) in y[first..].iter_mut().zip(values) {
@@ -295,7 +295,7 @@ impl<Q: Quad> Work for In<DeltaScan<'_>, Q> {
 
 /// All tokens, for `N` groups of rows from row `first` on.
 ///
-/// A state is gone through once for each token: what it becomes is multiplied with the query and, decayed, with the key
+/// Each token takes one pass over the state. The new state is multiplied with the query and, after the next decay, with the key
 /// of the next token.
 #[inline(always)]
 fn delta<Q: Quad, const N: usize>(scan: &mut DeltaScan<'_>, states: [&mut [Group]; N], first: usize) {

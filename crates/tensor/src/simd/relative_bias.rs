@@ -1,37 +1,37 @@
-//! The relative position bias of T5 (Raffel et al. 2020): what a score gains by the distance of a key from the query.
+//! The relative position bias of T5 (Raffel et al. 2020): a term of a score that depends on the distance between key and query.
 //!
-//! Distances are sorted into buckets: near ones have one each, farther ones share one, the more the farther they are, and
-//! all from [`FARTHEST`] on are in the last. Keys before the query and behind it have buckets of their own.
+//! Distances fall into buckets. Small distances have a bucket each; larger ones share buckets, whose width grows with the
+//! distance; all from [`FARTHEST`] on share the last. Keys before the query and keys after it have separate buckets.
 
-/// Distances that are told apart at most.
+/// The distance from which on all distances share the last bucket.
 pub const FARTHEST: usize = 128;
 
 /// The bucket of each distance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelativeBuckets {
-    /// Of the distances from `-FARTHEST` on.
+    /// For each `key - query` from `-FARTHEST` to `FARTHEST`.
     of: [u16; 2 * FARTHEST + 1],
-    /// How many they are.
+    /// The number of buckets.
     n_buckets: usize,
 }
 
-/// What scores gain, of each head.
+/// The bias of each head's scores.
 #[derive(Debug, Clone, Copy)]
 pub struct RelativeBias<'c> {
     /// The bucket of each distance.
     pub buckets: &'c RelativeBuckets,
     /// `[n_buckets][n_head]`
     pub weights: &'c [f32],
-    /// Heads.
+    /// Number of heads.
     pub n_head: usize,
 }
 
 impl RelativeBuckets {
-    /// `n_buckets` of them, half for keys behind the query.
+    /// Makes `n_buckets` buckets; half of them are for keys after the query.
     ///
     /// # Panics
     ///
-    /// If they are fewer than 4 or more than 65536.
+    /// If `n_buckets` is less than 4 or more than 65536.
     pub fn new(n_buckets: usize) -> Self {
         assert!((4..=0x1_0000).contains(&n_buckets), "{n_buckets} buckets");
         let n_half = n_buckets / 2;
@@ -54,12 +54,12 @@ impl RelativeBuckets {
         }
     }
 
-    /// How many they are.
+    /// The number of buckets.
     pub fn n_buckets(&self) -> usize {
         self.n_buckets
     }
 
-    /// The bucket of a key at position `key` for the query at `query`.
+    /// The bucket of a key at position `key` for the query at position `query`.
     #[inline(always)]
     pub fn bucket(&self, key: usize, query: usize) -> usize {
         let index = (key + FARTHEST).saturating_sub(query).min(2 * FARTHEST);
@@ -68,7 +68,7 @@ impl RelativeBuckets {
 }
 
 impl RelativeBias<'_> {
-    /// What the score of a key at position `key` gains for the query of a head at position `query`.
+    /// The bias of the score of a key at position `key`, for the query of this head at position `query`.
     #[inline(always)]
     pub(super) fn of(&self, head: usize, key: usize, query: usize) -> f32 {
         self.weights[self.buckets.bucket(key, query) * self.n_head + head]

@@ -1,15 +1,15 @@
-//! The executable specification: each function in the plainest Rust that states what it computes.
+//! The executable specification: each function in the plainest Rust that says what it computes.
 //!
-//! The other sets give the same bits. Sums of integers are exact in any order; those of floats are
-//! not, so their order is part of the definition, as is which of them are fused:
+//! The other sets give the same bits. Sums of integers are exact in any order. Sums of floats are not, so their order is part
+//! of the definition, and so is which operations are fused:
 //!
-//! - A row's product with quantised weights adds one term for each scale, in the order of the row,
-//!   by fused multiply-adds: `sum = fma(integers, w_scale * x_scale, sum)`.
-//! - Activations are rounded to 8 bits as `fma(x, 1 / scale, ROUNDING)` does it.
-//! - A product of floats has `LANES` sums, the `i`-th for the elements `i`, `i + LANES`, …, each
-//!   made by fused multiply-adds; `add_lanes` adds them up.
-//! - What is done to each element, and attention's softmax, is written once over vectors of `LANES`
-//!   (`lanes`), of which `portable` has this set's.
+//! - The product of a row of quantised weights adds one term per scale, in the order of the row, with fused multiply-adds: `sum
+//!   = fma(integers, w_scale * x_scale, sum)`.
+//! - Activations are rounded to 8 bits by `fma(x, 1 / scale, ROUNDING)`.
+//! - A product of floats has `LANES` partial sums. The `i`-th is the sum over the elements `i`, `i + LANES`, …, made with fused
+//!   multiply-adds; `add_lanes` adds up the partial sums.
+//! - Functions of each element, and the softmax of attention, are written once over vectors of `LANES` elements (`lanes`); this
+//!   set's vectors are in `portable`.
 
 use super::attention::{Arithmetic, Attend, Prepare, Query};
 use super::elementwise::Elementwise;
@@ -25,7 +25,7 @@ use libm::fmaf as fma;
 
 pub(super) static KERNELS: Kernels = TABLE;
 
-/// The table as a constant, from which other sets take what they do not replace.
+/// The table as a constant; other sets take the entries that they do not replace from it.
 pub(super) const TABLE: Kernels = Kernels {
     name: "scalar",
     // SAFETY: these vectors need no instructions but those of every CPU.
@@ -71,7 +71,7 @@ fn dot<T: Copy>(a: &[f32], b: &[T], to_f32: impl Fn(T) -> f32) -> f32 {
     add_lanes(sums)
 }
 
-/// The product of a tile of float weights of `N` bytes with f32 activations of `cols` values a token.
+/// The product of a tile of float weights of `N` bytes each with f32 activations, of which each token has `cols`.
 fn float_tile<const N: usize>(
     w: &[u8],
     x: &[f32],
@@ -91,7 +91,7 @@ fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
 }
 
-/// Rows of [`Block32`]s against activations with a scale for each 32 values.
+/// Multiplies rows of [`Block32`]s with activations that have a scale for every 32 values.
 fn tile_32<B: Block32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
     let blocks = blocks::cast::<B>(w);
     let blocks_per_row = x.cols / (32 * B::GROUPS);
@@ -106,8 +106,8 @@ fn tile_32<B: Block32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
     }
 }
 
-/// Adds the products of group number `index` of a row with all tokens; of the group is told whether its halves have
-/// scales of their own, and whether it has a minimum. No type has a copy of its own.
+/// Adds the products of the `index`-th group of a row with all tokens. The arguments say whether the halves of the group have
+/// scales of their own, and whether the group has a minimum, so that all types share this code.
 #[inline(never)]
 fn add_group_32(
     (w, has_halves, has_min): (&Group32, bool, bool),
@@ -132,7 +132,7 @@ fn add_group_32(
     }
 }
 
-/// Rows of [`Block256`]s against activations with a scale for each 256 values.
+/// Multiplies rows of [`Block256`]s with activations that have a scale for every 256 values.
 fn tile_256<B: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
     let blocks = blocks::cast::<B>(w);
     let blocks_per_row = x.cols / 256;
@@ -148,7 +148,7 @@ fn tile_256<B: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
     }
 }
 
-/// As [`add_group_32`] for groups of 256.
+/// As [`add_group_32`], for groups of 256.
 #[inline(never)]
 fn add_group_256(
     (w, has_mins): (&Group256, bool),
@@ -173,7 +173,7 @@ fn add_group_256(
     }
 }
 
-/// Attention's products: a query, a position and an element at a time.
+/// Products of attention, computed for one query, one position and one element at a time.
 #[derive(Default)]
 struct Plain;
 

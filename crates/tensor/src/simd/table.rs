@@ -1,4 +1,4 @@
-//! [`Kernels`]: the table of functions that each set of instructions fills.
+//! [`Kernels`]: the table of functions that each instruction set provides.
 
 use super::attention::{self, Attend, Prepare, Query};
 use super::attention_unpacked::{self, RowFormat};
@@ -12,20 +12,20 @@ use crate::blocks::{BlockQ8_0, GgmlType, Packing};
 use core::fmt;
 use half::f16;
 
-/// Multiplies the weight rows of a tile with its tokens: `w` holds the bytes of exactly the tile's
-/// rows, `x` exactly its tokens, in the format that the type of `w` is multiplied with.
+/// Multiplies the weight rows of a tile with its tokens. `w` holds exactly the bytes of the tile's rows; `x` holds exactly its
+/// tokens, in the format that the type of `w` is multiplied with.
 ///
-/// It is unsafe, as the following ones are, for the CPU must have the instructions of the set that names it.
+/// This type and those below are unsafe because the CPU must have the instructions of the set that a function belongs to.
 pub(crate) type TileFn = unsafe fn(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>);
 
-/// As [`TileFn`] for rows that are packed: `w` holds the groups, the first `usize` rows of which come
-/// before the tile's first.
+/// As [`TileFn`], for packed rows. `w` holds whole groups of rows, and the `usize` is the number of rows in them before the
+/// first row of the tile.
 pub(crate) type PackedTileFn = unsafe fn(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>);
 
-/// Multiplies float weights of a tile with f32 activations of `cols` values a token.
+/// Multiplies float weights of a tile with f32 activations, of which each token has `cols`.
 pub(crate) type FloatTileFn = unsafe fn(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>);
 
-/// A product by a set that the CPU has: [`Kernels`], of which no other can be had, gives out its own.
+/// A product of a set that the CPU supports. Only [`Kernels`] gives these out, and only its own.
 #[derive(Clone, Copy)]
 pub(crate) struct Product<F>(F);
 
@@ -33,8 +33,8 @@ impl Product<TileFn> {
     /// Multiplies as [`TileFn`] says.
     #[inline]
     pub fn multiply(self, w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-        // SAFETY: the function is of a table that `Kernels::integer_product` was called on, and who has a table has
-        // a CPU with its instructions.
+        // SAFETY: the function comes from the table that `Kernels::integer_product` was called on, and a table exists only if
+        // the CPU has its instructions.
         unsafe { (self.0)(w, x, out) }
     }
 }
@@ -43,8 +43,8 @@ impl Product<PackedTileFn> {
     /// Multiplies as [`PackedTileFn`] says.
     #[inline]
     pub fn multiply(self, w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
-        // SAFETY: the function is of a table that `Kernels::packed_product` was called on, and who has a table has
-        // a CPU with its instructions.
+        // SAFETY: the function comes from the table that `Kernels::packed_product` was called on, and a table exists only if
+        // the CPU has its instructions.
         unsafe { (self.0)(w, skipped_rows, x, out) }
     }
 }
@@ -53,30 +53,30 @@ impl Product<FloatTileFn> {
     /// Multiplies as [`FloatTileFn`] says.
     #[inline]
     pub fn multiply(self, w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>) {
-        // SAFETY: the function is of a table that `Kernels::float_product` was called on, and who has a table has
-        // a CPU with its instructions.
+        // SAFETY: the function comes from the table that `Kernels::float_product` was called on, and a table exists only if
+        // the CPU has its instructions.
         unsafe { (self.0)(w, x, cols, out) }
     }
 }
 
 /// The inner loops for one instruction set.
 ///
-/// Only functions that have made sure of the CPU's features give out a reference to a table that
-/// needs them, so that holding one is the proof that its functions may be called. Those that a set names one by one are
-/// `unsafe`; where a set names its vectors alone (`elementwise`, `recurrence`), the constructor is.
+/// Only functions that have checked the CPU's features return a reference to a table that needs them. So the reference is proof
+/// that its functions may be called. Functions that a set lists one by one are `unsafe`; where a set gives only its vectors
+/// (`elementwise`, `recurrence`), the constructor is `unsafe` instead.
 pub struct Kernels {
     pub(super) name: &'static str,
     pub(super) elementwise: Elementwise,
     pub(super) attend: AttendFns,
     pub(super) recurrence: Recurrence,
     pub(super) quantize: unsafe fn(Q8Format, &[f32], Q8Mut<'_>),
-    /// The product for weights of a float type, `None` where dequantising them is no slower.
+    /// The product for weights of a float type; `None` if dequantising them first is at least as fast.
     pub(super) float_product: fn(GgmlType) -> Option<FloatTileFn>,
-    /// The product for weights of a quantised type, `None` for other types.
+    /// The product for weights of a quantised type; `None` for other types.
     pub(super) product: fn(GgmlType) -> Option<TileFn>,
-    /// How weights are to be rearranged for `packed_product`, `None` if the set multiplies them as they are.
+    /// How weights are rearranged for `packed_product`; `None` if the set multiplies them as they are.
     pub(super) packing: Option<&'static Packing>,
-    /// The product for packed weights, there for all types of `packing`.
+    /// The product for packed weights; it exists for all types of `packing`.
     pub(super) packed_product: fn(GgmlType) -> Option<PackedTileFn>,
 }
 
@@ -86,25 +86,25 @@ impl fmt::Debug for Kernels {
     }
 }
 
-/// For each query, `softmax(scores(q · keysᵀ)) · values` over the positions that it sees.
+/// For each query: `softmax(scores(q · keysᵀ)) · values` over the positions that it sees.
 ///
-/// At most [`MAX_QUERIES`], each of which sees at least one position. The CPU must have the instructions of the set that
-/// names it.
+/// There are at most [`MAX_QUERIES`] queries, and each sees at least one position. The CPU must have the instructions of the
+/// set that the function belongs to.
 pub type AttendFn<E> = unsafe fn(&Attend<'_, E>, &[Query], &mut [f32]);
 
-/// As [`AttendFn`], over keys and values in these formats, their lengths in bytes.
+/// As [`AttendFn`], for keys and values in these formats; lengths are in bytes.
 pub type UnpackedAttendFn = unsafe fn(&Attend<'_, u8>, [RowFormat; 2], &[Query], &mut [f32]);
 
 /// The routine for each type of cache, as entries of a set's table.
 pub struct AttendFns {
     pub f16: AttendFn<f16>,
     pub q8_0: AttendFn<BlockQ8_0>,
-    /// Of all other types, and of two different ones.
+    /// For all other types, and for keys and values of different types.
     pub unpacked: UnpackedAttendFn,
 }
 
 impl AttendFns {
-    /// The routines in vectors of type `V`, the products in `A`.
+    /// The routines in vectors of type `V`, with products in `A`.
     pub const fn of<V: Lanes, A>() -> Self
     where
         A: Prepare<V, f32> + Prepare<V, f16> + Prepare<V, BlockQ8_0> + Default,
@@ -127,7 +127,7 @@ impl Kernels {
     ///
     /// # Panics
     ///
-    /// This and the following functions panic where lengths differ.
+    /// This function and those below panic if the lengths differ.
     pub fn dot_f32(&self, a: &[f32], b: &[f32]) -> f32 {
         assert_eq!(a.len(), b.len());
         (self.elementwise.dot)(a, b)
@@ -173,8 +173,7 @@ impl Kernels {
         (self.elementwise.sum_of_squares)(x)
     }
 
-    /// `x[i] = exp(x[i])`, within one unit in the last place; 0 below -86.98, where it would be less than
-    /// 1.7e-38.
+    /// `x[i] = exp(x[i])`, within one unit in the last place; 0 below -86.98, where the result would be less than 1.7e-38.
     pub fn exp(&self, x: &mut [f32]) {
         (self.elementwise.exp)(x);
     }
@@ -222,13 +221,13 @@ impl Kernels {
         (self.elementwise.tanh)(x);
     }
 
-    /// Turns the pairs `(first[i], second[i])` by the angles with these cosines and sines.
+    /// Rotates the pairs `(first[i], second[i])` by the angles with these cosines and sines.
     pub fn rope_neox(&self, first: &mut [f32], second: &mut [f32], cos: &[f32], sin: &[f32]) {
         assert_eq!([second.len(), cos.len(), sin.len()], [first.len(); 3]);
         (self.elementwise.rope_neox)(first, second, cos, sin);
     }
 
-    /// Turns the pairs `(x[2i], x[2i + 1])` by the angles with these cosines and sines.
+    /// Rotates the pairs `(x[2i], x[2i + 1])` by the angles with these cosines and sines.
     pub fn rope_norm(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) {
         assert_eq!([2 * cos.len(), 2 * sin.len()], [x.len(); 2]);
         (self.elementwise.rope_norm)(x, cos, sin);
@@ -240,25 +239,25 @@ impl Kernels {
         (self.elementwise.to_f16)(x, out);
     }
 
-    /// For each query, `softmax(scores(q · keysᵀ)) · values` over the positions that it sees, from a cache in half precision.
+    /// For each query: `softmax(scores(q · keysᵀ)) · values` over the positions that it sees, with keys and values in half
+    /// precision.
     ///
     /// # Panics
     ///
-    /// If there are more than [`MAX_QUERIES`](super::attention::MAX_QUERIES), one sees nothing, or something lies
-    /// outside of its slice.
+    /// If there are more queries than [`MAX_QUERIES`](super::attention::MAX_QUERIES), if a query sees no position, or if a
+    /// range lies outside of its slice.
     pub fn attend_f16(&self, attend: &Attend<'_, f16>, queries: &[Query], output: &mut [f32]) {
-        // SAFETY: who has a table has a CPU with its instructions.
+        // SAFETY: a table exists only if the CPU has its instructions.
         unsafe { (self.attend.f16)(attend, queries, output) }
     }
 
-    /// As [`attend_f16`](Self::attend_f16), from a cache in blocks of 8-bit integers.
+    /// As [`attend_f16`](Self::attend_f16), with keys and values in blocks of 8-bit integers.
     pub fn attend_q8_0(&self, attend: &Attend<'_, BlockQ8_0>, queries: &[Query], output: &mut [f32]) {
-        // SAFETY: who has a table has a CPU with its instructions.
+        // SAFETY: a table exists only if the CPU has its instructions.
         unsafe { (self.attend.q8_0)(attend, queries, output) }
     }
 
-    /// As [`attend_f16`](Self::attend_f16), from a cache of keys and of values in these formats; strides and lengths of pages
-    /// are in bytes.
+    /// As [`attend_f16`](Self::attend_f16), with keys and values in these formats; strides and lengths of pages are in bytes.
     ///
     /// # Panics
     ///
@@ -270,16 +269,15 @@ impl Kernels {
         queries: &[Query],
         output: &mut [f32],
     ) {
-        // SAFETY: who has a table has a CPU with its instructions.
+        // SAFETY: a table exists only if the CPU has its instructions.
         unsafe { (self.attend.unpacked)(attend, formats, queries, output) }
     }
 
-    /// Some tokens of a state space with a decay for each element.
+    /// Advances a state space with a decay for each element by some tokens.
     ///
     /// # Panics
     ///
-    /// This and the following functions panic where lengths do not fit each other, or columns are no
-    /// multiple of 8.
+    /// This function and those below panic if lengths do not match, or if the number of columns is not a multiple of 8.
     pub fn mamba_scan(&self, scan: MambaScan<'_>) {
         let MambaScan { state, a, dt, x, b, c, y } = &scan;
         recurrence::check(state, *x, [*b, *c], y.len() / x.len, y);
@@ -287,7 +285,7 @@ impl Kernels {
         (self.recurrence.mamba)(scan);
     }
 
-    /// Some tokens of a state space with one decay for a head.
+    /// Advances a state space with one decay for each head by some tokens.
     pub fn mamba2_scan(&self, scan: Mamba2Scan<'_>) {
         let Mamba2Scan { state, decay, dt, x, b, c, y } = &scan;
         recurrence::check(state, *x, [*b, *c], decay.len(), y);
@@ -295,7 +293,7 @@ impl Kernels {
         (self.recurrence.mamba2)(scan);
     }
 
-    /// Some tokens of the gated delta rule.
+    /// Advances the gated delta rule by some tokens.
     pub fn delta_scan(&self, scan: DeltaScan<'_>) {
         let DeltaScan { state, decay, beta, k, v, q, y } = &scan;
         recurrence::check(state, *v, [*k, *q], decay.len(), y);
@@ -303,7 +301,7 @@ impl Kernels {
         (self.recurrence.delta)(scan);
     }
 
-    /// Some tokens of linear attention with a decay for each column.
+    /// Advances linear attention with a decay for each column by some tokens.
     pub fn diagonal_scan(&self, scan: DiagonalScan<'_>) {
         let DiagonalScan { state, decay, k, v, q, correction, y, .. } = &scan;
         recurrence::check(state, *v, [*k, *q], y.len() / v.len, y);
@@ -312,41 +310,41 @@ impl Kernels {
         (self.recurrence.diagonal)(scan);
     }
 
-    /// The convolution of some tokens.
+    /// Computes the convolution of some tokens.
     ///
     /// # Panics
     ///
-    /// If lengths do not fit each other.
+    /// If lengths do not match.
     pub fn convolve(&self, work: Convolve<'_>) {
         work.check();
         (self.recurrence.convolve)(work);
     }
 
-    /// Rounds activations to 8 bits, whole blocks of `out`'s format.
+    /// Rounds activations to 8 bits, in whole blocks of `out`'s format.
     pub(crate) fn quantize(&self, format: Q8Format, x: &[f32], out: Q8Mut<'_>) {
         assert_eq!(x.len(), out.quants.len());
         assert_eq!(x.len(), out.scales.len() * format.scale_len());
         assert_eq!(x.len(), out.sums.len() * format.sum_len());
-        // SAFETY: who has a table has a CPU with its instructions.
+        // SAFETY: a table exists only if the CPU has its instructions.
         unsafe { (self.quantize)(format, x, out) }
     }
 
-    /// How weights of this type are multiplied in integers, `None` if they are not.
+    /// The product of weights of this type in integers; `None` if the set has none.
     pub(crate) fn integer_product(&self, ty: GgmlType) -> Option<(Q8Format, Product<TileFn>)> {
         Some((Q8Format::for_weights(ty)?, Product((self.product)(ty)?)))
     }
 
-    /// How weights should be [packed](crate::quant::Packer) for this set, `None` if they should not.
+    /// How weights should be [packed](crate::quant::Packer) for this set; `None` if they should not be.
     pub fn packing(&self) -> Option<&'static Packing> {
         self.packing
     }
 
-    /// How packed weights of this type are multiplied, `None` if they are not.
+    /// The product of packed weights of this type; `None` if the set has none.
     pub(crate) fn packed_product(&self, ty: GgmlType) -> Option<(Q8Format, Product<PackedTileFn>)> {
         Some((Q8Format::for_weights(ty)?, Product((self.packed_product)(ty)?)))
     }
 
-    /// How weights of this float type are multiplied, `None` if by dequantising them first.
+    /// The product of weights of this float type; `None` if they should be dequantised first.
     pub(crate) fn float_product(&self, ty: GgmlType) -> Option<Product<FloatTileFn>> {
         (self.float_product)(ty).map(Product)
     }

@@ -1,19 +1,19 @@
-//! Divides an output buffer among cores, each part handed to exactly one of them.
+//! Divides an output buffer among cores and gives each part to exactly one of them.
 //!
-//! Tiles are claimed while the work runs: a core that the host takes away for a while claims fewer.
-//! [`crate::parallel::for_each_chunk`] does the same for contiguous chunks and needs no unsafe code; a tile is a
-//! rectangle whose rows interleave with those of others.
+//! Cores claim tiles while the work runs, so a core that the host suspends for a while claims fewer.
+//! [`crate::parallel::for_each_chunk`] does the same for contiguous chunks and needs no unsafe code. A tile is a rectangle, and
+//! its rows interleave with those of other tiles.
 
 use crate::parallel::Workers;
 use core::marker::PhantomData;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// A rectangle of a token-major matrix `[n_tokens × n_rows]`, exclusively held.
+/// A rectangle of a token-major matrix `[n_tokens × n_rows]`, with exclusive access.
 pub struct Tile<'a> {
-    /// Element (first token, first row) of the tile.
+    /// The element at the first token and first row of the tile.
     origin: *mut f32,
-    /// Elements from one token to the next.
+    /// Number of elements from one token to the next.
     stride: usize,
     rows: Range<usize>,
     tokens: Range<usize>,
@@ -21,22 +21,22 @@ pub struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// The output rows covered, counted in the whole matrix.
+    /// The output rows of the tile, as indices into the whole matrix.
     pub fn rows(&self) -> Range<usize> {
         self.rows.clone()
     }
 
-    /// The tokens covered, counted in the whole matrix.
+    /// The tokens of the tile, as indices into the whole matrix.
     pub fn tokens(&self) -> Range<usize> {
         self.tokens.clone()
     }
 
-    /// Where the outputs of the first token begin, and how many elements further those of the next do.
+    /// A pointer to the outputs of the first token, and the number of elements from one token's outputs to the next's.
     pub fn as_mut_ptr(&mut self) -> (*mut f32, usize) {
         (self.origin, self.stride)
     }
 
-    /// The tile's outputs for its `token`-th token, one for each row.
+    /// The tile's outputs for its `token`-th token, one per row.
     ///
     /// # Panics
     ///
@@ -49,8 +49,8 @@ impl Tile<'_> {
     }
 }
 
-/// Writes the sums of four rows, of those that exist, to where the first one's belongs. There once for all products: each would
-/// have a copy of a length that is not known to compile.
+/// Writes the sums of up to four rows, the first at `out[0]`. All products share this function: inlined, each of them would
+/// have a copy for a length that is not known at compile time.
 #[inline(never)]
 pub(super) fn store_rows(out: &mut [f32], sums: &[f32; 4]) {
     match out.first_chunk_mut() {
@@ -59,24 +59,24 @@ pub(super) fn store_rows(out: &mut [f32], sums: &[f32; 4]) {
     }
 }
 
-/// A token-major matrix `[n_tokens × n_rows]` that is to be cut into tiles.
+/// A token-major matrix `[n_tokens × n_rows]` to be divided into tiles.
 pub struct Output<'a> {
     /// The elements.
     pub out: &'a mut [f32],
-    /// Elements of a token.
+    /// Number of elements per token.
     pub n_rows: usize,
 }
 
-/// How large tiles are at most.
+/// The maximum size of a tile.
 #[derive(Debug, Clone, Copy)]
 pub struct TileSize {
-    /// Rows.
+    /// Number of rows.
     pub rows: usize,
-    /// Tokens.
+    /// Number of tokens.
     pub tokens: usize,
 }
 
-/// An [`Output`] cut into tiles, as the workers share it.
+/// An [`Output`] divided into tiles, which the workers share.
 struct Grid<'a> {
     origin: *mut f32,
     n_rows: usize,
@@ -102,12 +102,12 @@ impl<'a> Grid<'a> {
         self.n_rows.div_ceil(self.size.rows) * self.n_tokens.div_ceil(self.size.tokens)
     }
 
-    /// The tile of this number: those of the same rows follow each other, so that the weights of these rows stay in
-    /// cache.
+    /// The tile with this number. Tiles of the same rows have consecutive numbers, so that the weights of these rows stay in
+    /// the cache.
     ///
     /// # Safety
     ///
-    /// Each tile is to be taken once.
+    /// Each tile may be taken only once.
     unsafe fn tile(&self, index: usize) -> Tile<'_> {
         assert!(index < self.n_tiles());
         let token_tiles = self.n_tokens.div_ceil(self.size.tokens);
@@ -124,12 +124,12 @@ impl<'a> Grid<'a> {
     }
 }
 
-/// Cuts each of `outputs` into tiles and calls `job` once with each tile and the number of its output, on whichever
-/// worker claims it.
+/// Divides each of `outputs` into tiles, and calls `job` once with each tile and the index of its output, on the worker that
+/// claims the tile.
 ///
 /// # Panics
 ///
-/// If a tile size is 0 or an output is no whole number of rows.
+/// If a tile size is 0, or if an output is not a whole number of rows.
 pub fn for_each_tile<const N: usize>(
     workers: &dyn Workers,
     outputs: [Output<'_>; N],
@@ -148,12 +148,12 @@ pub fn for_each_tile<const N: usize>(
     });
 }
 
-/// Cuts two outputs of the same shape into tiles and calls `job` once with each pair of tiles in the same place, on
-/// whichever worker claims them.
+/// Divides two outputs of the same shape into tiles, and calls `job` once with each pair of tiles at the same place, on the
+/// worker that claims the pair.
 ///
 /// # Panics
 ///
-/// As [`for_each_tile`], or if the shapes differ.
+/// As [`for_each_tile`], and if the shapes differ.
 pub fn for_each_pair(
     workers: &dyn Workers,
     outputs: [Output<'_>; 2],
@@ -170,17 +170,17 @@ pub fn for_each_pair(
     });
 }
 
-/// The most shares that work is divided into; further workers begin with what is left of these.
+/// The maximum number of shares; if there are more workers, the others start with what is left of these shares.
 const MAX_SHARES: usize = 16;
 
-/// The next index of a share, in a cache line of its own: mostly one worker claims.
+/// The next index of a share, in a cache line of its own because mostly one worker claims from it.
 #[repr(align(128))]
 struct Share(AtomicUsize);
 
 /// Calls `job` once with every index below `count`.
 ///
-/// Each worker begins with a share of its own, indices that follow each other, and then takes what is left of the
-/// others'. So it reads weights in one piece, of which nearly all can be asked for ahead of time.
+/// Each worker starts with a share of its own, which is a range of consecutive indices, and then takes what is left of other
+/// shares. So a worker reads nearly all its weights in one contiguous piece, which can be prefetched.
 fn claim_each(workers: &dyn Workers, count: usize, job: &(dyn Fn(usize) + Sync)) {
     let job = |index| {
         job(index);
