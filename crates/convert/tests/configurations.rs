@@ -1,4 +1,4 @@
-//! What config.json says in older and newer ways, and where it is instead.
+//! The older and newer forms of config.json, and the other files that can hold its contents.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ mod common;
 
 use common::{F16, change_header, checkpoint, converted, refused};
 
-/// The keys that begin with `qwen2.rope`, as numbers and texts.
+/// The keys that begin with `qwen2.rope`: numbers and texts.
 fn rope_keys(keys: Value) -> BTreeMap<String, String> {
     let (file, _) = converted(&checkpoint("qwen2-plain", keys), F16);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
@@ -103,7 +103,7 @@ fn mistral_is_of_the_llama_family() {
     assert!(matches!(&notes[..], [note] if note.contains("sliding_window 64")), "{notes:?}");
 }
 
-/// What the scales of Granite become.
+/// The keys that Granite's scales are written to.
 #[test]
 fn scales_have_keys_of_their_own() {
     let (file, _) = converted(&checkpoint("granite-plain", json!({ "embedding_multiplier": 12 })), F16);

@@ -1,4 +1,4 @@
-//! Checkpoints of encoders: what their config.json says in other words, and which parts of them are taken.
+//! Checkpoints of encoders: the names that their config.json uses, and which of their parts are converted.
 
 mod common;
 
@@ -10,14 +10,14 @@ use llm::gguf::Gguf;
 use llm::quant::GgmlType;
 use serde_json::{Value, json};
 
-/// The labels that a file has.
+/// The labels in a file.
 fn labels(file: &[u8]) -> Option<Vec<String>> {
     let gguf = Gguf::parse(file, file.len() as u64).unwrap();
     let labels = gguf.array_value("bert.classifier.output_labels").unwrap()?;
     Some(labels.strings().unwrap().map(|label| String::from_utf8_lossy(label).into_owned()).collect())
 }
 
-/// Names that have a beginning get another.
+/// Replaces a part of tensor names.
 fn rename(files: &mut BTreeMap<String, Vec<u8>>, from: &str, to: &str) {
     change_header(files, |header| {
         let names: Vec<String> = header.keys().filter(|name| name.contains(from)).cloned().collect();

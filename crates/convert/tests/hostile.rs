@@ -1,4 +1,4 @@
-//! Checkpoints with one thing wrong: an error that says what, and never a panic or a great allocation.
+//! Checkpoints with a single fault: the error says what is wrong; there is no panic and no large allocation.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -64,7 +64,7 @@ fn a_multiple_of_nothing_is_none() {
     convert(&files, F16, std::io::sink()).unwrap();
 }
 
-/// As many as a head has pairs: no more may be made than there are in the tensors.
+/// There are as many factors as a head has pairs: no more may be made than the tensors hold.
 #[test]
 fn rope_factors_of_heads_that_are_not_there() {
     let mut files = checkpoint("qwen2-plain");

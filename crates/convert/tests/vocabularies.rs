@@ -1,5 +1,5 @@
-//! Tokenizers of all kinds that are read: ids equal to those of the crate `tokenizers`, on texts that tell ways to cut
-//! words apart. What is not read is refused by name.
+//! All supported kinds of tokenizers. Their ids must equal those of the crate `tokenizers` on texts that distinguish the ways
+//! to cut words. Unsupported kinds are refused by name.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -31,7 +31,7 @@ fn byte_char(byte: u8) -> char {
     char::from_u32(256 + n_before as u32).unwrap()
 }
 
-/// Merges that join what often stands side by side in these texts, words or not.
+/// Merges of tokens that are often neighbours in these texts, within words or across them.
 fn learn(texts: impl Iterator<Item = String>, n: usize) -> Vec<[String; 2]> {
     let mut texts: Vec<Vec<String>> = texts.map(|text| text.chars().map(String::from).collect()).collect();
     let mut merges = Vec::new();
@@ -79,7 +79,7 @@ fn byte_level(pre_tokenizer: Value) -> Value {
     })
 }
 
-/// A tokenizer.json of BPE with byte fallback, of whose merges none goes over the start of a word.
+/// A tokenizer.json of BPE with byte fallback; none of its merges crosses the start of a word.
 fn byte_fallback(normalizer: Value, pre_tokenizer: Value) -> Value {
     let words = TEXTS.iter().flat_map(|text| text.split(' ')).map(|word| format!("▁{word}"));
     let merges = learn(words.filter(|word| word.is_ascii() || word.chars().skip(1).all(|c| c != '▁')), 200);
@@ -138,7 +138,7 @@ fn with_tokenizer(tokenizer: &Value) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// The file, and the lines that were told.
+/// The converted file, and the lines that were printed.
 fn converted(files: &BTreeMap<String, Vec<u8>>) -> (Vec<u8>, Vec<String>) {
     let mut output = Vec::new();
     let notes = convert(files, Matrices::Plain(MatrixTypes::All(GgmlType::F16)), &mut output);
@@ -180,7 +180,7 @@ fn split(expression: &str) -> Value {
     json!({ "type": "Split", "pattern": { "Regex": expression }, "behavior": "Isolated", "invert": false })
 }
 
-/// These steps, then bytes.
+/// These steps, followed by the step to bytes.
 fn sequence(steps: &[Value]) -> Value {
     let bytes =
         json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
@@ -188,7 +188,7 @@ fn sequence(steps: &[Value]) -> Value {
     json!({ "type": "Sequence", "pretokenizers": steps })
 }
 
-/// The pre-tokenizers that published files have, as they spell them.
+/// The pre-tokenizers of published files, as those files spell them.
 fn published() -> Vec<(&'static str, Value)> {
     let digits = |apart: bool| json!({ "type": "Digits", "individual_digits": apart });
     let gpt2 =
@@ -289,7 +289,7 @@ fn published() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Without some tokens and the merges to them.
+/// The vocabulary without some tokens and without the merges that make them.
 fn without(mut tokenizer: Value, is_left_out: impl Fn(&str) -> bool) -> Value {
     let merges = tokenizer["model"]["merges"].as_array_mut().unwrap();
     let result = |merge: &Value| merge[0].as_str().unwrap().to_owned() + merge[1].as_str().unwrap();
@@ -316,7 +316,7 @@ fn words_are_cut_as_the_file_says() {
     }
 }
 
-/// Llama 3 takes words that are tokens whole; its expression is also that of families that do not.
+/// Llama 3 keeps words that are tokens in one piece. Families that do not do so use the same expression.
 #[test]
 fn words_that_are_tokens_are_taken_whole_where_the_file_says_so() {
     let (_, llama3) = published().into_iter().find(|(name, _)| *name == "dbrx").unwrap();
@@ -517,7 +517,7 @@ fn steps_that_change_nothing_are_passed_over() {
     assert_eq!(assert_same_ids(&tokenizer, &TEXTS, "nothing"), "gpt-2");
 }
 
-/// Merges that do not join all that scores would.
+/// Merges that do not cover everything that the scores would join.
 #[test]
 fn merges_are_kept_where_scores_would_join_more() {
     let replace = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
@@ -543,7 +543,7 @@ fn merges_are_kept_where_scores_would_join_more() {
     assert!(matches!(&notes[..], [note] if note.contains("no merge joins")), "{notes:?}");
 }
 
-/// By scripts/golden/sentencepiece_model.py.
+/// Made by scripts/golden/sentencepiece_model.py.
 const MODEL: &[u8] = include_bytes!("golden/sentencepiece/tokenizer.model");
 const MODEL_IDS: &str = include_str!("golden/sentencepiece/ids.json");
 const MODEL_TOKENS: usize = 400;

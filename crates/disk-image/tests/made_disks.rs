@@ -1,5 +1,5 @@
-//! Disks are what they should be: by the partition table that another library reads, by the boot partition's files, by the
-//! bytes of the models.
+//! Checks the disks that the program makes: the partition table, as another library reads it; the files of the boot partition;
+//! the bytes of the models.
 
 use gpt::{GptConfig, disk::LogicalBlockSize, mbr::ProtectiveMBR};
 use std::{
@@ -14,14 +14,14 @@ use std::{
 
 const MIB: u64 = 1 << 20;
 
-/// The type of models' partitions, as docs/platforms.md has it.
+/// The type of model partitions, as in docs/platforms.md.
 const MODEL_TYPE: &str = "9d863930-f46c-4049-8d8d-4d7d18c9bd38";
 
-/// A folder with files for a disk.
+/// A folder with files to be put on a disk.
 struct Folder(PathBuf);
 
 impl Folder {
-    /// An empty folder that has only this test's files.
+    /// An empty folder for the files of this test alone.
     fn new(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = fs::remove_dir_all(&path);
@@ -29,7 +29,7 @@ impl Folder {
         Self(path)
     }
 
-    /// The same with an Image, two models of odd lengths, one of which is mostly zero, and an adapter.
+    /// The same, with an Image, an adapter and two models of odd lengths, one of which consists mostly of zeros.
     fn with_files(name: &str) -> Self {
         let folder = Self::new(name);
         folder.file("Image", &application(300_001));
@@ -61,7 +61,7 @@ impl Folder {
         names
     }
 
-    /// Calls the program in this folder.
+    /// Runs the program in this folder.
     fn call(&self, arguments: &[&str]) -> Output {
         let program = env!("CARGO_BIN_EXE_disk-image");
         Command::new(program).args(arguments).current_dir(&self.0).output().unwrap()
@@ -73,7 +73,7 @@ impl Folder {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Expects a line of refusal, and that no file has come, gone or changed.
+    /// Expects a one-line refusal, and that no file was added, removed or changed.
     #[track_caller]
     fn refuses(&self, arguments: &[&str], status: i32, message: &str) {
         let state = || -> Vec<_> { self.names().into_iter().map(|name| (self.read(&name), name)).collect() };
@@ -86,7 +86,7 @@ impl Folder {
         assert!(state() == before, "{arguments:?} left something");
     }
 
-    /// The partitions of a disk: name, type, place in bytes, GUID. Both copies of the table have to be sound.
+    /// The partitions of a disk: name, type, range in bytes, GUID. Both copies of the table must be valid.
     #[track_caller]
     fn partitions(&self, disk: &str, block_bytes: u64) -> Vec<(String, String, Range<u64>, String)> {
         let size = if block_bytes == 512 { LogicalBlockSize::Lb512 } else { LogicalBlockSize::Lb4096 };
@@ -113,7 +113,7 @@ impl Folder {
         table.partitions().values().map(partition).collect()
     }
 
-    /// The files of a disk's boot partition, with their times in them.
+    /// The files of a disk's boot partition, with their times.
     fn boot_files(&self, disk: &str, block_bytes: u64) -> Vec<(String, Vec<u8>)> {
         let partitions = self.partitions(disk, block_bytes);
         let (name, ty, range, _) = &partitions[0];
@@ -148,7 +148,7 @@ impl Folder {
         String::from_utf8(bytes.clone()).unwrap()
     }
 
-    /// Expects that the partition with this number is a model's and holds a file, with zeros behind it.
+    /// Expects that the partition with this number is a model partition that holds a file, followed by zeros.
     #[track_caller]
     fn expect_model(&self, disk: &str, block_bytes: u64, number: usize, name: &str, file: &str) {
         let partitions = self.partitions(disk, block_bytes);
@@ -165,7 +165,7 @@ impl Folder {
     }
 }
 
-/// Bytes without any pattern, the same for the same seed.
+/// Bytes without a pattern; the same seed gives the same bytes.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
     let byte = |_| {
@@ -175,7 +175,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     (0..length).map(byte).collect()
 }
 
-/// What begins as an Image does: with the headers of a UEFI application for aarch64.
+/// A file that begins as an Image does: with the headers of a UEFI application for aarch64.
 fn application(length: usize) -> Vec<u8> {
     let mut image = noise(1, length);
     image[..2].copy_from_slice(b"MZ");
@@ -184,7 +184,7 @@ fn application(length: usize) -> Vec<u8> {
     image
 }
 
-/// What begins as a GGUF file does.
+/// A file that begins as a GGUF file does.
 fn gguf(rest: &[u8]) -> Vec<u8> {
     [b"GGUF", rest].concat()
 }
@@ -241,7 +241,7 @@ fn the_same_inputs_give_the_same_bytes_everywhere_and_at_any_time() {
     assert!(flat(&qcow2) == raw);
 }
 
-/// Another disk in the same machine is another disk.
+/// Disks with different contents can be in the same machine.
 #[test]
 fn other_inputs_give_other_guids() {
     let folder = Folder::with_files("guids");
@@ -259,7 +259,7 @@ fn other_inputs_give_other_guids() {
     assert_eq!(all.len(), length);
 }
 
-/// The bytes of a disk in the format qcow2 (QEMU, docs/interop/qcow2.rst), whose reference counts have to be right.
+/// The bytes of a disk in the format qcow2 (QEMU, docs/interop/qcow2.rst), whose reference counts must be right.
 fn flat(file: &[u8]) -> Vec<u8> {
     let number = |offset: usize, bytes: usize| {
         file[offset..offset + bytes].iter().fold(0_usize, |sum, &byte| sum << 8 | usize::from(byte))
@@ -344,7 +344,7 @@ fn models_are_added_into_the_room_that_is_left() {
     }
 }
 
-/// What lies in the room is no part of a model that comes there.
+/// Old data in the reserved room must not become a part of a model that is added there.
 #[test]
 fn old_bytes_in_the_room_are_written_over() {
     let folder = Folder::with_files("old-bytes");

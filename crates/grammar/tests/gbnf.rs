@@ -1,4 +1,4 @@
-//! Grammars in GBNF: what llama.cpp accepts, and what is refused and why.
+//! Grammars in GBNF: what llama.cpp accepts, what is refused, and the reasons.
 
 mod common;
 
@@ -45,7 +45,7 @@ fn error(text: &str) -> GrammarError {
     Grammar::parse(text, &|name| (name == "<think>").then_some(7)).unwrap_err()
 }
 
-/// Where a text is not understood.
+/// The position at which a text is not understood.
 fn position(text: &str) -> (u32, u32) {
     match error(text) {
         GrammarError::Syntax { line, column, .. } => (line, column),
@@ -138,7 +138,7 @@ fn alternatives_that_never_end_are_left_out() {
     );
 }
 
-/// From llama.cpp's tests: texts with tokens, here in parentheses.
+/// Cases of llama.cpp's tests: texts with tokens, which are in parentheses here.
 #[test]
 fn tokens_are_referred_to_by_number_and_by_text() {
     let content = "root ::= <[10]> content <[11]>\ncontent ::= (!<[11]>)*";
@@ -209,7 +209,7 @@ fn the_end_comes_where_the_text_may_end() {
     constraint.accept(97).unwrap();
 }
 
-/// A token that ends texts may be named as well, as some chat formats end a part of an answer with one.
+/// A grammar may also name a token that ends texts, because some chat formats end a part of an answer with one.
 #[test]
 fn the_end_may_be_referred_to() {
     let mut constraint = constraint("root ::= \"a\" (<[256]> \"b\")? | !<[97]> \"c\"");

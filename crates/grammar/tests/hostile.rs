@@ -1,4 +1,4 @@
-//! Grammars that would take much time or memory are refused, or take little. Steps are counted, no time is measured.
+//! Grammars that could take much time or memory are refused, or take little. The tests count steps and measure no time.
 
 mod common;
 
@@ -11,7 +11,7 @@ fn error(text: &str) -> GrammarError {
     Grammar::parse(text, &|_| None).unwrap_err()
 }
 
-/// Reads `n` times `text`, with a mask before each, with so many steps for each; the error if there is one.
+/// Reads `text` `n` times, with a mask before each time and this many steps for each; returns the error, if there is one.
 fn drive(grammar: &str, text: &str, n: usize, steps: u64) -> Result<Constraint, ConstraintError> {
     let limits = Limits { steps, ..Limits::default() };
     let mut constraint = Constraint::new(parse(grammar), byte_level(), limits)?;
@@ -33,7 +33,7 @@ fn large_counts_take_no_memory() {
     assert!(!keeps_to(&mut constraint, "aab"));
 }
 
-/// Each of these has a number of readings that grows exponentially with the text.
+/// In each of these, the number of readings grows exponentially with the text.
 #[test]
 fn ambiguity_takes_no_more_than_its_readings_differ_in() {
     let grammars = [
@@ -86,7 +86,7 @@ fn chains_of_rules_are_refused_or_followed() {
     assert!(matches!(error(&circle), GrammarError::LeftRecursion { .. }));
 }
 
-/// Each of them allows nearly all tokens.
+/// Each of these allows nearly all tokens.
 #[test]
 fn many_negated_tokens_are_one() {
     let many: String = (0..3000).map(|i| format!(" | !<[{}]> \"{i}\"", i % 200)).collect();

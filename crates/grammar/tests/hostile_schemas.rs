@@ -1,4 +1,4 @@
-//! What schemas that are made to take for ever, or all memory, do take.
+//! The cost of schemas that are designed to take unlimited time or memory.
 
 mod schemas;
 
@@ -9,12 +9,12 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// What the kernel's boot core has is 328 KiB, of which others take some.
+/// The stack of the kernel's boot core has 328 KiB, of which other functions use a part.
 const STACK_BYTES: usize = 160 << 10;
-/// Most bytes that are allocated at once for a schema, beyond its text.
+/// The most bytes that may be in use at once for a schema, in addition to its text.
 const MOST_BYTES: usize = 48 << 20;
 
-/// One test of the memory of the whole process, on a stack as the kernel has one.
+/// A single test, because it measures the memory of the whole process; its stack is as small as the kernel's.
 #[test]
 fn hostile_schemas_are_refused_or_bounded() {
     std::thread::Builder::new().stack_size(STACK_BYTES).spawn(check).unwrap().join().unwrap();

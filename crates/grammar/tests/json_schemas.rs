@@ -1,4 +1,4 @@
-//! Grammars of JSON schemas over vocabularies, and what is refused.
+//! Grammars made from JSON schemas, over vocabularies; schemas that are refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 const SUITE: &str = include_str!("json_schema_suite.json");
 
-/// Numbers that look random.
+/// Pseudorandom numbers.
 struct Random(u64);
 
 impl Random {
@@ -19,7 +19,7 @@ impl Random {
     }
 }
 
-/// Tokens of a vocabulary: all bytes, then pieces of the suite's text.
+/// Tokens of a vocabulary: all bytes, then pieces of the texts of the suite.
 struct Tokens {
     name: &'static str,
     bytes: Vec<Vec<u8>>,
@@ -44,8 +44,8 @@ impl Tokens {
         Self { name, bytes, numbers, vocabulary }
     }
 
-    /// Those of single bytes; those that SentencePiece would make, of whole characters; those of byte-level BPE, which also
-    /// begin and end inside characters.
+    /// Three vocabularies: single bytes; whole characters, as SentencePiece makes them; and pieces as byte-level BPE makes
+    /// them, which may begin and end inside characters.
     fn all() -> [Self; 3] {
         let characters: Vec<char> = SUITE.chars().collect();
         let of_characters = |random: &mut Random| {
@@ -67,7 +67,7 @@ impl Tokens {
         self.bytes.len() as u32
     }
 
-    /// Whether a text, divided into tokens at random, may come token by token and end.
+    /// Whether a text, divided into tokens at random, is accepted token by token and may end.
     fn accepts(&self, constraint: &mut Constraint, text: &str, random: &mut Random) -> bool {
         constraint.reset();
         let mut rest = text.as_bytes();
@@ -114,7 +114,7 @@ fn the_suite_token_by_token() {
     assert!(n_checked > 3000, "{n_checked}");
 }
 
-/// Whether texts are accepted by the grammar of a schema.
+/// Whether the grammar of a schema accepts texts.
 fn check(schema: &str, options: Options, accepted: &[&str], refused: &[&str]) {
     let grammar =
         Grammar::of_json_schema(schema, options).unwrap_or_else(|error| panic!("{error}: {schema}"));
@@ -328,7 +328,7 @@ fn what_is_refused_is_named() {
     assert_eq!(syntax, Some(SchemaError::Syntax { line: 2, column: 11 }));
 }
 
-/// Schemas of the suite with characters replaced, taken out and repeated: an error or a grammar, never a panic.
+/// Schemas of the suite with characters replaced, removed and repeated: the result is an error or a grammar, never a panic.
 #[test]
 fn damaged_schemas() {
     let suite: Value = serde_json::from_str(SUITE).unwrap();

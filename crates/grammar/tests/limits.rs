@@ -1,4 +1,4 @@
-//! A limit is met at the same place whatever was found out before: a guess that is taken back changes nothing.
+//! A limit is reached at the same place whatever was tried before: a guess that is taken back changes nothing.
 
 use std::sync::Arc;
 

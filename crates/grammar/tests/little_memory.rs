@@ -1,4 +1,4 @@
-//! Schemas where there is little memory: each is read or refused, and nothing is asked for that is not there.
+//! Schemas with little memory: each is read or refused, and no allocation that cannot be refused exceeds the memory.
 
 mod schemas;
 
@@ -8,7 +8,7 @@ use cap::Cap;
 use grammar::Grammar;
 use grammar::json_schema::{Options, SchemaError, Why};
 
-/// Ends the process if what was asked for and cannot be refused is not there.
+/// Ends the process if an allocation that cannot be refused fails.
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 

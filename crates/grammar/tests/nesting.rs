@@ -1,11 +1,11 @@
-//! Grammars whose values nest no deeper than a limit: what may come can always be ended.
+//! Grammars whose values may nest only to a limited depth: every text that is accepted so far can be completed.
 
 use std::sync::Arc;
 
 use grammar::json_schema::{Options, Order};
 use grammar::{Constraint, Grammar, GrammarError, Limits, Piece, Vocabulary};
 
-/// Schemas that contain themselves, and the fewest values inside one another that they need, as calls count them.
+/// Recursive schemas, and the smallest nesting depth that they need, counted in calls.
 const SCHEMAS: [&str; 7] = [
     // No way out but an array without elements.
     r##"{"type":"object","properties":{"children":{"type":"array","items":{"$ref":"#"}},"name":{"type":"null"}},
@@ -29,7 +29,7 @@ const SCHEMAS: [&str; 7] = [
         "required":["k"]}]}}}"##,
 ];
 
-/// Numbers that look random.
+/// Pseudorandom numbers.
 struct Random(u64);
 
 impl Random {
@@ -99,7 +99,7 @@ fn what_may_come_can_always_be_ended() {
     assert!((50..=56).contains(&deepest), "{deepest}");
 }
 
-/// Whether the next byte is behind an odd number of backslashes.
+/// Whether the next byte follows an odd number of backslashes.
 fn ends_escaped(text: &[u8]) -> bool {
     text.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
 }
@@ -154,7 +154,8 @@ fn long_chains_of_rules_are_followed_to_their_end() {
     assert_eq!(refused.unwrap_err(), GrammarError::TooNested { limit: 55 });
 }
 
-/// A rule that is called last returns to nothing, so it needs no room for where to go on; called before something else it does.
+/// A call at the end of a rule returns to nothing, so it needs no room for a return position. A call before something else
+/// does.
 #[test]
 fn what_is_called_last_has_room_at_the_bound() {
     let grammar =

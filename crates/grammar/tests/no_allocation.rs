@@ -1,4 +1,4 @@
-//! Nothing is allocated per token, and no more than stated when a constraint is made.
+//! Nothing is allocated per token, and making a constraint allocates no more than documented.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! What holds for all grammars, vocabularies and texts.
+//! Properties of all grammars, vocabularies and texts.
 
 mod common;
 
@@ -8,7 +8,7 @@ use common::{byte_fallback, byte_level, bytes};
 use grammar::{Constraint, ConstraintError, Grammar, GrammarError, Limits, Vocabulary};
 use proptest::prelude::*;
 
-/// The error of a constraint without memory.
+/// The error of a constraint for which there is no memory.
 const TOO_MANY: ConstraintError = ConstraintError::TooManyStates { memory_bytes: 0 };
 
 /// An expression in GBNF.
@@ -42,7 +42,7 @@ fn vocabularies() -> [Arc<Vocabulary>; 3] {
     [bytes(), byte_level(), byte_fallback()]
 }
 
-/// A grammar, unless there is none for a reason that may be.
+/// A grammar; `None` if it is refused for an allowed reason.
 fn parsed(text: &str) -> Option<Arc<Grammar>> {
     match Grammar::parse(text, &|_| None) {
         Ok(grammar) => Some(Arc::new(grammar)),
@@ -51,7 +51,7 @@ fn parsed(text: &str) -> Option<Arc<Grammar>> {
     }
 }
 
-/// A constraint, unless the vocabulary lacks a token that the grammar refers to.
+/// A constraint; `None` if the vocabulary lacks a token that the grammar refers to.
 fn constrained(
     grammar: &Arc<Grammar>,
     vocabulary: Arc<Vocabulary>,
@@ -155,7 +155,7 @@ proptest! {
         }
     }
 
-    /// Single bytes continue any text, so there is always something to come, and what comes is what its bytes are.
+    /// Single bytes continue any text. So there is always a token that may come next, and a token is accepted as its bytes are.
     #[test]
     fn texts_never_end_where_they_may_not(choices in prop::collection::vec(any::<u32>(), 200), text in grammar()) {
         let text = text.replace("<[97]>", "\"x\"").replace("!<[98]>", ".").replace("<[260]>", "\"y\"");

@@ -1,4 +1,4 @@
-//! Small templates as Jinja for Python renders them (`scripts/golden/jinja.py`).
+//! Small templates, compared with the results of Jinja for Python (`scripts/golden/jinja.py`).
 
 use jinja::{Limits, Map, Template, Value};
 

@@ -1,4 +1,4 @@
-//! Whatever the template, it ends, and within its limits.
+//! Every template ends, and stays within its limits.
 
 use jinja::{Error, ErrorKind, Limits, Map, Template};
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ fn render(source: &str, limits: Limits) -> Result<String, Error> {
     Template::parse(source)?.render(&Map::new(), limits)
 }
 
-/// Runs on a stack as small as a kernel's.
+/// Runs on a stack as small as the kernel's.
 fn on_small_stack<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
     std::thread::Builder::new().stack_size(128 << 10).spawn(run).unwrap().join().unwrap()
 }
@@ -136,7 +136,7 @@ fn errors_name_their_line() {
     assert_eq!(error.to_string(), "line 2 of the template: expected an expression, found %}");
 }
 
-/// Pieces that often make sense next to each other.
+/// Pieces that often make a valid template together.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(
         &[

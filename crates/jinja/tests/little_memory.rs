@@ -1,15 +1,15 @@
-//! Templates where there is little memory: each is parsed or refused, and nothing is asked for that is not there.
+//! Templates with little memory: each is parsed or refused, and no allocation that cannot be refused exceeds the memory.
 
 use std::alloc::System;
 
 use cap::Cap;
 use jinja::{ErrorKind, Template};
 
-/// Ends the process if what was asked for and cannot be refused is not there.
+/// Ends the process if an allocation that cannot be refused fails.
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// What takes much for its length: each in the middle of a template, again and again.
+/// Pieces that take much memory for their length; each is repeated in the middle of a template.
 const DENSE: [(&str, &str, &str); 26] = [
     ("", "a{##}", ""),
     ("", "{{a}}", ""),

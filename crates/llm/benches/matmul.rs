@@ -1,7 +1,7 @@
 //! Speed of matrix products: `cargo bench -p llm --bench matmul [-- TYPE...]`.
 //!
-//! One Markdown row for each type and kernel set: billions of multiply-adds a second on one core for
-//! one token and for 32, the best of several runs.
+//! Prints one Markdown row for each type and kernel set: billions of multiply-adds per second on one core, for one token and
+//! for 32 tokens, the best of several runs.
 
 use llm::parallel::Serial;
 use llm::quant::{Activations, GgmlType, Matrix, Precision, activation_bytes, matmul};

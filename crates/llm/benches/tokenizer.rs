@@ -1,11 +1,11 @@
-//! Encoding speed of the vocabularies of a conformance kit, on mixed text and on the worst cases.
+//! Encoding speed with the vocabularies of a conformance kit, for mixed text and for worst cases.
 //!
 //! ```text
 //! FERRITE_KIT=../shared/conformance cargo bench -p llm --bench tokenizer [-- VOCABULARY [TEXT]]
 //! ```
 //!
-//! Each figure is the best of several runs, because other programs only ever slow a run down; the time
-//! that the thread had to wait for a core does not count.
+//! Each figure is the best of several runs, because other programs can only slow a run down. Time in which the thread waits for
+//! a core does not count.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use llm::tokenizer::{EncodeOptions, Tokenizer};
 
 const TEXT_BYTES: usize = 1 << 20;
 
-/// How long a figure may take, beside its first run.
+/// The time limit of a figure, not counting its first run.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() {
@@ -62,7 +62,7 @@ fn measure(path: &Path, name: &str, texts: &[(&str, Vec<u8>)]) {
     }
 }
 
-/// The shortest time that something takes.
+/// The shortest time of several runs.
 fn best(mut run: impl FnMut()) -> Duration {
     let began = Instant::now();
     let mut best = Duration::MAX;
@@ -74,7 +74,7 @@ fn best(mut run: impl FnMut()) -> Duration {
     best
 }
 
-/// Named texts of a megabyte each.
+/// Texts of one megabyte each, with their names.
 fn texts(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut mixed = fs::read(folder.join("extra.txt")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Whatever the bytes, the reader answers, and allocates no more than they justify.
+//! For any bytes, the reader returns a result and allocates no more than the length of the bytes justifies.
 
 use std::alloc::System;
 use std::ops::Range;
@@ -57,17 +57,17 @@ fn read_array(array: &Array<'_>) {
 /// A change of a good file.
 #[derive(Debug, Clone)]
 enum Mutation {
-    /// One byte takes another value.
+    /// Replaces one byte.
     Byte(usize, u8),
-    /// Eight bytes, as a count or an offset, take another value.
+    /// Replaces eight bytes, as in a count or an offset.
     Word(usize, u64),
-    /// Bytes are taken out.
+    /// Removes bytes.
     Remove(usize, usize),
-    /// A part is repeated elsewhere.
+    /// Repeats a part elsewhere.
     Copy(usize, usize, usize),
 }
 
-/// Where most of the header's structure is.
+/// The range that holds most of the header's structure.
 const STRUCTURE: [Range<usize>; 2] = [0..1024, 6500..8200];
 
 fn mutations(len: usize) -> impl Strategy<Value = Vec<Mutation>> {

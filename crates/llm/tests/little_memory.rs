@@ -1,5 +1,5 @@
-//! What answers that keep to a schema take, and when: little while they wait, their tables once they are computed, nothing behind
-//! them; and that answers wait where there is no room for the tables.
+//! How much memory answers with a schema take: little while they wait, their tables while they are computed, nothing
+//! afterwards. Answers wait while there is no room for their tables.
 
 use std::alloc::System;
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ mod responder;
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
 const SCHEMA: &str = r#"{"type": "array", "items": {"type": "integer"}, "minItems": 30}"#;
-/// Least bytes of the tables of an answer.
+/// The least size of an answer's tables in bytes.
 const TABLES: usize = 3 << 20;
 
 fn submit(responder: &mut Responder<'_>) {
@@ -26,7 +26,7 @@ fn submit(responder: &mut Responder<'_>) {
     responder.submit(request, || 0).unwrap();
 }
 
-/// Answers that end in this step, and why others have none.
+/// The answers that end in this step, and why others have none.
 fn step(responder: &mut Responder<'_>) -> (usize, Vec<FrontError>) {
     let (mut n_finished, mut errors) = (0, Vec::new());
     let mut on_event = |_, event: Event<'_>| {

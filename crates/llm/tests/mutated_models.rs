@@ -1,8 +1,8 @@
-//! Model files of all families with something changed at random are refused by a line that says why, or they are run for a token: none
-//! takes the test down, hangs, or allocates what there is not.
+//! Model files of all families with random changes. Each is refused with a line that gives the reason, or runs for one token;
+//! none makes the test crash or hang, or allocates memory that the file does not justify.
 //!
-//! `FERRITE_MUTATED_MODELS` is how many files, 500 unless told, or which, as `FIRST..END`; `FERRITE_SEED` is of which numbers they are made.
-//! `scripts/fuzz --models 10000` is the way to many.
+//! `FERRITE_MUTATED_MODELS` is the number of files, 500 by default, or a range `FIRST..END` of them. `FERRITE_SEED` is the seed
+//! of the changes. `scripts/fuzz --models 10000` runs many.
 
 use std::alloc::System;
 use std::ops::Range;
@@ -29,20 +29,20 @@ mod random;
 
 use random::Random;
 
-/// What is beyond the limit is refused, and whoever does not expect that ends the program.
+/// Allocations beyond the limit are refused; code that does not expect a refusal ends the program.
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
 const N_FILES: u64 = 500;
-/// What a file may take, its own bytes aside. The models take less than a megabyte.
+/// How much memory a file may take, not counting its own bytes. The models take less than a megabyte.
 const MEMORY_BYTES: usize = 64 << 20;
 const MOST_POSITIONS: usize = 8;
-/// A file takes milliseconds; whatever takes so long does not end.
+/// A file takes milliseconds; one that takes this long is considered to hang.
 const HANGS_AFTER: Duration = Duration::from_secs(60);
-/// No line of an error is longer.
+/// The maximum length of an error message.
 const MAX_LINE_CHARS: usize = 500;
 
-/// How far a file has come.
+/// How far a file gets.
 enum Outcome {
     Refused(String),
     TooLarge,
@@ -63,7 +63,7 @@ fn models() -> Vec<Mutator> {
     small.chain(with_vocabulary).map(|file| Mutator::new(&file)).collect()
 }
 
-/// As the host's program loads a file, its weights arranged for the CPU, and computes a token.
+/// Loads a file as the host program does, with packed weights, and computes a token.
 fn load_and_run(bytes: &[u8], token: u64) -> Result<bool, String> {
     let mut words = vec![0_u64; bytes.len().div_ceil(8)];
     words.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);

@@ -1,4 +1,4 @@
-//! Nothing is allocated per token: neither by a session nor by a step of many texts, nor for what is told of them.
+//! Nothing is allocated per token: not by a session, not by a step of many texts, not for the events about them.
 
 use std::alloc::System;
 use std::ops::ControlFlow;
@@ -22,7 +22,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Calls `work`, which must allocate nothing.
+/// Calls `work`, which must not allocate.
 fn without_allocation(work: impl FnOnce()) {
     let region = Region::new(ALLOCATOR);
     work();
@@ -59,7 +59,7 @@ fn main() {
     steps(Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap()), 64, 3, &[7; 40]);
 }
 
-/// Answers that think, up to a budget, and then have a call, which a text begins.
+/// Answers with a thought up to a limit, followed by a tool call that a text begins.
 fn guides() {
     let texts = ["a", "<", "c", ">", "{", "}", ">}"];
     let piece = |id: u32| Piece::Text(texts[id as usize].as_bytes());
@@ -83,7 +83,7 @@ fn guides() {
     });
 }
 
-/// Two requests to a responder, with all that a request can ask for with each token.
+/// Two requests to a responder that use everything that a request can ask for with each token.
 fn answers(file: &[u8]) {
     let gguf = Gguf::parse(file, file.len() as u64).unwrap();
     let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
@@ -152,7 +152,7 @@ fn state(n_slots: usize, n_ctx: usize, n_pages: usize, n_checkpoints: usize) -> 
     StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes, n_checkpoints, own_checkpoints }
 }
 
-/// Three texts with two slots and pages for two: one has to wait.
+/// Three texts with two slots, and pages for two: one text has to wait.
 fn steps(model: Arc<Model<'_>>, n_ctx: usize, n_checkpoints: usize, prompt: &[u32]) {
     let n_vocab = model.config().n_vocab;
     let state = state(2, n_ctx, 3, n_checkpoints);

@@ -1,4 +1,4 @@
-//! Memory that is exhausted anywhere in a request's life: the answer is the right one or an error, and the next request is answered.
+//! Memory is exhausted at any point of a request. The answer must be the right one or an error, and the next request must be answered.
 
 mod common;
 mod failing;
@@ -16,28 +16,28 @@ use std::ops::ControlFlow;
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
 
-/// Bytes that one request takes of the reserve at most, whatever happens.
+/// The most bytes of the reserve that one request may take, whatever happens.
 const RESERVE_BYTES: usize = 32 << 10;
 
-/// Bytes of an answer at most.
+/// The most bytes of an answer.
 const ANSWER_BYTES: usize = 1 << 20;
 
-/// So many bytes are read of an answer that is read late: the server gathers no more.
+/// The number of bytes of an answer that a slow client reads: the server buffers no more.
 const ENOUGH_BYTES: usize = 64 << 10;
 
-/// How many of the blocks of a request are refused in turn, unless `FERRITE_EVERY_ALLOCATION` is set; others are left out evenly.
+/// How many of a request's blocks are refused in turn, chosen evenly. `FERRITE_EVERY_ALLOCATION` chooses all.
 const N_REFUSED: u64 = 40;
-/// The same of the first request to a model, for each of which there is a new one.
+/// The same for the first request to a model, for which a new model is made each time.
 const N_FIRST: u64 = 8;
 
-/// What is asked, and more that belongs to it: paths that are then got.
+/// A request, and the paths that the test fetches after it.
 struct Life {
     name: &'static str,
     request: Vec<u8>,
     then: Vec<&'static str>,
-    /// Whether nothing of the answer is read before its end.
+    /// Whether the client reads nothing of the answer before its end.
     reads_late: bool,
-    /// Who opens the answer, if it is encrypted.
+    /// The client that decrypts the answer, if it is encrypted.
     opener: Option<Exchange>,
 }
 
@@ -59,7 +59,7 @@ fn request_of(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes()
 }
 
-/// A conversation of one message, with more fields.
+/// A conversation of one message, with further fields.
 fn chat(text: &str, more: Value) -> Value {
     let mut body = json!({ "messages": [{ "role": "user", "content": text }], "max_tokens": 6, "seed": 5 });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -319,7 +319,7 @@ fn lives() -> Vec<Life> {
     lives
 }
 
-/// What is wrong with a text that is quoted: of a character that is not seen six take its place.
+/// Errors that quote a text: the quotation has six characters for each invisible one.
 fn quoted() -> Vec<Life> {
     let text = "\u{7f}".repeat(9000);
     let of = |name, path: &str, more| life(name, path, chat("Hi", more));
@@ -345,7 +345,7 @@ fn quoted() -> Vec<Life> {
     ]
 }
 
-/// One whose body is encrypted.
+/// A request whose body is encrypted.
 fn sealed(name: &'static str, path: &str, body: &Value, seed: u64) -> Life {
     let mut exchange = Exchange::new(&common::notary().recipient().public_key(), seed);
     let request = exchange.request(path, &body.to_string());
@@ -359,7 +359,7 @@ fn tiny() -> Harness {
     harness.with(TestModel::new("tiny"))
 }
 
-/// A server with all that requests ask for.
+/// A server with everything that the requests need.
 fn harness() -> Harness {
     let gap = [("pre", 300), ("suf", 301), ("mid", 302)];
     let gap = gap.map(|(key, id)| (format!("tokenizer.ggml.fim_{key}_token_id"), Metadata::U32(id)));
@@ -376,7 +376,7 @@ fn harness() -> Harness {
     harness
 }
 
-/// Sends a request and takes what is answered into `answer`, while blocks are refused, or not.
+/// Sends a request and appends the answer to `answer`, with or without refusals.
 fn exchange(harness: &mut Harness, request: &[u8], reads_late: bool, answer: &mut Vec<u8>) {
     answer.clear();
     let now_us = harness.now_us;
@@ -430,7 +430,7 @@ fn exchange(harness: &mut Harness, request: &[u8], reads_late: bool, answer: &mu
     });
 }
 
-/// What stands in an encrypted answer, as if it were in the open.
+/// The contents of an encrypted answer, as if it were not encrypted.
 fn opened(exchange: &Exchange, answer: &mut Vec<u8>) {
     let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
     let head = String::from_utf8_lossy(&answer[..end.unwrap_or(0)]).into_owned();
@@ -452,7 +452,7 @@ fn opened(exchange: &Exchange, answer: &mut Vec<u8>) {
     answer.extend_from_slice(if is_stream { b"0\r\n\r\n" } else { b"" });
 }
 
-/// What comes of a life: its answers, one after the other.
+/// The result of a life: its answers in order.
 fn live(harness: &mut Harness, life: &Life, answers: &mut [Vec<u8>]) {
     exchange(harness, &life.request, life.reads_late, &mut answers[0]);
     if let Some(exchange) = &life.opener {
@@ -470,7 +470,7 @@ fn live(harness: &mut Harness, life: &Life, answers: &mut [Vec<u8>]) {
     }
 }
 
-/// What an answer says, but for what differs from one time to the next.
+/// The contents of an answer, without what differs from one run to the next.
 fn said(answer: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(answer).into_owned();
     let names = ["\"id\":\"", "_id\":\"", "Content-Length: "];
@@ -498,14 +498,14 @@ fn said(answer: &[u8]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The name of an answer, if it has one.
+/// The id of an answer, if it has one.
 fn id_in(answer: &[u8]) -> String {
     let text = String::from_utf8_lossy(answer);
     let begin = text.find("cmpl-").unwrap_or(text.len());
     text[begin..].chars().take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect()
 }
 
-/// Whether what is got there differs from one time to the next.
+/// Whether the answer at this path differs from one run to the next.
 fn changes(request: &str) -> bool {
     ["/metrics", "/v1/audit", "/v1/receipts/ID"].iter().any(|path| request.contains(path))
 }
@@ -520,7 +520,7 @@ enum Outcome {
     Closed,
 }
 
-/// What an answer is beside the right one.
+/// An answer, compared with the right one.
 fn outcome(answer: &[u8], right: &str, what: &str) -> Outcome {
     if said(answer) == right || (right.is_empty() && answer.starts_with(b"HTTP/1.1 200")) {
         return Outcome::Right;
@@ -549,7 +549,7 @@ fn outcome(answer: &[u8], right: &str, what: &str) -> Outcome {
     }
 }
 
-/// The numbers of the blocks that are refused in turn, of so many.
+/// The numbers of the blocks that are refused in turn, out of this many.
 fn refused_in_turn(n_blocks: u64, most: u64) -> impl Iterator<Item = u64> {
     let step = match std::env::var_os("FERRITE_EVERY_ALLOCATION") {
         Some(_) => 1,
@@ -558,7 +558,7 @@ fn refused_in_turn(n_blocks: u64, most: u64) -> impl Iterator<Item = u64> {
     (0..n_blocks.max(1)).step_by(step as usize)
 }
 
-/// A life whose blocks are refused, beside the same life when none was.
+/// A life in which blocks are refused, compared with the same life without refusals.
 fn try_life(
     harness: &mut Harness,
     life: &Life,
@@ -577,7 +577,7 @@ fn try_life(
     (outcomes.collect(), seen.reserve_bytes)
 }
 
-/// What a life is answered when nothing is refused, and how many blocks can be.
+/// The answers of a life without refusals, and the number of blocks that can be refused.
 fn right_answers(harness: &mut Harness, life: &Life, answers: &mut [Vec<u8>]) -> (Vec<String>, u64) {
     failing::begin(Refused::Nothing);
     live(harness, life, answers);
@@ -620,8 +620,8 @@ fn each_block_of_a_request_may_be_refused() {
     assert!(counts[Outcome::Refused as usize] > 100);
 }
 
-/// Tables of a grammar, of which there are not enough for two answers at a time: the second one has its turn when the first is over, and
-/// one that needs none goes before it.
+/// The tables of a grammar, when there is too little memory for two answers at a time. The second answer starts when the first has ended,
+/// and one that needs no tables goes before it.
 #[test]
 fn an_answer_that_is_being_streamed_waits_for_the_memory_of_others() {
     let _turn = failing::turn();
@@ -668,7 +668,7 @@ fn an_answer_that_is_being_streamed_waits_for_the_memory_of_others() {
     assert!(n_waited > 0 && n_overtaken == n_waited, "{n_overtaken} of {n_waited}");
 }
 
-/// What a model needs once, such as its vocabulary as a grammar sees it, is made for the first request that needs it.
+/// Data that a model needs once, such as its vocabulary in the form that a grammar needs, is made for the first request that uses it.
 #[test]
 fn each_block_of_a_first_request_may_be_refused() {
     let _turn = failing::turn();

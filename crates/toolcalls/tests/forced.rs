@@ -1,4 +1,4 @@
-//! Calls that a grammar forces are read as calls.
+//! Calls that a grammar forces are parsed as calls.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use toolcalls::{
     Answer, Arguments, Call, Calls, CallsError, FORMS, Form, Format, GENERIC, MAX_DEPTH, Strictness,
 };
 
-/// The text of a call as the form has it.
+/// The text of a call in this form.
 fn call(form: &Form, name: &str) -> String {
     let arguments = match form.arguments {
         Arguments::Object(..) | Arguments::Json | Arguments::Channels => "{\"place\": \"x\"}".into(),
@@ -24,12 +24,12 @@ fn call(form: &Form, name: &str) -> String {
 
 const SCHEMA: &str = r#"{"properties": {"place": {"const": "x"}}, "required": ["place"]}"#;
 
-/// What may call `weather` and `clock`.
+/// The calls that are allowed: `weather` and `clock`.
 fn wish<'c>(tools: &'c [(&'c str, &'c str)], parallel: bool, marks: &'c [(&'c str, u32)]) -> Calls<'c> {
     Calls { tools, parallel, strictness: Strictness::All, is_marked: false, marks }
 }
 
-/// A text that keeps to calls, from a trigger on if `is_triggered`.
+/// A text that follows the grammar of calls; if `is_triggered`, only from a trigger on.
 fn constraint(form: &'static Form, calls: Calls<'_>, is_triggered: bool) -> Constraint {
     let mut builder = Builder::new();
     let calls = match is_triggered {
@@ -144,7 +144,7 @@ fn form(name: &str) -> &'static Form {
     FORMS.iter().find(|form| form.name == name).unwrap()
 }
 
-/// All kinds of values, in the order that calls have them in.
+/// All kinds of values, in the order of the arguments.
 const MANY: &str = r#"{"properties": {
     "text": {"type": "string"}, "unit": {"enum": ["C", "F"]}, "n": {"type": "integer", "minimum": 3, "maximum": 5},
     "is": {"type": "boolean"}, "list": {"type": "array", "items": {"type": ["number", "null"]}, "maxItems": 2},

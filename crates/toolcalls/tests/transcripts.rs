@@ -1,14 +1,14 @@
-//! Answers as models of the families give them, told apart whole and cut anywhere. Several are cases of llama.cpp's
-//! tests of its own parsers (`tests/test-chat.cpp`).
+//! Answers in the formats of the model families, parsed whole and cut at any place. Several are cases of llama.cpp's tests of its own
+//! parsers (`tests/test-chat.cpp`).
 
 use proptest::prelude::*;
 use toolcalls::{Answer, Call, Event, FORMS, Format, GENERIC, Parser, Reasoning};
 
-/// An answer and what it says.
+/// An answer and its contents.
 struct Case {
-    /// A form, and what stands in the template besides.
+    /// The form, and what else the template contains.
     format: (&'static str, &'static str),
-    /// What the prompt ends with.
+    /// The end of the prompt.
     prompt: &'static str,
     answer: &'static str,
     content: &'static str,
@@ -191,7 +191,7 @@ const CASES: &[Case] = &[
     case(("generic", ""), "{\"names\": []}").says("{\"names\": []}"),
 ];
 
-/// What an event tells, those of the same kind in one.
+/// The events of an answer; consecutive events of the same kind are joined.
 fn add(told: &mut Vec<(String, String)>, event: &Event<'_>) {
     let (kind, text) = match *event {
         Event::Content(text) => ("content", text.to_string()),
@@ -207,7 +207,7 @@ fn add(told: &mut Vec<(String, String)>, event: &Event<'_>) {
     }
 }
 
-/// What comes of an answer that is cut at these places.
+/// The result for an answer that is cut at these places.
 fn told(answer: &str, format: Format, cuts: &[usize]) -> Vec<(String, String)> {
     let mut parser = Parser::new(format);
     let mut told = Vec::new();
@@ -295,8 +295,8 @@ fn a_long_text_is_told_before_its_end() {
 }
 
 proptest! {
-    /// Made of marks and other text at random: nothing panics, cuts do not matter, arguments of whole calls are JSON,
-    /// and what is told is no more than what came.
+    /// Random sequences of marks and other text: nothing panics, cuts change nothing, the arguments of complete calls are JSON, and the
+    /// events contain no more than the answer.
     #[test]
     fn anything_can_be_told_apart(
         format in 0..FORMS.len() + 1,

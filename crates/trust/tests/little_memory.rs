@@ -1,4 +1,4 @@
-//! Manifests for which there is not enough memory: each block that is asked for is refused in turn.
+//! Manifests with too little memory: each block that is requested is refused in turn.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -9,7 +9,7 @@ use trust::verity::Superblock;
 use trust::{Manifests, Root};
 
 std::thread_local! {
-    /// How many blocks this thread still gets until one is refused; `None` if all are given.
+    /// How many more blocks this thread gets before one is refused; `None` if none is refused.
     static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
 }
 

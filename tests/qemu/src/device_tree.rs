@@ -1,5 +1,4 @@
-//! Machines whose device tree says something else than QEMU's own: the devices are QEMU's, what the kernel is told
-//! about them is the test's.
+//! Machines whose device tree differs from QEMU's own. The devices are QEMU's; the test decides what the tree says about them.
 
 use crate::{
     Directory, Run,
@@ -12,13 +11,13 @@ use dtoolkit::{
 };
 use std::process::Command;
 
-/// Where the tree lies.
+/// The address of the tree.
 pub const TREE_ADDRESS: u64 = 0x4800_0000;
 
-/// Where the code lies that passes its address to the kernel.
+/// The address of the code that passes the tree's address to the kernel.
 const LOADER_ADDRESS: u64 = 0x47f0_0000;
 
-/// The tree that QEMU makes for `-machine virt` with these options, `gic-version=3` for instance.
+/// The tree that QEMU makes for `-machine virt` with these options, such as `gic-version=3`.
 ///
 /// # Panics
 /// If QEMU does not make one.
@@ -34,14 +33,14 @@ pub fn qemu_tree(directory: &Directory, machine: &str) -> DeviceTree {
     DeviceTree::from_fdt(&Fdt::new(&bytes).expect("QEMU writes a tree"))
 }
 
-/// Sets a property, whether it is there or not.
+/// Sets a property, which may exist already.
 pub fn set(node: &mut DeviceTreeNode, name: &str, value: impl ToPropertyValue) {
     node.remove_property(name);
     node.add_property(DeviceTreeProperty::new(name, value).expect("a property's name"));
 }
 
-/// Moves all children of the root, but those that must stay there, into a bus whose address 0 is the CPU's
-/// `bus_address`; what lies below that stays as well.
+/// Moves all children of the root into a bus whose address 0 is `bus_address` for the CPU. Nodes that must be children of the root stay
+/// there, and so do devices below that address.
 pub fn move_devices_below(tree: &mut DeviceTree, bus_name: &str, bus_address: u32) {
     let mut bus = DeviceTreeNode::new(bus_name).expect("a node's name");
     set(&mut bus, "compatible", "simple-bus");
@@ -67,10 +66,10 @@ pub fn move_devices_below(tree: &mut DeviceTree, bus_name: &str, bus_address: u3
 }
 
 impl Run {
-    /// Boots with `tree` instead of QEMU's, which has the command line of `scripts/run`: of that, the tree must say
-    /// what it wants. The machine has 512 MiB and two cores.
+    /// Boots with `tree` instead of QEMU's own. That tree would have the command line of `scripts/run`; `tree` must contain the parts of
+    /// it that the test needs. The machine has 512 MiB and two cores.
     ///
-    /// `qemu` are more words for QEMU's command line.
+    /// `qemu` are further arguments for QEMU.
     pub fn device_tree(self, directory: &Directory, tree: &DeviceTree, qemu: &str) -> Self {
         let tree = directory.file("tree.dtb", &tree.to_dtb());
         let loader = loader(directory, LOADER_ADDRESS, &[], TREE_ADDRESS, KERNEL_ADDRESS);

@@ -1,8 +1,8 @@
 //! Runs the kernel in QEMU through `scripts/run`, as a user would.
 //!
-//! [`Run`] says how; [`Run::finish`] waits for the machine to end and returns its [`Outcome`],
-//! [`Run::start`] gives a [`Session`] to type into. Whatever takes longer than five minutes is killed and fails the test:
-//! no test may fail because the host is slow or gives one program a turn later than another.
+//! [`Run`] describes a run. [`Run::finish`] waits for the machine to end and returns its [`Outcome`]; [`Run::start`] returns a [`Session`]
+//! to type into. A run that takes longer than five minutes is killed and fails the test. No test may fail because the host is slow or
+//! schedules one program later than another.
 
 pub mod device_tree;
 pub mod loader;
@@ -24,27 +24,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Far more than any test needs on any host: the time limit of everything that is waited for.
+/// The time limit of every wait: far more than any test needs on any host.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// What the shell asks for a line with.
+/// The shell's prompt.
 const PROMPT: &str = "ferrite> ";
 
-/// The repository's root.
+/// The root of the repository.
 pub fn repository() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.join("../..").canonicalize().expect("the repository")
 }
 
-/// Builds the kernel, once, so that no test's time goes by meanwhile and none reads a file that is being written;
-/// returns the ELF file and the Image.
+/// Builds the kernel once, so that the build takes none of a test's time and no test reads a file that is being written. Returns the ELF
+/// file and the Image.
 pub fn kernel_files() -> (PathBuf, PathBuf) {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
     let image = IMAGE.get_or_init(|| build_image(&mut Command::new(repository().join("scripts/image"))));
     (image.with_extension(""), image.clone())
 }
 
-/// The same files of the kernel that makes faults on purpose, which has the boot argument `ferrite.selftest`.
+/// The same files of the kernel that can make deliberate faults: it has the boot argument `ferrite.selftest`.
 pub fn self_test_files() -> (PathBuf, PathBuf) {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
     let image = IMAGE.get_or_init(|| {
@@ -59,7 +59,7 @@ fn build_image(script: &mut Command) -> PathBuf {
     repository().join(String::from_utf8_lossy(&output.stdout).trim())
 }
 
-/// Builds the host program, once, for the same reasons where `scripts/run` needs it.
+/// Builds the host program once, for the same reasons, for runs of `scripts/run` that need it.
 pub fn build_host_program() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -76,7 +76,7 @@ pub struct Run {
     shell_line: Option<OsString>,
     environment: Vec<(String, OsString)>,
     directory: Option<PathBuf>,
-    /// Whether to boot the kernel that makes faults on purpose; by default as the boot arguments ask for one.
+    /// Whether to boot the kernel that can make deliberate faults; by default, if the boot arguments request a fault.
     has_self_tests: Option<bool>,
 }
 
@@ -87,7 +87,7 @@ impl Default for Run {
 }
 
 impl Run {
-    /// A machine with no model, nothing special about it.
+    /// A machine without a model and without anything special.
     pub fn new() -> Self {
         Self {
             arguments: vec!["--no-model".into()],
@@ -105,8 +105,8 @@ impl Run {
         self
     }
 
-    /// Lets QEMU emulate the CPU, also where the host could run it itself, for what only an emulator can: other CPUs
-    /// than the host's, and counted instructions.
+    /// Has QEMU emulate the CPU even if the host could run the code itself. Only an emulator offers CPUs other than the host's and counts
+    /// instructions.
     pub fn emulated(self) -> Self {
         self.args(["--accel", "tcg"])
     }
@@ -116,18 +116,18 @@ impl Run {
         self.args([OsStr::new("--model"), file.as_os_str()])
     }
 
-    /// Runs this one shell line instead of the interactive shell.
+    /// Runs this single shell line instead of the interactive shell.
     pub fn command(mut self, line: impl AsRef<OsStr>) -> Self {
         self.shell_line = Some(line.as_ref().to_owned());
         self
     }
 
-    /// Adds words to the kernel's command line.
+    /// Adds arguments to the kernel's command line.
     pub fn boot_args(self, words: &str) -> Self {
         self.env("FERRITE_BOOTARGS", words)
     }
 
-    /// Adds words to QEMU's command line.
+    /// Adds arguments to QEMU's command line.
     pub fn qemu(self, words: &str) -> Self {
         self.env("QEMU_EXTRA", words)
     }
@@ -144,17 +144,17 @@ impl Run {
         self
     }
 
-    /// Boots the kernel that is released, whatever the boot arguments ask for.
+    /// Boots the released kernel, whatever the boot arguments request.
     pub fn released(self) -> Self {
         Self { has_self_tests: Some(false), ..self }
     }
 
-    /// Boots the kernel that makes faults on purpose, also if the boot arguments ask for none.
+    /// Boots the kernel that can make deliberate faults, even if the boot arguments request none.
     pub fn with_self_tests(self) -> Self {
         Self { has_self_tests: Some(true), ..self }
     }
 
-    /// Starts the machine, with the kernel that makes faults on purpose if the boot arguments ask for one.
+    /// Starts the machine. Its kernel is the one that can make deliberate faults if the boot arguments request one.
     pub fn start(self) -> Session {
         let mut command = Command::new(repository().join("scripts/run"));
         let is_self_test = |word: &[u8]| word.starts_with(b"ferrite.selftest=");
@@ -191,11 +191,11 @@ impl Run {
 /// How a run ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Exit status of `scripts/run`.
+    /// The exit status of `scripts/run`.
     pub status: i32,
-    /// What went to standard output.
+    /// Standard output.
     pub stdout: Vec<u8>,
-    /// What went to standard error.
+    /// Standard error.
     pub stderr: String,
 }
 
@@ -228,27 +228,27 @@ impl Outcome {
     }
 }
 
-/// As much of an output's end as a person wants to read in a failed test's report.
+/// The last part of an output, as much of it as helps a reader of a failed test.
 fn end_of(output: &[u8]) -> String {
     const SHOWN_BYTES: usize = 3000;
     let start = output.len().saturating_sub(SHOWN_BYTES);
     String::from_utf8_lossy(&output[start..]).into_owned()
 }
 
-/// A machine that is running.
+/// A running machine.
 #[derive(Debug)]
 pub struct Session {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Collector,
     stderr: Collector,
-    /// How much of standard output earlier waits have consumed.
+    /// The number of bytes of standard output that earlier waits have consumed.
     read_so_far: usize,
     deadline: Instant,
 }
 
 impl Session {
-    /// Starts QEMU with these words, for another machine than that of `scripts/run`.
+    /// Starts QEMU with these arguments, for a machine that differs from that of `scripts/run`.
     pub fn of_qemu<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Self {
         let mut command = Command::new("qemu-system-aarch64");
         command.args(words);
@@ -269,7 +269,7 @@ impl Session {
         Self { child, stdin, stdout, stderr, read_so_far: 0, deadline: Instant::now() + LIMIT }
     }
 
-    /// Begins the time limit anew: for tests that do one thing after another with the same machine.
+    /// Restarts the time limit, for tests that do one thing after another on the same machine.
     pub fn allow_more_time(&mut self) {
         self.deadline = Instant::now() + LIMIT;
     }
@@ -284,8 +284,7 @@ impl Session {
         stdin.flush().expect("QEMU reads");
     }
 
-    /// Waits until `text` appears in the output after what the last wait returned, and returns the
-    /// output up to its end.
+    /// Waits until `text` appears in the output after the part that the last wait returned. Returns the output up to and including `text`.
     ///
     /// # Panics
     /// If it does not appear within the time limit, or the machine ends without it.
@@ -310,11 +309,11 @@ impl Session {
         output
     }
 
-    /// Asks the shell, which waits at its prompt, the same until `is_wanted` likes the answer, which is returned: for
-    /// what comes true some time after the boot.
+    /// Types the same line again and again at the shell's prompt until `is_wanted` accepts the answer, and returns that answer. For
+    /// conditions that become true some time after the boot.
     ///
     /// # Panics
-    /// If that never is so within the time limit.
+    /// If no answer is accepted within the time limit.
     pub fn ask_until(&mut self, line: &str, is_wanted: impl Fn(&str) -> bool) -> String {
         loop {
             self.send(line);
@@ -334,7 +333,7 @@ impl Session {
         self.wait_to_end()
     }
 
-    /// Waits for the machine to end by itself, while the input goes on.
+    /// Waits for the machine to end by itself; its input stays open.
     ///
     /// # Panics
     /// If it does not within the time limit.
@@ -360,7 +359,7 @@ impl Session {
         }
     }
 
-    /// Ends the machine at once.
+    /// Ends the machine immediately.
     pub fn kill(&mut self) {
         let group = format!("-{}", self.child.id());
         let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
@@ -411,7 +410,7 @@ impl Collector {
         self.0.0.lock().expect("no holder panics").bytes.clone()
     }
 
-    /// Everything, once the pipe is closed; what there is, if that takes too long.
+    /// The whole output, once the pipe is closed; the output so far if that takes too long.
     fn to_end(&self, deadline: Instant) -> Vec<u8> {
         self.wait(deadline, |_| None::<()>);
         self.bytes()
@@ -433,7 +432,7 @@ impl Collector {
     }
 }
 
-/// A directory for one test's files, empty at first, removed at the end.
+/// A directory for the files of one test. It is empty at first and removed at the end.
 #[derive(Debug)]
 pub struct Directory(PathBuf);
 
@@ -458,10 +457,10 @@ impl Directory {
         path
     }
 
-    /// A program that does what `script`, in bash's language, says, in place of one of this name.
+    /// A program that runs `script`, in the language of bash, in place of the program with this name.
     ///
-    /// No program is written: one that any process has open for writing cannot be started, and what another test starts
-    /// meanwhile has it open until it has begun.
+    /// No program file is written: a file that any process has open for writing cannot be executed, and a process that another test starts
+    /// at this moment has it open until it has executed its own program.
     pub fn program(&self, name: &str, script: &str) -> PathBuf {
         self.file(format!("{name}.script"), script.as_bytes());
         let program = self.0.join(name);

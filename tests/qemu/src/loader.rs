@@ -1,13 +1,13 @@
-//! Boot loaders of some instructions, for machines that are booted otherwise than QEMU would.
+//! Boot loaders of a few instructions, for ways of booting that QEMU does not offer.
 
 use crate::{Directory, kernel_files};
 use std::path::{Path, PathBuf};
 
-/// Where the kernel's ELF file begins, and is entered.
+/// The start of the kernel's ELF file in memory, which is its entry point.
 pub const KERNEL_ADDRESS: u64 = 0x4020_0000;
 
-/// A boot loader as an ELF file at `address`: does what the instructions `before` say, then jumps to `entry` with the
-/// address of a device tree in x0.
+/// A boot loader as an ELF file at `address`. It runs the instructions `before` and then jumps to `entry` with the address of a device
+/// tree in x0.
 pub fn loader(directory: &Directory, address: u64, before: &[u32], tree: u64, entry: u64) -> PathBuf {
     const HEADER_BYTES: u16 = 64;
     const SEGMENT_HEADER_BYTES: u16 = 56;
@@ -46,17 +46,17 @@ pub fn load_register(register: u32, value: u64) -> impl Iterator<Item = u32> {
     })
 }
 
-/// QEMU's words for a loader and the kernel's ELF file.
+/// QEMU's arguments for a loader and the kernel's ELF file.
 pub fn with_kernel(loader: &Path) -> String {
     with_elf(loader, &kernel_files().0)
 }
 
-/// QEMU's words for a loader and an ELF file.
+/// QEMU's arguments for a loader and an ELF file.
 pub fn with_elf(loader: &Path, elf: &Path) -> String {
     format!("-kernel {} -device loader,file={}", loader.display(), elf.display())
 }
 
-/// QEMU's words for a file that is loaded as it is.
+/// QEMU's arguments for a file that is loaded unchanged.
 pub fn raw(file: &Path, address: u64) -> String {
     format!("-device loader,file={},addr={address:#x},force-raw=on", file.display())
 }

@@ -1,6 +1,6 @@
-//! A disk that answers slowly, or not at all, when a test says so: a server of network block devices.
+//! A disk that answers slowly, or not at all, when a test requests it: a network block device server.
 //!
-//! As much of the protocol as QEMU's client uses: fixed new-style negotiation, simple replies, reads
+//! It implements the part of the protocol that QEMU's client uses: fixed new-style negotiation, simple replies, and reads
 //! (<https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>).
 
 use std::{
@@ -30,7 +30,7 @@ pub struct NbdServer {
     gate: Arc<Gate>,
 }
 
-/// What answers wait at.
+/// The gate at which answers wait.
 #[derive(Debug, Default)]
 struct Gate {
     is_shut: Mutex<bool>,
@@ -52,12 +52,12 @@ impl Gate {
 }
 
 impl NbdServer {
-    /// Serves `bytes`, a multiple of 512, at a socket in `directory`.
+    /// Serves `bytes`, whose length must be a multiple of 512, at a socket in `directory`.
     pub fn start(directory: &Path, bytes: Vec<u8>) -> Self {
         Self::start_slow(directory, bytes, Duration::ZERO)
     }
 
-    /// The same; takes at least `delay` for each answer, one after the other.
+    /// The same, with a delay of at least `delay` for each answer; requests are answered one after the other.
     pub fn start_slow(directory: &Path, bytes: Vec<u8>, delay: Duration) -> Self {
         let socket = directory.join("nbd");
         let listener = UnixListener::bind(&socket).expect("a socket in the temporary directory");
@@ -73,18 +73,18 @@ impl NbdServer {
         Self { socket, gate }
     }
 
-    /// Words for QEMU's command line: the export as a block node with this name.
+    /// Arguments for QEMU: the export as a block node with this name.
     pub fn blockdev(&self, node: &str) -> String {
         let path = self.socket.display();
         format!("-blockdev driver=nbd,node-name={node},read-only=on,server.type=unix,server.path={path}")
     }
 
-    /// Answers nothing from now on.
+    /// Stops answering.
     pub fn stop_answering(&self) {
         self.gate.set(true);
     }
 
-    /// Answers again, also what was asked meanwhile.
+    /// Answers again, including the requests that came meanwhile.
     pub fn answer_again(&self) {
         self.gate.set(false);
     }

@@ -1,4 +1,4 @@
-//! QEMU's monitor for programs: what happens to a machine from outside, while it runs.
+//! QEMU's machine protocol (QMP), through which a test acts on a machine from outside while it runs.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -10,19 +10,19 @@ use std::{
 
 use crate::LIMIT;
 
-/// A monitor that QEMU is told to open.
+/// A monitor that QEMU opens.
 #[derive(Debug)]
 pub struct Monitor {
     socket: PathBuf,
 }
 
 impl Monitor {
-    /// A monitor whose socket will lie in `directory`.
+    /// A monitor whose socket will be in `directory`.
     pub fn new(directory: &Path) -> Self {
         Self { socket: directory.join("qmp") }
     }
 
-    /// Words for QEMU's command line.
+    /// Arguments for QEMU.
     pub fn words(&self) -> String {
         format!("-qmp unix:{},server=on,wait=off", self.socket.display())
     }
@@ -30,7 +30,7 @@ impl Monitor {
     /// Connects to the monitor of a machine that has started.
     ///
     /// # Panics
-    /// If there is none.
+    /// If it does not open.
     pub fn connect(&self) -> Connection {
         let start = Instant::now();
         let stream = loop {
@@ -67,7 +67,7 @@ impl Connection {
         assert!(answer.contains("\"return\""), "{name}: {answer}");
     }
 
-    /// What QEMU's monitor for people answers to a line; line ends are written as `\\r\\n`.
+    /// The output of QEMU's human monitor for a command; line ends are written as `\\r\\n`.
     ///
     /// # Panics
     /// If QEMU has ended.
@@ -78,10 +78,10 @@ impl Connection {
         self.line_with(&["\"return\"", "\"error\""])
     }
 
-    /// The word of 32 bits at a physical address.
+    /// The 32-bit word at a physical address.
     ///
     /// # Panics
-    /// If QEMU does not tell it.
+    /// If QEMU does not return it.
     pub fn word(&mut self, address: u64) -> u32 {
         let answer = self.ask(&format!("xp /1wx {address:#x}"));
         let word = answer.split_once(": 0x").and_then(|(_, word)| word.get(..8));
@@ -89,16 +89,16 @@ impl Connection {
         word.unwrap_or_else(|| panic!("no word at {address:#x}: {answer}"))
     }
 
-    /// Waits until the device with this id, and not only a part of it, has gone.
+    /// Waits until the device with this id is gone; events about parts of it do not count.
     ///
     /// # Panics
-    /// If it does not go.
+    /// If it does not disappear.
     pub fn wait_until_deleted(&mut self, id: &str) {
         let of_device = format!("\"device\": \"{id}\"");
         while !self.line_with(&["\"event\": \"DEVICE_DELETED\""]).contains(&of_device) {}
     }
 
-    /// The next line with one of `texts` in it.
+    /// The next line that contains one of `texts`.
     fn line_with(&mut self, texts: &[&str]) -> String {
         loop {
             let mut line = String::new();

@@ -1,4 +1,4 @@
-//! The kernel boots on every machine that it should, in every way that it can be loaded.
+//! The kernel boots on every supported machine, loaded in every supported way.
 
 use qemu_tests::{Run, kernel_files, self_test_files};
 
@@ -58,7 +58,7 @@ fn memory_of_every_size() {
     }
 }
 
-/// The interrupt controller has two sides, and the kernel is on the one that sees less of it.
+/// The interrupt controller has two security states, and the kernel runs in the one that sees fewer registers.
 #[test]
 fn on_the_non_secure_side() {
     let (_, image) = kernel_files();

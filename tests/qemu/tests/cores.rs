@@ -1,4 +1,4 @@
-//! All cores of the machine compute together, and none of them can hide a failure.
+//! All cores of the machine compute together, and no core can hide a failure.
 
 use qemu_tests::{
     Directory, Outcome, Run,
@@ -25,7 +25,7 @@ fn the_same_tokens_with_any_number_of_cores() {
     assert_eq!(text("3", "cortex-a72"), expected);
 }
 
-/// Each item of many runs done once, with cores that fall asleep and wake up in between.
+/// Over many runs each item is computed once, while cores fall asleep and wake up.
 fn work_together(cores: &str, qemu: &str) {
     let said = format!("{cores} cores, 3000 runs");
     Run::new()
@@ -138,8 +138,8 @@ fn another_core_that_fails_ends_the_machine_and_says_which() {
     end_on_another_core(Run::new(), "stack").expect_status(102).expect_error("main stack overflow of core ");
 }
 
-/// What it had begun nobody else can do, and it has the memory: after a minute the machine ends instead of hanging. The minute is the
-/// guest's, whose clock goes on by 256 ns with each instruction, and at once to the end of a sleep.
+/// No other core can finish what it has begun, and it still holds the memory: after a minute the machine ends instead of hanging. The
+/// minute is the guest's: its clock advances by 256 ns with each instruction, and at once to the end of a sleep.
 #[test]
 fn another_core_that_stops_in_its_work_ends_the_machine() {
     let run = Run::new().emulated().qemu("-icount shift=8,sleep=off");

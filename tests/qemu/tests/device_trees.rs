@@ -1,4 +1,4 @@
-//! Device trees that are not QEMU's own: what boards, boot loaders and hypervisors write.
+//! Device trees that differ from QEMU's, as boards, boot loaders and hypervisors write them.
 
 use qemu_tests::{
     Directory, Run,
@@ -10,9 +10,9 @@ fn text(output: &[u8]) -> String {
     String::from_utf8_lossy(output).into_owned()
 }
 
-/// Every device but the flash memory below a bus at another address, the redistributors' distance named, a controller
-/// of memory cards, an SBSA UART as the console, 400 MiB of RAM
-/// named twice by nodes of other names, and a device in the midst of it.
+/// A device tree with all devices except the flash memory on a bus at another address, the stride of the redistributors given, a
+/// controller of memory cards, an SBSA UART as the console, 400 MiB of RAM described twice by nodes with other names, and a device in the
+/// middle of that RAM.
 #[test]
 fn a_tree_like_a_boards() {
     let directory = Directory::new("tree-like-a-boards");
@@ -64,7 +64,8 @@ fn a_tree_like_a_boards() {
     session.finish().expect_status(0);
 }
 
-/// A console that is not driven is named on the one that is, a power key that is not heard too; a machine without a clock says so of the date.
+/// The console that has a driver shows a message about a console that has none, and about a power key that cannot be used. On a machine
+/// without a clock, the command `date` says so.
 #[test]
 fn another_console_than_the_tree_wants() {
     let directory = Directory::new("another-console");

@@ -3,7 +3,7 @@
 use qemu_tests::{Directory, Run, repository};
 use std::{io::Write, os::unix::net::UnixStream};
 
-/// Bytes that no period of a sector hides.
+/// Bytes whose pattern does not repeat with the size of a sector.
 fn noise(length: usize, seed: u32) -> Vec<u8> {
     let mut state = seed | 1;
     let next = || {
@@ -88,7 +88,7 @@ fn more_disks_than_virtio_mmio_has_slots() {
     disks_read_back(&sizes, "");
 }
 
-/// QEMU tells on its standard error what it traces.
+/// QEMU writes its traces to standard error.
 #[test]
 fn nvme_controllers_are_told_before_power_is_cut() {
     let directory = Directory::new("nvme-shutdown");

@@ -1,9 +1,9 @@
-//! Disks that are not as most are: other blocks, other queues, slow ones, silent ones, and what is no disk at all.
+//! Unusual disks: other block sizes, other queues, slow ones, silent ones, and devices that are not usable disks.
 
 use qemu_tests::{Directory, Monitor, NbdServer, Run, kernel_files, repository};
 use std::{fs, process::Command, time::Duration};
 
-/// QEMU's words for a file as a block node.
+/// QEMU's arguments for a file as a block node.
 fn blockdev(node: &str, file: &std::path::Path) -> String {
     format!(
         "-blockdev driver=raw,read-only=on,node-name={node},file.driver=file,file.filename={}",
@@ -11,20 +11,20 @@ fn blockdev(node: &str, file: &std::path::Path) -> String {
     )
 }
 
-/// A model of the repository, filled up to whole sectors as NBD wants it.
+/// A model of the repository, padded to whole sectors as NBD requires.
 fn model(name: &str) -> Vec<u8> {
     let mut bytes = fs::read(repository().join("test_models").join(name)).expect("a model of the repository");
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     bytes
 }
 
-/// The same, filled up to whole blocks of 4096 bytes.
+/// The same, padded to whole blocks of 4096 bytes.
 fn whole_blocks(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.resize(bytes.len().next_multiple_of(4096), 0);
     bytes
 }
 
-/// The kernel compares what it reads at crooked places with the whole, and tells a checksum of that.
+/// The kernel compares reads at unaligned offsets with the whole, and prints a checksum of them.
 #[test]
 fn blocks_and_queues_of_every_size() {
     let directory = Directory::new("blocks");
@@ -68,7 +68,7 @@ fn blocks_and_queues_of_every_size() {
     }
 }
 
-/// On disks of every kind, with blocks of 512 and of 4096 bytes, and in a partition.
+/// Disks of every kind, with blocks of 512 and of 4096 bytes, and a partition.
 #[test]
 fn a_model_says_the_same_from_every_disk() {
     let directory = Directory::new("kinds");
@@ -177,7 +177,7 @@ fn what_is_not_driven_is_named_with_what_to_do() {
     session.finish().expect_status(0);
 }
 
-/// The silent disk is found first, the healthy one after it.
+/// The silent disk is found first, the working one after it.
 #[test]
 fn a_disk_that_stops_answering_leaves_the_shell_and_the_other_disks() {
     let directory = Directory::new("silent");
@@ -238,7 +238,7 @@ fn a_disk_that_stops_answering_leaves_the_shell_and_the_other_disks() {
     session.finish().expect_status(0);
 }
 
-/// A unit tells that it has another size (sense 6/2a/09) in the place of the next answer.
+/// Instead of the next answer, a unit reports that its size has changed (sense 6/2a/09).
 #[test]
 fn a_unit_that_grows_is_read_on_and_one_that_shrinks_says_so() {
     let directory = Directory::new("resized-unit");
@@ -267,7 +267,7 @@ fn a_unit_that_grows_is_read_on_and_one_that_shrinks_says_so() {
     session.finish().expect_status(0);
 }
 
-/// The others behind the same controller go on.
+/// The other disks behind the same controller continue to work.
 #[test]
 fn a_namespace_or_a_unit_that_stops_answering_leaves_the_others() {
     let directory = Directory::new("silent-unit");

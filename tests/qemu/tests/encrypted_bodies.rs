@@ -16,7 +16,7 @@ use trust::{hex::Hex, sealed::Recipient};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What comes back, or nothing.
+/// The answer; empty if there is none.
 fn ask(port: u16, request: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
@@ -72,7 +72,7 @@ fn a_kernel_that_requires_encrypted_bodies_answers_these_and_no_others() {
     session.finish().expect_status(0);
 }
 
-/// A request with a field more.
+/// The request with one more header field.
 fn with_field(request: &[u8], field: &str) -> Vec<u8> {
     let end = request.windows(2).position(|pair| pair == b"\r\n").unwrap() + 2;
     [&request[..end], field.as_bytes(), &request[end..]].concat()

@@ -1,4 +1,4 @@
-//! What is wrong ends the machine with its own exit status, and says what and where.
+//! Each fault ends the machine with an exit status of its own and a message that says what happened and where.
 
 use qemu_tests::{Outcome, Run};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
@@ -70,7 +70,7 @@ fn a_boot_argument_without_meaning_is_refused() {
         .expect_error("\"ferrite.selftest=nothing\": expected");
 }
 
-/// The device tree's property is bytes, and QEMU passes them as they are.
+/// The property in the device tree is a byte string, and QEMU passes it on unchanged.
 #[test]
 fn a_boot_argument_that_is_no_text_is_refused_alone() {
     let outcome = Run::new().env("FERRITE_BOOTARGS", OsStr::from_bytes(b"x=\xff")).command("help").finish();

@@ -1,5 +1,5 @@
-//! What a guest owes its hypervisor. QEMU's `virt` machine lacks most of the devices: memory that the tree does not name as RAM stands in
-//! for their registers, and the monitor looks at it.
+//! Services between a guest and its hypervisor. QEMU's machine `virt` lacks most of these devices. Memory that the tree does not describe
+//! as RAM stands in for their registers, and the test inspects it through QEMU's monitor.
 
 use std::{
     io::{Read, Write},
@@ -21,7 +21,7 @@ use qemu_tests::{
     repository,
 };
 
-/// Memory that is there, and that the tree does not name.
+/// Memory that exists but that the tree does not describe.
 const SPARE: u32 = 0x5f00_0000;
 
 /// QEMU's tree without the last of its 512 MiB.
@@ -41,7 +41,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// It is turned on for twice 30 s of a counter of 62.5 MHz, and fed while the shell waits and while it computes.
+/// The watchdog's time-out is twice 30 s, by a counter of 62.5 MHz. The kernel refreshes it while the shell waits and while it computes.
 #[test]
 fn the_watchdog_is_fed_while_the_shell_waits_and_computes() {
     let directory = Directory::new("watchdog");
@@ -76,8 +76,8 @@ fn the_watchdog_is_fed_while_the_shell_waits_and_computes() {
     session.finish();
 }
 
-/// Gives random numbers to QEMU by the protocol of EGD (qemu, backends/rng-egd.c): two bytes ask, the second says how many are wanted.
-/// Counts how often it was asked.
+/// Gives QEMU random numbers by the protocol of EGD (qemu, backends/rng-egd.c): a request has two bytes, the second of which is the number
+/// of random bytes wanted. Counts the requests.
 fn serve_random_numbers(socket: &std::path::Path) -> Arc<AtomicUsize> {
     let listener = UnixListener::bind(socket).unwrap();
     let n_asked = Arc::new(AtomicUsize::new(0));
@@ -96,8 +96,8 @@ fn serve_random_numbers(socket: &std::path::Path) -> Arc<AtomicUsize> {
     n_asked
 }
 
-/// Another identifier comes while the shell waits and while the network is there; the next seed is drawn after it, of numbers that the
-/// host was asked for since.
+/// The identifier changes while the shell waits and while the network is up. The next seed is drawn after the change, from numbers that
+/// were requested from the host after it.
 #[test]
 fn a_restored_machine_begins_its_random_numbers_anew() {
     let directory = Directory::new("restored");
@@ -136,7 +136,7 @@ fn a_restored_machine_begins_its_random_numbers_anew() {
     session.finish().expect_status(0);
 }
 
-/// The host's memory is a file, of which it keeps only what is used.
+/// The host's memory is a file, which keeps only the pages in use.
 #[test]
 fn a_balloon_gives_the_host_what_is_free_and_no_more() {
     let directory = Directory::new("balloon");
@@ -209,8 +209,8 @@ fn a_balloon_gives_the_host_what_is_free_and_no_more() {
     }
 }
 
-/// Runs where `vhost-device-vsock` is installed (`cargo install vhost-device-vsock`): the network is off, and the host's clients come by a
-/// socket of that program.
+/// Runs where `vhost-device-vsock` is installed (`cargo install vhost-device-vsock`). The network is off, and the host's clients connect
+/// to a socket of that program.
 #[test]
 fn the_host_is_served_by_vsock() {
     if std::process::Command::new("vhost-device-vsock").arg("--version").output().is_err() {

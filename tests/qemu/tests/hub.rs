@@ -1,4 +1,4 @@
-//! `scripts/run --model hf:ORG/REPO/FILE`, or with a short name, with a server on the loopback address in the hub's place.
+//! `scripts/run --model hf:ORG/REPO/FILE`, or with a short name; a server on the loopback address stands in for the hub.
 
 use std::{
     fs,

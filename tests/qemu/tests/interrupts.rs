@@ -1,8 +1,8 @@
-//! How PCI functions interrupt: by messages where the machine has what takes them, by their pins or not at all where not.
+//! How PCI functions interrupt: by messages if the machine supports them; otherwise by their pins, or not at all.
 
 use qemu_tests::{Directory, Run, Session, device_tree::qemu_tree, repository};
 
-/// A network device, and behind each of three root ports a disk of another kind.
+/// A network device, and a disk of another kind behind each of three root ports.
 fn devices() -> String {
     let file = repository().join("test_models/tiny.gguf");
     let disk = |node: &str| {
@@ -27,7 +27,7 @@ fn devices() -> String {
 /// The ids of those devices.
 const DEVICES: [&str; 4] = ["1af4:1042", "1b36:0010", "1af4:1048", "1af4:1000"];
 
-/// What `pci` says of how the devices notify, once frames have come and the models on all disks have been read.
+/// What `pci` prints about how the devices notify, after frames have arrived and the models on all disks have been read.
 fn notices(mut session: Session) -> [String; 4] {
     session.wait_for("ferrite> ");
     session.ask_until("net\r", |shown| shown.contains("10.0.2.15/24"));
@@ -48,7 +48,7 @@ fn notices(mut session: Session) -> [String; 4] {
     })
 }
 
-/// All of them interrupt by messages, which arrive.
+/// All of them interrupt by messages, and the messages arrive.
 #[track_caller]
 fn expect_messages(notices: &[String; 4], name: &str, numbers: std::ops::Range<u32>) {
     let mut seen = Vec::new();
@@ -90,7 +90,7 @@ fn messages_through_the_its_of_a_gicv3() {
     expect_messages(&notices(session), "LPI", 8192..8256);
 }
 
-/// ACPI's tables say nothing of pins, nor of PCI's memory: the disks behind root ports keep what firmware has given them.
+/// ACPI's tables describe neither pins nor PCI's memory, so the disks behind root ports keep the addresses that the firmware assigned.
 #[test]
 fn messages_and_root_ports_under_acpi() {
     for (machine, name, numbers) in [("gic-version=2", "MSI", 80..144), ("gic-version=3", "LPI", 8192..8256)]

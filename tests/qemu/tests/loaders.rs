@@ -1,4 +1,4 @@
-//! The kernel boots however it was loaded, or says in a line why it cannot.
+//! The kernel boots whichever way it is loaded, or says in one line why it cannot.
 
 use dtoolkit::Node;
 use std::ffi::OsStr;
@@ -11,15 +11,15 @@ use qemu_tests::{
     repository, self_test_files,
 };
 
-/// Where QEMU puts its own device tree for a program that leaves room there.
+/// Where QEMU puts its own device tree if the program leaves room there.
 const QEMU_TREE: u64 = 0x4000_0000;
 
-/// Where loaders lie, unless told: far from all the rest.
+/// The default address of the loaders, far from everything else.
 const LOADER: u64 = 0x4700_0000;
 
 const CANNOT_BOOT: &str = "Ferrite cannot boot: ";
 
-/// What the Image may have at most: 3 MiB.
+/// The maximum size of the Image: 3 MiB.
 const MAX_IMAGE_BYTES: u64 = 3 << 20;
 
 #[test]
@@ -28,7 +28,7 @@ fn the_image_stays_small() {
     assert!(bytes <= MAX_IMAGE_BYTES, "the Image has {bytes} bytes, {MAX_IMAGE_BYTES} at most");
 }
 
-/// Two users' Images are the same only if nothing of it depends on where their folders are.
+/// Images built in different folders are identical only if nothing in them depends on the folder.
 #[test]
 fn the_image_names_no_folder_of_its_builder() {
     let image = std::fs::read(kernel_files().1).expect("the Image");
@@ -45,7 +45,7 @@ fn the_image_names_no_folder_of_its_builder() {
     }
 }
 
-/// Faults on purpose are for tests: what is released can be told to make none.
+/// Deliberate faults exist for tests only: the released kernel has no way to make them.
 #[test]
 fn the_image_makes_no_faults_on_purpose() {
     let has = |image: &std::path::Path, text: &str| {
@@ -60,7 +60,7 @@ fn the_image_makes_no_faults_on_purpose() {
     run.finish().expect_status(1).expect_error("\"ferrite.selftest=fault\": expected");
 }
 
-/// In RAM, but above the first 2 GiB of addresses and across a border of 1 GiB, where nothing is mapped at first.
+/// In RAM, but above the first 2 GiB of addresses and across a multiple of 1 GiB, where nothing is mapped at first.
 #[test]
 fn the_device_tree_may_lie_anywhere() {
     let directory = Directory::new("tree-anywhere");
@@ -75,7 +75,7 @@ fn the_device_tree_may_lie_anywhere() {
     outcome.expect_status(0).expect_error("INFO  memory: 29");
 }
 
-/// QEMU finds no room below the ELF file for what it has dumped itself.
+/// For an ELF file that it has dumped itself, QEMU finds no room below the file.
 #[test]
 fn a_tree_that_qemu_dumped_can_be_given_back() {
     let directory = Directory::new("dumped-tree");
@@ -85,7 +85,8 @@ fn a_tree_that_qemu_dumped_can_be_given_back() {
     assert!(!machine(format!("-dtb {}", file.display())).stdout.is_empty());
 }
 
-/// Where Firecracker, crosvm and libkrun have their RAM and put a kernel; where Cloud Hypervisor puts one; further up, across a border of 1 GiB, and not on a page.
+/// The addresses where Firecracker, crosvm and libkrun have their RAM and put a kernel; where Cloud Hypervisor puts one; and a higher one,
+/// across a multiple of 1 GiB and not page-aligned.
 #[test]
 fn an_image_runs_at_any_address() {
     let directory = Directory::new("elsewhere");
@@ -108,7 +109,7 @@ fn an_image_runs_at_any_address() {
     }
 }
 
-/// The RAM of a Raspberry Pi 3 begins at 0, and its console is elsewhere, too; its interrupt controller is not driven.
+/// The RAM of a Raspberry Pi 3 begins at 0, its console is elsewhere, and its interrupt controller has no driver.
 #[test]
 fn an_image_runs_on_another_machine() {
     let directory = Directory::new("raspberry-pi");
@@ -157,7 +158,7 @@ fn a_wrong_x0_is_told_and_the_tree_at_the_start_of_ram_taken() {
     run.finish().expect_status(0).expect_error("WARN  x0 is 0x123, where no device tree is");
 }
 
-/// The loader lies where QEMU would put its tree, so that there is none but what x0 points to.
+/// The loader lies where QEMU would put its tree, so that the only tree is the one that x0 points to.
 #[test]
 fn without_a_device_tree_a_line_tells_where_it_was_looked_for() {
     let directory = Directory::new("no-tree");
@@ -189,7 +190,7 @@ fn without_a_device_tree_a_line_tells_where_it_was_looked_for() {
     assert!(text.contains(CANNOT_BOOT), "{text}");
 }
 
-/// The MMU is on afterwards, or the kernel could write to its code.
+/// The MMU is on after boot; otherwise the kernel could write to its code.
 #[test]
 fn a_loader_may_leave_the_core_big_endian() {
     const SET_BIG_ENDIAN: [u32; 4] = [
@@ -207,7 +208,7 @@ fn a_loader_may_leave_the_core_big_endian() {
     run.finish().expect_status(102).expect_error("write to 0x40200000");
 }
 
-/// As U-Boot's `go` does, with the MMU and the caches on, also elsewhere.
+/// As U-Boot's `go` does: with the MMU and the caches on, and also at other addresses.
 #[test]
 fn a_loader_may_leave_the_mmu_on() {
     const TABLE: u64 = 0x4600_0000;
@@ -241,7 +242,7 @@ fn a_loader_may_leave_the_mmu_on() {
     machine(format!("-kernel {} {image} {table}", elsewhere.display())).expect_status(0);
 }
 
-/// With `secure=on`, QEMU enters what is no Linux at EL3, with all cores at once, and has no PSCI.
+/// With `secure=on`, QEMU enters a program that is not Linux at EL3, on all cores at once, and has no PSCI.
 #[test]
 fn one_core_of_all_that_enter_at_el3_boots() {
     let directory = Directory::new("el3");
@@ -255,8 +256,8 @@ fn one_core_of_all_that_enter_at_el3_boots() {
     }
 }
 
-/// A tree made for EL1, whose PSCI is called by HVC: at EL2 and EL3 that would end in what the kernel left there.
-/// With `secure=on` both cores enter at once, and which of them boots is open.
+/// A tree made for EL1, whose PSCI is called by HVC. At EL2 and EL3 such a call would reach only what the kernel itself has left at
+/// that level. With `secure=on` both cores enter at once, and either of them may boot.
 #[test]
 fn psci_is_not_called_where_nobody_answers() {
     let directory = Directory::new("no-psci");

@@ -1,4 +1,4 @@
-//! The same text on machines of every kind.
+//! The same text on every kind of machine.
 
 use dtoolkit::model::DeviceTree;
 use qemu_tests::{
@@ -18,7 +18,7 @@ use std::{
 
 const COMMAND: &str = r#"llm infer "Hello" 10"#;
 
-/// A machine that infers a text by the default model, and ends.
+/// A machine that generates a text with the default model, and then ends.
 fn machine() -> Run {
     model().command(COMMAND)
 }
@@ -50,7 +50,7 @@ fn controllers_cores_and_memory_of_many_kinds() {
     }
 }
 
-/// QEMU's machine without a UART, which infers the text.
+/// QEMU's machine without a UART, which generates the text.
 fn without_uart(directory: &Directory, change: impl FnOnce(&mut DeviceTree)) -> DeviceTree {
     let command: String = COMMAND.bytes().map(|byte| format!("{byte:02x}")).collect();
     without_uart_but(directory, &format!("ferrite.command={command}"), change)
@@ -74,7 +74,7 @@ fn model() -> Run {
     Run::new().emulated().model(&repository().join("test_models/tiny.gguf"))
 }
 
-/// On both transports; with an interrupt and, behind a host bridge that maps none, without.
+/// With both transports; with an interrupt and, behind a host bridge that maps none, without one.
 #[test]
 fn a_virtio_console_is_typed_into() {
     let directory = Directory::new("virtio-console-input");
@@ -111,7 +111,7 @@ fn connect(socket: &Path) -> UnixStream {
     panic!("nobody listens at {}", socket.display());
 }
 
-/// What comes until `text`, that included.
+/// Reads up to and including `text`.
 fn wait_for(stream: &mut UnixStream, text: &str) -> String {
     let mut read = Vec::new();
     let mut byte = [0];
@@ -141,7 +141,7 @@ fn a_virtio_console_is_the_console_where_there_is_no_other() {
     }
 }
 
-/// QEMU has one on this machine behind PCI only: its registers are ports, which the host bridge has in memory.
+/// On this machine QEMU has such a device only behind PCI: its registers are ports, which the host bridge maps into memory.
 #[test]
 fn a_16550_is_a_console() {
     const ECAM: u64 = 0x40_1000_0000;
@@ -185,7 +185,7 @@ fn a_16550_is_a_console() {
     session.wait_to_end().expect_status(0);
 }
 
-/// The heap alone has 16 MiB.
+/// The heap alone takes 16 MiB.
 #[test]
 fn too_little_memory_is_told_in_a_line() {
     for memory in ["8M", "16M", "20M"] {

@@ -6,11 +6,11 @@ use qemu_tests::{
     self_test_files,
 };
 
-/// A range that is mapped, or is to be left out.
+/// A range that must be mapped, or must not be.
 struct Line<'a> {
     start: u64,
     end: u64,
-    /// `rwx`, and behind it the kind of memory and what is unusual.
+    /// `rwx`, followed by the kind of memory and anything unusual.
     access: &'a str,
     purpose: &'a str,
 }
@@ -27,7 +27,7 @@ fn lines(text: &str) -> Vec<Line<'_>> {
     text.lines().filter_map(line).collect()
 }
 
-/// Looks at what `mem map` says of a machine with so many cores, whose CPU has `FEAT_PAN` or not.
+/// Checks what `mem map` prints on a machine with this many cores, whose CPU has `FEAT_PAN` or not.
 fn check(text: &str, n_cores: usize, has_pan: bool) {
     let lines = lines(text);
     let last = text.lines().last().unwrap();
@@ -64,7 +64,7 @@ fn check(text: &str, n_cores: usize, has_pan: bool) {
     }
 }
 
-/// Boots, lets every core look at itself, and looks at the map.
+/// Boots, has every core check its own registers, and checks the map.
 fn checked(run: Run, n_cores: usize, has_pan: bool) {
     let outcome = run.boot_args("log=info ferrite.selftest=memory-map").command("mem map").finish();
     let outcome = outcome.expect_status(0).expect_error(&format!("memory map self-test: {n_cores} cores"));
@@ -99,7 +99,7 @@ fn a_large_machine_and_one_that_begins_at_el3() {
     session.finish().expect_status(0);
 }
 
-/// Within a GiB, across the border of one, and not on a page.
+/// Within a GiB, across a multiple of one, and not page-aligned.
 #[test]
 fn an_image_loaded_elsewhere() {
     let directory = Directory::new("map-elsewhere");

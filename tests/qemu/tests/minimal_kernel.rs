@@ -1,4 +1,4 @@
-//! The example `minimal-kernel`: it boots, answers as the host program does, and is as small as README.md says.
+//! The example `minimal-kernel`: it boots, gives the same answer as the host program, and is as short as README.md says.
 
 use std::{
     env, fs,
@@ -7,10 +7,10 @@ use std::{
 
 use qemu_tests::{build_host_program, repository};
 
-/// Most lines of its own, blank ones and comments aside.
+/// The maximum number of lines of its own, not counting blank lines and comments.
 const MAX_LINES: usize = 150;
 
-/// What runs in its folder: Cargo, in the target folder of this run, ended after five minutes if it boots.
+/// A command that runs in its folder: Cargo, with the target folder of this run; if it boots, it is ended after five minutes.
 fn cargo(command: &str) -> String {
     let target = repository().join(env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into()));
     let limit = if command == "run" { "300" } else { "0" };

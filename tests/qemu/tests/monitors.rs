@@ -1,5 +1,5 @@
-//! Machines laid out as other monitors lay them out, with device trees as theirs: where the RAM begins, where the Image and the tree lie,
-//! which nodes and properties there are. The devices, and so their addresses and interrupts, are QEMU's.
+//! Machines laid out as other virtual machine monitors lay them out, with device trees like theirs: the start of the RAM, the places of
+//! Image and tree, the nodes and their properties. The devices, and so their addresses and interrupts, are QEMU's.
 
 use dtoolkit::{
     Node, ToPropertyValue,
@@ -16,7 +16,7 @@ use std::{ffi::OsStr, fs};
 
 const COMMAND: &str = r#"llm infer "Hello" 10"#;
 
-/// Where the code lies that passes the tree's address to the Image.
+/// The address of the code that passes the tree's address to the Image.
 const LOADER: u64 = 0x4700_0000;
 
 const GIC: u32 = 1;
@@ -29,11 +29,11 @@ const RISING_EDGE: u32 = 1;
 const HIGH_LEVEL: u32 = 4;
 const LOW_LEVEL: u32 = 8;
 
-/// QEMU's, on the machine `virt`.
+/// QEMU's values on the machine `virt`.
 const ECAM: u64 = 0x40_1000_0000;
 const PORTS: u32 = 0x3eff_0000;
 
-/// The port of a 16550 behind PCI, which the host bridge has in memory, and the number of that device.
+/// The port of a 16550 behind PCI, which the host bridge maps into memory, and that device's number.
 const PORT: u32 = 0x1000;
 const SERIAL_DEVICE: u32 = 0x1e;
 
@@ -50,7 +50,7 @@ fn with(mut node: DeviceTreeNode, name: &str, value: impl ToPropertyValue) -> De
     node
 }
 
-/// A property that is there and says nothing else.
+/// A property without a value.
 fn flagged(node: DeviceTreeNode, name: &str) -> DeviceTreeNode {
     with(node, name, Vec::<u32>::new())
 }
@@ -60,7 +60,7 @@ fn wide(numbers: &[u64]) -> Vec<u32> {
     numbers.iter().flat_map(|number| [(number >> 32) as u32, *number as u32]).collect()
 }
 
-/// What all of them have: cores that are addressed by so many cells, RAM, timer with interrupts that are active so, PSCI.
+/// What all of them have: cores whose addresses have this many cells, RAM, a timer whose interrupts are triggered this way, PSCI.
 fn machine(memory: (&str, [u64; 2]), core_cells: u32, timer: u32, psci: &str) -> DeviceTree {
     let mut tree = DeviceTree::new();
     let root = &mut tree.root;
@@ -100,7 +100,7 @@ fn serial_16550(name: &str) -> DeviceTreeNode {
     with(serial, "interrupts", [SPI, 5, RISING_EDGE])
 }
 
-/// A host bridge of PCI with its windows and configuration space, whose functions interrupt in no way yet.
+/// A PCI host bridge with its windows and configuration space; its functions have no interrupts yet.
 fn pci(name: &str) -> DeviceTreeNode {
     let pci = with(with(node(name, "pci-host-ecam-generic"), "device_type", "pci"), "bus-range", [0_u32, 0]);
     let ranges = [0x0200_0000_u32, 0, 0x1000_0000, 0, 0x1000_0000, 0, 0x2eff_0000];
@@ -109,7 +109,7 @@ fn pci(name: &str) -> DeviceTreeNode {
     flagged(with(pci, "#interrupt-cells", 1_u32), "dma-coherent")
 }
 
-/// Starts the Image at `entry` with this tree, whose console is a 16550 or the PL011, and returns what the console has printed.
+/// Starts the Image at `entry` with this tree, whose console is a 16550 or the PL011, and returns the output of the console.
 fn printed(
     name: &str,
     mut tree: DeviceTree,
@@ -173,7 +173,7 @@ fn machines_of_other_monitors_give_the_same_text() {
     }
 }
 
-/// RAM from 2 GiB on, of which the first 2 MiB are the monitor's; a 16550 that nothing names as the console; virtio-mmio
+/// RAM from 2 GiB on, of which the first 2 MiB belong to the monitor; a 16550 that no property names as the console; virtio-mmio
 /// (src/vmm/src/arch/aarch64/fdt.rs of Firecracker).
 fn firecracker() -> Vec<u8> {
     let ram = [0x8020_0000, 0x3fe0_0000];
@@ -192,8 +192,8 @@ fn firecracker() -> Vec<u8> {
     printed("firecracker", tree, node("chosen", ""), [0x8020_0000, 0xbfe0_0000], "virtio-blk-device")
 }
 
-/// RAM from 1 GiB on, with the tree in its first 2 MiB (behind QEMU's own) and the Image at 4 MiB; a PL011; PCI whose functions have no pins, only
-/// messages through an ITS (arch/src/aarch64/fdt.rs of Cloud Hypervisor).
+/// RAM from 1 GiB on, with the tree in its first 2 MiB (after QEMU's own) and the Image at 4 MiB; a PL011; PCI functions without pins,
+/// which interrupt only by messages through an ITS (arch/src/aarch64/fdt.rs of Cloud Hypervisor).
 fn cloud_hypervisor() -> Vec<u8> {
     let ram = [0x4000_0000, 0x8000_0000];
     let mut tree = machine(("memory@40000000", ram), 1, HIGH_LEVEL, "arm,psci-0.2");
@@ -215,8 +215,8 @@ fn cloud_hypervisor() -> Vec<u8> {
     printed("cloud-hypervisor", tree, chosen, [0x4040_0000, 0x4010_0000], "virtio-blk-pci,disable-legacy=on")
 }
 
-/// RAM from 2 GiB on, the Image 8 MiB behind its start; a 16550 with a clock of its own, which is named; PCI with a pin for each
-/// device, and functions that are placed already (aarch64/src/fdt.rs of crosvm, whose bridge has a CAM).
+/// RAM from 2 GiB on, the Image 8 MiB after its start; a 16550 with a clock of its own, named as the console; PCI with a pin for each
+/// device and functions that already have addresses (aarch64/src/fdt.rs of crosvm, whose bridge has a CAM).
 fn crosvm() -> Vec<u8> {
     const BOTH_CORES: u32 = 3 << 8;
     let ram = [0x8000_0000, 0x4000_0000];

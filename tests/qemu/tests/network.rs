@@ -1,4 +1,4 @@
-//! The network: addresses, answers, and frames that mean no good.
+//! The network: addresses, answers, and hostile frames.
 
 use qemu_tests::{Directory, Run};
 use std::{
@@ -65,7 +65,7 @@ impl Cable {
         )
     }
 
-    /// Sends a frame until an answer comes that `is_answer` likes, which is returned.
+    /// Sends a frame until `is_answer` accepts an answer, and returns that answer.
     fn ask(&self, frame: &[u8], is_answer: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         let start = Instant::now();
         let mut buffer = [0; 2048];
@@ -80,7 +80,7 @@ impl Cable {
         panic!("no answer");
     }
 
-    /// Sends a frame, whatever comes back: who does not take what is answered is not heard after a while.
+    /// Sends a frame and reads whatever is answered: a peer that does not read answers is not served after a while.
     fn throw(&self, frame: &[u8]) {
         let start = Instant::now();
         self.socket.set_nonblocking(true).expect("a socket does not wait");
@@ -120,7 +120,7 @@ fn arp_request() -> Vec<u8> {
     [&[0xff; 6][..], &OURS, &[8, 6], &question, &OURS, &addresses].concat()
 }
 
-/// A router that says that it knows the way to a group's addresses.
+/// A router that claims to know the way to multicast addresses.
 fn bad_advertisement() -> Vec<u8> {
     let source = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
     let all = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];

@@ -1,5 +1,5 @@
-//! The first minutes of somebody who has just started `scripts/run`: a question, a look at the tools, `help`, Ctrl-C, and the end.
-//! Every key is typed at the console of a terminal, and the next one only when the one before can be seen.
+//! The first minutes of a new user of `scripts/run`: a question, a look at the tools, `help`, Ctrl-C, and the end. Every key is typed at
+//! the console of a terminal, each one only after the one before has been echoed.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use qemu_tests::{Run, Session, repository};
 
 const SHELL: &str = "\x1b[32mferrite> \x1b[m\x1b[K";
 const CHAT: &str = "\x1b[32m> \x1b[m\x1b[K";
-/// What every remark on an answer has in it.
+/// A part of every remark on an answer.
 const ANSWERED: &str = " generated, first after ";
 
 /// Types a text, key by key, and Return.
@@ -24,7 +24,7 @@ fn type_keys(session: &mut Session, text: &str) {
     }
 }
 
-/// Waits until `end` is shown, and returns what is shown up to then.
+/// Waits until `end` is shown, and returns everything that was shown up to then.
 fn shown_until(session: &mut Session, end: &str) -> String {
     let shown = session.wait_for(end);
     String::from_utf8_lossy(&shown).replace('\r', "")

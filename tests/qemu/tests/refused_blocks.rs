@@ -1,5 +1,5 @@
-//! Memory that is refused anywhere in the life of a request or a command, inside the kernel: the answer is the right one or an error, and the
-//! machine answers the next one as before.
+//! Memory is refused at any point of a request or a command, inside the kernel. The answer must be the right one or an error, and the
+//! machine must answer the next request as before.
 
 #[allow(dead_code, reason = "the server's own tests need more of it")]
 #[path = "../../../crates/serve/tests/common/ehbp.rs"]
@@ -23,25 +23,25 @@ const PROMPT: &str = "\rferrite> \x1b[K";
 /// The seed of the machine's key.
 const KEY: [u8; 32] = [5; 32];
 
-/// What is asked of the machine while a block or region is refused.
+/// What the test asks the machine for while a block or region is refused.
 enum Asked {
     /// A request.
     Request(Vec<u8>),
-    /// One whose body and answer are encrypted: its path and body.
+    /// A request whose body and answer are encrypted: its path and body.
     Sealed(&'static str, String),
-    /// One with a receipt, which is then got.
+    /// A request with a receipt, which the test then fetches.
     Receipt(Vec<u8>),
     /// A line of the shell.
     Line(&'static str),
 }
 
-/// What the machine may keep of a life's refusals: less than one larger block.
+/// The most memory that refusals may leave in use: less than one larger block.
 const KEPT_BYTES: i64 = 4096;
 
 struct Life {
     name: &'static str,
     asked: Asked,
-    /// What is done before, when nothing is refused.
+    /// What runs first, without refusals.
     before: Option<Asked>,
 }
 
@@ -159,7 +159,7 @@ struct Counted {
     pool_bytes: u64,
 }
 
-/// Which blocks and regions are refused, of those that are counted from 0.
+/// Which blocks and regions are refused, by their numbers from 0.
 #[derive(Debug, Clone, Copy)]
 enum Refused {
     Nothing,
@@ -196,7 +196,7 @@ impl Machine {
         machine
     }
 
-    /// What comes back, or nothing.
+    /// The answer; empty if there is none.
     fn ask(&self, request: &[u8]) -> Vec<u8> {
         let mut answer = Vec::new();
         if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
@@ -207,7 +207,7 @@ impl Machine {
         answer
     }
 
-    /// What the shell says to a line.
+    /// The shell's answer to a line.
     fn say(&mut self, line: &str) -> String {
         self.session.send(format!("{line}\r"));
         self.session.wait_for("\r\n");
@@ -215,7 +215,7 @@ impl Machine {
         said.trim_end_matches(PROMPT).to_owned()
     }
 
-    /// Begins to count, with the blocks and regions of these numbers refused; says what was counted until then.
+    /// Starts counting, with the blocks and regions of these numbers refused; returns what was counted before.
     fn refuse(&mut self, refused: Refused) -> Counted {
         let said = self.say(&match refused {
             Refused::Nothing => "selftest refuse".into(),
@@ -227,7 +227,7 @@ impl Machine {
         Counted { n_requested, n_refused, heap_bytes, pool_bytes }
     }
 
-    /// What it answers; what differs from one time to the next is left out.
+    /// The machine's answer, without what differs from one run to the next.
     fn live(&mut self, asked: &Asked) -> String {
         match asked {
             Asked::Request(request) => said(&self.ask(request)),
@@ -268,13 +268,13 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A request with a field more.
+/// The request with one more header field.
 fn with_field(request: &[u8], field: &str) -> Vec<u8> {
     let end = request.windows(2).position(|pair| pair == b"\r\n").unwrap() + 2;
     [&request[..end], field.as_bytes(), &request[end..]].concat()
 }
 
-/// The status and the body of an answer; chunks are joined, and the values of what differs from one time to the next are left out.
+/// The status and the body of an answer. Chunks are joined, and values that differ from one run to the next are left out.
 fn said(answer: &[u8]) -> String {
     let Some(end) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
         return text(answer);
@@ -310,7 +310,7 @@ fn said(answer: &[u8]) -> String {
     shown
 }
 
-/// What stands for the rest of an answer that ends before its end.
+/// Stands for the rest of an answer that ends too early.
 const CLOSED: &str = "closed";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -323,7 +323,7 @@ enum Outcome {
     Closed,
 }
 
-/// What an answer is beside the right one.
+/// An answer, compared with the right one.
 fn outcome(answer: &str, right: &str, is_line: bool, what: &str) -> Outcome {
     let is_about_memory = ["memory", "heap"].iter().any(|word| answer.contains(word));
     match answer {
@@ -349,7 +349,7 @@ fn outcome(answer: &str, right: &str, is_line: bool, what: &str) -> Outcome {
     }
 }
 
-/// Refuses one block or region after another of a life, alone and with all later ones, and adds up what became of it.
+/// Refuses one block or region after another, alone and with all later ones, and adds up the results.
 fn refuse_in_turn(machine: &mut Machine, Life { name, asked, before }: &Life, counts: &mut [usize; 4]) {
     machine.session.allow_more_time();
     let is_line = matches!(asked, Asked::Line(_));

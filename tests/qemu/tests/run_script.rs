@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 const USAGE_ERROR: i32 = 2;
 
-/// The arguments that QEMU would get, one a line: a program in QEMU's place prints them.
+/// The arguments that QEMU would get, one per line: a program in QEMU's place prints them.
 fn qemu_arguments(run: Run, directory: &Directory) -> Vec<String> {
     let program = directory.program("qemu-system-aarch64", "printf '%s\\n' \"$@\"");
     let path = std::env::var("PATH").unwrap();
@@ -231,7 +231,7 @@ fn a_command_of_any_length_runs_or_is_refused_beforehand() {
     assert!((65_005..65_536).contains(&limit.parse().unwrap()), "{}", outcome.stderr);
 }
 
-/// Types `input` through a pipe that ends behind it.
+/// Types `input` through a pipe that is then closed.
 fn piped(run: Run, input: &str) -> qemu_tests::Outcome {
     let mut session = run.boot_args("log=off").start();
     session.send(input);

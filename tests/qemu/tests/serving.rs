@@ -14,7 +14,7 @@ use std::{
 const LIMIT: Duration = Duration::from_secs(120);
 const PROMPT: &str = "\rferrite> \x1b[K";
 
-/// A port of the host that nobody listens at.
+/// A port of the host on which nothing listens.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("it has an address").port()
@@ -24,12 +24,12 @@ fn model(name: &str) -> std::path::PathBuf {
     repository().join("test_models").join(name)
 }
 
-/// A kernel that serves the default model, once it does.
+/// A kernel that serves the default model; returned once it does.
 fn served(run: Run, port: u16) -> Session {
     started(run.model(&model("tiny.gguf")), port)
 }
 
-/// A kernel that serves, once it does.
+/// A kernel that serves; returned once it does.
 fn started(run: Run, port: u16) -> Session {
     let mut session = run.start();
     session.wait_for(PROMPT);
@@ -47,7 +47,7 @@ fn connect(port: u16) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// What comes back, or nothing.
+/// The answer; empty if there is none.
 fn ask(port: u16, request: &str) -> String {
     let mut answer = String::new();
     if let Ok(mut stream) = connect(port) {
@@ -69,12 +69,12 @@ fn completion(prompt: &str, n: usize, more: &str) -> String {
     post("/v1/completions", &format!(r#"{{"model":"ferrite-tiny",{prompt}{more}}}"#))
 }
 
-/// The value of each field "text", in one.
+/// The values of all fields "text", joined.
 fn text(answer: &str) -> String {
     texts(answer).concat()
 }
 
-/// The value of each field "text", one by one.
+/// The values of all fields "text".
 fn texts(answer: &str) -> Vec<String> {
     let values = answer.split("\"text\":\"").skip(1).filter_map(|rest| rest.split_once('"'));
     values.map(|(text, _)| text.to_owned()).collect()
@@ -88,7 +88,7 @@ fn infer(session: &mut Session, prompt: &str, n: usize) -> String {
     answer.trim_end_matches("\r\n[").to_owned()
 }
 
-/// The host program's server of the default model, which ends with the test.
+/// The host program's server with the default model; it ends with the test.
 struct HostServer(Child);
 
 impl HostServer {
@@ -114,7 +114,7 @@ impl Drop for HostServer {
     }
 }
 
-/// Has the shell run a command that says nothing.
+/// Has the shell run a command that prints nothing.
 fn say(session: &mut Session, line: &str) {
     session.send(format!("{line}\r"));
     session.wait_for("\r\n");
@@ -406,7 +406,8 @@ fn many_slow_clients_keep_nobody_out_and_come_to_an_end() {
     session.finish().expect_status(0);
 }
 
-/// Bodies of clients are more than the heap. Who has no room is told so, and all is as before when they are gone.
+/// The bodies of the clients together are larger than the heap. A client for which there is no room gets an error, and everything is as
+/// before when the clients have gone.
 #[test]
 fn a_heap_that_clients_fill_refuses_some_and_lives_on() {
     const BODY_BYTES: usize = 1_900_000;

@@ -1,5 +1,5 @@
-//! `scripts/setup` installs what is missing and says so, or says what to run. The machine is made up:
-//! a directory with the few programs that the test allows.
+//! `scripts/setup` installs what is missing and says so, or says what to run. The test runs it on a simulated machine: a directory with
+//! only the programs that the test allows.
 
 use qemu_tests::{Directory, repository};
 use std::{
@@ -9,19 +9,19 @@ use std::{
     process::{Command, Output},
 };
 
-/// What setup itself is written in.
+/// The programs that the script itself uses.
 const TOOLS: [&str; 9] = ["bash", "env", "sed", "dirname", "grep", "cat", "chmod", "cp", "mkdir"];
 
 /// The file with UEFI firmware.
 const FIRMWARE: &str = "QEMU_EFI.fd";
 
-/// A PATH of one directory.
+/// A PATH that consists of one directory.
 struct Machine {
     directory: Directory,
 }
 
 impl Machine {
-    /// A machine with Rust and its targets, a C compiler, QEMU, its firmware, and what the server is tried with.
+    /// A machine with Rust and its targets, a C compiler, QEMU, its firmware, and the programs that test the server.
     fn complete(name: &str) -> Self {
         let machine = Self { directory: Directory::new(name) };
         let path = std::env::var("PATH").unwrap();
@@ -56,7 +56,7 @@ impl Machine {
         self
     }
 
-    /// A program that notes its arguments and then does `script`.
+    /// A program that records its arguments and then runs `script`.
     fn with_noting(self, program: &str, script: &str) -> Self {
         let note = self.path("notes").display().to_string();
         self.program(program, &format!("echo \"{program} $*\" >>{note}\n{script}"));
@@ -89,7 +89,7 @@ impl Machine {
     }
 }
 
-/// Installs QEMU into the made-up machine.
+/// Installs QEMU on the simulated machine.
 fn install_qemu(machine: &Machine) -> String {
     let qemu = machine.path("qemu-system-aarch64").display().to_string();
     format!("case $* in *install*) cp {} {qemu} ;; esac", machine.path("id").display())
@@ -151,7 +151,7 @@ fn installs_with_sudo_where_the_user_is_not_root() {
     assert!(machine.notes().contains("sudo apt-get install"));
 }
 
-/// Only those need it who boot by it.
+/// The firmware is needed only for booting with UEFI.
 #[test]
 fn installs_firmware_with_apt() {
     let machine = Machine::complete("firmware").without(FIRMWARE);

@@ -1,4 +1,4 @@
-//! Models at the kernel's shell: from a disk to text, and everything that can be wrong with either.
+//! Models in the kernel's shell: from a disk to text, and everything that can go wrong on the way.
 
 use std::{
     ffi::OsStr,
@@ -11,7 +11,7 @@ use std::{
 
 use qemu_tests::{Directory, Run, Session, build_host_program, repository};
 
-/// The guest's clock stands still while it waits for a key, so that no key of a sequence comes too late.
+/// The guest's clock stands still while the kernel waits for a key, so that the keys of an escape sequence never come too late.
 const PATIENT_CLOCK: &str = "-icount shift=0,sleep=off";
 
 const PROMPT: &str = "\rferrite> \x1b[K";

@@ -1,4 +1,4 @@
-//! Models that are checked as they are read: what was changed is refused, or reported.
+//! Models that are checked while they are read: changes are refused or reported.
 
 use qemu_tests::{Directory, Outcome, Run, repository};
 use std::{fs, path::PathBuf};
@@ -10,7 +10,7 @@ use trust::{
     verity::{Builder, Superblock},
 };
 
-/// A model with its tree, a manifest and the key that it is signed with.
+/// A model with its hash tree, a manifest, and the key that signed the manifest.
 struct Signed {
     model: PathBuf,
     tree: PathBuf,
@@ -59,7 +59,7 @@ impl Signed {
         run.args(["--public-key".as_ref(), key.as_os_str()]).command(command).finish()
     }
 
-    /// Changes a bit, runs, and changes it back.
+    /// Changes a bit, runs, and restores the bit.
     fn with_bit(&self, path: &PathBuf, at: usize, check: impl FnOnce(&Self)) {
         let bytes = fs::read(path).unwrap();
         let mut changed = bytes.clone();

@@ -7,12 +7,12 @@ const USAGE_ERROR: i32 = 2;
 
 const TINY: &str = "test_models/tiny.gguf";
 
-/// A machine with the default model that firmware boots.
+/// A machine with the default model, booted by firmware.
 fn by_firmware() -> Run {
     Run::new().model(&repository().join(TINY)).args(["--uefi"])
 }
 
-/// A program in QEMU's place that says what firmware says, then prints its arguments and copies the disk.
+/// A program in QEMU's place that prints the firmware's messages, then its own arguments, and copies the disk.
 fn in_place_of_qemu(run: Run, directory: &Directory, says: &str) -> qemu_tests::Outcome {
     let copy = directory.path().join("copy.img").display().to_string();
     let script =
@@ -90,7 +90,7 @@ fn firmware_boots_the_kernel_with_a_device_tree_and_with_acpi_tables() {
     }
 }
 
-/// Firmware leaves the core at EL2 where there is one.
+/// Firmware starts the kernel at EL2 if the core has EL2.
 #[test]
 fn firmware_boots_other_machines() {
     let line = "llm infer \"Once upon a time\" 12";
@@ -106,7 +106,7 @@ fn firmware_boots_other_machines() {
     }
 }
 
-/// In both formats, with both sizes of blocks; one model was added later.
+/// In both formats, with both block sizes; one model was added later.
 #[test]
 fn the_kernel_finds_the_models_of_a_disk() {
     let directory = Directory::new("models-of-a-disk");
@@ -132,7 +132,7 @@ fn the_kernel_finds_the_models_of_a_disk() {
     }
 }
 
-/// Firmware would take what comes before the kernel is there.
+/// The firmware would consume input that arrives before the kernel runs.
 #[test]
 fn what_is_typed_early_is_the_kernels() {
     let mut session = by_firmware().boot_args("log=off").start();

@@ -1,4 +1,4 @@
-//! Checkpoints with changes, and what becomes of them.
+//! Changed checkpoints, and the result of converting them.
 #![allow(dead_code, reason = "not every test uses each of them")]
 
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ pub fn refused(files: &BTreeMap<String, Vec<u8>>, matrices: Matrices, parts: &[&
     }
 }
 
-/// The tensors, with other names, shapes or types.
+/// The tensors, with changed names, shapes or types.
 pub fn change_header(
     files: &mut BTreeMap<String, Vec<u8>>,
     change: impl Fn(&mut serde_json::Map<String, Value>),

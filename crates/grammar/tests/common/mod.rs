@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use grammar::{Constraint, Grammar, Limits, Piece, Vocabulary};
 
-/// The token that ends texts in [`bytes`].
+/// The token in [`bytes`] that ends texts.
 pub const END: u32 = 256;
 
-/// A vocabulary of these texts and an end, which is the last token; empty ones are marks.
+/// A vocabulary of these texts, followed by a token that ends texts. Empty texts are control tokens.
 pub fn vocabulary(pieces: &[Vec<u8>]) -> Arc<Vocabulary> {
     let piece_of = |token: u32| match pieces.get(token as usize) {
         None => Piece::End,
@@ -18,7 +18,7 @@ pub fn vocabulary(pieces: &[Vec<u8>]) -> Arc<Vocabulary> {
     Arc::new(Vocabulary::new(pieces.len() as u32 + 1, &piece_of).unwrap())
 }
 
-/// A token for each byte, and an end.
+/// A token for each byte, and one that ends texts.
 pub fn bytes() -> Arc<Vocabulary> {
     vocabulary(&all_bytes())
 }
@@ -27,7 +27,7 @@ fn all_bytes() -> Vec<Vec<u8>> {
     (0..=255).map(|byte| vec![byte]).collect()
 }
 
-/// Tokens as byte-level BPE makes them: all bytes, then longer ones, some of which begin or end within a character.
+/// Tokens like those of byte-level BPE: all bytes, then longer ones, some of which begin or end inside a character.
 pub fn byte_level() -> Arc<Vocabulary> {
     let mut pieces = all_bytes();
     let long = [
@@ -41,7 +41,8 @@ pub fn byte_level() -> Arc<Vocabulary> {
     vocabulary(&pieces)
 }
 
-/// Tokens as SentencePiece makes them: marks, tokens of single bytes, then texts, single characters among them once more.
+/// Tokens like those of SentencePiece: control tokens, single bytes, then texts, among which single characters appear once
+/// more.
 pub fn byte_fallback() -> Arc<Vocabulary> {
     let mut pieces = vec![vec![], vec![]];
     pieces.extend(all_bytes());
@@ -51,7 +52,7 @@ pub fn byte_fallback() -> Arc<Vocabulary> {
     vocabulary(&pieces)
 }
 
-/// Tokens for printable ASCII, marks below 32, and an end.
+/// Tokens for printable ASCII, control tokens below 32, and one that ends texts.
 pub fn marks() -> Arc<Vocabulary> {
     vocabulary(&(0..127).map(|byte| if byte < 32 { vec![] } else { vec![byte] }).collect::<Vec<_>>())
 }
@@ -70,13 +71,13 @@ pub fn constraint(grammar: &str) -> Constraint {
     constraint_of(parse(grammar), bytes())
 }
 
-/// Whether a text keeps to the grammar as a whole.
+/// Whether the whole text is in the language of the grammar.
 pub fn keeps_to(constraint: &mut Constraint, text: &str) -> bool {
     constraint.reset();
     constraint.accept_bytes(text.as_bytes()).is_ok() && constraint.can_end()
 }
 
-/// The same for a text in which a number in parentheses is a token. What the masks say must agree.
+/// The same for a text in which a number in parentheses is a token. The masks must give the same answer.
 pub fn keeps_to_with_tokens(constraint: &mut Constraint, text: &str) -> bool {
     constraint.reset();
     let mut tokens = Vec::new();

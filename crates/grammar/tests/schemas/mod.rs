@@ -1,4 +1,4 @@
-//! Schemas that are made to take for ever, or all memory.
+//! Schemas that are designed to take unlimited time or memory.
 
 /// Names and schemas.
 pub fn hostile() -> Vec<(&'static str, String)> {

@@ -2,12 +2,12 @@ use std::sync::LazyLock;
 
 use crate::{LLAMA, fail_saying, llm, scratch_file, succeed, synthesize};
 
-/// A model with room for a chat's format.
+/// A model whose context has room for a chat format.
 static LONG: LazyLock<String> = LazyLock::new(|| synthesize("long.gguf", "n_embd=64,n_ff=96,n_ctx=256"));
 
 const PROMPTS: [&str; 5] = ["the cat sat", "a", "the cat sat on", "mat", "the cat sat"];
 
-/// Standard output of a batch that must succeed, and what it says of itself.
+/// Standard output of a batch that must succeed, and its report.
 fn batch(options: &[&str]) -> (String, String) {
     let output = llm(&[&["batch", "--model", &LONG, "-n", "12"], options].concat());
     let said = String::from_utf8(output.stderr).unwrap();
@@ -15,7 +15,7 @@ fn batch(options: &[&str]) -> (String, String) {
     (String::from_utf8(output.stdout).unwrap(), said)
 }
 
-/// What `infer` says to each prompt, in lines with numbers.
+/// The results of `infer` for each prompt, as numbered lines.
 fn each_alone(options: &[&str]) -> String {
     let mut lines = String::new();
     for (index, prompt) in PROMPTS.iter().enumerate() {

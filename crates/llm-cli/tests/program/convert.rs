@@ -1,4 +1,5 @@
-//! Checkpoints made by scripts/golden/checkpoints.py, family_checkpoints.py and encoder_checkpoints.py, which also computed what they must give.
+//! Converts checkpoints. scripts/golden/checkpoints.py, family_checkpoints.py and encoder_checkpoints.py made them and the
+//! expected values.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use llm::quant::{GgmlType, dequantize};
 
 use crate::{fail_saying, scratch_file, succeed, text_path};
 
-/// From phi3 on, the logits or hidden states are those of the package transformers, but for Nomic's and Jina's.
+/// From phi3 on, the logits or hidden states come from the package transformers, except Nomic's and Jina's.
 const PLAIN: [&str; 34] = [
     "llama-plain",
     "qwen2-plain",
@@ -44,16 +45,16 @@ const PLAIN: [&str; 34] = [
     "jina-bert-v3-plain",
     "eurobert-plain",
 ];
-/// Those that have the scores of a text, too.
+/// Those for which the scores of a text are known too.
 const CLASSIFIERS: [&str; 4] = [
     "roberta-classifier-plain",
     "bert-classifier-plain",
     "xlm-roberta-classifier-plain",
     "modernbert-classifier-plain",
 ];
-/// The first with its inputs in the order of their activations; the last with zeros of the format's second version.
+/// The first has its inputs in the order of their activations; the last has the zeros of the format's second version.
 const GPTQ: [&str; 3] = ["llama-gptq-4-act", "qwen2-gptq-8-symmetric", "qwen3_moe-gptq-4"];
-/// Each with its number of matrices that are quantised; all experts of a layer are one.
+/// Each with the number of matrices that are quantised; all experts of a layer count as one.
 const AWQ: [(&str, usize); 4] =
     [("llama-awq-32", 14), ("llama-awq-128-symmetric", 14), ("qwen2-awq-64", 14), ("qwen3_moe-awq-32", 14)];
 
@@ -65,7 +66,7 @@ fn read_text(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap().trim_end().to_owned()
 }
 
-/// Sum of squared differences over sum of squares, of the logits that a converted file gives.
+/// The sum of squared differences divided by the sum of squares, for the logits of a converted file.
 fn logits_nmse(name: &str, file: &str) -> f64 {
     let floats = |path: &Path| -> Vec<f64> {
         let bytes = std::fs::read(path).unwrap();
@@ -185,7 +186,7 @@ fn matrices_can_be_written_in_another_type() {
     assert!(nmse > 1e-9 && nmse < 1e-3, "{nmse:e}");
 }
 
-/// Rows of 64 and 128 weights have no whole number of K blocks: the types are those that llama.cpp takes instead.
+/// Rows of 64 and 128 weights are not a whole number of K blocks, so they get the types that llama.cpp uses instead.
 #[test]
 fn k_types_fall_back_where_their_blocks_do_not_fit() {
     let directory = text_path(&checkpoint("qwen2-plain"));

@@ -1,4 +1,4 @@
-//! Runs the program `llm` as a user does: each subcommand, and the mistakes one can make with it.
+//! Runs the program `llm` as a user does: each subcommand, and mistakes in its use.
 
 mod batch;
 mod bench;
@@ -32,7 +32,7 @@ fn llm(arguments: &[&str]) -> Output {
     command.args(arguments).stdin(Stdio::null()).output().expect("the program starts")
 }
 
-/// Standard output of a run that must succeed without a word on standard error.
+/// Standard output of a run that must succeed and print nothing to standard error.
 fn succeed(arguments: &[&str]) -> String {
     let output = llm(arguments);
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -40,7 +40,7 @@ fn succeed(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("standard output is UTF-8")
 }
 
-/// Standard error of a run that must fail: status 1, one line, nothing on standard output.
+/// Standard error of a run that must fail: exit status 1, one line, nothing on standard output.
 fn fail(arguments: &[&str]) -> String {
     let output = llm(arguments);
     let errors = String::from_utf8(output.stderr).expect("standard error is UTF-8");

@@ -1,13 +1,13 @@
 use crate::{LLAMA, fail_saying, logits, scratch_file, succeed, synthesize};
 
-/// A file with something to predict.
+/// A file with text to be predicted.
 fn text(name: &str) -> String {
     let path = scratch_file(name);
     std::fs::write(&path, "a bb ccc dddd a bb ccc dddd ".repeat(20)).unwrap();
     path
 }
 
-/// The perplexity that the program prints, and how many tokens it counted.
+/// The perplexity that the program prints, and the number of tokens that it counts.
 fn run(model: &str, text: &str, options: &[&str]) -> (f64, usize) {
     let printed = succeed(&[&["perplexity", "--model", model, "--file", text], options].concat());
     let words: Vec<&str> = printed.split([' ', '(', ')']).collect();

@@ -25,18 +25,18 @@ struct Hub {
 struct State {
     repository: &'static str,
     files: BTreeMap<String, Vec<u8>>,
-    /// The one revision that there is.
+    /// The only revision.
     revision: String,
-    /// How many bytes the next answers with content send before the connection is cut.
+    /// The number of bytes of content that the next answers send before the connection is cut.
     cuts: VecDeque<usize>,
-    /// The token without which nothing is shown.
+    /// The token without which nothing is served.
     token: Option<&'static str>,
-    /// Sent instead of the right tag.
+    /// Sent instead of the correct ETag.
     etag: Option<String>,
-    /// Whether large files lie elsewhere, as in the hub's large file storage.
+    /// Whether large files are elsewhere, as in the hub's large file storage.
     redirects: bool,
     has_no_ranges: bool,
-    /// Whether the repository has another name too, which redirects to this one by a whole address.
+    /// Whether the repository has a second name, which redirects to this one by an absolute URL.
     has_moved: bool,
     requests: Vec<Request>,
 }
@@ -44,7 +44,7 @@ struct State {
 #[derive(Debug, Clone, Default)]
 struct Request {
     target: String,
-    /// First byte, and last one if the request names it.
+    /// The first byte and, if the request names it, the last one.
     range: Option<(usize, Option<usize>)>,
     token: Option<String>,
 }
@@ -81,7 +81,7 @@ impl Hub {
         self
     }
 
-    /// From which bytes on content was asked for, since the last call.
+    /// The offsets from which content was requested since the last call.
     fn content_requests(&self) -> Vec<usize> {
         let requests = std::mem::take(&mut self.state.lock().unwrap().requests);
         let ranges = requests.into_iter().filter_map(|request| request.range);
@@ -218,7 +218,7 @@ fn read_request(connection: &TcpStream) -> std::io::Result<Request> {
     Ok(request)
 }
 
-/// Sends an answer, of its body at most `n_sent` bytes, and ends the connection.
+/// Sends an answer with at most `n_sent` bytes of its body, and closes the connection.
 fn respond(
     connection: &mut TcpStream,
     status: &str,
@@ -242,14 +242,14 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A folder for what one test fetches.
+/// A folder for the files that one test fetches.
 fn empty_cache(name: &str) -> PathBuf {
     let cache = PathBuf::from(scratch_file(name));
     let _ = fs::remove_dir_all(&cache);
     cache
 }
 
-/// Bytes without a pattern that a misplaced range could hide in.
+/// Bytes without a pattern, so that a misplaced range is noticed.
 fn noise(n: usize) -> Vec<u8> {
     (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
@@ -318,7 +318,7 @@ fn several_gguf_files_are_listed() {
     );
 }
 
-/// The path in the repository of what a command fetched.
+/// The path in the repository of the file that a command fetched.
 fn fetched(hub: &Hub, cache: &Path, arguments: &[&str]) -> String {
     let path = hub.pull(cache, arguments);
     let snapshot = cache.join("hub/models--org--small-GGUF/snapshots").join(COMMIT);
@@ -500,7 +500,7 @@ fn an_interrupted_run_is_taken_up_by_the_next() {
     assert_eq!(fs::read(path).unwrap(), model);
 }
 
-/// All bytes came, but the run ended before the file got its name.
+/// All bytes arrived, but the run ended before the file got its name.
 #[test]
 fn a_whole_part_needs_no_request() {
     let model = noise(1000);
@@ -641,12 +641,12 @@ fn names_from_the_server_do_not_leave_the_cache() {
     assert!(!cache.exists());
 }
 
-/// The model that stands for those with a short name in these tests.
+/// The model that has a short name in these tests.
 const SHORT: &str = "smollm2-360m";
 const SHORT_REPOSITORY: &str = "HuggingFaceTB/SmolLM2-360M-Instruct-GGUF";
 const SHORT_FILE: &str = "smollm2-360m-instruct-q8_0.gguf";
 
-/// A hub that has a model with a short name, and another file beside it.
+/// A hub with a model that has a short name, and another file beside it.
 fn hub_with_a_short_name(model: &[u8]) -> Hub {
     let files = [(SHORT_FILE, model.to_vec()), ("other-Q4_0.gguf", noise(10))];
     Hub::start(&files).with(|state| state.repository = SHORT_REPOSITORY)
@@ -786,7 +786,7 @@ fn a_terminal_sees_rate_and_time_left() {
     }
 }
 
-/// With a mirror's own tags only the size can be checked.
+/// A mirror has ETags of its own, so only the size can be checked.
 #[test]
 fn other_tags_will_do() {
     let hub = Hub::start(&[("model.gguf", noise(10))]).with(|state| state.etag = Some("v1-2_3".to_owned()));

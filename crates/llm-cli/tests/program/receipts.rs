@@ -5,7 +5,7 @@ use crate::{LLAMA, fail_saying, llm, scratch_file, succeed};
 const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../test_models/tiny.gguf");
 const SEED: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
-/// A file with the answer of `llm infer` with these arguments, and its receipt behind it.
+/// A file with the answer of `llm infer` to these arguments, followed by its receipt.
 fn answered(name: &str, arguments: &[&str]) -> (String, String) {
     let mut command = vec!["infer", "--model", TINY, "--receipt"];
     command.extend(arguments);
@@ -15,7 +15,7 @@ fn answered(name: &str, arguments: &[&str]) -> (String, String) {
     (path, said)
 }
 
-/// The last line of what is said of a receipt that is wrong.
+/// The last line of the message about a wrong receipt.
 fn refused(path: &str, more: &[&str]) -> String {
     let mut command = vec!["verify-receipt", path, "--model", TINY];
     command.extend(more);
@@ -103,7 +103,7 @@ fn a_key_can_be_given_and_the_prompt_kept_back() {
     }
 }
 
-/// Asserts that it cannot be told whether a receipt is right, and why.
+/// Asserts that a receipt cannot be checked, and the reason.
 fn fail_with(path: &str, parts: &[&str]) {
     let output = llm(&["verify-receipt", path, "--model", TINY]);
     let errors = String::from_utf8(output.stderr).unwrap();

@@ -1,4 +1,4 @@
-//! docs/sampling.md against the programs: what it shows is what they print, its tables are theirs.
+//! docs/sampling.md compared with the programs: their output is as shown, and its tables are right.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -12,7 +12,7 @@ use super::serve::{Served, curl, examples, without_times};
 
 const DOCUMENT: &str = include_str!("../../../../docs/sampling.md");
 
-/// The cells of the rows with so many columns, without their quotes, but for the heads of tables.
+/// The cells of rows with this many columns, without backquotes; headings of tables are left out.
 fn rows(n_columns: usize) -> Vec<Vec<&'static str>> {
     let lines = DOCUMENT.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
     let rows = lines.map(|line| line.split(" | ").map(|cell| cell.trim_matches(['`', ' '])).collect());

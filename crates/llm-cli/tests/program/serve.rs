@@ -18,7 +18,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// A server at a port that is free.
+    /// A server on a free port.
     pub fn start(options: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_llm"))
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
@@ -44,7 +44,7 @@ impl Served {
         stream
     }
 
-    /// Sends bytes on a connection of its own, and says that there are no more; all that comes back.
+    /// Sends bytes on a new connection, closes its sending side, and returns the whole answer.
     pub fn ask(&self, request: &[u8]) -> String {
         let mut stream = self.connect();
         stream.write_all(request).unwrap();
@@ -197,7 +197,7 @@ fn models_are_loaded_and_unloaded_by_requests_while_others_are_answered() {
     assert_eq!(refused["error"]["code"], "model_not_found");
 }
 
-/// The commands of a document, and what it shows as their output.
+/// The commands in a document, and the output that it shows for them.
 pub fn examples(document: &str) -> Vec<(&str, &str)> {
     let mut examples = Vec::new();
     let mut rest = document;
@@ -210,7 +210,7 @@ pub fn examples(document: &str) -> Vec<(&str, &str)> {
     examples
 }
 
-/// Sends what a command with curl would, and returns the body of the answer.
+/// Sends the request of a command with curl, and returns the body of the answer.
 pub fn curl(served: &Served, command: &str) -> String {
     let command = command.strip_prefix("$ curl ").unwrap_or_else(|| panic!("no curl: {command}"));
     let words = shlex::split(command).expect("quotes are closed");
@@ -249,10 +249,10 @@ fn unchunked(mut body: &str) -> String {
     text
 }
 
-/// What names of answers have in them.
+/// Prefixes of the ids of answers.
 const NAMES: [&str; 3] = ["cmpl-", "msg_", "resp_"];
 
-/// Makes what differs from run to run the same.
+/// Replaces what differs from run to run.
 pub fn without_times(value: &mut Value) {
     match value {
         Value::Object(fields) => {

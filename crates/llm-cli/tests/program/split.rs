@@ -1,4 +1,4 @@
-//! Models in several files: run as they are, merged into one, made of one.
+//! Models in several files: run as they are, merged into one file, and split from one file.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use llm::model::Config;
 
 use crate::{LLAMA, fail_saying, scratch_file, succeed, text_path};
 
-/// Writes the model in so many files, as gguf-split does, and returns their paths.
+/// Writes the model into this number of files, as gguf-split does, and returns their paths.
 fn split(folder: &str, count: u16) -> Vec<PathBuf> {
     let folder = PathBuf::from(scratch_file(folder));
     let _ = std::fs::remove_dir_all(&folder);
@@ -48,15 +48,15 @@ fn split(folder: &str, count: u16) -> Vec<PathBuf> {
     (0..count).map(write).collect()
 }
 
-/// The logits of a model, in a file named after the test: another may run at the same time.
+/// The logits of a model. They are written to a file named after the test, because another test may run at the same time.
 fn logits(test: &str, model: &str) -> Vec<u8> {
     let output = scratch_file(&format!("{test}.logits"));
     succeed(&["logits", "--model", model, "--tokens", "1,2,3", "-o", &output]);
     std::fs::read(output).unwrap()
 }
 
-/// Compares a merged file with the one that was split: as gguf-split leaves it, with the keys of the first part behind the
-/// model's, and a count that says that it is whole.
+/// Compares a merged file with the file that was split. As after gguf-split, the keys of the first part follow the model's
+/// keys, and a count says that the file is whole.
 fn assert_is_whole(path: &str) {
     let (merged, original) = (std::fs::read(path).unwrap(), std::fs::read(&*LLAMA).unwrap());
     let [merged, original] =
@@ -74,7 +74,7 @@ fn assert_is_whole(path: &str) {
     }
 }
 
-/// Runs `llm split` and returns what the files hold.
+/// Runs `llm split` and returns the contents of the files.
 fn split_by(input: &str, name: &str, options: &[&str]) -> Vec<Vec<u8>> {
     let prefix = scratch_file(name);
     let folder = Path::new(&prefix).parent().unwrap();

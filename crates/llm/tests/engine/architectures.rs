@@ -1,4 +1,4 @@
-//! Every family against llama.cpp; `scripts/golden/architectures.py` wrote the models and logits.
+//! Every family compared with llama.cpp. `scripts/golden/architectures.py` made the models and logits.
 
 use crate::golden_models::{Case, FileBytes, cases};
 use llm::gguf::{Gguf, GgufWriter, TensorInfo};
@@ -11,7 +11,7 @@ fn logits_are_those_of_the_reference() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
-/// What the file says, but for what the closures change: false or `None` leaves something out.
+/// What the file specifies, except for what the closures change; false and `None` leave something out.
 fn rewritten<'a>(
     gguf: &Gguf<'a>,
     keeps_key: impl Fn(&str) -> bool,
@@ -50,11 +50,11 @@ fn refusal(file: &FileBytes) -> Option<ModelError> {
     file.model().err()
 }
 
-/// Keys that llama.cpp requires but whose values the tensors say as well.
+/// Keys that llama.cpp requires although the tensors imply their values.
 const SAID_BY_TENSORS: [&str; 3] =
     ["expert_feed_forward_length", "expert_shared_count", "interleave_moe_layer_step"];
 
-/// Whether the family makes nothing of a tensor, so that it can be missing or have any shape.
+/// Whether the family ignores a tensor, so that it may be missing or have any shape.
 fn is_left_alone(case: &Case, name: &str) -> bool {
     let part = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).map_or(name, |(_, part)| part);
     let family = Architecture::from_name(&case.architecture).unwrap();

@@ -1,5 +1,5 @@
-//! How many positions are computed at once changes nothing but the time it takes, nor does a batch that was
-//! broken off, nor whether the weights are packed.
+//! The number of positions per batch changes only the time that a text takes. A cancelled batch changes no result, nor does
+//! packing of the weights.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ use llm::quant::{ModelBytes, Packer, Precision};
 use llm::session::{Logits, Session, SessionError, SessionOptions};
 use llm::simd::Kernels;
 
-/// Calls `work` with a session whose memory holds no number at first.
+/// Calls `work` with a session whose memory is filled with NaN at first.
 fn with_session<T>(
     gguf: &Gguf<'_>,
     n_ctx: usize,

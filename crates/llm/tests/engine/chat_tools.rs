@@ -1,18 +1,18 @@
-//! Conversations with tools, as templates show them.
+//! Conversations with tools, as templates render them.
 
 use llm::chat::{ChatError, ChatTemplate, Conversation, Format, Message, Tool, ToolCall};
 use llm::gguf::Gguf;
 use llm::tokenizer::Tokenizer;
 use serde_json::Value;
 
-/// A template over the small vocabulary.
+/// A template with the small vocabulary.
 fn chat(template: &str) -> ChatTemplate {
     let file = broken_gguf::good();
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
     ChatTemplate::new(template, &Tokenizer::from_gguf(&gguf).unwrap()).unwrap()
 }
 
-/// A message of OpenAI's API, whose calls are in `calls`.
+/// A message of OpenAI's API, with its tool calls in `calls`.
 fn message<'m>(json: &'m Value, calls: &'m [ToolCall<'m>]) -> Message<'m> {
     let text = |key: &str| json[key].as_str().unwrap_or("");
     Message {
@@ -81,7 +81,7 @@ fn templates_show_tools_calls_and_results() {
     }
 }
 
-/// How the answer to a question is read.
+/// How the answer to a question is parsed.
 fn format_of(template: &str, tools: &[Tool<'_>]) -> Format {
     let file = broken_gguf::good();
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();

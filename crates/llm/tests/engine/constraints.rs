@@ -1,5 +1,5 @@
-//! Answers that keep to a grammar or a JSON schema: the same text alone, beside others and with guesses; what cannot be kept to is
-//! refused.
+//! Answers that follow a grammar or a JSON schema: an answer has the same text alone, beside others, and with guesses.
+//! Constraints that cannot be followed are refused.
 
 use std::ops::ControlFlow;
 

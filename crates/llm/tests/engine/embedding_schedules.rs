@@ -1,4 +1,4 @@
-//! A text becomes the same vectors, to the bit, whatever else is computed with it and in which batches.
+//! The vectors of a text are the same, to the bit, whatever else is computed with it and whatever batches it is divided into.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use llm::scheduler::{Counts, EmbeddingOptions, Output, Pooling, Scheduler, Seque
 use llm::session::{Runner, SessionError};
 use llm::simd::Kernels;
 
-/// As a program for aarch64 and musl the test runs under an emulator, where each schedule takes many times as long.
+/// As a program for aarch64 with musl, the test runs in an emulator, where each schedule takes many times as long.
 const EMULATED: bool = cfg!(all(target_arch = "aarch64", target_env = "musl"));
 const N_CTX: usize = 150;
-/// Strict: each token's vector as it is.
+/// Compared strictly: each token's vector as it is.
 const OPTIONS: EmbeddingOptions = EmbeddingOptions { pooling: Pooling::None, normalise: false };
 
-/// Computes all that was submitted, with breaks, and returns what became of it.
+/// Computes everything that was submitted, with breaks, and returns the results.
 fn finish(scheduler: &mut Scheduler<'_>, random: &mut Random) -> Vec<(SequenceId, Vec<f32>)> {
     let mut vectors = vec![];
     loop {
@@ -50,7 +50,7 @@ fn finish(scheduler: &mut Scheduler<'_>, random: &mut Random) -> Vec<(SequenceId
     }
 }
 
-/// Runs schedules of vectors, and in decoders of answers with them, and returns what was counted.
+/// Runs schedules of vectors, mixed with answers in models that generate text, and returns the counts.
 fn run_schedules(name: &str, model: &Arc<Model<'_>>, random: &mut Random) -> Counts {
     let (n_vocab, is_encoder) = (model.config().n_vocab, model.config().is_encoder());
     let n_ctx = N_CTX.min(model.config().n_ctx_train);

@@ -1,4 +1,4 @@
-//! Embeddings against llama.cpp; `scripts/golden/embeddings.py` wrote what is expected.
+//! Embeddings compared with llama.cpp; `scripts/golden/embeddings.py` made the expected values.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-/// Runs `test` with a runner of the model in `gguf`, whose batches have `n_batch` tokens.
+/// Runs `test` with a runner of the model in `gguf`, with batches of up to `n_batch` tokens.
 fn with_runner<T>(
     gguf: &Gguf<'_>,
     n_batch: usize,
@@ -102,7 +102,7 @@ fn embeddings_are_those_of_the_reference() {
     assert_eq!(entries.len(), 23);
 }
 
-/// A model of one-letter words with a classifier.
+/// A model with a classifier, whose words have one letter each.
 const RERANKER: &str = "classifiers/bert.gguf";
 
 #[test]
@@ -168,7 +168,7 @@ fn documents_are_scored_behind_the_query_and_in_their_order() {
     assert!(scores.windows(2).all(|pair| pair[0] != pair[1]), "{scores:?}");
 }
 
-/// The model `micro`, with a pooling type.
+/// The small model with a pooling type.
 fn micro(pooling_type: Option<u32>) -> Vec<u8> {
     let file = std::fs::read(golden("../../../../test_models/micro.gguf")).unwrap();
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
@@ -180,7 +180,7 @@ fn micro(pooling_type: Option<u32>) -> Vec<u8> {
     })
 }
 
-/// What a responder makes of a model with this pooling type.
+/// Runs `test` with a responder of the small model with this pooling type.
 fn with_responder<T>(pooling_type: Option<u32>, test: impl FnOnce(&mut Responder<'_>) -> T) -> T {
     let file = FileBytes::new(&micro(pooling_type));
     with_runner(&file.gguf(), 8, Kernels::detect(), |runner| {

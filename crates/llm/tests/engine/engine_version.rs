@@ -1,4 +1,4 @@
-//! The engine's version changes if and only if a golden set of logits does, or what is drawn from them.
+//! The engine's version changes if and only if the golden logits change, or the tokens drawn from them.
 
 use crate::golden_models;
 use llm::ENGINE_VERSION;
@@ -8,7 +8,7 @@ use llm::simd::Kernels;
 use trust::fixed::Fixed;
 use trust::sha256::{PORTABLE, Sha256};
 
-/// Each version, and the digest of its logits.
+/// Each version with the digest of its logits.
 const VERSIONS: &str = include_str!("../golden/engine_versions");
 
 #[test]
@@ -56,7 +56,7 @@ fn digest(kernels: &'static Kernels) -> Fixed<32> {
     Fixed(hash.finish())
 }
 
-/// Tokens drawn from each row of logits in turn, in several ways, that every stage has a part in.
+/// Tokens drawn from each row of logits in turn, in several ways, so that every sampling stage takes part.
 fn draw(logits: &[f32], n_vocab: usize) -> Vec<u32> {
     let filters = SamplingConfig {
         temperature: 1.5,

@@ -1,4 +1,4 @@
-//! Requests to a responder: what comes back, in which order, and that it is what a session gives.
+//! Requests to a responder: the events, their order, and that the text is the one that a session generates.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -24,13 +24,13 @@ use llm::simd::Kernels;
 use llm::state::StateOptions;
 use llm::tokenizer::EncodeOptions;
 
-/// As a program for aarch64 and musl the tests run under an emulator, where each batch takes many times as long.
+/// As programs for aarch64 with musl, the tests run in an emulator, where each batch takes many times as long.
 const EMULATED: bool = cfg!(all(target_arch = "aarch64", target_env = "musl"));
 
 const N_CTX: usize = 64;
 const PROMPT: &str = "Once upon a time";
 
-/// A microsecond passes with each look at it.
+/// A clock that advances by a microsecond each time it is read.
 fn clock_us() -> u64 {
     static NOW: AtomicU64 = AtomicU64::new(0);
     NOW.fetch_add(1, Ordering::Relaxed)
@@ -52,7 +52,7 @@ fn with_contexts(n_ctx: usize, n_slots: usize, n_pages: usize, test: impl FnOnce
     with_file(&std::fs::read(path).unwrap(), n_ctx, n_slots, n_pages, test);
 }
 
-/// Runs `test` with a responder of the model in `file`, else as [`with_contexts`].
+/// Runs `test` with a responder of the model in `file`; otherwise as [`with_contexts`].
 fn with_file(
     file: &[u8],
     n_ctx: usize,
@@ -350,7 +350,7 @@ fn each_event_but_the_last_can_end_it() {
     });
 }
 
-/// The small model with a kind of vocabulary that there is not.
+/// The small model with an unknown kind of vocabulary.
 fn without_vocabulary() -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_models/micro.gguf");
     let mut file = std::fs::read(path).unwrap();
@@ -622,7 +622,7 @@ fn what_cannot_be_is_refused_and_the_next_request_answered() {
     });
 }
 
-/// Requests that differ in all that a request can say.
+/// Requests that differ in every field.
 fn requests() -> Vec<Request<'static>> {
     let sampled = SamplingConfig { temperature: 0.9, seed: 5, ..SamplingConfig::greedy() };
     let prompt = |text| Prompt::Text(text, PROMPT_ENCODING);
@@ -639,7 +639,7 @@ fn requests() -> Vec<Request<'static>> {
     ]
 }
 
-/// What of a report does not depend on time or on what else was computed.
+/// The part of a report that depends neither on time nor on what else was computed.
 fn words(report: &Report) -> (&str, &[u32], usize, FinishReason) {
     (&report.output, &report.ids, report.prompt_tokens, report.finish_reason)
 }
@@ -740,7 +740,7 @@ fn while_requests_are_under_way_there_is_nothing_else() {
     });
 }
 
-/// Has prompts answered; what is shown in numbered lines, and the report.
+/// Has prompts answered; returns the numbered lines that are shown, and the report.
 fn answer_batch(
     responder: &mut Responder<'_>,
     batch: &Batch<'_>,
@@ -808,7 +808,7 @@ fn a_batch_shows_the_same_lines_whatever_the_schedule() {
     }
 }
 
-/// The small model, which gives no numbers after the token `id`.
+/// The small model, changed so that the logits after the token `id` are not numbers.
 fn micro_that_fails_after(id: u32) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_models/micro.gguf");
     let file = std::fs::read(path).unwrap();

@@ -1,6 +1,6 @@
-//! Caches of few bits, of different types for keys and values, against llama.cpp with the same types.
+//! Caches in types of few bits, also with different types for keys and values, compared with llama.cpp.
 //!
-//! The numbers and their limits, llama.cpp's own errors with these types, come from `scripts/golden/kv_types.py`.
+//! The numbers come from `scripts/golden/kv_types.py`, and so do the bounds, which are llama.cpp's own errors with these types.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Adapters (LoRA) against llama.cpp, alone and several at once, and texts with different ones in one batch.
+//! Adapters (LoRA) compared with llama.cpp, alone and several at once; texts with different adapters in one batch.
 //!
 //! The files and numbers come from `scripts/golden/lora.py`.
 
@@ -18,7 +18,7 @@ use llm::session::{Runner, RunnerOptions};
 use llm::simd::Kernels;
 use llm::state::StateOptions;
 
-/// With exact arithmetic nothing is left but the rounding of f32 sums.
+/// With exact arithmetic, the only differences come from rounding in f32 sums.
 const EXACT_LIMIT: f64 = 1e-9;
 
 fn golden(path: &str) -> Vec<u8> {
@@ -30,7 +30,7 @@ fn load(gguf: &Gguf<'_>) -> Model<'static> {
     Model::load(&Gguf::parse(bytes, bytes.len() as u64).unwrap(), ModelBytes::as_in_file(bytes)).unwrap()
 }
 
-/// The model of this name and its two adapters.
+/// The model with this name and its two adapters.
 fn model_with_adapters(name: &str) -> (Model<'static>, Vec<LowRanks>) {
     let file = FileBytes::new(&golden(&format!("architectures/{name}.gguf")));
     let model = load(&file.gguf());
@@ -43,7 +43,7 @@ fn model_with_adapters(name: &str) -> (Model<'static>, Vec<LowRanks>) {
     (model, adapters)
 }
 
-/// A runner of three slots, adapted as is usual by none.
+/// A runner of three slots that uses no adapter by default.
 fn runner(
     (model, adapters): (Model<'static>, Vec<LowRanks>),
     kernels: &'static Kernels,

@@ -1,4 +1,4 @@
-//! Blocks to f32 and back against the gguf package and ggml; `scripts/golden/quant.py` wrote the numbers.
+//! Blocks to f32 and back, compared with the gguf package and ggml; `scripts/golden/quant.py` made the numbers.
 
 use llm::quant::{GgmlType, can_quantize, dequantize, is_supported, quantize, quantize_row};
 
@@ -55,7 +55,7 @@ fn quantises_to_the_bit() {
     assert_eq!(n_types, 15);
 }
 
-/// As weights, because codes under a scale of 0 mean nothing and may differ.
+/// Compared as weights, because codes under a scale of 0 have no meaning and may differ.
 fn assert_same_weights(ty: GgmlType, got: &[u8], want: &[u8]) {
     let [got, want] = [got, want].map(|blocks| {
         let mut weights = vec![0.0; blocks.len() / ty.block_bytes() * ty.block_len()];

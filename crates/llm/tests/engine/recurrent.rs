@@ -1,5 +1,5 @@
-//! Models whose layers keep a state that is replaced at each position: a text gives the same bits however it is
-//! computed, and a session never goes on from a state that is not that of its text.
+//! Models whose layers keep a state that each position replaces. A text gives the same bits however it is computed, and a
+//! session never continues from the state of another text.
 
 use std::ops::ControlFlow;
 
@@ -15,7 +15,7 @@ use llm::state::StateOptions;
 use crate::golden_models::{FileBytes, cases};
 use crate::threads::Threads;
 
-/// One model of each mixer, and of each way in which mixers share a model.
+/// One model of each mixer, and of each combination of mixers in one model.
 const CASES: [&str; 16] = [
     "mamba",
     "mamba-normalised",
@@ -36,7 +36,7 @@ const CASES: [&str; 16] = [
 ];
 const N_CTX: usize = 40;
 
-/// Calls `work` with a session whose memory holds no number at first.
+/// Calls `work` with a session whose memory is filled with NaN at first.
 fn with_session<T>(
     gguf: &Gguf<'_>,
     n_batch: usize,
@@ -57,7 +57,7 @@ fn tokens(n: usize, seed: u32) -> Vec<u32> {
     (0..n as u32).map(|i| (i + seed).wrapping_mul(2_654_435_761) >> 27).collect()
 }
 
-/// The logits after each of `tokens`, computed one at a time.
+/// The logits after each of `tokens`, computed one token at a time.
 fn one_at_a_time(session: &mut Session<'_>, tokens: &[u32]) -> Vec<Vec<f32>> {
     session.reset();
     tokens.iter().map(|token| session.forward(&[*token], Logits::Last).unwrap().to_vec()).collect()
@@ -171,7 +171,7 @@ fn a_batch_that_was_broken_off_leaves_no_trace() {
     });
 }
 
-/// Calls `work` with a runner of three slots whose memory holds no number at first.
+/// Calls `work` with a runner of three slots whose memory is filled with NaN at first.
 fn with_runner<T>(gguf: &Gguf<'_>, work: impl for<'a> FnOnce(&mut Runner<'a>) -> T) -> T {
     let model = Model::load(gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
     let state = StateOptions {

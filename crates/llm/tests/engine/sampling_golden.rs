@@ -1,5 +1,6 @@
-//! The distributions of the sampler against a reference in numpy (`scripts/golden/sampling.py`), and against llama.cpp what biases
-//! and penalties make of logits (`scripts/golden/penalties.py`) and what each stage keeps (`scripts/golden/samplers.py`).
+//! The sampler's distributions compared with a reference in numpy (`scripts/golden/sampling.py`). Compared with llama.cpp:
+//! logits after biases and penalties (`scripts/golden/penalties.py`), and the tokens that each stage keeps
+//! (`scripts/golden/samplers.py`).
 
 use std::path::Path;
 
@@ -32,7 +33,7 @@ fn every_stage_keeps_what_llama_cpp_keeps() {
     assert_eq!(n_cases, 167);
 }
 
-/// Compares what was found with pairs of ids and probabilities, but for those of 0.
+/// Compares the result with pairs of ids and probabilities, leaving out those of probability 0.
 fn assert_same(mut found: Vec<(u32, f32)>, expected: &str, tolerance: f32, name: &str) {
     found.retain(|&(_, probability)| probability > 0.0);
     found.sort_unstable_by_key(|&(id, _)| id);
@@ -186,7 +187,8 @@ fn the_cases_of_llama_cpps_own_tests_hold() {
     }
 }
 
-/// Queues of filters over logits of which each is the logarithm of its token's id: which tokens stay is known by counting.
+/// Sequences of filters over logits, each of which is the logarithm of its token's id, so that counting shows which tokens
+/// stay.
 #[test]
 fn queues_of_filters_keep_what_llama_cpps_own_tests_count() {
     const N: usize = 10_000;
@@ -371,7 +373,7 @@ fn numbers<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> Vec<T> {
     text.split(' ').map(|word| word.parse().unwrap()).collect()
 }
 
-/// Tokens with a number each.
+/// Tokens, with one number each.
 fn pairs(text: &str) -> Vec<(u32, f32)> {
     let pairs = text.split_whitespace().map(|pair| pair.split_once(':').unwrap());
     pairs.map(|(id, number)| (id.parse().unwrap(), number.parse().unwrap())).collect()

@@ -1,4 +1,4 @@
-//! Several texts in one batch: each has the logits, to the bit, that it has alone.
+//! Several texts in one batch: each has the same logits as alone, to the bit.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ fn go_on() -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// The logits after each of `tokens`, computed alone and at once in a context of `n_ctx`, on which the rotary embedding
-/// can depend.
+/// The logits after each of `tokens`, computed alone in one batch. The context has `n_ctx` positions, because the rotary
+/// embedding can depend on its length.
 fn alone(
     model: &Arc<Model<'_>>,
     kernels: &'static Kernels,
@@ -37,7 +37,7 @@ fn alone(
     logits.chunks_exact(model.config().n_output()).map(<[f32]>::to_vec).collect()
 }
 
-/// Options of a runner with as many pages as all slots can need.
+/// Options of a runner with enough pages for all slots.
 fn options(n_slots: usize, n_ctx: usize, n_batch: usize, n_logits: usize, kv_type: KvType) -> RunnerOptions {
     let n_pages = n_slots * StateOptions::pages_of(n_ctx);
     let state = StateOptions {
@@ -52,7 +52,7 @@ fn options(n_slots: usize, n_ctx: usize, n_batch: usize, n_logits: usize, kv_typ
     RunnerOptions { state, n_batch, n_logits, precision: Precision::Quantized }
 }
 
-/// Calls `work` with a runner whose memory holds no number at first.
+/// Calls `work` with a runner whose memory is filled with NaN at first.
 fn with_runner<T>(
     model: &Arc<Model<'_>>,
     kernels: &'static Kernels,
@@ -69,7 +69,7 @@ fn span<'t>(slot: usize, first_position: usize, tokens: &'t [u32], logits: Logit
     Span { slot, first_position, input: Input::Tokens(tokens), logits }
 }
 
-/// A part of a text that is to be computed in the next batch.
+/// A part of a text, to be computed in the next batch.
 struct Part {
     text: usize,
     first: usize,
@@ -77,8 +77,7 @@ struct Part {
     rows: Vec<usize>,
 }
 
-/// Computes `texts` in batches of random parts of them, and compares every row of logits that this gives with those
-/// of the text alone.
+/// Computes `texts` in batches of random parts of them, and compares every row of logits with that of the text alone.
 fn check(
     model: &Arc<Model<'_>>,
     kernels: &'static Kernels,

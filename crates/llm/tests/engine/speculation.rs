@@ -1,4 +1,4 @@
-//! Guessed tokens change how many batches are computed, and nothing else.
+//! Guessed tokens change the number of batches and nothing else.
 
 use crate::micro::{micro, repository_file, set_number};
 use llm::gguf::Gguf;
@@ -12,7 +12,7 @@ use llm::tokenizer::{EncodeOptions, Tokenizer};
 
 const PROMPT: &str = "What is a key? A key is a small thing that opens a door. What is a key? A key is";
 
-/// Calls `work` with the small model's tokenizer and a session of it, for `n_ctx` positions and `n_logits` rows.
+/// Calls `work` with the small model's tokenizer and a session of the model, for `n_ctx` positions and `n_logits` rows.
 fn with_session<T>(
     n_ctx: usize,
     n_logits: usize,
@@ -39,14 +39,14 @@ fn with_session_of<T>(
     work(&tokenizer, &mut session)
 }
 
-/// What a generation gave, and where it left the session.
+/// The result of a generation, and the position of the session afterwards.
 #[derive(Debug, Clone, PartialEq)]
 struct Outcome {
     ids: Vec<u32>,
     text: String,
     reason: FinishReason,
     n_past: usize,
-    /// The logits of a token after all.
+    /// The logits of one more token.
     next: Vec<f32>,
 }
 
@@ -85,7 +85,7 @@ fn generate<'a>(
     (Outcome { ids, text, reason, n_past, next }, speculation)
 }
 
-/// The same generation with guesses of up to `n_draft` tokens and without; returns how the guesses did.
+/// Runs the same generation with guesses of up to `n_draft` tokens and without; returns how the guesses did.
 fn compare(
     config: SamplingConfig,
     n_ctx: usize,
@@ -117,9 +117,9 @@ fn greedy_text_is_the_same() {
     }
 }
 
-/// A guess is a distribution with all its mass on one token. Taking it with its probability, and otherwise
-/// drawing among the others, is drawing from all and comparing: not only is the distribution the same, but
-/// with the same seed each token.
+/// A guess is a distribution with all its mass on one token. To accept it with its probability, and otherwise draw among the
+/// other tokens, is the same as to draw among all tokens and compare. So not only the distribution is the same: with the same
+/// seed, each token is.
 #[test]
 fn each_seed_draws_the_same_tokens() {
     let mut accepted = 0;
@@ -161,7 +161,7 @@ fn a_session_for_one_row_of_logits_guesses_nothing() {
     });
 }
 
-/// What is generated after `prompt`: the tokens and the logits that each was drawn from; and how guesses did.
+/// The continuation of `prompt`: its tokens with the logits that each was drawn from, and how the guesses did.
 fn tokens_and_logits<'a>(
     tokenizer: &Tokenizer<'a>,
     session: &mut Session<'a>,

@@ -1,4 +1,4 @@
-//! Stop strings in a generation: texts, names of tokens that have no text, and both together.
+//! Stop strings in a generation: texts, names of tokens without text, and both together.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use llm::tokenizer::{EncodeOptions, TokenKind, Tokenizer};
 const PROMPT: &str = "Once upon a time";
 const N_TOKENS: usize = 16;
 
-/// The small model, in which some tokens are of another kind, by GGUF's number.
+/// The small model with some tokens of another kind, by GGUF's number.
 fn file(kinds: &[(u32, i32)]) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_models/micro.gguf");
     let mut file = std::fs::read(path).unwrap();
@@ -28,7 +28,7 @@ fn file(kinds: &[(u32, i32)]) -> Vec<u8> {
     file
 }
 
-/// What a greedy generation of a file gave: its tokens, its text, why it ended, and each token's piece.
+/// The result of a greedy generation: its tokens, its text, why it ended, and each token's piece.
 struct Outcome {
     ids: Vec<u32>,
     text: String,

@@ -1,4 +1,4 @@
-//! Every tensor type against llama.cpp; `scripts/golden/tensor_types.py` wrote the models and logits.
+//! Every tensor type compared with llama.cpp; `scripts/golden/tensor_types.py` made the models and logits.
 
 use crate::golden_models::{Case, cases};
 

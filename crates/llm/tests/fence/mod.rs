@@ -1,5 +1,5 @@
-//! An allocator for tests of unsafe code: what lies behind a block of memory cannot be accessed. A read or a write past the end, or of a
-//! block that has been given back, ends the test program by a signal.
+//! An allocator for tests of unsafe code: the memory after a block cannot be accessed. A read or write past the end of a block,
+//! or in a block that has been freed, ends the test program by a signal.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -11,27 +11,28 @@ use std::{
     thread,
 };
 
-/// Not where a sanitizer's own allocator is to see all blocks: `scripts/check-memory`.
+/// Off where a sanitizer's allocator must see all blocks: `scripts/check-memory`.
 const IS_ON: bool = option_env!("FERRITE_WITHOUT_FENCE").is_none();
 
-/// Addresses for all blocks that there ever are: none is used twice.
+/// Addresses for all blocks ever allocated: no address is used twice.
 const ARENA_BYTES: usize = 64 << 30;
 
-/// Blocks that exist at one time. Each is two mappings, of which Linux allows 65530 unless told; further blocks are the system's.
+/// The most blocks that exist at a time. Each takes two mappings, of which Linux allows 65530 by default; further blocks come
+/// from the system's allocator.
 const MAX_LIVE: usize = 30_000;
 
-/// Shorter blocks are not fenced: no vector is, and texts take time. Nor are those of a thread that panics: with `RUST_BACKTRACE` set, the
-/// standard library keeps so many for ever that no later block would have a fence.
+/// Shorter blocks get no fence: none of them is a vector, and fences for texts would take much time. Blocks of a thread that panics get
+/// none either: with `RUST_BACKTRACE` set, the standard library keeps so many for ever that no later block would have a fence.
 const MIN_BYTES: usize = 32;
 
-/// Blocks that end at a page without access, or as near before it as their alignment allows.
+/// Blocks that end at an inaccessible page, or as close before it as their alignment allows.
 struct Fence {
     arena: OnceLock<Option<Arena>>,
     used_bytes: AtomicUsize,
     n_live: AtomicUsize,
 }
 
-/// Addresses that are not accessible but for the blocks among them.
+/// Addresses that are inaccessible except for the blocks in them.
 #[derive(Clone, Copy)]
 struct Arena {
     start: *mut u8,
@@ -63,7 +64,7 @@ impl Fence {
         })
     }
 
-    /// A block with a fence behind it, all zeros, if it is to have one and there is room.
+    /// A block of zeros followed by a fence, if the block should have one and there is room.
     fn fenced(&self, layout: Layout) -> Option<*mut u8> {
         let Arena { start, page_bytes } = self.arena()?;
         if layout.size() < MIN_BYTES

@@ -1,5 +1,5 @@
-//! Golden models: a folder of small GGUF files, the logits that llama.cpp gives for them, and
-//! `manifest.json` with the tokens and limits of each. `scripts/golden` makes them.
+//! Golden models: a folder of small GGUF files, the logits that llama.cpp computes for them, and `manifest.json` with the
+//! tokens and bounds of each. `scripts/golden` makes them.
 
 #![allow(dead_code, reason = "no test needs all of it")]
 
@@ -15,7 +15,7 @@ use llm::session::{Logits, Session, SessionOptions};
 use llm::simd::Kernels;
 use zerocopy::IntoBytes;
 
-/// With exact arithmetic nothing is left but the rounding of f32 sums.
+/// With exact arithmetic, the only differences come from rounding in f32 sums.
 const EXACT_LIMIT: f64 = 1e-9;
 
 /// One model with its expected logits.
@@ -24,7 +24,7 @@ pub struct Case {
     pub name: String,
     pub architecture: String,
     pub tokens: Vec<u32>,
-    /// What is asked of quantised activations.
+    /// The bound for quantised activations.
     limit: f64,
     /// Keys and tensors without which llama.cpp refuses the file.
     pub required: Vec<String>,
@@ -49,7 +49,7 @@ pub fn cases(folder: &str) -> Vec<Case> {
     manifest.as_array().unwrap().iter().map(case).collect()
 }
 
-/// The bytes of a file where an F32 tensor can lie.
+/// The byte range of a file in which an F32 tensor can be.
 pub struct FileBytes {
     words: Vec<u64>,
     len: usize,
@@ -62,7 +62,7 @@ impl FileBytes {
         FileBytes { words, len: bytes.len() }
     }
 
-    /// The bytes, for ever.
+    /// The bytes, with a static lifetime.
     pub fn leak(self) -> &'static [u8] {
         &self.words.leak().as_bytes()[..self.len]
     }
@@ -87,7 +87,7 @@ impl Case {
         bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
     }
 
-    /// Runs the model with every instruction set that this CPU has and describes each run that is off.
+    /// Runs the model with every instruction set that this CPU supports, and describes each run that is out of bounds.
     pub fn check(&self) -> Vec<String> {
         let file = self.file();
         let expected = self.expected();
@@ -137,7 +137,7 @@ impl Case {
     }
 }
 
-/// Sum of squared differences over sum of squares.
+/// The sum of squared differences divided by the sum of squares.
 pub fn nmse(got: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(got.len(), expected.len());
     let (mut difference, mut square) = (0.0, 0.0);

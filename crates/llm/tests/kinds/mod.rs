@@ -29,7 +29,7 @@ pub fn options(n_slots: usize, n_ctx: usize, n_pages: usize, n_batch: usize) -> 
     RunnerOptions { state, n_batch, n_logits: n_slots, precision: Precision::Quantized }
 }
 
-/// Calls `work` with a runner whose memory holds no number at first.
+/// Calls `work` with a runner whose memory is filled with NaN at first.
 pub fn with_runner<T>(
     model: &Arc<Model<'_>>,
     kernels: &'static Kernels,
@@ -42,7 +42,7 @@ pub fn with_runner<T>(
     work(Runner::new(Arc::clone(model), options, kernels, workers, &mut memory).unwrap())
 }
 
-/// A model of each kind of sequence mixer, and of each way in which kinds share a model.
+/// A model of each kind of sequence mixer, and of each combination of kinds in one model.
 const KINDS: [&str; 17] = [
     "llama",
     "gemma2",
@@ -63,7 +63,7 @@ const KINDS: [&str; 17] = [
     "gemma3n-shared-kv",
 ];
 
-/// Calls `work` with the small model of each kind of mixer, as if it were trained for `n_ctx` positions.
+/// Calls `work` with the small model of each kind of mixer, changed as if it had been trained for `n_ctx` positions.
 pub fn each_kind(n_ctx: u32, mut work: impl FnMut(&str, &Arc<Model<'_>>)) {
     for kind in KINDS {
         let path = repository_file("tests/golden/architectures").join(kind).with_extension("gguf");

@@ -1,4 +1,4 @@
-//! The small model, as if it were trained for more positions.
+//! The small model, changed as if it had been trained for more positions.
 
 #![allow(dead_code, reason = "no test needs all of them")]
 
@@ -11,7 +11,7 @@ pub fn micro(n_ctx_train: u32) -> Vec<u8> {
     file
 }
 
-/// Writes a number in the place of another of the file.
+/// Replaces a number in the file.
 pub fn set_number(file: &mut [u8], key: &str, value: u32) {
     // A key's length lies before it, the type between key and value.
     let name = [&(key.len() as u64).to_le_bytes(), key.as_bytes()].concat();
@@ -19,7 +19,7 @@ pub fn set_number(file: &mut [u8], key: &str, value: u32) {
     file[name_at + name.len() + size_of::<u32>()..][..size_of::<u32>()].copy_from_slice(&value.to_le_bytes());
 }
 
-/// A file beside the crate's `Cargo.toml`.
+/// A file, by its path relative to the crate's `Cargo.toml`.
 pub fn repository_file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

@@ -1,5 +1,4 @@
-//! Chat templates of files, from a conversation to ids. How templates are rendered is tested in the
-//! crate `jinja`.
+//! Chat templates in files, from a conversation to ids. The tests of rendering itself are in the crate `jinja`.
 
 use llm::chat::{ChatError, ChatTemplate, Conversation, Dialogue, FAMILIES, Format, Message, Room};
 use llm::gguf::{Gguf, GgufWriter};
@@ -178,7 +177,7 @@ fn formats_with_a_name_are_those_that_models_bring() {
     assert!(unknown.contains("\"chatgml\"") && unknown.contains("chatml, command-r"), "{unknown}");
 }
 
-/// A dialogue of which each turn says more than the one before.
+/// A dialogue whose turns get longer and longer.
 fn long_dialogue(system: Option<&str>, n_turns: usize) -> Dialogue {
     let mut dialogue = Dialogue::default();
     dialogue.begin(system).unwrap();

@@ -1,8 +1,8 @@
-//! The logits and greedy cases of a conformance kit, with every instruction set that this CPU has.
+//! The logits and greedy cases of a conformance kit, with every instruction set that this CPU supports.
 //!
-//! The kit is the folder that `FERRITE_KIT` names, or `shared/conformance` beside the repository;
-//! its README tells what each case is and how its expected values were made. Without a kit the tests
-//! say so and pass: what the repository itself can check is checked by the other tests.
+//! The kit is the folder named by `FERRITE_KIT`, or `shared/conformance` beside the repository. Its README describes each case
+//! and how its expected values were made. Without a kit, the tests print a message and pass; other tests cover everything that
+//! needs only the repository.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ use llm::simd::Kernels;
 use llm::tokenizer::{EncodeOptions, Tokenizer};
 use serde_json::Value;
 
-/// The measure's bound for exact activations, where the kit states none.
+/// The bound for exact activations if the kit states none.
 const STRICT_LIMIT: f64 = 1e-9;
 
 struct Kit {
@@ -65,7 +65,7 @@ fn ids(case: &Value, key: &str) -> Vec<u32> {
     serde_json::from_value(case[key].clone()).unwrap_or_else(|error| panic!("{key}: {error}"))
 }
 
-/// Calls `work` with a session over `file` in which `n_ctx` tokens fit.
+/// Calls `work` with a session over `file` that has room for `n_ctx` tokens.
 fn with_session<T>(
     file: &[u8],
     n_ctx: usize,
@@ -99,7 +99,7 @@ fn logits(file: &[u8], tokens: &[u32], kernels: &'static Kernels, precision: Pre
     })
 }
 
-/// Sum of squared differences over the sum of squares of what was expected.
+/// The sum of squared differences divided by the sum of squares of the expected values.
 fn nmse(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let square = |x: f64| x * x;
@@ -108,7 +108,7 @@ fn nmse(found: &[f32], expected: &[f32]) -> f64 {
     error / expected.iter().map(|&e| square(e.into())).sum::<f64>()
 }
 
-/// Runs the logits cases; `limit` gives the bound for a case.
+/// Runs the logits cases; `limit` returns the bound for a case.
 fn check_logits(precision: Precision, sets: &[&'static Kernels], limit: impl Fn(&Value) -> f64) {
     let Some(kit) = Kit::find() else { return };
     let mut failures = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The documents name what is there: where links between files lead, and the files that docs/adding.md sends a reader to.
+//! The documents refer to what exists: targets of links between files, and the files that docs/adding.md names.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,13 +19,13 @@ fn documents() -> Vec<String> {
     documents
 }
 
-/// A document's text, but for what stands in blocks of code.
+/// A document's text without its code blocks.
 fn prose(document: &str) -> String {
     let text = fs::read_to_string(repository().join(document)).unwrap();
     text.split("\n```").step_by(2).collect()
 }
 
-/// The anchors that GitHub gives a document's headings.
+/// The anchors that GitHub generates for a document's headings.
 fn anchors(document: &str) -> BTreeSet<String> {
     let text = prose(document);
     let headings = text.lines().filter(|line| line.starts_with('#'));
@@ -37,7 +37,7 @@ fn anchors(document: &str) -> BTreeSet<String> {
     headings.map(anchor).collect()
 }
 
-/// Where the links of a document lead within the repository: a file, and an anchor in it.
+/// The targets of a document's links within the repository: a file, and an anchor in it.
 fn links(document: &str) -> Vec<(String, Option<String>)> {
     let text = prose(document);
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());

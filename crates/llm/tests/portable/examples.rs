@@ -20,7 +20,7 @@ fn model(name: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// What `example` writes.
+/// The output of `example`.
 fn written(example: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = Vec::new();
     example(&mut out);

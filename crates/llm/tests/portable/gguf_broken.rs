@@ -1,4 +1,4 @@
-//! Every kind of broken file is refused by the right layer, in one line.
+//! Every kind of broken file is refused by the right layer, with a one-line message.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use llm::model::Model;
 use llm::quant::ModelBytes;
 use llm::tokenizer::Tokenizer;
 
-/// Which layer refuses a file, and what it says; `None` for a good file.
+/// The layer that refuses a file, and its message; `None` for a good file.
 fn refusal(bytes: &[u8]) -> Option<(Layer, String)> {
     // As the kernel does, which puts files at addresses that suit every type.
     let mut aligned = vec![0u64; bytes.len().div_ceil(8)];
@@ -55,7 +55,7 @@ fn every_broken_file_is_refused_by_the_right_layer() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// Whether `error` is the one to expect for the kind of file.
+/// Whether `error` is the expected one for this kind of file.
 fn is_expected(name: &str, error: &GgufError) -> bool {
     use GgufError::*;
     match name {

@@ -1,10 +1,10 @@
-//! What is written is read back.
+//! Files that are written can be read again, with the same contents.
 
 use llm::gguf::{DEFAULT_ALIGNMENT, Gguf, GgufError, GgufWriter, Value, WriteError};
 use llm::quant::GgmlType;
 use proptest::prelude::*;
 
-/// Writes a file whose tensors hold `data`, in pieces of `piece_bytes`.
+/// Writes a file whose tensors contain `data`, in pieces of `piece_bytes`.
 fn write(writer: GgufWriter, data: &[Vec<u8>], piece_bytes: usize) -> Result<Vec<u8>, WriteError<String>> {
     let mut file = Vec::new();
     let mut tensors = writer.write_header(|bytes: &[u8]| {
@@ -163,7 +163,7 @@ fn a_file_with_its_own_alignment_can_be_copied() {
     }
 }
 
-/// The seeds of the fuzz corpus that were written by hand, byte by byte.
+/// The seeds of the fuzz corpus, written by hand byte by byte.
 #[test]
 fn files_of_other_writers_are_read() {
     let parse = |bytes: &'static [u8]| Gguf::parse(bytes, bytes.len() as u64).unwrap();

@@ -1,5 +1,6 @@
-//! Answers of models that call tools and think, by templates of all forms, from weights that know none of it: calls that are
-//! forced, or that a text begins; grammars behind thoughts; budgets of thoughts. The same text alone, beside others and with guesses.
+//! Answers with tool calls and thoughts, with templates of all forms and weights that were not trained for them: calls that are
+//! forced or that a text begins, grammars after thoughts, and limits on thoughts. An answer has the same text alone, beside
+//! others, and with guesses.
 
 use std::ops::ControlFlow;
 
@@ -18,7 +19,7 @@ const N_CTX: usize = 3072;
 /// The first of the tokens that become marks.
 const FIRST_MARK: usize = 700;
 
-/// The small model with another template, and tokens without text that are called so.
+/// The small model with another template, and with tokens that have these names and no text.
 fn file(template: &str, marks: &[&str]) -> Vec<u8> {
     let micro = micro::micro(N_CTX as u32);
     let gguf = Gguf::parse(&micro, micro.len() as u64).unwrap();
@@ -73,7 +74,7 @@ fn is_valid(name: &str, arguments: &str) -> bool {
     }
 }
 
-/// All tokens likely alike, so that what comes is what may.
+/// Makes all tokens equally likely, so that the answer depends only on which tokens are allowed.
 fn request<'r>(seed: u64, max_tokens: usize) -> Request<'r> {
     let format = ChatFormat { tools: &TOOLS, ..ChatFormat::default() };
     let sampling = SamplingConfig { temperature: 1000.0, seed, ..SamplingConfig::greedy() };
@@ -81,7 +82,7 @@ fn request<'r>(seed: u64, max_tokens: usize) -> Request<'r> {
     Request { sampling, tell_apart: true, ..plain }
 }
 
-/// What an answer was told as.
+/// The parts of an answer, by the kind of their events.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Told {
     content: String,
@@ -115,7 +116,7 @@ fn answer(responder: &mut Responder<'_>, request: Request<'_>) -> (Told, Report)
     (told, report)
 }
 
-/// Asks for all of these together, with guesses and without; each answer is what it is alone.
+/// Submits all of these together, with guesses and without; each answer is the same as alone.
 fn are_the_same(responder: &mut Responder<'_>, requests: &dyn Fn(u64) -> Request<'static>) {
     let alone = [0, 1, 2, 0, 3].map(|seed| (seed, answer(responder, requests(seed)).1));
     assert_ne!(alone[0].1.ids, alone[1].1.ids);
@@ -144,7 +145,7 @@ fn are_the_same(responder: &mut Responder<'_>, requests: &dyn Fn(u64) -> Request
     assert!(n_drafted > 0);
 }
 
-/// Templates of all forms, with the name of the form, and its marks.
+/// Templates of all forms, with the name and the marks of each form.
 fn templates() -> Vec<(String, String, Vec<&'static str>)> {
     let golden: Value = serde_json::from_str(include_str!("../golden/chat_tools.json")).unwrap();
     let marks = |name: &str| -> Vec<&'static str> {
@@ -241,7 +242,7 @@ fn calls_that_must_come_do_in_every_form() {
     }
 }
 
-/// How much is added to a logit for its token to come for certain, or about every eighth time.
+/// What is added to a logit to make its token certain, or to make it come about every eighth time.
 const CERTAIN: f32 = 1e6;
 const OFTEN: f32 = 4700.0;
 

@@ -1,4 +1,4 @@
-//! docs/models.md and README.md against the code: what they list is what there is, and each line has its test.
+//! docs/models.md and README.md compared with the code: they list exactly what is supported, and each entry has a test.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use llm::quant::{GgmlType, is_supported};
 const DOCUMENT: &str = include_str!("../../../../docs/models.md");
 const README: &str = include_str!("../../../../README.md");
 
-/// The cells of the table rows below a heading, without their quotes.
+/// The cells of the table rows below a heading, without backquotes.
 fn rows(heading: &str) -> Vec<Vec<&'static str>> {
     let (_, section) = DOCUMENT.split_once(&format!("\n## {heading}\n")).unwrap();
     let section = section.split("\n## ").next().unwrap();
@@ -19,19 +19,19 @@ fn rows(heading: &str) -> Vec<Vec<&'static str>> {
     rows.map(cells).collect()
 }
 
-/// The names in a list such as "`a`, `b`", whose outer quotes are gone.
+/// The names in a list such as "`a`, `b`", whose outer backquotes have been removed.
 fn names(list: &str) -> impl Iterator<Item = &str> {
     list.split(", ").map(|name| name.trim_matches('`'))
 }
 
-/// The second cell of the row of README.md's table of what is supported.
+/// The second cell of a row of README.md's table of what is supported.
 fn readme_row(name: &str) -> &'static str {
     let row =
         README.lines().find_map(|line| line.strip_prefix("| ")?.strip_prefix(name)?.strip_prefix(" | "));
     row.unwrap_or_else(|| panic!("README.md has no row \"{name}\""))
 }
 
-/// What stands in backquotes.
+/// The texts in backquotes.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
@@ -42,7 +42,7 @@ fn in_source<'s>(source: &'s str, before: &str, after: char) -> Vec<Vec<&'s str>
     lists.map(|list| list.split('"').skip(1).step_by(2).collect()).collect()
 }
 
-/// The rows of a table, but for its head.
+/// The rows of a table without its heading.
 fn table(heading: &str, n_columns: usize) -> Vec<Vec<&'static str>> {
     let rows = rows(heading).into_iter().filter(|row| row.len() == n_columns);
     rows.skip_while(|row| !row[0].starts_with("---")).skip(1).collect()

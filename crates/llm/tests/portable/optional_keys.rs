@@ -1,8 +1,8 @@
-//! Keys and tensors that llama.cpp does without: a file without one runs, and runs as if the default were written out;
-//! values that mean nothing in a family change nothing.
+//! Keys and tensors that llama.cpp does not require. A file without one runs as if the default were written out. Values that
+//! have no meaning in a family change nothing.
 //!
-//! What is optional, and its default, is what llama.cpp's loader says (`load_hparams`, `load_arch_hparams` of each
-//! family, `create_tensor` with `TENSOR_NOT_REQUIRED`); the models are the golden ones of every family.
+//! llama.cpp's loader defines what is optional, and the defaults: `load_hparams`, `load_arch_hparams` of each family,
+//! `create_tensor` with `TENSOR_NOT_REQUIRED`. The models are the golden ones of every family.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use llm::quant::{GgmlType, ModelBytes, Precision};
 use llm::session::{Logits, Session, SessionOptions};
 use llm::simd::Kernels;
 
-/// A value to be written.
+/// A value to write.
 #[derive(Debug, Clone, PartialEq)]
 enum Set {
     U32(u32),
@@ -28,16 +28,16 @@ enum Set {
     Numbers(Vec<i32>),
 }
 
-/// A golden file that is to be written again, changed.
+/// A golden file to be written again with changes.
 struct Edited<'a> {
     gguf: Gguf<'a>,
     family: &'a str,
     /// Keys to leave out.
     without: Vec<String>,
     set: Vec<(String, Set)>,
-    /// Names of tensors to leave out, or what is left of them behind a dot.
+    /// Names of tensors to leave out, or their last parts after a dot.
     without_tensors: Vec<String>,
-    /// Tensors to write in the place of others, or beside them.
+    /// Tensors to write instead of others, or in addition.
     tensors: Vec<(String, GgmlType, Vec<u64>, Vec<u8>)>,
 }
 
@@ -155,7 +155,7 @@ fn family(name: &str) -> &'static Architecture {
     ARCHITECTURES.iter().find(|architecture| architecture.name == name).unwrap()
 }
 
-/// The optional keys of a family that does not need them to agree with the tensors, with their defaults.
+/// The optional keys of a family, with their defaults, except those whose values the tensors determine.
 fn defaults(file: &Edited<'_>) -> Vec<(&'static str, Set)> {
     let architecture = family(file.family);
     let number = |key| file.number(key).unwrap();
@@ -255,13 +255,13 @@ fn defaults(file: &Edited<'_>) -> Vec<(&'static str, Set)> {
     defaults
 }
 
-/// What logits are bent to without the key, where the family reads it.
+/// The default limit that logits are softly capped at, where the family reads the key.
 fn final_softcap(family: &str) -> f32 {
     if matches!(family, "gemma2" | "gemma3n" | "gemma4") { 30.0 } else { 0.0 }
 }
 
-/// Values that mean nothing where they stand, or mean what is there already. (What llama.cpp's own writer puts into
-/// files of every family is among them.)
+/// Values that have no meaning in the family, or that repeat the default. (llama.cpp's own writer puts some of them into files
+/// of every family.)
 fn harmless(file: &Edited<'_>) -> Vec<(&'static str, Set)> {
     let architecture = family(file.family);
     let number = |key| file.number(key);
@@ -345,7 +345,7 @@ fn harmless(file: &Edited<'_>) -> Vec<(&'static str, Set)> {
     values
 }
 
-/// Reports what differs.
+/// Reports the differences.
 fn compare(what: &str, got: Result<Vec<f32>, String>, expected: &Result<Vec<f32>, String>) -> Option<String> {
     match (got, expected) {
         (Err(error), _) => Some(format!("{what}: {error}")),
@@ -388,7 +388,7 @@ fn values_that_mean_nothing_change_nothing() {
     assert_none(&failures);
 }
 
-/// A window of 0 positions ends nowhere, or is none, as one that is as long as can be.
+/// A window of 0 positions ends nowhere or does not exist; the longest possible window has the same effect.
 #[test]
 fn a_window_of_nothing_is_one_without_an_end() {
     const WINDOW: &str = "attention.sliding_window";
@@ -417,7 +417,7 @@ fn a_window_of_nothing_is_one_without_an_end() {
     assert!(n_cases >= 8, "{n_cases} cases with windows");
 }
 
-/// The part of a tensor's name that says what it is.
+/// The part of a tensor's name that says what the tensor is.
 fn part(name: &str) -> &str {
     match name.strip_prefix("enc.").unwrap_or(name).strip_prefix("blk.") {
         Some(rest) => rest.split_once('.').map_or(rest, |(_, part)| part),
@@ -513,7 +513,7 @@ fn a_missing_bias_is_one_of_zeros() {
     assert!(n_biases >= 12, "{n_biases} biases are optional");
 }
 
-/// The golden case of this name.
+/// The golden case with this name.
 fn case(name: &str) -> Case {
     cases("architectures").into_iter().find(|case| case.name == name).unwrap()
 }
@@ -522,7 +522,7 @@ fn of_f32s(values: impl Iterator<Item = f32>) -> Vec<u8> {
     values.flat_map(f32::to_le_bytes).collect()
 }
 
-/// The elements of a tensor, twice as large: a power of two rounds nothing.
+/// The elements of a tensor, doubled: multiplication by a power of two rounds nothing.
 fn doubled(gguf: &Gguf<'_>, tensor: &TensorInfo<'_>) -> Vec<u8> {
     let data = gguf.tensor_data(tensor).unwrap();
     match tensor.ty {
@@ -536,8 +536,8 @@ fn doubled(gguf: &Gguf<'_>, tensor: &TensorInfo<'_>) -> Vec<u8> {
     }
 }
 
-/// Which tensors are doubled before a factor of a half is put beside a projection, so that nothing changes: the factor
-/// multiplies a bias of a dense feed-forward block, but not that of another projection.
+/// The tensors that are doubled so that a factor of one half beside a projection changes nothing. The factor multiplies the
+/// bias of a dense feed-forward block, but not the bias of another projection.
 #[test]
 fn a_scale_beside_a_matrix_multiplies_what_it_gives() {
     let of_layer = |part: &str| format!("blk.0.{part}");

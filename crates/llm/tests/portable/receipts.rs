@@ -1,4 +1,5 @@
-//! Receipts: what is written of answers, alone and beside others, is found again by who computes them again, and nothing else is.
+//! Receipts: computing an answer again confirms its receipt, whether the answer was made alone or beside others, and refutes a
+//! false one.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -79,7 +80,7 @@ fn requests() -> Vec<Request<'static>> {
     ]
 }
 
-/// Answers all of them together.
+/// Answers all of them in the same batches.
 fn answered(responder: &mut Responder<'_>, requests: Vec<Request<'_>>) -> Vec<Report> {
     let mut reports = Vec::new();
     let mut waiting = requests.into_iter();

@@ -1,9 +1,9 @@
-//! What holds for every configuration and all logits.
+//! Properties of all configurations and all logits.
 
 use llm::sampling::{Breakers, Sampler, SamplingConfig, SamplingError, Stages};
 use proptest::prelude::*;
 
-/// Configurations of what has been there always: temperature, top-k, top-p, min-p and penalties.
+/// Configurations of temperature, top-k, top-p, min-p and penalties alone.
 fn usual_configs() -> impl Strategy<Value = SamplingConfig> {
     let temperature = prop_oneof![Just(0.0f32), 0.01f32..5.0, Just(f32::MIN_POSITIVE)];
     let repeat = prop_oneof![Just(1.0f32), 0.5f32..2.0, Just(1e-38f32), Just(1e38f32)];
@@ -25,12 +25,12 @@ fn usual_configs() -> impl Strategy<Value = SamplingConfig> {
     )
 }
 
-/// A number from 0 on, extreme ones among them.
+/// A non-negative number, extreme ones included.
 fn amount() -> impl Strategy<Value = f32> {
     prop_oneof![2 => Just(0.0f32), 4 => 0f32..5.0, 1 => Just(f32::MIN_POSITIVE), 1 => Just(f32::MAX)]
 }
 
-/// What `samplers` names: any stages, in any order.
+/// A list for `samplers`: any stages in any order.
 fn orders() -> impl Strategy<Value = Stages> {
     let any_order = prop::collection::vec(prop::sample::select(Stages::USUAL.as_slice()), 0..=Stages::MOST);
     let any_order = any_order.prop_map(|list| {
@@ -41,7 +41,7 @@ fn orders() -> impl Strategy<Value = Stages> {
     prop_oneof![1 => Just(Stages::USUAL), 1 => any_order]
 }
 
-/// Configurations of everything.
+/// Configurations of all parameters.
 fn configs() -> impl Strategy<Value = SamplingConfig> {
     let off_or = || prop_oneof![1 => Just(1.0f32), 2 => 0f32..=1.0];
     let filters = (off_or(), prop_oneof![-1f32..4.0, Just(f32::MAX)], off_or(), 0f32..=0.6);
@@ -70,7 +70,7 @@ fn configs() -> impl Strategy<Value = SamplingConfig> {
     })
 }
 
-/// What is added to the logits of the first tokens.
+/// Biases of the logits of the first tokens.
 fn biases() -> impl Strategy<Value = Vec<(u32, f32)>> {
     let bias = prop_oneof![
         4 => -100f32..=100.0,

@@ -1,4 +1,4 @@
-//! Whatever else is computed with a text and in which order, its answer and its logits are those that it has alone.
+//! A text has the same answer and the same logits as alone, whatever else is computed with it, and in any order.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -19,7 +19,7 @@ use llm::session::{Logits, RunnerOptions, Session, SessionError, SessionOptions,
 use llm::simd::Kernels;
 use llm::state::StateOptions;
 
-/// As a program for aarch64 and musl the tests run under an emulator, where each schedule takes many times as long.
+/// As programs for aarch64 with musl, the tests run in an emulator, where each schedule takes many times as long.
 const EMULATED: bool = cfg!(all(target_arch = "aarch64", target_env = "musl"));
 
 /// The tokens of an answer, and the logits that each was drawn from.
@@ -29,11 +29,11 @@ type Answer = Vec<(u32, Vec<f32>)>;
 struct Text {
     prompt: Vec<u32>,
     sampling: SamplingConfig,
-    /// By each set of kernels that was asked for: its answer, computed alone.
+    /// The answer that was computed alone, for each kernel set that was used.
     alone: BTreeMap<&'static str, Answer>,
 }
 
-/// Texts of a model that begin alike, with up to `n_ctx` positions.
+/// Texts of a model that begin with the same tokens, with up to `n_ctx` positions.
 struct Texts<'m> {
     model: Arc<Model<'m>>,
     n_ctx: usize,
@@ -41,13 +41,13 @@ struct Texts<'m> {
     texts: Vec<Text>,
 }
 
-/// What was submitted: a text, to be answered by at most so many tokens.
+/// A submitted text, and the most tokens of its answer.
 struct Submitted {
     text: usize,
     max_tokens: usize,
-    /// After how many tokens it is to end.
+    /// The number of tokens after which it must end.
     most: usize,
-    /// How many of the prompt's tokens were found, once it has had a slot.
+    /// The number of tokens of the prompt that were found already computed; known once the text has had a slot.
     n_reused: Option<usize>,
     n_answer: usize,
     finish: Option<Finish>,
@@ -83,7 +83,7 @@ impl<'m> Texts<'m> {
         Sampler::new(self.texts[text].sampling, self.model.config().n_vocab).unwrap()
     }
 
-    /// Computes a text's answer alone, if it is not known yet.
+    /// Computes a text's answer alone, unless it is already known.
     fn compute_alone(&mut self, text: usize, kernels: &'static Kernels) {
         if self.texts[text].alone.contains_key(kernels.name()) {
             return;
@@ -116,7 +116,7 @@ impl<'m> Texts<'m> {
     }
 }
 
-/// Runs a random schedule of texts, each of which must have the answer and the logits that it has alone.
+/// Runs a random schedule of texts, each of which must have the same answer and the same logits as alone.
 fn check_schedule(texts: &mut Texts<'_>, random: &mut Random, sum: &mut Sum) {
     let mut kernels = Kernels::all().nth(random.below(Kernels::all().count())).unwrap();
     if kernels.name() == Kernels::scalar().name() && random.below(3) > 0 {
@@ -253,7 +253,7 @@ fn check_schedule(texts: &mut Texts<'_>, random: &mut Random, sum: &mut Sum) {
     });
 }
 
-/// What schedules came to.
+/// Totals over schedules.
 #[derive(Debug, Default)]
 struct Sum {
     n_reused: usize,
@@ -313,12 +313,12 @@ fn nor_do_those_of_texts_of_several_pages_with_any_mixer() {
     assert!(EMULATED || n_right > 500 && n_wrong > 50, "{n_right} right, {n_wrong} wrong");
 }
 
-/// Answers a prompt greedily; returns the answer, and how many tokens were computed for it.
+/// Answers a prompt greedily; returns the answer and the number of tokens that were computed for it.
 fn answer(scheduler: &mut Scheduler<'_>, prompt: &[u32], max_tokens: usize) -> (Vec<u32>, usize) {
     guessed_answer(scheduler, prompt, max_tokens, 0)
 }
 
-/// The same, with up to `speculate` guesses at a time.
+/// The same with up to `speculate` guesses at a time.
 fn guessed_answer(
     scheduler: &mut Scheduler<'_>,
     prompt: &[u32],

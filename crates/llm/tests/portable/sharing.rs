@@ -1,4 +1,4 @@
-//! What texts that come at once begin with is computed once, and each has the answer that it has alone.
+//! A beginning that several new texts share is computed once, and each text has the same answer as alone.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -17,16 +17,16 @@ use llm::scheduler::{Finish, Output, Scheduler, SequenceId, Submission};
 use llm::session::RunnerOptions;
 use llm::simd::Kernels;
 
-/// What came of a text.
+/// The result of a text.
 #[derive(Debug, Default, PartialEq)]
 struct Answer {
-    /// Each token, and the logits that it was drawn from.
+    /// Each token with the logits that it was drawn from.
     tokens: Vec<(u32, Vec<f32>)>,
     n_reused: Option<usize>,
     finish: Option<Finish>,
 }
 
-/// Texts on a scheduler, and what has come of them.
+/// Texts in a scheduler, and their results.
 struct Texts<'m> {
     scheduler: Scheduler<'m>,
     answers: BTreeMap<SequenceId, Answer>,
@@ -54,7 +54,7 @@ impl<'m> Texts<'m> {
         id
     }
 
-    /// Computes a batch; how many tokens it had.
+    /// Computes a batch; returns its number of tokens.
     fn step(&mut self) -> usize {
         let answers = &mut self.answers;
         let mut on_output = |id, output: Output<'_>| {
@@ -80,7 +80,7 @@ impl<'m> Texts<'m> {
     }
 }
 
-/// The answer that a text has alone.
+/// The answer of a text that is computed alone.
 fn alone(
     model: &Arc<Model<'_>>,
     options: RunnerOptions,
@@ -93,7 +93,7 @@ fn alone(
     })
 }
 
-/// Submits a prompt eight times at once, of which it must be computed once and each answer be that which it has alone.
+/// Submits a prompt eight times at once. The prompt must be computed once, and each answer must be the same as alone.
 fn check_equal(model: &Arc<Model<'_>>, options: RunnerOptions, prompt: &[u32], name: &str) {
     let answers = Texts::with(model, options, |texts| {
         let ids: Vec<_> = (0..8).map(|seed| texts.submit(prompt, 6, seed)).collect();
@@ -175,7 +175,7 @@ fn who_comes_later_computes_what_is_not_in_common_with_any_mixer() {
     });
 }
 
-/// Calls `work` with a model whose layers are not recurrent, and with one of which some are.
+/// Calls `work` with a model without recurrent layers, and with one that has some.
 fn each_of_two(work: impl Fn(&str, &Arc<Model<'_>>)) {
     each_kind(512, |kind, model| {
         if ["llama", "jamba"].contains(&kind) {

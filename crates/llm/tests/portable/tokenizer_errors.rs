@@ -1,4 +1,4 @@
-//! Vocabularies that are refused, texts that cannot be encoded, and what the errors say.
+//! Vocabularies that are refused, texts that cannot be encoded, and the error messages.
 
 use crate::vocabulary::{CONTROL, NORMAL, finish, writer};
 use llm::gguf::{Gguf, GgufWriter};

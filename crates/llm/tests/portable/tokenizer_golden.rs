@@ -1,6 +1,6 @@
-//! Ids that llama.cpp gives for small vocabularies of each kind and with each pre-tokenizer.
+//! Ids compared with llama.cpp's, for small vocabularies of each kind and with each pre-tokenizer.
 //!
-//! Made by `scripts/golden/tokenizers.py`, which tells how.
+//! `scripts/golden/tokenizers.py` made them and describes how.
 
 use std::fs;
 use std::path::Path;

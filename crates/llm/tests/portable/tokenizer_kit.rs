@@ -1,7 +1,7 @@
-//! Ids of the reference for real vocabularies.
+//! Ids compared with those of reference implementations, for published vocabularies.
 //!
-//! The vocabularies lie outside the repository, in the folder that `FERRITE_KIT` names or in
-//! `shared/conformance` beside the repository. Without them the tests say so and pass.
+//! The vocabularies are outside the repository, in the folder named by `FERRITE_KIT` or in `shared/conformance` beside the
+//! repository. Without them, the tests print a message and pass.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use llm::gguf::Gguf;
 use llm::tokenizer::{EncodeOptions, Tokenizer};
 use serde_json::Value;
 
-/// What stands between the texts of an `.inp` file.
+/// The separator of the texts in an `.inp` file.
 const SEPARATOR: &str = "\n__ggml_vocab_test__\n";
 
 fn folder() -> Option<PathBuf> {
@@ -48,7 +48,7 @@ fn encode(tokenizer: &Tokenizer<'_>, text: &str) -> Vec<u32> {
     ids
 }
 
-/// Tells the first difference of two lists of ids.
+/// Describes the first difference between two lists of ids.
 fn difference(got: &[u32], expected: &[u32]) -> Option<String> {
     if got == expected {
         return None;

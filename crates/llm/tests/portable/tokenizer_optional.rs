@@ -1,4 +1,4 @@
-//! What llama.cpp does without in a vocabulary, or does not mind: the text gets the same tokens.
+//! What llama.cpp does not require in a vocabulary, or tolerates there: the text gets the same tokens.
 
 use crate::vocabulary::{self, BYTE, CONTROL, NORMAL, UNKNOWN, byte_level, finish};
 use llm::gguf::{Gguf, GgufWriter, Value};
@@ -64,7 +64,7 @@ fn of_two_equal_texts_the_last_is_meant_and_each_is_shown() {
     assert_eq!(tokenizer.decode(&[263, last]).unwrap(), b"abab");
 }
 
-/// Ids that do not exist, whatever their type, are as good as none: the default holds.
+/// An id that does not exist has no effect, whatever its type: the default holds.
 #[test]
 fn ids_that_do_not_exist_count_as_none() {
     let keys = ["bos", "eos", "unknown", "padding", "seperator", "eot", "eom", "fim_pre", "fim_pad"];
@@ -82,7 +82,7 @@ fn ids_that_do_not_exist_count_as_none() {
     assert_eq!(ends(&without), [2]);
 }
 
-/// As the reference: what a file of this kind does not name are those of the first family that used it.
+/// As in the reference: special tokens that a file of this kind does not name are those of the first family that used it.
 #[test]
 fn a_byte_level_vocabulary_has_default_ids_too() {
     let file = byte_level("llama-bpe", &[]);

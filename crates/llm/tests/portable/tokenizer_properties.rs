@@ -1,11 +1,11 @@
-//! What holds for any vocabulary and any text.
+//! Properties of all vocabularies and all texts.
 
 use crate::vocabulary::{self, BYTE, CONTROL, NORMAL, UNKNOWN, finish, writer};
 use llm::gguf::Gguf;
 use llm::tokenizer::{EncodeOptions, StreamDecoder, Tokenizer};
 use proptest::prelude::*;
 
-/// One name of each way to cut text.
+/// A name for each way to cut text.
 const PRE_TOKENIZERS: [&str; 28] = [
     "default",
     "gpt-2",
@@ -37,7 +37,7 @@ const PRE_TOKENIZERS: [&str; 28] = [
     "chameleon",
 ];
 
-/// Bytes, with and without sense.
+/// Bytes, valid UTF-8 and not.
 fn text() -> impl Strategy<Value = Vec<u8>> {
     let parts = prop_oneof![
         any::<[u8; 4]>().prop_map(|bytes| bytes.to_vec()),
@@ -50,7 +50,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(parts, 0..8).prop_map(|parts| parts.concat())
 }
 
-/// Joins of a few early tokens, so that many of them happen.
+/// Merges of a few early tokens, so that many of them apply.
 fn merges() -> impl Strategy<Value = Vec<(usize, usize)>> {
     let token = prop_oneof![
         proptest::sample::select(b"abc AB123.'st\n\xe5\xc3".to_vec()).prop_map(usize::from),
@@ -66,7 +66,7 @@ fn encode(tokenizer: &Tokenizer<'_>, text: &[u8]) -> Vec<u32> {
     ids
 }
 
-/// The text of a stream of tokens.
+/// The text of a sequence of tokens.
 fn stream(tokenizer: &Tokenizer<'_>, ids: &[u32]) -> String {
     let mut decoder = StreamDecoder::new(tokenizer).unwrap();
     let mut text = String::new();
@@ -141,7 +141,7 @@ proptest! {
         }
     }
 
-    /// Whatever the map of characters is: ids or an error, and ids that exist.
+    /// For any map of characters, the result is an error or ids that exist.
     #[test]
     fn no_map_of_characters_is_too_wild(
         pieces in proptest::collection::vec(("[ab▁é字.]{0,5}", 1..7i32, any::<f32>()), 0..40),
@@ -198,7 +198,7 @@ proptest! {
     }
 }
 
-/// Encoding a long text costs no more per byte than a short one, however alike tokens and text are.
+/// A long text takes no more time per byte than a short one, however similar tokens and text are.
 #[test]
 fn long_texts_that_tokens_almost_cover_come_back() {
     let longest = "a".repeat(1000);

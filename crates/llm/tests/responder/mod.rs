@@ -1,4 +1,4 @@
-//! A responder to several requests at once, over a small model.
+//! A responder with several requests at a time, over a small model.
 
 use llm::front::{Prompter, Responder};
 use llm::gguf::Gguf;
@@ -12,7 +12,7 @@ use llm::state::StateOptions;
 
 pub const N_SLOTS: usize = 4;
 
-/// Runs `test` with one for this file, whose texts have up to `n_ctx` positions.
+/// Runs `test` with a responder for this file, whose texts have up to `n_ctx` positions.
 pub fn with_responder<T>(
     file: &[u8],
     n_ctx: usize,

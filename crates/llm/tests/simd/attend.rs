@@ -1,5 +1,4 @@
-//! Attention of every kernel set against its definition in double precision, and against the scalar
-//! set bit for bit.
+//! Attention of every kernel set, compared with its definition in double precision, and bit for bit with the scalar set.
 
 use crate::random::Random;
 use half::f16;
@@ -31,7 +30,7 @@ impl Head {
         Self { f32, f16, q8_0, len }
     }
 
-    /// The elements in a type, as bytes.
+    /// The elements in this type, as bytes.
     fn bytes(&self, ty: CacheType) -> Vec<u8> {
         let mut bytes = vec![0; ty.row_format(self.f32.len()).bytes];
         match ty {
@@ -42,7 +41,7 @@ impl Head {
         bytes
     }
 
-    /// What the elements of a type stand for, those of keys or of values.
+    /// The values that the elements of a type represent, for keys or for values.
     fn values(&self, kv: Kv, are_keys: bool) -> Vec<f32> {
         match kv {
             Kv::F16 => self.f16.iter().map(|x| x.to_f32()).collect(),
@@ -63,7 +62,7 @@ impl Head {
     }
 }
 
-/// Vectors one after the other, as if their pages lay in order.
+/// Vectors in sequence, as if their pages were in order.
 fn in_order<E>(elements: &[E], stride: usize) -> Vectors<'_, E> {
     Vectors { elements, page_len: BLOCK_LEN * stride, first: 0, stride, pages: &[0, 1, 2] }
 }
@@ -72,11 +71,11 @@ fn in_order<E>(elements: &[E], stride: usize) -> Vectors<'_, E> {
 enum Kv {
     F16,
     Q8_0,
-    /// Keys and values of these types, by the routine that unpacks any.
+    /// Keys and values of these types, for the routine that unpacks any type.
     Unpacked(CacheType, CacheType),
 }
 
-/// Every routine; of that for any types all types, and pairs of them.
+/// Every routine; for the one that unpacks, all types and pairs of types.
 const KVS: [Kv; 10] = [
     Kv::F16,
     Kv::Q8_0,
@@ -106,13 +105,13 @@ impl Kv {
 struct Scores {
     scale: f32,
     softcap: Option<f32>,
-    /// Whether they gain something by the distance.
+    /// Whether the scores have a relative position bias.
     has_relative: bool,
     /// Whether some positions are hidden.
     has_mask: bool,
 }
 
-/// Words of a query's mask.
+/// Number of words in a query's mask.
 const MASK_WORDS: usize = 3;
 
 fn is_hidden(query: &Query, position: usize) -> bool {
@@ -130,7 +129,7 @@ fn mask(queries: &[Query]) -> Vec<u64> {
     mask
 }
 
-/// Buckets of distances, and what scores gain in each, of three heads.
+/// Buckets of distances, and the bias of each bucket for three heads.
 fn relative() -> (RelativeBuckets, Vec<f32>) {
     (RelativeBuckets::new(16), Random(7).normals(16 * N_HEAD))
 }
@@ -189,7 +188,7 @@ fn attend(
     output
 }
 
-/// Attention as it is written in the papers, in double precision.
+/// Attention as the papers define it, in double precision.
 fn definition(
     q: &[f32],
     keys: &[f32],
@@ -268,7 +267,7 @@ fn each_case(mut check: impl FnMut(Kv, &Head, &Head, &[f32], Scores, &[Query])) 
     }
 }
 
-/// The differences between what a set gives and the definition.
+/// The differences between the results of a set and the definition.
 fn errors(
     kernels: &Kernels,
     kv: Kv,
@@ -288,7 +287,7 @@ fn errors(
     errors.collect()
 }
 
-/// The largest; NaN if there is one.
+/// The largest; NaN if any is NaN.
 fn largest(errors: &[f64]) -> f64 {
     // In this order a NaN is above all numbers.
     errors.iter().copied().max_by(f64::total_cmp).expect("there are queries")
@@ -304,10 +303,10 @@ fn outputs_are_those_of_the_definition() {
     });
 }
 
-/// A rounding to eleven bits errs by at most 2^-11, and what a block adds up is rounded many times. The mean square over
-/// all cases, and how many err by 2e-3 or more, four roundings, say whether the arithmetic is as good as it should be:
-/// other random numbers hardly move them. The largest error, of 8640 a set, lies at their mercy: from 1.2e-3 to 3.6e-3
-/// with twenty seeds.
+/// Rounding to eleven bits has an error of at most 2^-11, and the sums of a block are rounded many times. The mean square over
+/// all cases, and the number of errors of 2e-3 (four roundings) or more, show whether the arithmetic is as good as it should
+/// be, because other random numbers hardly change them. The largest of the 8640 errors of a set depends on chance: with twenty
+/// seeds it was between 1.2e-3 and 3.6e-3.
 #[test]
 fn half_precision_is_as_good_as_its_eleven_bits() {
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! Matrix products of every kernel set against a product in f64 of the dequantised weights.
+//! Matrix products of every kernel set, compared with a product in f64 of the dequantised weights.
 
 use crate::random::Random;
 use crate::threads::Threads;
@@ -14,7 +14,7 @@ const TYPES: &[GgmlType] = {
     &[F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0]
 };
 
-/// Types in blocks.
+/// Block types.
 const BLOCKS: &[GgmlType] = {
     use GgmlType::*;
     &[
@@ -38,8 +38,8 @@ fn product(
     out
 }
 
-/// Mean squared error, as a fraction of the mean square that products of such rows and vectors have
-/// when these are independent. (A single product may happen to be near 0.)
+/// The mean squared error, relative to the mean square of products of such rows and vectors if these are independent. (A single
+/// product may happen to be near 0.)
 fn error(got: &[f32], w: &Matrix, x: &[f32]) -> f64 {
     let expected = exact_product(w, x);
     let error: f64 = got.iter().zip(&expected).map(|(&got, want)| (f64::from(got) - want).powi(2)).sum();
@@ -61,7 +61,7 @@ fn exact_product(w: &Matrix, x: &[f32]) -> Vec<f64> {
     x.chunks_exact(w.n_cols()).flat_map(|x| rows.iter().map(|row| dot(row, x)).collect::<Vec<_>>()).collect()
 }
 
-/// What rounding in f32 may add up to in sums of `n` terms: the square of `√n` units of roundoff, 2⁻²⁴.
+/// The bound for rounding errors in f32 sums of `n` terms: the square of `√n` units of roundoff, 2⁻²⁴.
 fn f32_limit(n: usize) -> f64 {
     n as f64 * 2_f64.powi(-48)
 }
@@ -201,7 +201,7 @@ fn extreme_rows(ty: GgmlType, rows: usize, cols: usize, random: &mut Random) -> 
     bytes
 }
 
-/// Where the f16 scales and minimums of a block lie.
+/// The offsets of the f16 scales and minimums in a block.
 fn scale_offsets(ty: GgmlType) -> &'static [usize] {
     use GgmlType::*;
     match ty {
@@ -272,7 +272,7 @@ fn every_set_gives_the_bits_of_the_scalar_one_with_floats() {
     }
 }
 
-/// Whether both are the same numbers, or neither is one.
+/// Whether both contain the same numbers, with NaN in the same places.
 fn assert_same(got: &[f32], want: &[f32], what: &str) {
     for (index, (got, want)) in got.iter().zip(want).enumerate() {
         assert!(got == want || got.is_nan() && want.is_nan(), "{what}, product {index}: {got} for {want}");

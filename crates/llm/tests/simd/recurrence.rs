@@ -1,13 +1,13 @@
-//! Recurrences, and the convolution before them, of every kernel set against plain loops.
+//! Recurrences, and the convolution before them, of every kernel set, compared with plain loops.
 
 use crate::random::Random;
 use llm::simd::{Columns, Convolve, DeltaScan, DiagonalScan, Kernels, Mamba2Scan, MambaScan, state_len};
 
 const N_TOKENS: usize = 5;
-/// Columns beside those of a vector.
+/// Number of elements between the vectors of two tokens.
 const BESIDE: usize = 3;
 
-/// What a scan is given: a state of `rows × cols`, and for each token vectors of either length.
+/// The input of a scan: a state of `rows × cols`, and vectors of either length for each token.
 struct Inputs {
     rows: usize,
     cols: usize,
@@ -21,19 +21,19 @@ struct Inputs {
     scalars: [Vec<f32>; 2],
 }
 
-/// The place in a state of the element in row `row` and column `col`: rows in groups of four, in which eight columns
-/// of all rows follow each other.
+/// The index in a state of the element in row `row` and column `col`: rows are in groups of four, in which eight columns of all
+/// four rows are followed by the next eight columns.
 fn place(row: usize, col: usize, cols: usize) -> usize {
     row / 4 * 4 * cols + col / 8 * 32 + row % 4 * 8 + col % 8
 }
 
-/// A vector of each token.
+/// A vector per token.
 fn columns(matrix: &[f32], len: usize) -> Columns<'_> {
     Columns { matrix, width: len + BESIDE, first: 2, len }
 }
 
 impl Inputs {
-    /// States as few and as many rows, and as short and as long ones, as a set could treat differently.
+    /// States of all sizes that a set could treat differently: few and many rows, short and long ones.
     fn all() -> impl Iterator<Item = Self> {
         let shapes = (1..=9).chain([64]).flat_map(|rows| [8, 16, 24, 128].map(|cols| (rows, cols)));
         shapes.map(|(rows, cols)| {
@@ -47,8 +47,8 @@ impl Inputs {
         })
     }
 
-    /// Runs `scan` on every set, and expects of the state and the outputs the scalar set's bits, however the tokens are
-    /// cut, and about what `definition` makes of a row, the token, the row's number and its output.
+    /// Runs `scan` on every set. The state and the outputs must have the scalar set's bits however the tokens are divided. They
+    /// must be close to what `definition` computes from a row, the token, the row's number and its output.
     fn check(
         &self,
         scan: impl Fn(&Kernels, std::ops::Range<usize>, &mut [f32], &mut [f32]),

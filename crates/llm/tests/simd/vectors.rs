@@ -1,9 +1,9 @@
-//! The vector routines of every kernel set against plain loops, at every length and alignment.
+//! The vector routines of every kernel set, compared with plain loops, at every length and alignment.
 
 use crate::random::Random;
 use llm::simd::Kernels;
 
-/// Sets with their names, the longest length tested and the starts from which slices are taken.
+/// The sets with their names, the longest length to test, and the offsets at which slices begin.
 const MAX_LEN: usize = 130;
 const MAX_START: usize = 5;
 
@@ -37,8 +37,8 @@ fn dot_products_are_those_of_a_plain_loop() {
     });
 }
 
-/// Checks a routine on every set: the same bits as the scalar set, and `definition` but for an error of
-/// `tolerance` relative to magnitudes of 1 and more.
+/// Checks a routine on every set: the bits must be those of the scalar set, and the values those of `definition`, with an error
+/// of up to `tolerance` relative to magnitudes of 1 and more.
 fn check_each(
     name: &str,
     routine: impl Fn(&Kernels, &mut [f32], &[f32]),
@@ -181,7 +181,7 @@ fn exp_is_within_one_unit_in_the_last_place() {
     assert!(worst < 1.0, "{worst}");
 }
 
-/// A minute or two: `cargo test --release -p llm --test simd -- --ignored`.
+/// Takes a minute or two: `cargo test --release -p llm --test simd -- --ignored`.
 #[test]
 #[ignore = "takes long"]
 fn exp_is_within_one_unit_in_the_last_place_for_every_float() {
@@ -220,7 +220,7 @@ fn softplus_goes_from_zero_to_the_diagonal() {
     }
 }
 
-/// The allocator of these tests finds an access beyond a block, or none of them would show one.
+/// The allocator of these tests must detect an access beyond a block; otherwise none of them would show one.
 #[test]
 fn an_access_beyond_a_block_ends_the_program() {
     let block = std::hint::black_box(vec![1_u8; 100]);

@@ -1,8 +1,8 @@
-//! Cores that are threads, started for each piece of work.
+//! Workers that are threads, started for each piece of work.
 
 use llm::parallel::Workers;
 
-/// So many.
+/// This number of threads.
 pub struct Threads(pub usize);
 
 impl Workers for Threads {

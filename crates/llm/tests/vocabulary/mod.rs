@@ -6,14 +6,14 @@ use core::convert::Infallible;
 
 use llm::gguf::GgufWriter;
 
-/// Numbers of `tokenizer.ggml.token_type`.
+/// Values of `tokenizer.ggml.token_type`.
 pub const NORMAL: i32 = 1;
 pub const UNKNOWN: i32 = 2;
 pub const CONTROL: i32 = 3;
 pub const USER_DEFINED: i32 = 4;
 pub const BYTE: i32 = 6;
 
-/// A file of metadata alone.
+/// A file that contains only metadata.
 pub fn finish(writer: GgufWriter) -> Vec<u8> {
     let mut file = Vec::new();
     let tensors = writer
@@ -26,7 +26,7 @@ pub fn finish(writer: GgufWriter) -> Vec<u8> {
     file
 }
 
-/// A vocabulary of a kind, without what only some kinds have.
+/// A vocabulary of some kind, without the keys that only some kinds have.
 pub fn writer(model: &str, tokens: &[(String, i32)]) -> GgufWriter {
     let mut writer = GgufWriter::new();
     writer.put_str("tokenizer.ggml.model", model).unwrap();
@@ -46,7 +46,7 @@ pub fn byte_char(byte: u8) -> char {
     char::from_u32(0x100 + place as u32).unwrap()
 }
 
-/// A byte-level vocabulary: all bytes, then what comes of joining earlier tokens by their numbers.
+/// A byte-level vocabulary: all bytes, then the results of merging earlier tokens, given by their ids.
 pub fn byte_level(pre: &str, merges: &[(usize, usize)]) -> Vec<u8> {
     let mut pieces: Vec<String> = (0..=255).map(|byte| byte_char(byte).to_string()).collect();
     let mut lines = Vec::new();

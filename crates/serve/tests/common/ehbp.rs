@@ -1,4 +1,4 @@
-//! [`Exchange`]: a client's side of encrypted bodies (EHBP), by the crates that the server's side is made of.
+//! [`Exchange`]: the client's side of encrypted bodies (EHBP), made with the same crates as the server's side.
 
 use std::convert::Infallible;
 
@@ -38,7 +38,7 @@ impl TryRng for Numbers {
 
 impl TryCryptoRng for Numbers {}
 
-/// A client's side of an exchange.
+/// The client's side of an exchange.
 pub struct Exchange {
     pub encapsulated: [u8; 32],
     pub context: AeadCtxS<AesGcm256, HkdfSha256, X25519HkdfSha256>,
@@ -61,12 +61,12 @@ impl Exchange {
         [&len.to_be_bytes()[..], &sealed, &tag.to_bytes()].concat()
     }
 
-    /// The body, in chunks of so many bytes of it.
+    /// The body, in chunks that hold this many bytes of it.
     pub fn seal(&mut self, body: &str, chunk_bytes: usize) -> Vec<u8> {
         body.as_bytes().chunks(chunk_bytes).flat_map(|chunk| self.chunk(chunk)).collect()
     }
 
-    /// A request with this sealed body, in chunks of HTTP, as clients of the protocol send it.
+    /// A request with this encrypted body, in HTTP chunks, as clients of the protocol send it.
     pub fn post(&self, path: &str, sealed: &[u8]) -> Vec<u8> {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\
@@ -83,13 +83,13 @@ impl Exchange {
         request
     }
 
-    /// A whole request.
+    /// A complete request.
     pub fn request(&mut self, path: &str, body: &str) -> Vec<u8> {
         let sealed = self.seal(body, body.len());
         self.post(path, &sealed)
     }
 
-    /// What an answer to it says: its head, and the texts of its chunks.
+    /// The contents of the answer: its head, and the decrypted texts of its chunks.
     pub fn open(&self, answer: &[u8]) -> (String, Vec<String>) {
         let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("no end of a head") + 4;
         let head = String::from_utf8(answer[..end].to_vec()).unwrap();
@@ -126,7 +126,7 @@ impl Exchange {
     }
 }
 
-/// The bytes in a body of chunks.
+/// The bytes in a chunked body.
 pub fn unchunked(mut body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {

@@ -29,14 +29,14 @@ pub mod ehbp;
 
 pub use ehbp::unchunked;
 
-/// Positions of a text.
+/// Number of positions per text.
 pub const N_CTX: usize = 256;
-/// Texts that are computed together.
+/// Number of texts that are computed together.
 pub const N_SLOTS: usize = 4;
-/// Requests that wait at most.
+/// The most requests that may wait.
 pub const N_WAITING: usize = 16;
 
-/// A model in memory that nobody gives back.
+/// A model in memory that is never freed.
 pub struct TestModel {
     responder: Responder<'static>,
     info: ModelInfo,
@@ -46,7 +46,7 @@ pub fn clock_us() -> u64 {
     0
 }
 
-/// A file, seen from this crate, which is read once.
+/// A file, by its path relative to this crate, which is read only once.
 fn file(name: &'static str, path: &str) -> &'static [u8] {
     static FILES: Mutex<Vec<(&str, &[u8])>> = Mutex::new(Vec::new());
     let mut files = FILES.lock().unwrap();
@@ -60,17 +60,17 @@ fn file(name: &'static str, path: &str) -> &'static [u8] {
 }
 
 impl TestModel {
-    /// One in `test_models`.
+    /// A model of `test_models`.
     pub fn new(name: &'static str) -> Self {
         Self::at(name, &format!("../../test_models/{name}.gguf"))
     }
 
-    /// The one in this file, seen from this crate.
+    /// The model in this file, by its path relative to this crate.
     pub fn at(name: &'static str, path: &str) -> Self {
         Self::made(name, path, 0)
     }
 
-    /// One in `test_models` with a kind of vocabulary that there is not.
+    /// A model of `test_models` with an unknown kind of vocabulary.
     pub fn without_vocabulary(name: &'static str) -> Self {
         let mut bytes = file(name, &format!("../../test_models/{name}.gguf")).to_vec();
         let key = b"tokenizer.ggml.model";
@@ -80,13 +80,13 @@ impl TestModel {
         Self::of(name, bytes.leak(), 0, N_CTX)
     }
 
-    /// The smallest one in `test_models`, with some metadata replaced or added, and room for 4096 positions.
+    /// The smallest model of `test_models`, with some metadata replaced or added, and room for 4096 positions.
     pub fn with_metadata(name: &'static str, changes: &[(&str, Value<'_>)]) -> Self {
         let room = [("llama.context_length", Value::U32(4096))];
         Self::changed(name, "../../test_models/micro.gguf", &[&room, changes].concat(), 4096)
     }
 
-    /// The one in this file, seen from this crate, with some metadata replaced or added.
+    /// The model in this file, by its path relative to this crate, with some metadata replaced or added.
     pub fn changed(
         name: &'static str,
         path: &'static str,
@@ -103,7 +103,7 @@ impl TestModel {
         Self::of(name, changed.leak(), 0, n_ctx)
     }
 
-    /// One in `test_models` of family llama, as if it were trained for more positions.
+    /// A model of `test_models` of family llama, changed as if it had been trained for more positions.
     pub fn longer(name: &'static str, n_ctx: u32) -> Self {
         let mut bytes = file(name, &format!("../../test_models/{name}.gguf")).to_vec();
         let key = b"llama.context_length";
@@ -113,7 +113,7 @@ impl TestModel {
         Self::of(name, bytes.leak(), 0, n_ctx as usize)
     }
 
-    /// One in `test_models` with adapters, which change nothing unless that is asked for.
+    /// A model of `test_models` with adapters, which change nothing unless a request selects them.
     pub fn adapted(name: &'static str, n_adapters: usize) -> Self {
         Self::made(name, &format!("../../test_models/{name}.gguf"), n_adapters)
     }
@@ -164,7 +164,7 @@ impl TestModel {
         Self { responder, info }
     }
 
-    /// The same under another name.
+    /// The same with another name.
     pub fn called(mut self, name: &str) -> Self {
         self.info.name = name.to_owned();
         self
@@ -190,21 +190,21 @@ impl Model for TestModel {
     }
 }
 
-/// Models, and how many texts they were given to make vectors of.
+/// The models, and the number of texts that they were given for vectors.
 pub struct TestEngine {
     pub models: Models<TestModel>,
     pub n_embeddings: usize,
-    /// Names and paths of models that could be loaded.
+    /// Names and paths of models that can be loaded.
     pub files: Vec<(String, String)>,
-    /// Whether models say what they are [told](TestEngine::told) to.
+    /// Whether models say what a request [dictates](TestEngine::told).
     pub is_told: bool,
-    /// What tells these answers apart.
+    /// The parser of these answers.
     parsers: Vec<(Ticket, Parser)>,
 }
 
 impl TestEngine {
-    /// What a model is told to say: what follows the line `Say:` in what the user said last, or what the tool returned, if that
-    /// was the last word.
+    /// The text that a request dictates: what follows the line `Say:` in the last message of the user, or the result of the tool if that
+    /// was the last message.
     fn told(prompt: &Prompt<'_>) -> Option<String> {
         let Prompt::Messages(messages, _) = prompt else { return None };
         let last = messages.iter().rfind(|message| matches!(message.role, "user" | "tool"))?;
@@ -215,8 +215,8 @@ impl TestEngine {
         }
     }
 
-    /// Has a model say this. It has no choice, and what it says is told apart here: a grammar of all of an answer, marks
-    /// included, is nothing that a conversation can have.
+    /// Makes a model say this. A grammar leaves it no choice. The text is parsed here, because a grammar for the whole answer, with its
+    /// marks, is not something that a conversation can have.
     fn submit_told(
         &mut self,
         model: Option<&str>,
@@ -242,7 +242,7 @@ impl TestEngine {
         Ok(ticket)
     }
 
-    /// Tells of an event, and of the parts of what a model was told to say.
+    /// Passes on an event; a dictated text is passed on in its parsed parts.
     fn tell(
         parsers: &mut [(Ticket, Parser)],
         ticket: Ticket,
@@ -337,14 +337,14 @@ impl Engine for TestEngine {
     }
 }
 
-/// A server, what computes for it, and the time.
+/// A server, the engine that computes for it, and the time.
 pub struct Harness {
     pub server: Server<Ticket>,
     pub engine: TestEngine,
     pub now_us: u64,
 }
 
-/// Who signs receipts.
+/// The key that signs receipts.
 pub fn notary() -> Notary {
     let maker = Maker { image_sha256: None, program: "test".into() };
     Notary::new([3; 32], false, maker, PORTABLE)
@@ -390,7 +390,7 @@ impl Harness {
         .with(TestModel::new("micro"))
     }
 
-    /// A server of a model that has one.
+    /// A server of a model that has a chat format.
     pub fn with_chat() -> Self {
         let mut harness = Self::default();
         harness.engine.remove(None).unwrap();
@@ -404,12 +404,12 @@ impl Harness {
         harness.with(TestModel::longer("tiny", 1024))
     }
 
-    /// A server of a model with this template, which says what it is told.
+    /// A server of a model with this template, which says what a request dictates.
     pub fn told(template: &str) -> Self {
         Self::all_told(vec![("told".to_owned(), template.to_owned())])
     }
 
-    /// A server of models of these names with these templates, which say what they are told.
+    /// A server of models with these names and templates, which say what a request dictates.
     pub fn all_told(templates: Vec<(String, String)>) -> Self {
         let mut harness = Self::default();
         harness.engine.remove(None).unwrap();
@@ -426,14 +426,14 @@ impl Harness {
         self
     }
 
-    /// The text that the engine alone gives.
+    /// The text that the engine generates without a server.
     pub fn alone(&mut self, request: Request<'_>) -> Report {
         let model = self.engine.get_mut(None).unwrap();
         let go_on = &mut |_: Event<'_>| ControlFlow::Continue(());
         model.with_responder(|responder| responder.generate(request, clock_us, go_on)).unwrap()
     }
 
-    /// What answers for the first model.
+    /// The responder of the first model.
     pub fn responder(&self) -> &Responder<'_> {
         self.engine.responder(None).unwrap()
     }
@@ -442,7 +442,7 @@ impl Harness {
         self.server.accept(self.now_us).expect("no room for a connection")
     }
 
-    /// Lets the engine compute one batch; whether there was something to do.
+    /// Has the engine compute one batch; returns whether there was something to compute.
     pub fn step(&mut self) -> bool {
         self.server.serve(&mut self.engine, self.now_us);
         let Self { server, engine, now_us } = self;
@@ -453,7 +453,7 @@ impl Harness {
         step.unwrap() > 0 || !engine.models.is_idle()
     }
 
-    /// Takes what is to be sent on a connection.
+    /// Takes the bytes to be sent on a connection.
     pub fn take(&mut self, id: ConnectionId) -> Vec<u8> {
         let mut bytes = Vec::new();
         while !self.server.unsent(id).is_empty() {
@@ -464,7 +464,7 @@ impl Harness {
         bytes
     }
 
-    /// Sends bytes on a connection, in these pieces, and returns all that comes back.
+    /// Sends bytes on a connection, in these pieces, and returns the whole answer.
     pub fn exchange(&mut self, id: ConnectionId, pieces: &[&[u8]]) -> Vec<u8> {
         let mut answer = Vec::new();
         for piece in pieces {
@@ -486,19 +486,19 @@ impl Harness {
         answer
     }
 
-    /// Sends a request that needs no engine; what comes back at once.
+    /// Sends a request that does not need the engine; returns the immediate answer.
     pub fn exchange_now(&mut self, id: ConnectionId, request: &[u8]) -> String {
         assert_eq!(self.server.receive(id, request, self.now_us), request.len());
         String::from_utf8(self.take(id)).unwrap()
     }
 
-    /// The same on a connection of its own.
+    /// The same on a new connection.
     pub fn exchange_all(mut self, pieces: &[&[u8]]) -> Vec<u8> {
         let id = self.connect();
         self.exchange(id, pieces)
     }
 
-    /// Sends a request on a connection of its own and returns the answer.
+    /// Sends a request on a new connection and returns the answer.
     pub fn ask(&mut self, request: &[u8]) -> String {
         let id = self.connect();
         let answer = self.exchange(id, &[request]);
@@ -506,21 +506,21 @@ impl Harness {
         String::from_utf8(answer).unwrap()
     }
 
-    /// Gets a path; the status and the body of the answer.
+    /// Gets a path; returns the status and the body of the answer.
     pub fn get(&mut self, path: &str) -> (u16, serde_json::Value) {
         let answer = self.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         let (head, body) = answer.split_once("\r\n\r\n").expect("no end of a head");
         (status(head), serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")))
     }
 
-    /// Posts JSON; the status and the body of the answer.
+    /// Posts JSON; returns the status and the body of the answer.
     pub fn post(&mut self, path: &str, body: &str) -> (u16, serde_json::Value) {
         let answer = self.ask(post(path, body).as_bytes());
         let (head, body) = answer.split_once("\r\n\r\n").expect("no end of a head");
         (status(head), serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")))
     }
 
-    /// The same, of events with names, in which the data says the name too.
+    /// The same for named events, whose data repeats the name.
     pub fn named_stream(&mut self, path: &str, body: &str) -> Vec<serde_json::Value> {
         let answer = self.ask(post(path, body).as_bytes());
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -538,7 +538,7 @@ impl Harness {
             .collect()
     }
 
-    /// Posts JSON that asks for a stream; the data of its events.
+    /// Posts JSON that requests a stream; returns the data of its events.
     pub fn stream(&mut self, path: &str, body: &str) -> Vec<String> {
         let answer = self.ask(post(path, body).as_bytes());
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -560,12 +560,12 @@ pub fn templates() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The one of this name.
+/// The template with this name.
 pub fn template(name: &str) -> String {
     templates().into_iter().find(|(known, _)| known == name).expect(name).1
 }
 
-/// A request with a body of JSON.
+/// A request with a JSON body.
 pub fn post(path: &str, body: &str) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nHost: ferrite\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -578,7 +578,7 @@ pub fn status(head: &str) -> u16 {
     head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no status: {head:?}"))
 }
 
-/// The statuses of answers that follow each other.
+/// The statuses of consecutive answers.
 pub fn statuses(answers: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(answers);
     text.match_indices("HTTP/1.1 ").map(|(at, _)| status(&text[at..])).collect()

@@ -1,8 +1,8 @@
-//! An allocator that refuses chosen blocks, as a heap does that is exhausted.
+//! An allocator that refuses chosen blocks, as an exhausted heap does.
 //!
-//! It does what the kernel's heap does: blocks of at most [`SMALL_BLOCK_BYTES`] come from a reserve when there is nothing else, larger
-//! ones are refused. Larger ones are counted, unless they are taken for granted and the thread has just given back one that they fit in:
-//! what is there is not refused.
+//! It follows the rules of the kernel's heap: blocks of at most [`SMALL_BLOCK_BYTES`] come from a reserve when nothing else is left, and
+//! larger ones are refused. It counts the larger blocks, except those whose caller cannot handle a refusal and that fit into a block that
+//! the thread has just freed: memory that is certainly free is not refused.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, UnsafeCell};
@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use llm::SMALL_BLOCK_BYTES;
 
-/// Bytes of the reserve that small blocks come from.
+/// Size in bytes of the reserve for small blocks.
 const RESERVE_BYTES: usize = 64 << 20;
 
 /// Which of the larger blocks are refused.
@@ -19,20 +19,20 @@ const RESERVE_BYTES: usize = 64 << 20;
 pub enum Refused {
     /// None.
     Nothing,
-    /// The one of this number, from 0.
+    /// The block with this number, from 0.
     Only(u64),
-    /// That one and all later ones; smaller blocks come from the reserve from the one before it on.
+    /// That block and all later ones; from the block before it on, smaller blocks come from the reserve.
     From(u64),
 }
 
 /// What was allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// Blocks of more than [`SMALL_BLOCK_BYTES`].
+    /// Number of blocks of more than [`SMALL_BLOCK_BYTES`].
     pub n_large: u64,
-    /// How many of them were refused.
+    /// Number of them that were refused.
     pub n_refused: u64,
-    /// Most bytes of the reserve that were used at a time.
+    /// The most bytes of the reserve that were in use at a time.
     pub reserve_bytes: usize,
 }
 
@@ -41,7 +41,7 @@ struct State {
     is_armed: bool,
     refused: Refused,
     seen: Seen,
-    /// Bytes in one piece that were given back and have not been taken again.
+    /// The size of a contiguous piece of memory that was freed and has not been allocated again.
     hole_bytes: usize,
 }
 
@@ -63,30 +63,31 @@ std::thread_local! {
     static STATE: Cell<State> = const { Cell::new(OFF) };
 }
 
-/// Bytes of the reserve that have been handed out.
+/// Number of bytes of the reserve that have been allocated.
 static HANDED_OUT: AtomicUsize = AtomicUsize::new(0);
 
-/// Those of them that are still used.
+/// Number of these bytes that are still in use.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Whose turn it is to have blocks refused: to be held from before [`begin`] until what was allocated has been given back. There is one reserve.
+/// Held by the test that has blocks refused, from before [`begin`] until all that it allocated has been freed, because there is only one
+/// reserve.
 pub fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Begins to count.
+/// Starts counting.
 pub fn begin(refused: Refused) {
     STATE.set(State { refused, ..OFF });
 }
 
-/// What was seen since.
+/// The counts since then.
 pub fn end() -> Seen {
     STATE.replace(OFF).seen
 }
 
-/// Runs what is counted.
+/// Runs code whose allocations are counted.
 pub fn counted<R>(work: impl FnOnce() -> R) -> R {
     let set = |is_armed| STATE.set(State { is_armed, ..STATE.get() });
     set(true);
@@ -186,7 +187,7 @@ unsafe impl GlobalAlloc for Failing {
     }
 }
 
-/// Whether who asks for a block now can do without; what is refused to who cannot is shown, since it ends the process.
+/// Whether the caller can handle a refusal of this block. A refusal that it cannot handle is printed, because it ends the process.
 fn can_be_refused(refused: Option<(usize, usize)>) -> bool {
     let state = STATE.get();
     STATE.set(State { is_armed: false, ..state });

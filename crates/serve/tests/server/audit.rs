@@ -1,4 +1,4 @@
-//! Who has asked for what: never what was said.
+//! The audit says who requested what; it contains no prompts and no answers.
 
 use crate::common::{Harness, post, settings, status};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ fn audited() -> Harness {
     Harness::new(Settings { keys, ..settings() })
 }
 
-/// The lines as a reader gets them, and as values.
+/// The audit's lines as a client gets them, and as JSON values.
 fn lines(harness: &mut Harness, path: &str) -> (String, Vec<Value>) {
     let answer = harness.ask(&keyed(&get(path), "reader"));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();

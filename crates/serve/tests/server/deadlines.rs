@@ -1,4 +1,4 @@
-//! `timeout_ms`: until when an answer is wanted.
+//! `timeout_ms`: the time limit of an answer.
 
 use crate::common::{self, Harness, post, status, unchunked};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ fn send(harness: &mut Harness, path: &str, body: &Value) -> ConnectionId {
     id
 }
 
-/// The status and the body of what has been answered, which is empty if nothing was.
+/// The status and the body of the answer so far; the body is empty if nothing was sent.
 fn taken(harness: &mut Harness, id: ConnectionId) -> (u16, String) {
     let answer = String::from_utf8(harness.take(id)).unwrap();
     let Some((head, body)) = answer.split_once("\r\n\r\n") else { return (0, answer) };
@@ -26,7 +26,7 @@ fn steps(harness: &mut Harness, n: usize) {
     }
 }
 
-/// Lets time pass, and the server see that.
+/// Lets time pass and has the server notice it.
 fn pass(harness: &mut Harness, us: u64) {
     harness.now_us += us;
     harness.server.check_time(harness.now_us);

@@ -1,4 +1,4 @@
-//! Answers that keep to a grammar or a schema, and conversations with tools, as requests ask for them.
+//! Answers that follow a grammar or a schema, and conversations with tools, as requests specify them.
 
 use crate::common::{self, Harness};
 use serde_json::{Value, json};
@@ -200,7 +200,7 @@ fn conversations_have_tools_calls_and_results() {
     assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
 }
 
-/// The calls of an answer that are whole: names and arguments, in order.
+/// The complete calls of an answer: names and arguments, in order.
 fn calls(answer: &Value) -> Vec<(String, Value)> {
     let calls =
         answer["choices"][0]["message"]["tool_calls"].as_array().unwrap_or_else(|| panic!("{answer}"));

@@ -128,7 +128,7 @@ fn a_client_that_waits_for_a_word_before_the_body_gets_it() {
     assert_eq!(statuses(&harness.exchange(id, &[refused.as_bytes()])), [404]);
 }
 
-/// Requests of all kinds, one behind the other, the last of them broken.
+/// Requests of all kinds, one after the other; the last of them is broken.
 fn conversation() -> Vec<u8> {
     let completion = r#"{"prompt":"Hello","max_tokens":3,"temperature":0}"#;
     let stream = r#"{"prompt":"Hello","max_tokens":3,"temperature":0,"stream":true}"#;

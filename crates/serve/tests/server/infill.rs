@@ -1,10 +1,10 @@
-//! Gaps in code, as llama.cpp's clients have them filled.
+//! Code infilling, as llama.cpp's clients use it.
 
 use crate::common::{Harness, TestModel};
 use llm::gguf::Value as Metadata;
 use serde_json::{Value, json};
 
-/// Tokens of the smallest vocabulary that stand for those around a gap.
+/// The tokens of the smallest vocabulary that stand for the marks around a gap.
 const PREFIX: u32 = 300;
 const SUFFIX: u32 = 301;
 const MIDDLE: u32 = 302;
@@ -29,7 +29,7 @@ fn ids(harness: &mut Harness, text: &str) -> Vec<u32> {
     answer["tokens"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
-/// What the model says after these ids, and after the gap that is asked for; the counts too.
+/// What the model generates after these ids, and what it generates for the gap; the counts too.
 fn both(harness: &mut Harness, prompt: &[u32], gap: &Value) -> [Value; 2] {
     let settings = json!({ "n_predict": 8, "temperature": 0 });
     let ask = |harness: &mut Harness, path: &str, own: &Value| {
@@ -125,7 +125,7 @@ fn what_a_gap_lacks_is_named() {
     assert_eq!(answer[0]["tokens_evaluated"], answer[1]["tokens_evaluated"]);
 }
 
-/// What llama.vim sends on each key, and beforehand, to have the prompt computed.
+/// The requests that llama.vim sends for each key, and the earlier ones that have the prompt computed.
 #[test]
 fn an_editors_requests_are_answered() {
     let mut harness = harness(&PLAIN);

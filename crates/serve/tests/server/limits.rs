@@ -1,4 +1,4 @@
-//! What keys may use: tokens in a minute, requests at a time, tokens of prompt and answer.
+//! Limits of keys: tokens per minute, requests at a time, tokens of prompt and answer together.
 
 use crate::common::{Harness, post, settings, status};
 use serde_json::{Value, json};
@@ -26,12 +26,12 @@ fn ask_at(harness: &mut Harness, path: &str, key: &str, body: &Value) -> (u16, S
     (status(head), head.to_owned(), serde_json::from_str(body).unwrap_or_default())
 }
 
-/// The value of a header field, empty if there is none.
+/// The value of a header field; empty if the field is missing.
 fn field<'h>(head: &'h str, name: &str) -> &'h str {
     head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default()
 }
 
-/// What is left of the tokens of a key's minute.
+/// The number of tokens left of a key's minute.
 fn remaining(head: &str) -> u64 {
     field(head, "x-ratelimit-remaining-tokens").parse().unwrap()
 }

@@ -1,4 +1,5 @@
-//! A machine that says that its memory is low: nothing new is begun, what is computed is given up, the last first, and all goes on later.
+//! A machine reports that its memory is low: no new request starts, and running ones are given up, the last one first. Later everything
+//! works again.
 
 use crate::common::{Harness, TestModel, post, settings, status};
 use serde_json::json;

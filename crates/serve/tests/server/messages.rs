@@ -1,4 +1,4 @@
-//! Anthropic's Messages, as its clients use them.
+//! Anthropic's Messages API, as its clients use it.
 
 use crate::common::{Harness, post, settings, status, template};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn request(content: Value, rest: Value) -> String {
     body.to_string()
 }
 
-/// The blocks of a stream, which tells them in their order.
+/// The blocks of a stream, in order.
 fn blocks(events: &[Value]) -> Vec<Value> {
     let mut blocks: Vec<Value> = Vec::new();
     let mut open = None;

@@ -1,11 +1,11 @@
-//! Bodies that are nearly right: each is answered, and the connection goes on.
+//! Nearly valid bodies: each is answered, and the connection continues.
 
 use crate::common::{Harness, post, status};
 
-/// How many bodies are made of each right one.
+/// Number of bodies made from each valid one.
 const N_OF_EACH: u64 = 1000;
 
-/// Right bodies, which the fuzzer begins with too; the first byte of each is the number of its path there.
+/// Valid bodies, which are also the seeds of the fuzzer; the first byte of each is the index of its path there.
 const BODIES: [(&str, &[u8]); 4] = [
     ("/v1/chat/completions", include_bytes!("../../../../fuzz/corpus/json/chat")),
     ("/v1/messages", include_bytes!("../../../../fuzz/corpus/json/messages")),
@@ -13,7 +13,7 @@ const BODIES: [(&str, &[u8]); 4] = [
     ("/infill", include_bytes!("../../../../fuzz/corpus/json/infill")),
 ];
 
-/// What takes the place of a part of a body.
+/// Replacements for a part of a body.
 const PIECES: [&str; 16] = [
     "null",
     "[]",

@@ -1,4 +1,4 @@
-//! Receipts: who asked for one gets it by the name of the answer, and nobody else; it is signed, and right.
+//! Receipts: only the client that requested one can fetch it, by the id of the answer; it is signed and correct.
 
 use crate::common::{Harness, N_SLOTS, N_WAITING, TestModel, clock_us, notary, post, settings, status};
 use llm::front::receipt::{Verdict, verify};
@@ -8,7 +8,7 @@ use trust::fixed::Fixed;
 use trust::receipt::{MAX_NONCE_BYTES, Receipt};
 use trust::sha256::PORTABLE;
 
-/// What comes of a receipt that stands at `path`.
+/// The result of fetching a receipt at `path`.
 fn verdict(harness: &mut Harness, path: &str, nonce: Option<&str>) -> Verdict {
     let (status, receipt) = harness.get(path);
     assert_eq!(status, 200, "{receipt}");
@@ -130,7 +130,7 @@ fn an_attestation_says_by_which_key_receipts_are_signed() {
     assert!(trust::signature::verify(&notary().public_key(), signed.as_bytes(), &signature));
 }
 
-/// The second answer has to wait for a place, and meanwhile another model gets the name of the one that gave the first.
+/// The second answer has to wait for a slot; meanwhile another model gets the name of the model that gave the first answer.
 #[test]
 fn answers_under_one_name_are_of_one_model() {
     for more in [json!({ "receipt": true }), json!({ "logprobs": 1 }), json!({})] {

@@ -1,4 +1,4 @@
-//! OpenAI's responses, as its clients use them.
+//! OpenAI's Responses API, as its clients use it.
 
 use crate::common::{Harness, template};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What tells about models, changes them, or asks for several things at once.
+//! Routes that describe models, change them, or take several requests at once.
 
 use crate::common::{Harness, TestModel, post, settings, status};
 use llm::chat::Message;

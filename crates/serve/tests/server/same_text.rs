@@ -1,4 +1,4 @@
-//! The same request with the same seed has the same text, whatever was and is computed besides; and what is known of a text is not
+//! The same request with the same seed gets the same text, whatever else is or was computed. What is already known of a text is not
 //! computed again.
 
 use crate::common::{Harness, post};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
 
-/// A request for a text that sampling draws, with more fields.
+/// A request for a sampled text, with further fields.
 fn body(more: &Value) -> Value {
     let mut body =
         json!({ "prompt": "Once upon a time there was", "max_tokens": 24, "seed": 11, "temperature": 0.9 });
@@ -29,7 +29,7 @@ fn streamed(events: &[String], n: usize) -> Vec<String> {
     texts
 }
 
-/// The body of an answer that has come.
+/// The body of an answer that has arrived.
 fn answer(harness: &mut Harness, id: serve::ConnectionId) -> Value {
     let answer = String::from_utf8(harness.take(id)).unwrap();
     serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()

@@ -1,4 +1,4 @@
-//! Bodies that only a client and the holder of the server's key can read (EHBP): streams, errors, and all that can be wrong with them.
+//! Bodies that only the client and the holder of the server's key can read (EHBP): streams, errors, and everything that can go wrong.
 
 use std::rc::Rc;
 
@@ -19,7 +19,7 @@ fn with_server() -> Exchange {
     Exchange::new(&notary().recipient().public_key(), 1)
 }
 
-/// Asks on a connection of its own.
+/// Sends a request on a new connection.
 fn ask(harness: &mut Harness, request: &[u8]) -> Vec<u8> {
     let id = harness.connect();
     let answer = harness.exchange(id, &[request]);
@@ -27,7 +27,7 @@ fn ask(harness: &mut Harness, request: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// The body of an answer that is not sealed, and its status.
+/// The body and the status of an answer that is not encrypted.
 fn plain(answer: &[u8]) -> (u16, Value) {
     let answer = String::from_utf8(answer.to_vec()).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -163,7 +163,7 @@ fn a_large_answer_comes_in_chunks() {
     assert_eq!(harness.post("/tokenize", &body).1.to_string(), texts.concat());
 }
 
-/// What is answered to a sealed body that was changed by `change`, in chunks of eight bytes of it.
+/// The answer to an encrypted body that `change` has changed, in chunks that hold eight bytes of it.
 fn changed(change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
     let mut exchange = with_server();
     let mut sealed = exchange.seal(ASKED, 8);
@@ -309,7 +309,7 @@ fn requests_without_a_body_are_answered_in_the_open_and_those_with_one_are_not()
     assert!(head.contains("Ehbp-Response-Nonce: ") && !head.contains("Content-Length"), "{head}");
 }
 
-/// Who lets answers wait can have a connection end between a request and its answer.
+/// An attacker who delays answers can make a connection end between a request and its answer.
 #[test]
 fn a_connection_that_was_cut_off_is_answered_no_more() {
     for is_restored in [false, true] {
@@ -335,7 +335,7 @@ fn a_connection_that_was_cut_off_is_answered_no_more() {
     }
 }
 
-/// An answer that has been sealed whole, but not been sent, would be sealed by the copy too.
+/// An answer that is encrypted as a whole but not sent yet would be encrypted by the copy of the machine too.
 #[test]
 fn a_restored_snapshot_ends_what_is_sealed_and_not_sent() {
     let mut harness = Harness::default();
