@@ -143,9 +143,8 @@ impl Hardware {
 const PATIENCE_US: u64 = 60_000_000;
 
 impl Waiting for Hardware {
-    /// How long a core stays awake. Measured under QEMU with two cores: with one host core for each, decoding is 1.84 times as
-    /// fast as with one core for 20 µs, 1.90 for 200 and 1.91 for 1000. With both on one host core, it is 0.95 times as fast for
-    /// 200, and 0.86 for 1000.
+    /// How long a core stays awake. With a host core for each core, more time gains hardly anything; where several share a host
+    /// core, it takes time from the others. The measurements are in docs/notes/cores.md.
     const AWAKE_US: u64 = 200;
 
     fn now_us(&self) -> u64 {
