@@ -2,7 +2,7 @@
 
 use llm::front::options::MODEL;
 
-use super::models::ensure_loaded;
+use super::loading::ensure_loaded;
 use crate::shell::{
     Shell,
     arguments::Arguments,

@@ -16,7 +16,7 @@ use llm::{
 
 use super::chat::ChatOptions;
 use super::generation;
-use super::models::{engine_options, ensure_loaded};
+use super::loading::{engine_options, ensure_loaded};
 use crate::llm::{BackendError, EngineOptions, InferenceBackend, Ticket};
 use crate::serving::Serving;
 use crate::shell::{

@@ -18,8 +18,11 @@ use llm::{
 
 use super::generation;
 use super::inference::generate;
-use super::models::{engine_options, ensure_loaded, print_loaded, print_models, select_or_load};
 use super::tools;
+use super::{
+    loading::{engine_options, ensure_loaded, select_or_load},
+    models::{print_loaded, print_models},
+};
 use crate::llm::{BackendError, EngineOptions};
 use crate::shell::{
     Shell,

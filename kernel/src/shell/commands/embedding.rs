@@ -12,7 +12,7 @@ use llm::front::{
 };
 
 use super::batch::{Beside, lines, n_parallel_if_room};
-use super::models::{engine_options, ensure_loaded};
+use super::loading::{engine_options, ensure_loaded};
 use crate::llm::{BackendError, EngineOptions};
 use crate::shell::{
     Shell,

@@ -16,7 +16,7 @@ use trust::{canonical::OutOfMemory, notary::Notary, receipt::MAX_NONCE_BYTES};
 
 use super::chat::ChatOptions;
 use super::generation;
-use super::models::{engine_options, ensure_loaded, wait_until_idle};
+use super::loading::{engine_options, ensure_loaded, wait_until_idle};
 use super::numbers::print_ids;
 use crate::llm::{BackendError, FOLDER, Occupancy};
 use crate::shell::{

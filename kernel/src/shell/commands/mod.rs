@@ -7,6 +7,7 @@ mod embedding;
 mod general;
 mod generation;
 mod inference;
+mod loading;
 mod machine;
 mod models;
 mod network;

@@ -12,7 +12,7 @@ use llm::{
     tokenizer::EncodeOptions,
 };
 
-use super::models::{engine_options, ensure_loaded, wait_until_idle};
+use super::loading::{engine_options, ensure_loaded, wait_until_idle};
 use crate::shell::{
     Shell,
     arguments::Arguments,
