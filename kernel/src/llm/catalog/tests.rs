@@ -1,6 +1,7 @@
 use super::*;
 use crate::llm::host;
-use crate::storage::{BlockDevice, FaultyDisk, FileFacts, MemoryDisk};
+use crate::storage::{BlockDevice, FaultyDisk, FileFacts, MemoryDisk, ReadError};
+use llm::gguf::GgufError;
 use std::{
     string::ToString,
     sync::{Arc, Mutex},
