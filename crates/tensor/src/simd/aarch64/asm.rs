@@ -47,18 +47,21 @@ macro_rules! smmla {
     };
 }
 
+/// Loads or stores two registers, at a pointer.
+macro_rules! two_at {
+    ($name:literal $a:literal $b:literal $at:literal) => {
+        concat!($name, " ", $a, ", ", $b, ", [{", $at, "}]\n")
+    };
+}
+
 /// Loads or stores the sums of four tokens.
 macro_rules! sums {
     ($name:literal) => {
         concat!(
-            $name,
-            " q24, q25, [{s0}]\n",
-            $name,
-            " q26, q27, [{s1}]\n",
-            $name,
-            " q28, q29, [{s2}]\n",
-            $name,
-            " q30, q31, [{s3}]\n",
+            two_at!($name "q24" "q25" "s0"),
+            two_at!($name "q26" "q27" "s1"),
+            two_at!($name "q28" "q29" "s2"),
+            two_at!($name "q30" "q31" "s3"),
         )
     };
 }
@@ -142,5 +145,6 @@ macro_rules! products_of_block {
 }
 
 pub(super) use {
-    add_groups, asm_writing, by_lane, bytes, fours, next_four, products_of_block, sdot, smmla, sums, zeros,
+    add_groups, asm_writing, by_lane, bytes, fours, next_four, products_of_block, sdot, smmla, sums, two_at,
+    zeros,
 };

@@ -4,7 +4,7 @@
 //! order: four queries times two keys, and eight queries times eight elements of the values, take all
 //! registers, and the compiler's loops had an eighth more instructions.
 
-use super::asm::{asm_writing, by_lane, fours, zeros};
+use super::asm::{asm_writing, by_lane, fours, two_at, zeros};
 use crate::simd::lanes::LANES;
 use half::f16;
 
@@ -153,22 +153,14 @@ macro_rules! two_values {
 macro_rules! eight_sums {
     ($name:literal) => {
         concat!(
-            $name,
-            " q16, q17, [{s0}]\n",
-            $name,
-            " q18, q19, [{s1}]\n",
-            $name,
-            " q20, q21, [{s2}]\n",
-            $name,
-            " q22, q23, [{s3}]\n",
-            $name,
-            " q24, q25, [{s4}]\n",
-            $name,
-            " q26, q27, [{s5}]\n",
-            $name,
-            " q28, q29, [{s6}]\n",
-            $name,
-            " q30, q31, [{s7}]\n",
+            two_at!($name "q16" "q17" "s0"),
+            two_at!($name "q18" "q19" "s1"),
+            two_at!($name "q20" "q21" "s2"),
+            two_at!($name "q22" "q23" "s3"),
+            two_at!($name "q24" "q25" "s4"),
+            two_at!($name "q26" "q27" "s5"),
+            two_at!($name "q28" "q29" "s6"),
+            two_at!($name "q30" "q31" "s7"),
         )
     };
 }

@@ -21,69 +21,38 @@ pub fn pack_group(packing: &Packing, ty: GgmlType, plain: &[u8], packed: &mut [u
         out: packed.as_mut_ptr(),
     };
     let n_blocks = row_bytes / block_bytes;
-    // SAFETY: every closure moves each pointer on by the bytes of a block, and `run.out` by those of eight, as
-    // the fields of the types add up; there are `n_blocks` in each row of `plain`, and as many bytes in `packed`.
-    unsafe {
-        match ty {
-            GgmlType::Q4_0 => {
-                let flipped = vdupq_n_u8(packing.flipped_in_nibbles());
-                run.blocks(n_blocks, |run| {
-                    run.halves();
-                    run.sixteens::<1>(|bytes| veorq_u8(bytes, flipped));
-                });
+    macro_rules! pack {
+        ($($type:ident: $($step:ident $(<$n:literal>)? $(($convert:expr))?)+;)+) => {
+            match ty {
+                $(GgmlType::$type => {
+                    for _ in 0..n_blocks {
+                        // SAFETY: every step moves each pointer on by the bytes of a field of the type, and `run.out` by eight
+                        // times as many; there are `n_blocks` in each row of `plain`, and as many bytes in `packed`.
+                        unsafe { $(run.$step $(::<$n>)?($($convert)?);)+ }
+                    }
+                })+
+                _ => return false,
             }
-            GgmlType::Q8_0 => run.blocks(n_blocks, |run| {
-                run.halves();
-                run.sixteens::<2>(as_they_are);
-            }),
-            GgmlType::IQ4_NL => run.blocks(n_blocks, |run| {
-                run.halves();
-                run.sixteens::<1>(as_they_are);
-            }),
-            GgmlType::MXFP4 => run.blocks(n_blocks, |run| {
-                run.bytes();
-                run.sixteens::<1>(as_they_are);
-            }),
-            GgmlType::Q4_1 => run.blocks(n_blocks, |run| {
-                run.halves();
-                run.halves();
-                run.sixteens::<1>(as_they_are);
-            }),
-            GgmlType::Q5_0 => run.blocks(n_blocks, |run| {
-                run.halves();
-                run.fifth_bits();
-                run.sixteens::<1>(as_they_are);
-            }),
-            GgmlType::Q5_1 => run.blocks(n_blocks, |run| {
-                run.halves();
-                run.halves();
-                run.fifth_bits();
-                run.sixteens::<1>(as_they_are);
-            }),
-            GgmlType::Q4_K => run.blocks(n_blocks, |run| {
-                run.halves();
-                run.halves();
-                run.units::<3>();
-                run.sixteens::<8>(as_they_are);
-            }),
-            GgmlType::Q5_K => run.blocks(n_blocks, |run| {
-                run.halves();
-                run.halves();
-                run.units::<3>();
-                run.sixteens::<10>(as_they_are);
-            }),
-            GgmlType::Q6_K => run.blocks(n_blocks, |run| {
-                run.sixteens::<13>(as_they_are);
-                run.halves();
-            }),
-            _ => return false,
-        }
+        };
+    }
+    let bytes = |bytes: uint8x16_t| bytes;
+    // SAFETY: NEON is part of every target that this module is built for.
+    let flipped = unsafe { vdupq_n_u8(packing.flipped_in_nibbles()) };
+    // SAFETY: as above.
+    let signed = |bytes| unsafe { veorq_u8(bytes, flipped) };
+    pack! {
+        Q4_0: halves sixteens<1>(signed);
+        Q4_1: halves halves sixteens<1>(bytes);
+        Q5_0: halves fifth_bits sixteens<1>(bytes);
+        Q5_1: halves halves fifth_bits sixteens<1>(bytes);
+        Q8_0: halves sixteens<2>(bytes);
+        IQ4_NL: halves sixteens<1>(bytes);
+        MXFP4: bytes sixteens<1>(bytes);
+        Q4_K: halves halves units<3> sixteens<8>(bytes);
+        Q5_K: halves halves units<3> sixteens<10>(bytes);
+        Q6_K: sixteens<13>(bytes) halves;
     }
     true
-}
-
-fn as_they_are(bytes: uint8x16_t) -> uint8x16_t {
-    bytes
 }
 
 /// Places in eight rows, and behind what has been packed of them.
@@ -93,16 +62,6 @@ struct Run {
 }
 
 impl Run {
-    /// # Safety
-    ///
-    /// `pack_block` must be safe to call `n_blocks` times.
-    #[inline(always)]
-    unsafe fn blocks(&mut self, n_blocks: usize, mut pack_block: impl FnMut(&mut Self)) {
-        for _ in 0..n_blocks {
-            pack_block(self);
-        }
-    }
-
     /// A byte of each row.
     ///
     /// # Safety

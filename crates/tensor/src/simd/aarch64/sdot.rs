@@ -2,7 +2,9 @@
 //!
 //! Eight rows times four tokens take all 32 vector registers, so the loops are written out.
 
-use super::asm::{add_groups, asm_writing, by_lane, fours, next_four, products_of_block, sdot, sums, zeros};
+use super::asm::{
+    add_groups, asm_writing, by_lane, fours, next_four, products_of_block, sdot, sums, two_at, zeros,
+};
 use super::load::{append_32, append_f32x8, append_i32x8};
 use super::many_tokens::{self, BlockEnds, ManyTokens, SLAB_32, SLAB_256, Slab, TOKENS, TokenEnds};
 use super::packed256::Weights256;

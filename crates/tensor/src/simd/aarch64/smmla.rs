@@ -5,7 +5,7 @@
 //!
 //! Neighbours: [`smmla256`](super::smmla256) has the loop for blocks of 256.
 
-use super::asm::{add_groups, asm_writing, fours, next_four, smmla, sums, zeros};
+use super::asm::{add_groups, asm_writing, fours, next_four, smmla, sums, two_at, zeros};
 use super::load::{append_32, append_f32x8, load_f32x8, next_32, next_f32, next_i32, store_f32x8};
 use super::many_tokens::{ManyTokens, SLAB_32, Slab, Sums, TOKENS};
 use super::rows::{Fcvtl, Weights32, without_offset};

@@ -60,17 +60,20 @@ pub trait Few: Weights32 {
     );
 }
 
-/// `$macro` for each of `$n` pairs of tokens, with its registers: two of integers, activations, two of sums, one
+/// What is done with each of `$n` pairs of tokens, with its registers: two of integers, activations, two of sums, one
 /// for what lies between.
 macro_rules! each_pair {
-    (4 $macro:ident) => {
-        concat!(each_pair!(3 $macro), $macro!("v11" "v15" "v19" "v27" "v31" "v3"))
+    (4 $what:ident) => {
+        concat!(each_pair!(3 $what), pair!($what "v11" "v15" "v19" "v27" "v31" "v3"))
     };
-    (3 $macro:ident) => {
-        concat!(each_pair!(2 $macro), $macro!("v10" "v14" "v18" "v26" "v30" "v2"))
+    (3 $what:ident) => {
+        concat!(each_pair!(2 $what), pair!($what "v10" "v14" "v18" "v26" "v30" "v2"))
     };
-    (2 $macro:ident) => {
-        concat!($macro!("v8" "v12" "v16" "v24" "v28" "v0"), $macro!("v9" "v13" "v17" "v25" "v29" "v1"))
+    (2 $what:ident) => {
+        concat!(
+            pair!($what "v8" "v12" "v16" "v24" "v28" "v0"),
+            pair!($what "v9" "v13" "v17" "v25" "v29" "v1"),
+        )
     };
 }
 
@@ -105,26 +108,18 @@ macro_rules! load_pairs {
     };
 }
 
-macro_rules! clear {
-    ($a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
+/// See `each_pair`.
+macro_rules! pair {
+    (clear $a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
         zeros!($a $b)
     };
-}
-
-macro_rules! one_and_a_half {
-    ($a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
+    (one_and_a_half $a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
         concat!("fmov ", $a, ".4s, #1.5\nfmov ", $b, ".4s, #1.5\n")
     };
-}
-
-macro_rules! multiply {
-    ($a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
+    (multiply $a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
         concat!(smmla!($a $x "v20"), smmla!($b $x "v21"))
     };
-}
-
-macro_rules! add_converted {
-    ($a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
+    (add_converted $a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
         concat!(
             fours!("scvtf" $a $a),
             fours!("scvtf" $b $b),
@@ -134,22 +129,13 @@ macro_rules! add_converted {
             fours!("fmla" $sum_b $b $x),
         )
     };
-}
-
-macro_rules! add_exact_a {
-    ($a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
+    (add_exact_a $a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
         concat!(fours!("fmla" $t $a $x), fours!("fmla" $sum_a $t "v6"))
     };
-}
-
-macro_rules! add_exact_b {
-    ($a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
+    (add_exact_b $a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
         concat!(fours!("fmla" $t $b $x), fours!("fmla" $sum_b $t "v7"))
     };
-}
-
-macro_rules! add_mins {
-    ($a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
+    (add_mins $a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
         concat!(fours!("fmla" $sum_a $x "v4"), fours!("fmla" $sum_b $x "v5"))
     };
 }
