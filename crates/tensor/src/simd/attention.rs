@@ -13,7 +13,6 @@
 use super::exp::{exp, exp_below_highest, tanh};
 use super::lanes::{Elements, LANES, Lanes, Stored, Work};
 use super::relative_bias::RelativeBias;
-use core::marker::PhantomData;
 use zerocopy::FromZeros;
 
 /// Queries that can be computed at once.
@@ -120,18 +119,17 @@ pub unsafe fn run<V: Lanes, A: Prepare<V, E>, E: Elements>(
 ) {
     attend.check(queries, output.len());
     // SAFETY: the CPU has the instructions, as is asked of the caller here and there.
-    unsafe { V::enter(Checked { attend, queries, output, set: PhantomData::<(V, A)> }) }
+    unsafe { V::enter::<(V, A)>(Checked { attend, queries, output }) }
 }
 
 /// What [`Attend::check`] has found to be right.
-struct Checked<'a, S, E> {
+struct Checked<'a, E> {
     attend: &'a Attend<'a, E>,
     queries: &'a [Query],
     output: &'a mut [f32],
-    set: PhantomData<S>,
 }
 
-impl<V: Lanes, A: Prepare<V, E>, E: Elements> Work for Checked<'_, (V, A), E> {
+impl<V: Lanes, A: Prepare<V, E>, E: Elements> Work<(V, A)> for Checked<'_, E> {
     #[inline(always)]
     fn run(self) {
         let arithmetic = A::new(self.attend, self.queries);
@@ -147,6 +145,13 @@ fn multiply<V: Lanes>(output: &mut [f32], factor: f32) {
     rest.iter_mut().for_each(|x| *x *= factor);
 }
 
+/// Queries, and the first position of those, all in one page, that they are multiplied with.
+#[derive(Clone, Copy)]
+pub struct Step<'q> {
+    pub queries: &'q [Query],
+    pub first: usize,
+}
+
 /// How queries are multiplied with keys, and values with weights: in which precision.
 ///
 /// Its functions are called with what [`Attend::check`] has found to be right.
@@ -154,24 +159,11 @@ pub trait Arithmetic<V, E> {
     /// What the products of each query with a key are to be multiplied by to be scores.
     fn scales(&self, attend: &Attend<'_, E>) -> V;
 
-    /// The products of all queries with the keys from position `first` on.
-    fn products(
-        &self,
-        attend: &Attend<'_, E>,
-        queries: &[Query],
-        first: usize,
-        products: &mut [[f32; LANES]],
-    );
+    /// The products of all queries with the keys from the step's first position on.
+    fn products(&self, attend: &Attend<'_, E>, step: Step<'_>, products: &mut [[f32; LANES]]);
 
-    /// Adds the weighted values from position `first` on to the outputs.
-    fn gather(
-        &self,
-        attend: &Attend<'_, E>,
-        queries: &[Query],
-        first: usize,
-        weights: &[[f32; LANES]],
-        output: &mut [f32],
-    );
+    /// Adds the weighted values from the step's first position on to the outputs.
+    fn gather(&self, attend: &Attend<'_, E>, step: Step<'_>, weights: &[[f32; LANES]], output: &mut [f32]);
 }
 
 /// A precision that takes nothing but the queries.
@@ -236,7 +228,8 @@ impl<E: Stored> Attend<'_, E> {
         while block < end {
             let block_end = ((block / BLOCK_LEN + 1) * BLOCK_LEN).min(end);
             let weights = &mut weights[..block_end - block];
-            arithmetic.products(self, queries, block, weights);
+            let step = Step { queries, first: block };
+            arithmetic.products(self, step, weights);
             let scales = arithmetic.scales(self);
             let mut new_max = V::of(&max);
             for (scores, position) in weights.iter_mut().zip(block..) {
@@ -297,7 +290,7 @@ impl<E: Stored> Attend<'_, E> {
                 }
             }
 
-            arithmetic.gather(self, queries, block, weights, output);
+            arithmetic.gather(self, step, weights, output);
             block = block_end;
         }
         for (query, sum) in queries.iter().zip(sum) {

@@ -2,8 +2,8 @@
 //!
 //! Neighbours: [`attention`](super::attention) has the softmax between them and says in which order sums are made.
 
-use super::attention::{Arithmetic, Attend, Prepare, Query};
-use super::lanes::{Elements, LANES, Lanes};
+use super::attention::{Arithmetic, Attend, Prepare, Query, Step};
+use super::lanes::{Elements, F16Loops, LANES, Lanes};
 use core::ops::Range;
 
 /// Elements that a loop over a row takes at once.
@@ -27,13 +27,8 @@ impl<V: Lanes, E: Elements> Arithmetic<V, E> for Single {
     }
 
     #[inline(always)]
-    fn products(
-        &self,
-        attend: &Attend<'_, E>,
-        queries: &[Query],
-        first: usize,
-        products: &mut [[f32; LANES]],
-    ) {
+    fn products(&self, attend: &Attend<'_, E>, step: Step<'_>, products: &mut [[f32; LANES]]) {
+        let Step { queries, first } = step;
         let mut lane = 0;
         while lane < queries.len() {
             // More queries at once share a key's conversion, more keys a query's loads; eight sums
@@ -42,9 +37,13 @@ impl<V: Lanes, E: Elements> Arithmetic<V, E> for Single {
                 4.. => {
                     let q = core::array::from_fn(|i| attend.query(&queries[lane + i]).as_ptr());
                     let (keys, stride) = (attend.keys(first, products.len()), attend.keys.stride);
-                    // SAFETY: `keys` are those of all positions; `check` found the queries in their slice.
-                    let done = unsafe {
-                        E::products::<V>(q, keys.as_ptr(), stride, attend.head_len_k, products, lane)
+                    let (keys, len) = (keys.as_ptr().cast(), attend.head_len_k);
+                    let done = match V::F16_LOOPS {
+                        // SAFETY: `keys` are those of all positions; `check` found the queries in their slice.
+                        Some(loops) if E::IS_F16 => unsafe {
+                            (loops.products)(q, keys, stride, len, products, lane)
+                        },
+                        _ => 0,
                     };
                     if done < products.len() {
                         attend.products_of::<V, 4, 2>(queries, lane, first + done, &mut products[done..]);
@@ -64,23 +63,18 @@ impl<V: Lanes, E: Elements> Arithmetic<V, E> for Single {
     }
 
     #[inline(always)]
-    fn gather(
-        &self,
-        attend: &Attend<'_, E>,
-        queries: &[Query],
-        first: usize,
-        weights: &[[f32; LANES]],
-        output: &mut [f32],
-    ) {
+    fn gather(&self, attend: &Attend<'_, E>, step: Step<'_>, weights: &[[f32; LANES]], output: &mut [f32]) {
+        let Step { queries, first } = step;
         let values = attend.values(first, weights.len()).as_ptr();
         // SAFETY: `values` are those of all positions; `check` found all outputs in their slice.
         unsafe {
             match queries.len() {
-                8 => {
-                    if !attend.gather_of_eight::<V>(queries, values, weights, output) {
-                        attend.gather_of::<V, 8, 1, 0>(queries, values, weights, output);
+                8 => match V::F16_LOOPS {
+                    Some(loops) if E::IS_F16 && attend.head_len_v.is_multiple_of(LANES) => {
+                        attend.gather_of_eight(&loops, queries, values, weights, output);
                     }
-                }
+                    _ => attend.gather_of::<V, 8, 1, 0>(queries, values, weights, output),
+                },
                 n => {
                     if n & 4 != 0 {
                         attend.gather_of::<V, 4, 2, 0>(queries, values, weights, output);
@@ -137,30 +131,29 @@ impl<E: Elements> Attend<'_, E> {
         }
     }
 
-    /// Adds the weighted `values` to the outputs of eight queries, if the set has a loop for that; returns
-    /// whether it has.
+    /// Adds the weighted `values`, f16 in whole vectors, to the outputs of eight queries by the set's own loop.
     ///
     /// # Safety
     ///
     /// As many values as there are weights must be readable, and `check` must have found the outputs in
     /// their slice.
     #[inline(always)]
-    unsafe fn gather_of_eight<V: Lanes>(
+    unsafe fn gather_of_eight(
         &self,
+        loops: &F16Loops,
         queries: &[Query],
         values: *const E,
         weights: &[[f32; LANES]],
         output: &mut [f32],
-    ) -> bool {
+    ) {
         let sums: [_; LANES] =
             core::array::from_fn(|i| output.as_mut_ptr().wrapping_add(queries[i].output_at));
-        self.head_len_v.is_multiple_of(LANES)
-            && (0..self.head_len_v).step_by(LANES).all(|done| {
-                let sums = sums.map(|sums| sums.wrapping_add(done));
-                // SAFETY: as many values are readable as there are weights, and the outputs lie in their slice, as is asked of the
-                // caller; eight elements of each are left.
-                unsafe { E::gather::<V>(values.add(done / E::LEN), self.values.stride, weights, sums) }
-            })
+        for done in (0..self.head_len_v).step_by(LANES) {
+            let sums = sums.map(|sums| sums.wrapping_add(done));
+            // SAFETY: as many values are readable as there are weights, and the outputs lie in their slice, as is asked of the
+            // caller; eight elements of each are left.
+            unsafe { (loops.gather)(values.add(done).cast(), self.values.stride, weights, sums) }
+        }
     }
 
     /// Adds the weighted `values` to the outputs of `Q` queries from number `LANE` on, `D` times

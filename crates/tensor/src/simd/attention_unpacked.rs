@@ -4,9 +4,8 @@
 //! One routine serves all pairs of types that have none of their own. Sums have the order that
 //! [`attention`](super::attention) tells, so that a type gives the same bits here as in a routine of its own.
 
-use super::attention::{Arithmetic, Attend, Query, Vectors};
+use super::attention::{Arithmetic, Attend, Query, Step, Vectors};
 use super::lanes::{LANES, Lanes, Work};
-use core::marker::PhantomData;
 
 /// Elements of the longest vector that can be unpacked.
 pub const MAX_UNPACKED_LEN: usize = 4096;
@@ -36,19 +35,18 @@ pub unsafe fn run_unpacked<V: Lanes, A: Arithmetic<V, f32> + Default>(
     assert!(longest <= MAX_UNPACKED_LEN, "vectors of {longest} elements, at most {MAX_UNPACKED_LEN}");
     let unpacking = Unpacking { arithmetic: A::default(), keys, values };
     // SAFETY: the CPU has the instructions, as is asked of the caller here and there.
-    unsafe { V::enter(CheckedUnpacked { attend, unpacking, queries, output, set: PhantomData::<V> }) }
+    unsafe { V::enter::<V>(CheckedUnpacked { attend, unpacking, queries, output }) }
 }
 
 /// What [`Attend::check`] has found to be right, with formats of its own.
-struct CheckedUnpacked<'a, V, A> {
+struct CheckedUnpacked<'a, A> {
     attend: &'a Attend<'a, u8>,
     unpacking: Unpacking<A>,
     queries: &'a [Query],
     output: &'a mut [f32],
-    set: PhantomData<V>,
 }
 
-impl<V: Lanes, A: Arithmetic<V, f32>> Work for CheckedUnpacked<'_, V, A> {
+impl<V: Lanes, A: Arithmetic<V, f32>> Work<V> for CheckedUnpacked<'_, A> {
     #[inline(always)]
     fn run(self) {
         self.attend.run::<V, _>(&self.unpacking, self.queries, self.output);
@@ -87,40 +85,32 @@ impl<V: Lanes, A: Arithmetic<V, f32>> Arithmetic<V, u8> for Unpacking<A> {
     }
 
     #[inline(always)]
-    fn products(
-        &self,
-        attend: &Attend<'_, u8>,
-        queries: &[Query],
-        first: usize,
-        products: &mut [[f32; LANES]],
-    ) {
+    fn products(&self, attend: &Attend<'_, u8>, step: Step<'_>, products: &mut [[f32; LANES]]) {
         let (len, stride) = (attend.head_len_k, attend.keys.stride);
-        let mut rows = attend.keys.of(first, products.len(), self.keys.bytes);
+        let mut rows = attend.keys.of(step.first, products.len(), self.keys.bytes);
         let mut buffer = [0.0; MAX_UNPACKED_LEN];
         for products in products.chunks_mut(MAX_UNPACKED_LEN / len) {
             let unpacked = &mut buffer[..products.len() * len];
             self.keys.unpack(rows, stride, len, unpacked);
-            self.arithmetic.products(&with_rows(attend, unpacked, len), queries, 0, products);
+            self.arithmetic.products(&with_rows(attend, unpacked, len), Step { first: 0, ..step }, products);
             rows = rows.get(products.len() * stride..).unwrap_or_default();
         }
     }
 
     #[inline(always)]
-    fn gather(
-        &self,
-        attend: &Attend<'_, u8>,
-        queries: &[Query],
-        first: usize,
-        weights: &[[f32; LANES]],
-        output: &mut [f32],
-    ) {
+    fn gather(&self, attend: &Attend<'_, u8>, step: Step<'_>, weights: &[[f32; LANES]], output: &mut [f32]) {
         let (len, stride) = (attend.head_len_v, attend.values.stride);
-        let mut rows = attend.values.of(first, weights.len(), self.values.bytes);
+        let mut rows = attend.values.of(step.first, weights.len(), self.values.bytes);
         let mut buffer = [0.0; MAX_UNPACKED_LEN];
         for weights in weights.chunks(MAX_UNPACKED_LEN / len) {
             let unpacked = &mut buffer[..weights.len() * len];
             self.values.unpack(rows, stride, len, unpacked);
-            self.arithmetic.gather(&with_rows(attend, unpacked, len), queries, 0, weights, output);
+            self.arithmetic.gather(
+                &with_rows(attend, unpacked, len),
+                Step { first: 0, ..step },
+                weights,
+                output,
+            );
             rows = rows.get(weights.len() * stride..).unwrap_or_default();
         }
     }

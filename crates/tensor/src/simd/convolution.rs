@@ -2,8 +2,6 @@
 //!
 //! `y[t][c] = bias[c] + Σ weight[c][j] · x[t - (n_conv - 1) + j][c]` for `j` from 0, each product and sum rounded.
 
-use core::marker::PhantomData;
-
 use super::columns::Columns;
 use super::lanes::{LANES, Lanes, Work};
 
@@ -49,18 +47,13 @@ impl Convolve<'_> {
 /// The CPU must have the instructions of `V`'s set.
 pub unsafe fn convolve<V: Lanes>(work: Convolve<'_>) {
     // SAFETY: the CPU has the instructions, as is asked of the caller here and there.
-    unsafe { V::enter(In { work, set: PhantomData::<V> }) }
+    unsafe { V::enter::<V>(work) }
 }
 
-struct In<'a, V> {
-    work: Convolve<'a>,
-    set: PhantomData<V>,
-}
-
-impl<V: Lanes> Work for In<'_, V> {
+impl<V: Lanes> Work<V> for Convolve<'_> {
     #[inline(always)]
     fn run(self) {
-        let Convolve { weight, bias, history, inputs, first, output } = self.work;
+        let Convolve { weight, bias, history, inputs, first, output } = self;
         let n_channels = inputs.len;
         let n_conv = weight.len() / n_channels;
         let mut first = first;

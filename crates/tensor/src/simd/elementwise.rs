@@ -2,7 +2,6 @@
 
 use super::exp;
 use super::lanes::{LANES, Lanes, Work};
-use core::marker::PhantomData;
 use half::f16;
 
 /// Its arguments: the first elements of the pairs, the second ones, cosines and sines.
@@ -60,10 +59,10 @@ impl Elementwise {
             gelu_gated: |up, gate| zip::<V>(up, gate, GeluGated {}),
             tanh: |x| map::<V>(x, Tanh {}),
             rope_neox: |first, second, cos, sin| {
-                run::<V>(RopeNeox { first, second, cos, sin, set: PhantomData::<V> });
+                run::<V>(RopeNeox { first, second, cos, sin });
             },
-            rope_norm: |x, cos, sin| run::<V>(RopeNorm { x, cos, sin, set: PhantomData::<V> }),
-            to_f16: |x, out| run::<V>(ToF16 { x, out, set: PhantomData::<V> }),
+            rope_norm: |x, cos, sin| run::<V>(RopeNorm { x, cos, sin }),
+            to_f16: |x, out| run::<V>(ToF16 { x, out }),
         }
     }
 }
@@ -141,23 +140,22 @@ impl Addend for Squares {
 
 /// Runs a computation for the functions of a table that [`Elementwise::of`] makes for `V`; nothing else may call it.
 #[inline(always)]
-fn run<V: Lanes>(work: impl Work) {
+fn run<V: Lanes>(work: impl Work<V>) {
     // SAFETY: the caller of `Elementwise::of` has promised that the CPU has the instructions of `V`'s set.
     unsafe { V::enter(work) }
 }
 
 /// `x[i] = f(x[i])`.
 fn map<V: Lanes>(x: &mut [f32], f: impl Unary) {
-    run::<V>(Map { x, f, set: PhantomData::<V> });
+    run::<V>(Map { x, f });
 }
 
-struct Map<'a, F, V> {
+struct Map<'a, F> {
     x: &'a mut [f32],
     f: F,
-    set: PhantomData<V>,
 }
 
-impl<F: Unary, V: Lanes> Work for Map<'_, F, V> {
+impl<F: Unary, V: Lanes> Work<V> for Map<'_, F> {
     #[inline(always)]
     fn run(self) {
         let (vectors, rest) = self.x.as_chunks_mut();
@@ -173,13 +171,12 @@ impl<F: Unary, V: Lanes> Work for Map<'_, F, V> {
 }
 
 /// `out[i] = x[i]`, rounded.
-struct ToF16<'a, V> {
+struct ToF16<'a> {
     x: &'a [f32],
     out: &'a mut [f16],
-    set: PhantomData<V>,
 }
 
-impl<V: Lanes> Work for ToF16<'_, V> {
+impl<V: Lanes> Work<V> for ToF16<'_> {
     #[inline(always)]
     fn run(self) {
         let (vectors, rest) = self.x.as_chunks();
@@ -197,17 +194,16 @@ impl<V: Lanes> Work for ToF16<'_, V> {
 
 /// `x[i] = f(x[i], y[i])`.
 fn zip<V: Lanes>(x: &mut [f32], y: &[f32], f: impl Binary) {
-    run::<V>(Zip { x, y, f, set: PhantomData::<V> });
+    run::<V>(Zip { x, y, f });
 }
 
-struct Zip<'a, F, V> {
+struct Zip<'a, F> {
     x: &'a mut [f32],
     y: &'a [f32],
     f: F,
-    set: PhantomData<V>,
 }
 
-impl<F: Binary, V: Lanes> Work for Zip<'_, F, V> {
+impl<F: Binary, V: Lanes> Work<V> for Zip<'_, F> {
     #[inline(always)]
     fn run(self) {
         let (vectors, rest) = self.x.as_chunks_mut();
@@ -226,18 +222,17 @@ impl<F: Binary, V: Lanes> Work for Zip<'_, F, V> {
 /// Eight sums in double precision; the `i`-th is over the elements `i`, `i + 8`, …, in order.
 fn fold<V: Lanes>(x: &[f32], addend: impl Addend) -> f64 {
     let mut sum = 0.0;
-    run::<V>(Fold { x, addend, sum: &mut sum, set: PhantomData::<V> });
+    run::<V>(Fold { x, addend, sum: &mut sum });
     sum
 }
 
-struct Fold<'a, F, V> {
+struct Fold<'a, F> {
     x: &'a [f32],
     addend: F,
     sum: &'a mut f64,
-    set: PhantomData<V>,
 }
 
-impl<F: Addend, V: Lanes> Work for Fold<'_, F, V> {
+impl<F: Addend, V: Lanes> Work<V> for Fold<'_, F> {
     #[inline(always)]
     fn run(self) {
         let (vectors, rest) = self.x.as_chunks();
@@ -255,18 +250,17 @@ impl<F: Addend, V: Lanes> Work for Fold<'_, F, V> {
 /// `Σ a[i] * b[i]`: one sum per lane, made with fused multiply-adds in order; then the sum of these.
 fn dot<V: Lanes>(a: &[f32], b: &[f32]) -> f32 {
     let mut sum = 0.0;
-    run::<V>(Dot { a, b, sum: &mut sum, set: PhantomData::<V> });
+    run::<V>(Dot { a, b, sum: &mut sum });
     sum
 }
 
-struct Dot<'a, V> {
+struct Dot<'a> {
     a: &'a [f32],
     b: &'a [f32],
     sum: &'a mut f32,
-    set: PhantomData<V>,
 }
 
-impl<V: Lanes> Work for Dot<'_, V> {
+impl<V: Lanes> Work<V> for Dot<'_> {
     #[inline(always)]
     fn run(self) {
         let ((a, a_rest), (b, b_rest)) = (self.a.as_chunks(), self.b.as_chunks());
@@ -282,15 +276,14 @@ impl<V: Lanes> Work for Dot<'_, V> {
 }
 
 /// Rotates each pair `(first[i], second[i])`.
-struct RopeNeox<'a, V> {
+struct RopeNeox<'a> {
     first: &'a mut [f32],
     second: &'a mut [f32],
     cos: &'a [f32],
     sin: &'a [f32],
-    set: PhantomData<V>,
 }
 
-impl<V: Lanes> Work for RopeNeox<'_, V> {
+impl<V: Lanes> Work<V> for RopeNeox<'_> {
     #[inline(always)]
     fn run(self) {
         let (firsts, first_rest) = self.first.as_chunks_mut();
@@ -317,14 +310,13 @@ fn turn<V: Lanes>(a: &mut [f32; LANES], b: &mut [f32; LANES], cos: &[f32; LANES]
 }
 
 /// Rotates each pair `(x[2i], x[2i + 1])`.
-struct RopeNorm<'a, V> {
+struct RopeNorm<'a> {
     x: &'a mut [f32],
     cos: &'a [f32],
     sin: &'a [f32],
-    set: PhantomData<V>,
 }
 
-impl<V: Lanes> Work for RopeNorm<'_, V> {
+impl<V: Lanes> Work<V> for RopeNorm<'_> {
     #[inline(always)]
     fn run(self) {
         let (vectors, rest) = self.x.as_chunks_mut();

@@ -8,7 +8,6 @@ use super::quads::{Quad, ROWS};
 use super::table::FloatTileFn;
 use super::tiles::Tile;
 use crate::blocks::GgmlType;
-use core::marker::PhantomData;
 use half::{bf16, f16};
 
 /// The product for weights of a float type in `G` groups of four rows and up to `T` tokens at a time, as many as there are
@@ -62,21 +61,20 @@ unsafe fn tile<Q: Quad, E: Weight, const G: usize, const T: usize>(
     out: &mut Tile<'_>,
 ) {
     // SAFETY: the CPU has the instructions, as is asked of the caller.
-    unsafe { Q::enter(Product::<Q, E, G, T> { w, x, cols, out, types: PhantomData }) }
+    unsafe { Q::enter::<(Q, E)>(Product::<G, T> { w, x, cols, out }) }
 }
 
-struct Product<'a, 't, Q, E, const G: usize, const T: usize> {
+struct Product<'a, 't, const G: usize, const T: usize> {
     w: &'a [u8],
     x: &'a [f32],
     cols: usize,
     out: &'a mut Tile<'t>,
-    types: PhantomData<(Q, E)>,
 }
 
-impl<Q: Quad, E: Weight, const G: usize, const T: usize> Work for Product<'_, '_, Q, E, G, T> {
+impl<Q: Quad, E: Weight, const G: usize, const T: usize> Work<(Q, E)> for Product<'_, '_, G, T> {
     #[inline(always)]
     fn run(self) {
-        let Self { w, x, cols, out, .. } = self;
+        let Self { w, x, cols, out } = self;
         let n_rows = out.rows().len();
         assert_eq!(w.len(), n_rows * cols * size_of::<E>());
         let w = w.as_ptr().cast::<E>();

@@ -16,8 +16,8 @@ pub fn add_lanes(s: [f32; LANES]) -> f32 {
     ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))
 }
 
-/// A computation that [`Lanes::enter`] runs.
-pub trait Work {
+/// A computation that [`Lanes::enter`] runs in vectors of type `V`, or of the types that it names itself.
+pub trait Work<V> {
     /// Runs it. Implementations must be marked `#[inline(always)]`.
     fn run(self);
 }
@@ -32,6 +32,9 @@ pub trait Lanes: Copy {
     /// Eight weights, each of which multiplies a whole vector.
     type Weights: Copy;
 
+    /// The set's own loops for attention over f16 caches, if it has them.
+    const F16_LOOPS: Option<F16Loops> = None;
+
     /// Runs `work`, compiled for the set's instructions.
     ///
     /// `work` is not a closure because closures cannot be forced inline. Code that is not inlined is not compiled for the set's
@@ -41,7 +44,7 @@ pub trait Lanes: Copy {
     ///
     /// The CPU must have the set's instructions.
     #[inline(always)]
-    unsafe fn enter(work: impl Work) {
+    unsafe fn enter<V>(work: impl Work<V>) {
         work.run();
     }
 
@@ -139,41 +142,6 @@ pub trait Lanes: Copy {
     /// `self + v · w[INDEX]`, rounded once.
     fn add_weighted<const INDEX: usize>(self, v: Self, w: Self::Weights) -> Self;
 
-    /// Computes products of four queries with the first keys, if the set has a loop of its own for that. The keys are `stride`
-    /// elements apart and `len` elements long. The products go into lanes `lane..lane + 4` of `products`. Returns the number of
-    /// keys.
-    ///
-    /// # Safety
-    ///
-    /// `len` elements of each query and of each key must be readable.
-    #[inline(always)]
-    unsafe fn products_f16(
-        _q: [*const f32; 4],
-        _keys: *const f16,
-        _stride: usize,
-        _len: usize,
-        _products: &mut [[f32; LANES]],
-        _lane: usize,
-    ) -> usize {
-        0
-    }
-
-    /// Adds eight elements of each value times its weights to the sums of eight queries, if the set has a loop of its own for
-    /// that; returns whether it has. The values are `stride` elements apart.
-    ///
-    /// # Safety
-    ///
-    /// Of as many values as there are weights, eight elements must be readable; eight elements must be writable at each sum.
-    #[inline(always)]
-    unsafe fn gather_f16(
-        _values: *const f16,
-        _stride: usize,
-        _weights: &[[f32; LANES]],
-        _sums: [*mut f32; LANES],
-    ) -> bool {
-        false
-    }
-
     /// Eight zeros in double precision.
     fn wide_zeros() -> Self::Wide;
 
@@ -192,6 +160,31 @@ pub trait Lanes: Copy {
         // SAFETY: the array holds them.
         unsafe { Self::load::<0>(x.as_ptr()) }
     }
+}
+
+/// Computes products of four queries with the first keys, as many as suit the loop. The keys are `stride` elements apart and `len`
+/// elements long. The products go into lanes `lane..lane + 4` of `products`. Returns the number of keys.
+///
+/// `len` elements of each query and of each key must be readable.
+pub type ProductsF16 = unsafe fn(
+    q: [*const f32; 4],
+    keys: *const f16,
+    stride: usize,
+    len: usize,
+    products: &mut [[f32; LANES]],
+    lane: usize,
+) -> usize;
+
+/// Adds eight elements of each value times its weights to the sums of eight queries. The values are `stride` elements apart.
+///
+/// Of as many values as there are weights, eight elements must be readable; eight elements must be writable at each sum.
+pub type GatherF16 =
+    unsafe fn(values: *const f16, stride: usize, weights: &[[f32; LANES]], sums: [*mut f32; LANES]);
+
+/// Loops of attention over f16 caches.
+pub struct F16Loops {
+    pub products: ProductsF16,
+    pub gather: GatherF16,
 }
 
 /// An element type of cached keys and values.
@@ -219,6 +212,9 @@ impl Stored for u8 {
 
 /// Elements of one head's keys or values, as the cache stores them.
 pub trait Elements: Stored {
+    /// Whether [`Lanes::F16_LOOPS`] are for this type.
+    const IS_F16: bool = false;
+
     /// Elements `8 · group..8 · (group + 1)` of the row at `p`; `group` is at most 3.
     ///
     /// # Safety
@@ -232,38 +228,6 @@ pub trait Elements: Stored {
     ///
     /// The element must be readable.
     unsafe fn element(p: *const Self, index: usize) -> f32;
-
-    /// [`Lanes::products_f16`] for this type.
-    ///
-    /// # Safety
-    ///
-    /// As there.
-    #[inline(always)]
-    unsafe fn products<V: Lanes>(
-        _q: [*const f32; 4],
-        _keys: *const Self,
-        _stride: usize,
-        _len: usize,
-        _products: &mut [[f32; LANES]],
-        _lane: usize,
-    ) -> usize {
-        0
-    }
-
-    /// [`Lanes::gather_f16`] for this type.
-    ///
-    /// # Safety
-    ///
-    /// As there.
-    #[inline(always)]
-    unsafe fn gather<V: Lanes>(
-        _values: *const Self,
-        _stride: usize,
-        _weights: &[[f32; LANES]],
-        _sums: [*mut f32; LANES],
-    ) -> bool {
-        false
-    }
 }
 
 /// Calls a function with a constant `GROUP`, which becomes part of an instruction.
@@ -293,6 +257,8 @@ impl Elements for f32 {
 }
 
 impl Elements for f16 {
+    const IS_F16: bool = true;
+
     #[inline(always)]
     unsafe fn load<V: Lanes>(p: *const Self, group: usize) -> V {
         // SAFETY: the caller vouches for the values.
@@ -303,30 +269,6 @@ impl Elements for f16 {
     unsafe fn element(p: *const Self, index: usize) -> f32 {
         // SAFETY: the caller vouches for the value.
         unsafe { *p.add(index) }.to_f32()
-    }
-
-    #[inline(always)]
-    unsafe fn products<V: Lanes>(
-        q: [*const f32; 4],
-        keys: *const Self,
-        stride: usize,
-        len: usize,
-        products: &mut [[f32; LANES]],
-        lane: usize,
-    ) -> usize {
-        // SAFETY: the caller vouches for queries and keys.
-        unsafe { V::products_f16(q, keys, stride, len, products, lane) }
-    }
-
-    #[inline(always)]
-    unsafe fn gather<V: Lanes>(
-        values: *const Self,
-        stride: usize,
-        weights: &[[f32; LANES]],
-        sums: [*mut f32; LANES],
-    ) -> bool {
-        // SAFETY: the caller vouches for values and sums.
-        unsafe { V::gather_f16(values, stride, weights, sums) }
     }
 }
 

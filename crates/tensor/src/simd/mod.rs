@@ -16,7 +16,7 @@
 //! |---|---|
 //! | `aarch64`, `x86_64` | the sets of these architectures |
 //! | `scalar` | the set for every CPU |
-//! | `float_product` | products of float weights |
+//! | `file_order`, `float_product` | products of weights in the order of the file: integers, floats |
 //! | `table` | the functions that a set has |
 //! | `attention_f32`, `attention_unpacked` | products of attention in single precision; products with vectors of any type, unpacked |
 //! | `attention`, `elementwise`, `recurrence` | attention; functions of each element of a row; recurrences |
@@ -75,6 +75,8 @@ mod columns;
 mod convolution;
 mod elementwise;
 mod exp;
+#[cfg(any(target_arch = "aarch64", all(target_arch = "x86_64", any(test, feature = "std"))))]
+mod file_order;
 mod float_product;
 mod lanes;
 mod portable;

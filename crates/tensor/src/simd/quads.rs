@@ -24,7 +24,7 @@ pub trait Quad: Copy {
     /// # Safety
     ///
     /// The CPU must have the set's instructions.
-    unsafe fn enter(work: impl Work);
+    unsafe fn enter<V>(work: impl Work<V>);
 
     /// Number of groups of rows that fit into registers in a step that needs many registers.
     const GROUPS: usize;
@@ -95,7 +95,7 @@ impl<V: Lanes> Quad for Four<V> {
     const GROUPS: usize = 1;
 
     #[inline(always)]
-    unsafe fn enter(work: impl Work) {
+    unsafe fn enter<T>(work: impl Work<T>) {
         // SAFETY: the CPU has the set's instructions, as is asked of the caller here and there.
         unsafe { V::enter(work) }
     }

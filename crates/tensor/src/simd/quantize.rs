@@ -4,7 +4,6 @@
 
 use super::lanes::{Lanes, Work};
 use super::{Q8Format, Q8Mut};
-use core::marker::PhantomData;
 use core::ops::RangeInclusive;
 
 /// The smallest and the largest scale of activations. Products with any f16 and with the power of two that a
@@ -41,17 +40,16 @@ fn scale_and_inverse(amax: f32) -> (f32, f32) {
 /// The CPU must have the instructions of `V`'s set.
 pub unsafe fn quantize<V: Lanes>(format: Q8Format, x: &[f32], out: Q8Mut<'_>) {
     // SAFETY: the CPU has the instructions, as is asked of the caller here and there.
-    unsafe { V::enter(Rounding { format, x, out, set: PhantomData::<V> }) }
+    unsafe { V::enter::<V>(Rounding { format, x, out }) }
 }
 
-struct Rounding<'a, V> {
+struct Rounding<'a> {
     format: Q8Format,
     x: &'a [f32],
     out: Q8Mut<'a>,
-    set: PhantomData<V>,
 }
 
-impl<V: Lanes> Work for Rounding<'_, V> {
+impl<V: Lanes> Work<V> for Rounding<'_> {
     #[inline(always)]
     fn run(self) {
         let Q8Mut { quants, scales, sums } = self.out;

@@ -15,8 +15,6 @@
 //! are added up. A group of rows goes through all tokens before the next group does, so that it stays in the first-level cache.
 //! The result does not depend on that.
 
-use core::marker::PhantomData;
-
 use super::columns::Columns;
 use super::convolution::{self, Convolve};
 use super::exp;
@@ -127,13 +125,13 @@ impl Recurrence {
     pub const unsafe fn of<V: Lanes, Q: Quad>() -> Self {
         Recurrence {
             // SAFETY: the caller of this constructor promises that the CPU has the instructions.
-            mamba: |scan| unsafe { V::enter(In { scan, set: PhantomData::<V> }) },
+            mamba: |scan| unsafe { V::enter::<V>(scan) },
             // SAFETY: the caller of this constructor promises that the CPU has the instructions.
-            mamba2: |scan| unsafe { Q::enter(In { scan, set: PhantomData::<Q> }) },
+            mamba2: |scan| unsafe { Q::enter::<Q>(scan) },
             // SAFETY: the caller of this constructor promises that the CPU has the instructions.
-            delta: |scan| unsafe { Q::enter(In { scan, set: PhantomData::<Q> }) },
+            delta: |scan| unsafe { Q::enter::<Q>(scan) },
             // SAFETY: the caller of this constructor promises that the CPU has the instructions.
-            diagonal: |scan| unsafe { Q::enter(In { scan, set: PhantomData::<Q> }) },
+            diagonal: |scan| unsafe { Q::enter::<Q>(scan) },
             // SAFETY: the caller of this constructor promises that the CPU has the instructions.
             convolve: |work| unsafe { convolution::convolve::<V>(work) },
         }
@@ -147,12 +145,6 @@ pub(super) fn check(state: &[f32], rows: Columns<'_>, columns: [Columns<'_>; 2],
     assert!(n_cols.is_multiple_of(LANES), "rows of {n_cols} elements");
     assert_eq!([columns[1].len, y.len()], [n_cols, n_tokens * rows.len]);
     assert_eq!(state.len(), state_len(rows.len, n_cols));
-}
-
-/// A scan in vectors of type `V`.
-struct In<S, V> {
-    scan: S,
-    set: PhantomData<V>,
 }
 
 /// The groups of rows of a state.
@@ -183,10 +175,10 @@ fn vectors(x: &[f32]) -> &[Vector] {
     x.as_chunks().0
 }
 
-impl<V: Lanes> Work for In<MambaScan<'_>, V> {
+impl<V: Lanes> Work<V> for MambaScan<'_> {
     #[inline(always)]
     fn run(self) {
-        let MambaScan { state, a, dt, x, b, c, y } = self.scan;
+        let MambaScan { state, a, dt, x, b, c, y } = self;
         let (n_rows, n_vectors) = (x.len, b.len / LANES);
         let a = vectors(a);
         for (group, state) in groups(state, n_vectors).enumerate() {
@@ -213,10 +205,10 @@ impl<V: Lanes> Work for In<MambaScan<'_>, V> {
     }
 }
 
-impl<Q: Quad> Work for In<Mamba2Scan<'_>, Q> {
+impl<Q: Quad> Work<Q> for Mamba2Scan<'_> {
     #[inline(always)]
     fn run(self) {
-        let Mamba2Scan { state, decay, dt, x, b, c, y } = self.scan;
+        let Mamba2Scan { state, decay, dt, x, b, c, y } = self;
         let n_rows = x.len;
         for (group, state) in groups(state, b.len / LANES).enumerate() {
             let first = group * ROWS;
@@ -237,10 +229,10 @@ impl<Q: Quad> Work for In<Mamba2Scan<'_>, Q> {
     }
 }
 
-impl<Q: Quad> Work for In<DiagonalScan<'_>, Q> {
+impl<Q: Quad> Work<Q> for DiagonalScan<'_> {
     #[inline(always)]
     fn run(self) {
-        let DiagonalScan { state, decay, k, v, q, correction, reads_before, y } = self.scan;
+        let DiagonalScan { state, decay, k, v, q, correction, reads_before, y } = self;
         let (n_rows, n_vectors) = (v.len, k.len / LANES);
         for (group, state) in groups(state, n_vectors).enumerate() {
             let first = group * ROWS;
@@ -272,21 +264,21 @@ impl<Q: Quad> Work for In<DiagonalScan<'_>, Q> {
     }
 }
 
-impl<Q: Quad> Work for In<DeltaScan<'_>, Q> {
+impl<Q: Quad> Work<Q> for DeltaScan<'_> {
     #[inline(always)]
     fn run(mut self) {
-        let n_vectors = self.scan.k.len / LANES;
-        let state = core::mem::take(&mut self.scan.state);
+        let n_vectors = self.k.len / LANES;
+        let state = core::mem::take(&mut self.state);
         let mut groups = groups(state, n_vectors);
         let mut first = 0;
         while let Some(group) = groups.next() {
             if Q::GROUPS == 2
                 && let Some(next) = groups.next()
             {
-                delta::<Q, 2>(&mut self.scan, [group, next], first);
+                delta::<Q, 2>(&mut self, [group, next], first);
                 first += 2 * ROWS;
             } else {
-                delta::<Q, 1>(&mut self.scan, [group], first);
+                delta::<Q, 1>(&mut self, [group], first);
                 first += ROWS;
             }
         }

@@ -11,34 +11,17 @@
 //! - Functions of each element, and the softmax of attention, are written once over vectors of `LANES` elements (`lanes`); this
 //!   set's vectors are in `portable`.
 
-use super::attention::{Arithmetic, Attend, Prepare, Query};
-use super::elementwise::Elementwise;
+use super::attention::{Arithmetic, Attend, Prepare, Query, Step};
 use super::lanes::{Elements, LANES, add_lanes};
-use super::quads::Four;
-use super::quantize::quantize;
-use super::recurrence::Recurrence;
-use super::table::{AttendFns, FloatTileFn, Kernels, TileFn};
+use super::table::{FloatTileFn, Kernels, TileFn};
 use super::{Q8, tiles::Tile};
 use crate::blocks::{self, Block32, Block256, GgmlType, Group32, Group256, with_block_of};
 use half::{bf16, f16};
 use libm::fmaf as fma;
 
-pub(super) static KERNELS: Kernels = TABLE;
-
-/// The table as a constant; other sets take the entries that they do not replace from it.
-pub(super) const TABLE: Kernels = Kernels {
-    name: "scalar",
-    // SAFETY: these vectors need no instructions but those of every CPU.
-    elementwise: unsafe { Elementwise::of::<[f32; LANES]>() },
-    attend: AttendFns::of::<[f32; LANES], Plain>(),
-    // SAFETY: these vectors need no instructions but those of every CPU.
-    recurrence: unsafe { Recurrence::of::<[f32; LANES], Four<[f32; LANES]>>() },
-    quantize: quantize::<[f32; LANES]>,
-    float_product,
-    product,
-    packing: None,
-    packed_product: |_| None,
-};
+// SAFETY: these vectors need no instructions but those of every CPU.
+pub(super) static KERNELS: Kernels =
+    unsafe { Kernels::of::<[f32; LANES], Plain>("scalar", product, float_product) };
 
 fn product(ty: GgmlType) -> Option<TileFn> {
     with_block_of!(ty, Block32 => Some(tile_32::<B>), Block256 => Some(tile_256::<B>), _ => None)
@@ -188,13 +171,8 @@ impl<E: Elements> Arithmetic<[f32; LANES], E> for Plain {
         [attend.scale; LANES]
     }
 
-    fn products(
-        &self,
-        attend: &Attend<'_, E>,
-        queries: &[Query],
-        first: usize,
-        products: &mut [[f32; LANES]],
-    ) {
+    fn products(&self, attend: &Attend<'_, E>, step: Step<'_>, products: &mut [[f32; LANES]]) {
+        let Step { queries, first } = step;
         for (position, products) in (first..).zip(products) {
             let key = attend.keys(position, 1).as_ptr();
             for (query, product) in queries.iter().zip(products) {
@@ -209,14 +187,8 @@ impl<E: Elements> Arithmetic<[f32; LANES], E> for Plain {
         }
     }
 
-    fn gather(
-        &self,
-        attend: &Attend<'_, E>,
-        queries: &[Query],
-        first: usize,
-        weights: &[[f32; LANES]],
-        output: &mut [f32],
-    ) {
+    fn gather(&self, attend: &Attend<'_, E>, step: Step<'_>, weights: &[[f32; LANES]], output: &mut [f32]) {
+        let Step { queries, first } = step;
         for (position, weights) in (first..).zip(weights) {
             let value = attend.values(position, 1).as_ptr();
             for (query, &weight) in queries.iter().zip(weights) {

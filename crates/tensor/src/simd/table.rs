@@ -5,6 +5,8 @@ use super::attention_unpacked::{self, RowFormat};
 use super::convolution::Convolve;
 use super::elementwise::Elementwise;
 use super::lanes::Lanes;
+use super::quads::Four;
+use super::quantize::quantize;
 use super::recurrence::{self, DeltaScan, DiagonalScan, Mamba2Scan, MambaScan, Recurrence};
 use super::tiles::Tile;
 use super::{Q8, Q8Format, Q8Mut};
@@ -118,6 +120,34 @@ impl AttendFns {
 }
 
 impl Kernels {
+    /// A set that computes in vectors of type `V`, attention's products in `A`, and packs no weights.
+    ///
+    /// # Safety
+    ///
+    /// Whoever holds the table must have a CPU with the instructions of `V`'s set and of `A`.
+    pub(super) const unsafe fn of<V: Lanes, A>(
+        name: &'static str,
+        product: fn(GgmlType) -> Option<TileFn>,
+        float_product: fn(GgmlType) -> Option<FloatTileFn>,
+    ) -> Self
+    where
+        A: Prepare<V, f32> + Prepare<V, f16> + Prepare<V, BlockQ8_0> + Default,
+    {
+        Self {
+            name,
+            // SAFETY: the CPU has the instructions, as is asked of who makes this.
+            elementwise: unsafe { Elementwise::of::<V>() },
+            attend: AttendFns::of::<V, A>(),
+            // SAFETY: the CPU has the instructions, as is asked of who makes this.
+            recurrence: unsafe { Recurrence::of::<V, Four<V>>() },
+            quantize: quantize::<V>,
+            float_product,
+            product,
+            packing: None,
+            packed_product: |_| None,
+        }
+    }
+
     /// The set's name, such as `scalar` or `dotprod`.
     pub fn name(&self) -> &'static str {
         self.name

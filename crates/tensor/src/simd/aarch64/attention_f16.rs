@@ -15,7 +15,7 @@ use super::lanes::F32x8;
 use super::load::{next_16, next_32};
 use super::{dotprod, i8mm};
 use crate::simd::Kernels;
-use crate::simd::attention::{self, Arithmetic, Attend, BLOCK_LEN, MAX_QUERIES, Prepare, Query};
+use crate::simd::attention::{self, Arithmetic, Attend, BLOCK_LEN, MAX_QUERIES, Prepare, Query, Step};
 use crate::simd::attention_f32::Single;
 use crate::simd::lanes::{LANES, Lanes};
 use crate::simd::table::AttendFns;
@@ -88,13 +88,8 @@ impl Arithmetic<F32x8, f16> for Half {
     }
 
     #[inline(always)]
-    fn products(
-        &self,
-        attend: &Attend<'_, f16>,
-        queries: &[Query],
-        first: usize,
-        products: &mut [[f32; LANES]],
-    ) {
+    fn products(&self, attend: &Attend<'_, f16>, step: Step<'_>, products: &mut [[f32; LANES]]) {
+        let Step { queries, first } = step;
         let stride = attend.keys.stride;
         let keys = attend.keys(first, products.len()).as_ptr();
         let len = attend.head_len_k;
@@ -110,14 +105,8 @@ impl Arithmetic<F32x8, f16> for Half {
     }
 
     #[inline(always)]
-    fn gather(
-        &self,
-        attend: &Attend<'_, f16>,
-        queries: &[Query],
-        first: usize,
-        weights: &[[f32; LANES]],
-        output: &mut [f32],
-    ) {
+    fn gather(&self, attend: &Attend<'_, f16>, step: Step<'_>, weights: &[[f32; LANES]], output: &mut [f32]) {
+        let Step { queries, first } = step;
         // Eight are loaded from any query's on, so that another row follows the last one.
         let mut rounded = [MaybeUninit::uninit(); BLOCK_LEN + 1];
         for (weights, rounded) in weights.iter().zip(&mut rounded) {

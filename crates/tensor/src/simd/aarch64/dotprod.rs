@@ -1,11 +1,10 @@
 //! The set for CPUs with FEAT_DotProd (Cortex-A76 and later): `SDOT`.
 
-use super::file_order::{Dot, Range, Weights32, Weights256, tile_32, tile_256};
-use super::{
-    dispatch::{self, Set},
-    neon, packed,
-};
-use crate::simd::{Kernels, Q8, tiles::Tile};
+use super::file_order::{By, Dot};
+use super::{neon, packed};
+use crate::simd::Kernels;
+use crate::simd::file_order::{self, Range};
+use crate::simd::lanes::Work;
 use core::arch::{aarch64::*, asm};
 
 pub static KERNELS: Kernels = TABLE;
@@ -13,7 +12,7 @@ pub static KERNELS: Kernels = TABLE;
 /// The table as a constant, from which faster sets take what they do not replace.
 pub const TABLE: Kernels = Kernels {
     name: "dotprod",
-    product: dispatch::product::<Sdot>,
+    product: file_order::product::<By<Sdot>>,
     packing: Some(&packed::PACKING),
     packed_product: packed::product,
     ..neon::TABLE
@@ -21,28 +20,6 @@ pub const TABLE: Kernels = Kernels {
 
 /// `SDOT`, whose intrinsic is not stable.
 struct Sdot;
-
-impl Set for Sdot {
-    unsafe fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-        #[target_feature(enable = "dotprod")]
-        fn with_sdot<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-            // SAFETY: the feature is enabled for this function.
-            unsafe { tile_32::<Sdot, W>(w, x, out) }
-        }
-        // SAFETY: the CPU has `SDOT`, as `Set` asks of the caller.
-        unsafe { with_sdot::<W>(w, x, out) }
-    }
-
-    unsafe fn product_256<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-        #[target_feature(enable = "dotprod")]
-        fn with_sdot<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-            // SAFETY: the feature is enabled for this function.
-            unsafe { tile_256::<Sdot, W>(w, x, out) }
-        }
-        // SAFETY: the CPU has `SDOT`, as `Set` asks of the caller.
-        unsafe { with_sdot::<W>(w, x, out) }
-    }
-}
 
 impl Dot for Sdot {
     #[inline(always)]
@@ -55,6 +32,16 @@ impl Dot for Sdot {
     unsafe fn dot_32(w: [int8x16_t; 2], x: [int8x16_t; 2], _range: Range) -> int32x4_t {
         // SAFETY: the CPU has the instruction, as `Dot` asks of the caller.
         unsafe { sdot(sdot(vdupq_n_s32(0), w[0], x[0]), w[1], x[1]) }
+    }
+
+    #[inline(always)]
+    unsafe fn enter<V>(work: impl Work<V>) {
+        #[target_feature(enable = "dotprod")]
+        fn with_sdot<V>(work: impl Work<V>) {
+            work.run();
+        }
+        // SAFETY: the CPU has the instruction, as is asked of the caller.
+        unsafe { with_sdot(work) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::attention_f32;
 use super::load::{load, load_16, store, store_f32x8};
-use crate::simd::lanes::{LANES, Lanes};
+use crate::simd::lanes::{F16Loops, LANES, Lanes};
 use crate::simd::quantize::ROUNDING;
 use core::arch::aarch64::*;
 use half::{bf16, f16};
@@ -40,6 +40,8 @@ macro_rules! by_halves {
 impl Lanes for F32x8 {
     type Wide = [float64x2_t; 4];
     type Weights = [float32x4_t; 2];
+    const F16_LOOPS: Option<F16Loops> =
+        Some(F16Loops { products: attention_f32::products_f16, gather: attention_f32::gather_f16 });
 
     #[inline(always)]
     fn splat(x: f32) -> Self {
@@ -209,31 +211,6 @@ impl Lanes for F32x8 {
             let sums = vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d));
             core::mem::transmute::<float32x4_t, [f32; 4]>(sums)
         }
-    }
-
-    #[inline(always)]
-    unsafe fn products_f16(
-        q: [*const f32; 4],
-        keys: *const f16,
-        stride: usize,
-        len: usize,
-        products: &mut [[f32; LANES]],
-        lane: usize,
-    ) -> usize {
-        // SAFETY: the caller vouches for queries and keys.
-        unsafe { attention_f32::products_f16(q, keys, stride, len, products, lane) }
-    }
-
-    #[inline(always)]
-    unsafe fn gather_f16(
-        values: *const f16,
-        stride: usize,
-        weights: &[[f32; LANES]],
-        sums: [*mut f32; LANES],
-    ) -> bool {
-        // SAFETY: the caller vouches for values and sums.
-        unsafe { attention_f32::gather_f16(values, stride, weights, sums) };
-        true
     }
 
     #[inline(always)]

@@ -11,17 +11,16 @@
 //! | `smmla256` | packed blocks of 256 times many tokens, by `SMMLA` |
 //! | `dotprod`, `mla`, `smmla_few` | the sets with `SDOT`, and with `MLA` for packed weights; packed weights times four to fifteen tokens |
 //! | `neon` | the set of base NEON |
-//! | `packed`, `dispatch` | products of weights that are packed, and as a file has them: which is for which type |
+//! | `packed`, `file_order` | products of weights that are packed, and as a file has them |
 //! | `sdot`, `smmla`, `weights256` | packed weights times many tokens; blocks of 256 as a file has them |
 //! | `many_tokens`, `weights32`, `packed256` | what `sdot` and `smmla` share; blocks of 32 as a file has them; packed blocks of 256, times a token or a few |
-//! | `file_order`, `lanes`, `rows`, `repack` | integers as a file has them; vectors of eight; groups of packed rows; packing |
+//! | `lanes`, `rows`, `repack` | vectors of eight; groups of packed rows; packing |
 //! | `one_token`, `attention_f32` | loops in assembly |
 //! | `asm`, `load` | their lines; vectors to and from memory |
 
 mod asm;
 mod attention_f16;
 mod attention_f32;
-mod dispatch;
 mod dotprod;
 mod file_order;
 mod i8mm;

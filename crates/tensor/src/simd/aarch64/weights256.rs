@@ -1,23 +1,10 @@
 //! Weights in blocks of 256, unpacked to integers and their scales.
 
-use super::file_order::{Range, Weights256};
 use super::load::load_16;
 use super::weights32::{nibbles, table_16};
 use crate::blocks::{Block256, Group256, IQ4_VALUES};
-use core::{arch::aarch64::*, marker::PhantomData};
-
-/// Any type, by its definition.
-pub struct Unpacked<B>(PhantomData<B>);
-
-impl<B: Block256> Weights256 for Unpacked<B> {
-    type Block = B;
-    const MINS: bool = B::MINS;
-
-    #[inline(always)]
-    unsafe fn unpack(block: &B, out: &mut Group256) {
-        block.unpack(out);
-    }
-}
+use crate::simd::file_order::{Range, Weights256};
+use core::arch::aarch64::*;
 
 /// Sixteen of the 256 quants, from number `at` on, a multiple of 16.
 #[target_feature(enable = "neon")]

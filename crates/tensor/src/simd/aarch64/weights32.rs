@@ -1,9 +1,27 @@
 //! Loads of weights that have a scale for each 32.
 
-use super::file_order::{FourGroups, Range, Weights32};
-use super::load::{load_16, load_f32x4, load_halves, load_u32};
-use crate::blocks::{Block32, E2M1_DOUBLED, Group32, IQ4_VALUES, e8m0_half};
-use core::{arch::aarch64::*, marker::PhantomData};
+use super::load::{load_16, load_32, load_f32x4, load_halves, load_u32, next_32};
+use crate::blocks::{E2M1_DOUBLED, Group32, IQ4_VALUES, e8m0_half};
+use crate::simd::file_order::{FourGroups, Range, Weights32, vectors};
+use core::arch::aarch64::*;
+use core::mem::transmute;
+
+vectors! {
+    /// Those of NEON.
+    Neon: [int8x16_t; 2], float32x4_t;
+    of_group(group: &Group32) -> [int8x16_t; 2] {
+        load_32(group.quants.as_ptr().cast()).map(|v| vreinterpretq_s8_u8(v))
+    }
+    [unsafe] next(p: &mut *const u8) -> [int8x16_t; 2] { next_32(p).map(|v| vreinterpretq_s8_u8(v)) }
+    splat(x: f32) -> float32x4_t { vdupq_n_f32(x) }
+    of(x: [f32; 4]) -> float32x4_t { transmute::<[f32; 4], float32x4_t>(x) }
+    to_array(x: float32x4_t) -> [f32; 4] { transmute::<float32x4_t, [f32; 4]>(x) }
+    scale(x: float32x4_t, factor: f32) -> float32x4_t { vmulq_n_f32(x, factor) }
+    add(sum: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t { vfmaq_f32(sum, a, b) }
+    subtract(sum: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t { vfmsq_f32(sum, a, b) }
+}
+
+type Groups = FourGroups<Neon>;
 
 /// Low nibbles, high nibbles.
 #[target_feature(enable = "neon")]
@@ -40,12 +58,6 @@ fn look_up(values: int8x16_t, bytes: uint8x16_t) -> [int8x16_t; 2] {
     nibbles(bytes).map(|codes| vqtbl1q_s8(values, vreinterpretq_u8_s8(codes)))
 }
 
-#[target_feature(enable = "neon")]
-#[inline]
-fn symmetric(quants: [[int8x16_t; 2]; 4], scales: float32x4_t) -> FourGroups {
-    FourGroups { quants, scales: [scales; 2], mins: vdupq_n_f32(0.0) }
-}
-
 /// Scales and then minimums are what blocks begin with.
 ///
 /// # Safety
@@ -53,46 +65,22 @@ fn symmetric(quants: [[int8x16_t; 2]; 4], scales: float32x4_t) -> FourGroups {
 /// The four bytes must be readable at each pointer.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn with_minimums(quants: [[int8x16_t; 2]; 4], rows: [*const u8; 4]) -> FourGroups {
+unsafe fn with_minimums(quants: [[int8x16_t; 2]; 4], rows: [*const u8; 4]) -> Groups {
     // SAFETY: the caller vouches for the bytes.
-    unsafe { FourGroups { quants, scales: [load_halves::<0>(rows); 2], mins: load_halves::<2>(rows) } }
-}
-
-/// Any type, by its definition.
-pub struct Unpacked<B>(PhantomData<B>);
-
-impl<B: Block32> Weights32 for Unpacked<B> {
-    type Block = B;
-    const GROUPS: usize = B::GROUPS;
-    const RANGE: Range = Range::Full;
-    const HALVES: bool = B::HALVES;
-
-    #[inline(always)]
-    unsafe fn load(rows: [*const u8; 4], index: usize) -> FourGroups {
-        // SAFETY: a block is readable at each pointer and, being `Unaligned`, a reference to it may
-        // be made; a group holds two vectors of quants.
-        unsafe {
-            let groups = rows.map(|row| (*row.cast::<B>()).unpack(index));
-            let quants = |group: &Group32| {
-                let p = group.quants.as_ptr().cast::<int8x16_t>();
-                [p.read(), p.add(1).read()]
-            };
-            let scales = |half: usize| load_f32x4(&groups.each_ref().map(|group| group.scales[half]));
-            FourGroups {
-                quants: groups.each_ref().map(quants),
-                scales: [scales(0), scales(1)],
-                mins: vdupq_n_f32(0.0),
-            }
-        }
-    }
+    unsafe { Groups { quants, scales: [load_halves::<0>(rows); 2], mins: load_halves::<2>(rows) } }
 }
 
 types_of_weights! {
-    Weights32, { #[inline(always)] unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups };
+    Weights32, {
+        type Vectors = Neon;
+
+        #[inline(always)]
+        unsafe fn load(rows: [*const u8; 4], _index: usize) -> Groups
+    };
 
     /// A scale, then 16 bytes.
     Q4_0(BlockQ4_0) { OFFSET: i32 = 8 } {
-        symmetric(rows.map(|row| nibbles(load_16::<2>(row))), load_halves::<0>(rows))
+        Groups::symmetric(rows.map(|row| nibbles(load_16::<2>(row))), load_halves::<0>(rows))
     }
 
     /// Scale and minimum, then 16 bytes.
@@ -102,7 +90,7 @@ types_of_weights! {
 
     /// A scale, then 4 and 16 bytes.
     Q5_0(BlockQ5_0) { OFFSET: i32 = 16 } {
-        symmetric(rows.map(|row| five_bits(load_16::<6>(row), load_u32(row.add(2)))), load_halves::<0>(rows))
+        Groups::symmetric(rows.map(|row| five_bits(load_16::<6>(row), load_u32(row.add(2)))), load_halves::<0>(rows))
     }
 
     /// Scale and minimum, then 4 and 16 bytes.
@@ -113,19 +101,19 @@ types_of_weights! {
     /// A scale, then 32 bytes.
     Q8_0(BlockQ8_0) { RANGE: Range = Range::Full } {
         let quants = |row| [load_16::<2>(row), load_16::<18>(row)].map(|v| vreinterpretq_s8_u8(v));
-        symmetric(rows.map(quants), load_halves::<0>(rows))
+        Groups::symmetric(rows.map(quants), load_halves::<0>(rows))
     }
 
     /// A scale, then 16 bytes.
     Iq4Nl(BlockIQ4NL) { RANGE: Range = Range::Full } {
         let values = table_16(&IQ4_VALUES);
-        symmetric(rows.map(|row| look_up(values, load_16::<2>(row))), load_halves::<0>(rows))
+        Groups::symmetric(rows.map(|row| look_up(values, load_16::<2>(row))), load_halves::<0>(rows))
     }
 
     /// An exponent, then 16 bytes.
-    Mxfp4(BlockMXFP4) {} {
+    Mxfp4(BlockMXFP4) { RANGE: Range = Range::Small } {
         let values = table_16(&E2M1_DOUBLED);
         let scales = load_f32x4(&rows.map(|row| e8m0_half(*row)));
-        symmetric(rows.map(|row| look_up(values, load_16::<1>(row))), scales)
+        Groups::symmetric(rows.map(|row| look_up(values, load_16::<1>(row))), scales)
     }
 }

@@ -30,9 +30,9 @@ impl Lanes for F32x8 {
     type Weights = *const f32;
 
     #[inline(always)]
-    unsafe fn enter(work: impl Work) {
+    unsafe fn enter<V>(work: impl Work<V>) {
         #[target_feature(enable = "avx2,fma,f16c")]
-        fn with_avx2(work: impl Work) {
+        fn with_avx2<V>(work: impl Work<V>) {
             work.run();
         }
         // SAFETY: the CPU has the features, as is asked of the caller.

@@ -8,16 +8,15 @@
 //! |---|---|
 //! | `avx512_vnni` | the set with `VPDPBUSD` |
 //! | `avx2` | the set with AVX2, FMA and F16C |
-//! | `packed`, `dispatch` | products of weights that are packed, and as a file has them: which is for which type |
+//! | `packed`, `file_order` | products of weights that are packed, and as a file has them |
 //! | `packed32`, `packed256`, `weights32` | packed blocks; blocks as a file has them |
-//! | `quads`, `rows`, `file_order` | four rows of floats; groups of packed rows; integers as a file has them |
+//! | `quads`, `rows` | four rows of floats; groups of packed rows |
 //! | `lanes` | vectors of eight |
 
 #![cfg(any(test, feature = "std"))]
 
 mod avx2;
 mod avx512_vnni;
-mod dispatch;
 mod file_order;
 mod lanes;
 mod packed;

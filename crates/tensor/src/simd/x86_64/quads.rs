@@ -59,9 +59,9 @@ impl Quad for TwoTwice {
     const GROUPS: usize = 2;
 
     #[inline(always)]
-    unsafe fn enter(work: impl Work) {
+    unsafe fn enter<V>(work: impl Work<V>) {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512vl")]
-        fn with_avx512(work: impl Work) {
+        fn with_avx512<V>(work: impl Work<V>) {
             work.run();
         }
         // SAFETY: the CPU has the features, as is asked of the caller.
@@ -181,7 +181,7 @@ mod tests {
         one_by_one: &'a mut Vec<f32>,
     }
 
-    impl<const G: usize> Work for Fold<'_, G> {
+    impl<const G: usize> Work<TwoTwice> for Fold<'_, G> {
         #[inline(always)]
         fn run(self) {
             let groups = self.groups.each_ref().map(TwoTwice::of);

@@ -1,8 +1,28 @@
 //! Loads of weights that have a scale for each 32.
 
-use super::file_order::{FourGroups, Weights32};
-use crate::blocks::Block32;
-use core::{arch::x86_64::*, marker::PhantomData};
+use crate::blocks::Group32;
+use crate::simd::file_order::{FourGroups, Range, Weights32, vectors};
+use core::arch::x86_64::*;
+use core::mem::transmute;
+
+vectors! {
+    /// Those of AVX2.
+    Avx2: __m256i, __m128;
+    of_group(group: &Group32) -> __m256i { _mm256_loadu_si256(group.quants.as_ptr().cast()) }
+    [unsafe] next(p: &mut *const u8) -> __m256i {{
+        let x = _mm256_loadu_si256(p.cast());
+        *p = p.add(32);
+        x
+    }}
+    splat(x: f32) -> __m128 { _mm_set1_ps(x) }
+    of(x: [f32; 4]) -> __m128 { transmute::<[f32; 4], __m128>(x) }
+    to_array(x: __m128) -> [f32; 4] { transmute::<__m128, [f32; 4]>(x) }
+    scale(x: __m128, factor: f32) -> __m128 { _mm_mul_ps(x, _mm_set1_ps(factor)) }
+    add(sum: __m128, a: __m128, b: __m128) -> __m128 { _mm_fmadd_ps(a, b, sum) }
+    subtract(sum: __m128, a: __m128, b: __m128) -> __m128 { _mm_fnmadd_ps(a, b, sum) }
+}
+
+type Groups = FourGroups<Avx2>;
 
 /// Sixteen bytes' low nibbles, then their high ones.
 ///
@@ -48,34 +68,6 @@ unsafe fn halves(p: [*const u8; 4]) -> __m128 {
     _mm_cvtph_ps(_mm_setr_epi16(a, b, c, d, 0, 0, 0, 0))
 }
 
-/// Any type, by its definition.
-pub struct Unpacked<B>(PhantomData<B>);
-
-impl<B: Block32> Weights32 for Unpacked<B> {
-    type Block = B;
-    const GROUPS: usize = B::GROUPS;
-    const SIGNED: bool = true;
-    const HALVES: bool = B::HALVES;
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn load(rows: [*const u8; 4], index: usize) -> FourGroups {
-        // SAFETY: a block is readable at each pointer and, being `Unaligned`, a reference to it may
-        // be made; a group holds 32 quants.
-        unsafe {
-            let groups = rows.map(|row| (*row.cast::<B>()).unpack(index));
-            FourGroups {
-                quants: groups.each_ref().map(|group| _mm256_loadu_si256(group.quants.as_ptr().cast())),
-                scales: [0, 1].map(|half| {
-                    let [a, b, c, d] = groups.each_ref().map(|group| group.scales[half]);
-                    _mm_setr_ps(a, b, c, d)
-                }),
-                mins: _mm_setzero_ps(),
-            }
-        }
-    }
-}
-
 /// Scales alone are what blocks begin with.
 ///
 /// # Safety
@@ -83,9 +75,9 @@ impl<B: Block32> Weights32 for Unpacked<B> {
 /// Their two bytes must be readable at each pointer.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn symmetric(quants: [__m256i; 4], rows: [*const u8; 4]) -> FourGroups {
+unsafe fn symmetric(quants: [__m256i; 4], rows: [*const u8; 4]) -> Groups {
     // SAFETY: the caller vouches for the bytes.
-    FourGroups { quants, scales: [unsafe { halves(rows) }; 2], mins: _mm_setzero_ps() }
+    Groups::symmetric(quants, unsafe { halves(rows) })
 }
 
 /// Scales and then minimums are what blocks begin with.
@@ -95,15 +87,17 @@ unsafe fn symmetric(quants: [__m256i; 4], rows: [*const u8; 4]) -> FourGroups {
 /// Their four bytes must be readable at each pointer.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn with_minimums(quants: [__m256i; 4], rows: [*const u8; 4]) -> FourGroups {
+unsafe fn with_minimums(quants: [__m256i; 4], rows: [*const u8; 4]) -> Groups {
     // SAFETY: the caller vouches for the bytes.
-    unsafe { FourGroups { quants, scales: [halves(rows); 2], mins: halves(rows.map(|row| row.add(2))) } }
+    unsafe { Groups { quants, scales: [halves(rows); 2], mins: halves(rows.map(|row| row.add(2))) } }
 }
 
 types_of_weights! {
     Weights32, {
+        type Vectors = Avx2;
+
         #[target_feature(enable = "avx2,fma,f16c")] #[inline]
-        unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups
+        unsafe fn load(rows: [*const u8; 4], _index: usize) -> Groups
     };
 
     /// A scale, then 16 bytes.
@@ -119,7 +113,7 @@ types_of_weights! {
     Q5_1(BlockQ5_1) { MINS: bool = true } { with_minimums(rows.map(|row| five_bits(row.add(8), row.add(4))), rows) }
 
     /// A scale, then 32 bytes.
-    Q8_0(BlockQ8_0) { SIGNED: bool = true } {
+    Q8_0(BlockQ8_0) { RANGE: Range = Range::Full } {
         symmetric(rows.map(|row| _mm256_loadu_si256(row.add(2).cast())), rows)
     }
 }
