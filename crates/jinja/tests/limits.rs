@@ -125,15 +125,47 @@ fn time_and_memory_are_limited() {
 
 #[test]
 fn errors_name_their_line() {
-    let source = "a\n{% if 1 %}\n{{ b.c.d }}\n{% endif %}";
-    let error = render(source, Limits::default()).unwrap_err();
-    assert_eq!(error.to_string(), "line 3 of the template: `b` is undefined");
-    let error = render("{% set m = {'x': 1} %}\n\n{{ m.y['z'].w }}", Limits::default()).unwrap_err();
-    assert_eq!(error.to_string(), "line 3 of the template: `m.y` is undefined");
-    let error = render("\n\n{{ raise_exception('roles\nmust alternate') }}", Limits::default()).unwrap_err();
-    assert_eq!(error.to_string(), "line 3 of the template: the template refuses: roles\\nmust alternate");
-    let error = Template::parse("x\n{% for a in %}").unwrap_err();
-    assert_eq!(error.to_string(), "line 2 of the template: expected an expression, found %}");
+    let cases = [
+        // Errors when the template is read.
+        ("x\n{% for a in %}", "line 2 of the template: expected an expression, found %}"),
+        ("a\n{% nope %}", "line 2 of the template: unknown statement `nope`"),
+        ("a\n{{ 1 ? 2 }}", "line 2 of the template: unexpected character '?'"),
+        ("\n{{ 'abc }}\n\n", "line 2 of the template: a text without an end"),
+        ("a\n{# b\nc", "line 2 of the template: a comment without an end"),
+        // What is never closed is noticed in the last line.
+        ("a\n{% if 1 %}\nb\n", "line 3 of the template: a block without an end"),
+        ("a\n{% if 1 %}\nb\n{% endfor %}", "line 4 of the template: unknown statement `endfor`"),
+        // Errors when it runs.
+        ("a\n{% if 1 %}\n{{ b.c.d }}\n{% endif %}", "line 3 of the template: `b` is undefined"),
+        ("{% set m = {'x': 1} %}\n\n{{ m.y['z'].w }}", "line 3 of the template: `m.y` is undefined"),
+        (
+            "\n\n{{ raise_exception('roles\nmust alternate') }}",
+            "line 3 of the template: the template refuses: roles\\nmust alternate",
+        ),
+        ("\n{{ 'a' | nope }}", "line 2 of the template: unknown filter `nope`"),
+        ("\n{{ 'a' is nope }}", "line 2 of the template: unknown test `nope`"),
+        ("\n\n{{ 'a'.nope() }}", "line 3 of the template: `….nope` is undefined"),
+        (
+            "{% macro f(x) %}\n{{ x.y.z }}\n{% endmacro %}\n\n{{ f({}) }}",
+            "line 2 of the template: `x.y` is undefined",
+        ),
+        (
+            "{% for i in [1, 0] %}\n{{ 1 // i }}\n{% endfor %}\n",
+            "line 2 of the template: a calculation without a representable result",
+        ),
+        // An expression over several lines has the line in which its tag begins.
+        ("{{ 'a\nb' ~ c.d }}", "line 1 of the template: `c` is undefined"),
+        ("{{ [1,\n2,\nb.c] }}", "line 1 of the template: `b` is undefined"),
+        // Lines that are trimmed, shown as they are or left out count as well.
+        ("a\n\n\n{%- if 1 -%}\n\n{{ b.c }}{% endif %}", "line 6 of the template: `b` is undefined"),
+        ("{% raw %}\n{{\n{% endraw %}\n{{ b.c }}", "line 4 of the template: `b` is undefined"),
+        ("{# a\nb #}\n{{ b.c }}", "line 3 of the template: `b` is undefined"),
+        ("a\r\n\r\n{{ b.c }}", "line 3 of the template: `b` is undefined"),
+    ];
+    for (source, expected) in cases {
+        let error = render(source, Limits::default()).unwrap_err();
+        assert_eq!(error.to_string(), expected, "{source:?}");
+    }
 }
 
 /// Pieces that often make a valid template together.
