@@ -52,7 +52,7 @@ impl<D: Dot> Set for By<D> {
 
     #[inline(always)]
     unsafe fn dots<W: Weights32<Vectors = Avx2>, const T: usize>(
-        w: &[__m256i; 4],
+        [a, b, c, d]: &[__m256i; 4],
         x: __m256i,
         x_sum: *const i32,
     ) -> __m128 {
@@ -60,18 +60,28 @@ impl<D: Dot> Set for By<D> {
         unsafe {
             // Eight lanes each take an eighth of the offset.
             let start = _mm256_set1_epi32(-*x_sum * (W::OFFSET / 8));
-            _mm_cvtepi32_ps(fold(w.map(|w| match W::RANGE {
-                Range::Unsigned => D::dot_unsigned(start, w, x),
-                _ => dot_signed::<D>(start, w, x),
-            })))
+            let is_signed = W::RANGE != Range::Unsigned;
+            // Written out, for a closure might not be compiled for the instructions; so below.
+            _mm_cvtepi32_ps(fold([
+                dot::<D>(is_signed, start, *a, x),
+                dot::<D>(is_signed, start, *b, x),
+                dot::<D>(is_signed, start, *c, x),
+                dot::<D>(is_signed, start, *d, x),
+            ]))
         }
     }
 
     #[inline(always)]
-    fn half_dots(w: &[__m256i; 4], x: __m256i) -> [__m128; 2] {
+    fn half_dots([a, b, c, d]: &[__m256i; 4], x: __m256i) -> [__m128; 2] {
         // SAFETY: the CPU has the instructions where this is called.
         unsafe {
-            let [low, high] = halves(w.map(|w| dot_signed::<D>(_mm256_setzero_si256(), w, x)));
+            let start = _mm256_setzero_si256();
+            let [low, high] = halves([
+                dot::<D>(true, start, *a, x),
+                dot::<D>(true, start, *b, x),
+                dot::<D>(true, start, *c, x),
+                dot::<D>(true, start, *d, x),
+            ]);
             [_mm_cvtepi32_ps(low), _mm_cvtepi32_ps(high)]
         }
     }
@@ -100,15 +110,21 @@ impl<D: Dot> Set for By<D> {
     }
 }
 
-/// As [`Dot::dot_unsigned`] for weights that may be negative.
+/// As [`Dot::dot_unsigned`], also for weights that may be negative.
 ///
 /// # Safety
 ///
 /// As there.
 #[inline(always)]
-unsafe fn dot_signed<D: Dot>(acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
-    // SAFETY: as is asked of the caller. The sign moves to the activations, which are never -128.
-    unsafe { D::dot_unsigned(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(x, w)) }
+unsafe fn dot<D: Dot>(is_signed: bool, acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
+    // SAFETY: as is asked of the caller.
+    unsafe {
+        match is_signed {
+            // The sign moves to the activations, which are never -128.
+            true => D::dot_unsigned(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(x, w)),
+            false => D::dot_unsigned(acc, w, x),
+        }
+    }
 }
 
 /// Lane `i` of the first result is the sum of the lower half of `v[i]`, of the second that of the upper.
