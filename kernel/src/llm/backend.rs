@@ -10,10 +10,7 @@ use llm::{
         bench::{BenchPlan, BenchResult},
         embedding::EmbeddingWish,
     },
-    gguf::Gguf,
     kv_cache::CacheType,
-    quant::ModelBytes,
-    scheduler::Counts,
     simd::Kernels,
     tokenizer::EncodeOptions,
 };
@@ -74,9 +71,6 @@ impl EngineOptions {
         }
     }
 }
-
-/// A callback that examines the file of a loaded model: its header, and its bytes in memory. It can break off.
-pub type Look<'l> = dyn FnMut(&Gguf<'_>, ModelBytes<&[u8]>) -> ControlFlow<()> + 'l;
 
 /// Computes the pending requests of models.
 pub trait Steps {
@@ -209,12 +203,6 @@ pub trait InferenceBackend: Steps + Send {
         None
     }
 
-    /// Passes the file of a loaded model to `look`: its header, and its weights as they are in memory.
-    ///
-    /// # Errors
-    /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`]; [`BackendError::Cancelled`] if `look` breaks off.
-    fn with_gguf(&self, model: Option<&str>, look: &mut Look<'_>) -> Result<(), BackendError>;
-
     /// Prepares the chat format of this name or, without a name, the one in the model's file, so that an unusable format is
     /// refused before anything is said.
     ///
@@ -242,12 +230,6 @@ pub trait InferenceBackend: Steps + Send {
 
     /// The output so far of a request whose end has not been reported yet.
     fn output(&self, ticket: Ticket) -> Option<&str>;
-
-    /// Whether a loaded model's queue has room for another request now.
-    fn has_room(&self, model: Option<&str>) -> bool;
-
-    /// What a loaded model has computed so far.
-    fn counts(&self, model: Option<&str>) -> Counts;
 
     /// Ends a request whose end has not been reported yet, and returns its report. Nothing more is reported of it.
     fn cancel(&mut self, ticket: Ticket) -> Option<Report>;
@@ -294,7 +276,8 @@ pub trait InferenceBackend: Steps + Send {
     /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
     fn id(&self, model: Option<&str>) -> Result<u64, BackendError>;
 
-    /// The responder of a loaded model.
+    /// The responder of a loaded model: what it has computed, whether its queue has room, its file's header and its weights in
+    /// memory.
     ///
     /// # Errors
     /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].

@@ -23,7 +23,7 @@ mod transformer;
 
 pub use adapters::{AdapterFacts, AdapterFile, Lora};
 pub use backend::{
-    DEFAULT_N_CTX, EngineOptions, Found, InferenceBackend, LoadProgress, Look, ModelMemory, ModelMetadata,
+    DEFAULT_N_CTX, EngineOptions, Found, InferenceBackend, LoadProgress, ModelMemory, ModelMetadata,
     ModelStatus, Occupancy, Progress, Resources, RunsOn, Steps, Ticket, Unloaded,
 };
 pub use catalog::{Catalog, EXTENSION, FOLDER, Header, ModelFile, PartError, name_of};

@@ -10,13 +10,12 @@ use llm::{
         bench::{BenchPlan, BenchResult},
         embedding::EmbeddingWish,
     },
-    scheduler::Counts,
     tokenizer::EncodeOptions,
 };
 use trust::receipt;
 
 use super::{
-    AdapterFile, BackendError, Catalog, EngineOptions, InferenceBackend, LoadProgress, Look, ModelMetadata,
+    AdapterFile, BackendError, Catalog, EngineOptions, InferenceBackend, LoadProgress, ModelMetadata,
     ModelStatus, Progress, Resources, RunsOn, Statistics, Steps, Ticket, Unloaded,
 };
 use crate::offload::Offload;
@@ -88,10 +87,6 @@ impl InferenceBackend for StubBackend {
         Err(BackendError::NotLoaded)
     }
 
-    fn with_gguf(&self, _model: Option<&str>, _look: &mut Look<'_>) -> Result<(), BackendError> {
-        Err(BackendError::NotLoaded)
-    }
-
     fn adapters(&self, _model: Option<&str>) -> Result<&[AdapterFile], BackendError> {
         Err(BackendError::NotLoaded)
     }
@@ -155,14 +150,6 @@ impl InferenceBackend for StubBackend {
 
     fn output(&self, _ticket: Ticket) -> Option<&str> {
         None
-    }
-
-    fn has_room(&self, _model: Option<&str>) -> bool {
-        false
-    }
-
-    fn counts(&self, _model: Option<&str>) -> Counts {
-        Counts::default()
     }
 
     fn cancel(&mut self, _ticket: Ticket) -> Option<Report> {

@@ -245,7 +245,7 @@ fn test_performance_targets() {
             ControlFlow::Continue(())
         })
         .unwrap();
-    let counts = backend.counts(None);
+    let counts = backend.responder(None).unwrap().counts();
     assert!(result.tokens_emitted > 1 && allocations.len() >= result.tokens_emitted);
     assert_eq!(allocations.first(), allocations.last(), "something is allocated per token");
     // The prompt is one batch, whose last token gives the first new one; no token is computed again.

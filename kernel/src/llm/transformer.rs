@@ -27,7 +27,6 @@ use llm::{
     },
     parallel::Workers,
     sampling::SamplingConfig,
-    scheduler::Counts,
     tokenizer::{EncodeOptions, Tokenizer},
 };
 use trust::receipt;
@@ -36,7 +35,7 @@ use self::loaded::runner_options;
 use self::models::{Loaded, Models};
 use self::plan::plan_runner;
 use super::{
-    AdapterFile, BackendError, Catalog, EngineOptions, Found, InferenceBackend, LoadProgress, Look,
+    AdapterFile, BackendError, Catalog, EngineOptions, Found, InferenceBackend, LoadProgress,
     ModelMetadata, ModelStatus, Progress, Resources, RunsOn, Statistics, Ticket, Unloaded,
 };
 use crate::{memory::pool::Shortage, offload::Offload, system::Machine};
@@ -84,12 +83,13 @@ impl TransformerBackend {
     pub fn load_model(&mut self, path: &str) -> Result<(), BackendError> {
         self.load(path, EngineOptions::default(), &mut |_, _| ControlFlow::Continue(()))?;
         if self.verbose {
-            self.with_gguf(None, &mut |gguf, file| {
-                trace::weight_magnitudes(gguf, file, &mut |line| {
-                    log::info!("{line}");
-                    ControlFlow::Continue(())
-                })
-            })?;
+            let responder = self.responder(None)?;
+            let (gguf, file) = (responder.prompter().gguf(), responder.runner().model().file());
+            // Nothing ends it early.
+            let _ = trace::weight_magnitudes(gguf, file, &mut |line| {
+                log::info!("{line}");
+                ControlFlow::Continue(())
+            });
         }
         Ok(())
     }
@@ -283,14 +283,6 @@ impl InferenceBackend for TransformerBackend {
         Some(before)
     }
 
-    fn with_gguf(&self, model: Option<&str>, look: &mut Look<'_>) -> Result<(), BackendError> {
-        let responder = self.models.get(model)?.model.responder();
-        match look(responder.prompter().gguf(), responder.runner().model().file()) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(BackendError::Cancelled),
-        }
-    }
-
     fn prepare_chat(&mut self, model: Option<&str>, template: Option<&str>) -> Result<(), BackendError> {
         let model = &mut self.models.get_mut(model)?.model;
         model.with_responder(|responder| responder.prepare_chat(template))
@@ -326,14 +318,6 @@ impl InferenceBackend for TransformerBackend {
 
     fn output(&self, ticket: Ticket) -> Option<&str> {
         self.models.with_id(ticket.model)?.model.responder().output(ticket.request)
-    }
-
-    fn has_room(&self, model: Option<&str>) -> bool {
-        self.models.get(model).is_ok_and(|loaded| loaded.model.responder().has_room())
-    }
-
-    fn counts(&self, model: Option<&str>) -> Counts {
-        self.models.get(model).map(|loaded| loaded.model.responder().counts()).unwrap_or_default()
     }
 
     fn cancel(&mut self, ticket: Ticket) -> Option<Report> {

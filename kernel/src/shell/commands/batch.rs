@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 
 use llm::{
     front::{
-        Event, FrontError, Prompt, Report, Request, Task,
+        Event, FrontError, Prompt, Report, Request, Responder, Task,
         batch::{self, Answers, Batch, BatchEvent, NumberedLines},
         embedding::EmbeddingWish,
         options::{self, BATCH_N_PARALLEL, IDS, INFER_MAX_TOKENS, MODEL, NO_PROMPTS, PROMPTS},
@@ -164,7 +164,7 @@ impl Answers for Beside<'_, '_> {
     }
 
     fn has_room(&self) -> bool {
-        self.backend.has_room(None)
+        self.backend.responder(None).is_ok_and(Responder::has_room)
     }
 
     fn submit(&mut self, request: Request<'_>) -> Result<Ticket, FrontError> {
@@ -198,6 +198,6 @@ impl Answers for Beside<'_, '_> {
     }
 
     fn counts(&self) -> Counts {
-        self.backend.counts(None)
+        self.backend.responder(None).map(Responder::counts).unwrap_or_default()
     }
 }

@@ -189,12 +189,15 @@ pub(super) fn load_path(
     display.finish(terminal);
     loaded?;
     if verbose {
-        backend.with_gguf(None, &mut |gguf, file| {
-            trace::weight_magnitudes(gguf, file, &mut |line| {
-                log::info!("{line}");
-                terminal.check_interrupt()
-            })
-        })?;
+        let responder = backend.responder(None)?;
+        let (gguf, file) = (responder.prompter().gguf(), responder.runner().model().file());
+        let traced = trace::weight_magnitudes(gguf, file, &mut |line| {
+            log::info!("{line}");
+            terminal.check_interrupt()
+        });
+        if traced.is_break() {
+            return Err(BackendError::Cancelled.into());
+        }
     }
     Ok(())
 }

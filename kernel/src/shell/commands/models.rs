@@ -1,7 +1,7 @@
 //! `llm list`, `load`, `unload`, `info`, `verify`: which models there are, and which are loaded.
 
 use alloc::{format, string::String, vec::Vec};
-use core::{fmt, ops::ControlFlow};
+use core::fmt;
 
 use llm::{
     front::{
@@ -262,18 +262,20 @@ fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     ensure_loaded(shell, arguments, None)?;
     print_info(shell, None)?;
     let Shell { backend, terminal, .. } = shell;
-    Ok(backend.with_gguf(None, &mut |gguf, _| {
-        for (option, list) in LISTS {
-            if arguments.has(option) {
-                terminal.print(format_args!("\n{option}\n"));
-                list(gguf, &mut |line| {
-                    terminal.print(format_args!("  {line}\n"));
-                    terminal.check_interrupt()
-                })?;
+    let gguf = backend.responder(None)?.prompter().gguf();
+    for (option, list) in LISTS {
+        if arguments.has(option) {
+            terminal.print(format_args!("\n{option}\n"));
+            let listed = list(gguf, &mut |line| {
+                terminal.print(format_args!("  {line}\n"));
+                terminal.check_interrupt()
+            });
+            if listed.is_break() {
+                return Err(BackendError::Cancelled.into());
             }
         }
-        ControlFlow::Continue(())
-    })?)
+    }
+    Ok(())
 }
 
 /// The root hash of a model's bytes, if they were checked.
