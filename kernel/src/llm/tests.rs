@@ -7,7 +7,7 @@ use core::ops::ControlFlow;
 use super::*;
 use ::llm::{
     front::{Event, PROMPT_ENCODING, Prompt, Request, bench::BenchPlan},
-    gguf::Gguf,
+    gguf::{Gguf, TensorInfo, Value},
     model::Model,
     parallel::Serial,
     quant::ModelBytes,
@@ -103,12 +103,26 @@ fn load_with(file: Vec<u8>, options: EngineOptions) -> TransformerBackend {
 fn test_load_real_model() {
     let file = fixtures::tiny();
     let file_bytes = file.len() as u64;
-    let mut backend = load(file);
+    let mut backend = load(file.clone());
     let metadata = backend.model_metadata().unwrap().clone();
     assert_eq!(metadata.file_bytes, file_bytes);
-    assert!(metadata.n_params > 100_000 && metadata.n_vocab > 256 && metadata.n_layer > 0);
-    assert!(metadata.n_head.is_multiple_of(metadata.n_head_kv));
-    assert!(!metadata.quantisation.is_empty() && !metadata.architecture.is_empty());
+    let gguf = Gguf::parse(&file, file_bytes).unwrap();
+    assert_eq!(metadata.architecture, gguf.require_str("general.architecture").unwrap());
+    let count = |key| gguf.u32_value((&*metadata.architecture, key)).unwrap().unwrap() as usize;
+    assert_eq!(metadata.n_layer, count("block_count"));
+    assert_eq!(metadata.n_embd, count("embedding_length"));
+    assert_eq!(metadata.n_ff, count("feed_forward_length"));
+    assert_eq!(metadata.n_head, count("attention.head_count"));
+    assert_eq!(metadata.n_head_kv, count("attention.head_count_kv"));
+    assert_eq!(metadata.n_ctx_train, count("context_length"));
+    let Some(Value::Array(tokens)) = gguf.get("tokenizer.ggml.tokens") else { panic!("no tokens") };
+    assert_eq!(metadata.n_vocab, tokens.len());
+    let n_weights = |is_counted: &dyn Fn(&TensorInfo<'_>) -> bool| {
+        let counted = gguf.tensors().iter().filter(|tensor| is_counted(tensor));
+        counted.map(|tensor| tensor.shape().iter().product::<u64>()).sum::<u64>()
+    };
+    assert_eq!(metadata.n_params, n_weights(&|_| true));
+    assert!(2 * n_weights(&|tensor| tensor.ty.name() == metadata.quantisation) > metadata.n_params);
     assert!(backend.memory_usage().weights_bytes as u64 <= file_bytes.next_multiple_of(64));
     backend.unload(None).unwrap();
     assert!(!backend.is_loaded());
