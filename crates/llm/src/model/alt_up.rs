@@ -18,7 +18,7 @@ use super::error::ModelError;
 use super::forward::Forward;
 use super::keys::Keys;
 use super::scratch::{AltUpScratch, Workspace};
-use super::weights::{Linear, Norm};
+use crate::compute::{Linear, Norm};
 
 /// Several residual streams, of which layers compute with one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,6 @@
 //! A layer is a sequence mixer followed by a channel mixer, each of which adds to the residual
 //! stream. Families mix the sequence by attention, by a recurrence, or by both.
 
-use super::families::ARCHITECTURES;
 pub use crate::compute::NormKind;
 
 /// What the forward pass must know of a family beyond its hyper-parameters and tensors.
@@ -765,57 +764,5 @@ impl Architecture {
     /// Whether the factor of a projection, if a file has one, multiplies the output of the projection.
     pub fn scales(&self, part: &str) -> bool {
         !self.unscaled.iter().any(|beginning| part.starts_with(beginning))
-    }
-
-    /// The name of the family with the longest common beginning with `name`, which is not itself the name of a family.
-    pub fn nearest(name: &str) -> &'static str {
-        let likeness = |other: &str| {
-            let n_same =
-                other.bytes().zip(name.bytes()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
-            (n_same, core::cmp::Reverse(other.len().abs_diff(name.len())))
-        };
-        let nearest = ARCHITECTURES.iter().max_by_key(|architecture| likeness(architecture.name));
-        nearest.map_or("", |architecture| architecture.name)
-    }
-
-    /// The family with this `general.architecture`.
-    pub fn from_name(name: &str) -> Option<&'static Self> {
-        ARCHITECTURES.iter().find(|architecture| architecture.name == name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_family_has_parallel_mixers_and_layers_with_two_sequence_mixers() {
-        // The forward pass has only one buffer for both.
-        for Architecture { name, block, recurrence, .. } in ARCHITECTURES {
-            let has_both =
-                recurrence.is_some_and(|recurrence| recurrence.layers == RecurrentLayers::BesideAttention);
-            assert!(!has_both || matches!(block, Block::Sequential | Block::PostNorm), "{name}");
-        }
-    }
-
-    #[test]
-    fn every_family_is_found_by_its_own_name_only() {
-        for architecture in ARCHITECTURES {
-            assert_eq!(Architecture::from_name(architecture.name), Some(architecture));
-        }
-        assert_eq!(Architecture::from_name("Llama"), None);
-    }
-
-    #[test]
-    fn an_unknown_name_has_a_nearest() {
-        for (name, nearest) in [
-            ("Llama", "llama"),
-            ("qwen5", "qwen3"),
-            ("deepseek32", "deepseek2"),
-            ("mistral", "mistral4"),
-            ("glm5-next", "glm4moe"),
-        ] {
-            assert_eq!(Architecture::nearest(name), nearest, "{name}");
-        }
     }
 }

@@ -6,8 +6,7 @@ use super::architecture::ClassifierHead;
 use super::config::Config;
 use super::error::ModelError;
 use super::tensors::Tensors;
-use super::weights::{Linear, Norm};
-use crate::compute::{Compute, NormKind, Normalisation};
+use crate::compute::{Compute, Linear, Norm, NormKind, Normalisation};
 use crate::gguf::Name;
 use crate::quant::activation_bytes;
 

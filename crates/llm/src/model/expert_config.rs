@@ -144,3 +144,8 @@ fn widest_expert(gguf: &Gguf<'_>) -> usize {
     let widths = gguf.tensors().iter().map(|tensor| width(tensor.name, tensor.dims[1]));
     widths.max().map_or(0, |width| width.min(1 << 24) as usize)
 }
+
+/// The number of layers at the beginning without experts.
+pub(super) fn n_dense(keys: &Keys<'_, '_>) -> Result<usize, ModelError> {
+    Ok(keys.optional_number("leading_dense_block_count")?.unwrap_or(0))
+}

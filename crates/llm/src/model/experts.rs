@@ -8,8 +8,8 @@ use super::architecture::{ExpertInputs, Gating, Routing, SharedExpert};
 use super::expert_config::{ChunkConfig, ExpertConfig};
 use super::forward::Forward;
 use super::scratch::{ExpertScratch, RouterScratch, Workspace};
-use super::weights::{ExpertBlock, Experts, Linear};
-use crate::compute::Rows;
+use super::weights::{ExpertBlock, Experts};
+use crate::compute::{Linear, Rows};
 
 impl Forward<'_, '_> {
     /// Computes the weighted sum of the chosen experts and the shared one. It replaces the input `x`,

@@ -9,8 +9,8 @@ use super::architecture::Block;
 use super::rope::Ropes;
 use super::scratch::{HeadScratch, OutputScratch, Scratch, Workspace};
 use super::span::{Batch, Input, Span};
-use super::weights::{FeedForward, Mixer, Norm};
-use crate::compute::{Compute, Rows};
+use super::weights::{FeedForward, Mixer};
+use crate::compute::{Compute, Norm, Rows};
 use crate::state::StateStore;
 use core::ops::{ControlFlow, Range};
 

@@ -2,9 +2,9 @@
 
 use super::architecture::{Architecture, HeadGate, RecurrentLayers, RopeLayers, Window, WindowOrder};
 use super::error::ModelError;
+use super::expert_config::n_dense;
 use super::indexer::IndexerConfig;
 use super::keys::Keys;
-use super::layer_config::n_dense;
 use crate::gguf::Value;
 use crate::kv_cache::KvShape;
 

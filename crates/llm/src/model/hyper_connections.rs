@@ -16,7 +16,7 @@ use super::error::ModelError;
 use super::forward::Forward;
 use super::keys::Keys;
 use super::scratch::{HyperScratch, Workspace};
-use super::weights::{Linear, Norm};
+use crate::compute::{Linear, Norm};
 
 /// Several residual streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

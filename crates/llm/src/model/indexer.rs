@@ -12,11 +12,12 @@
 use super::architecture::Architecture;
 use super::error::ModelError;
 use super::forward::Forward;
+use super::head_norm::HeadNorm;
 use super::keys::Keys;
 use super::rope::Rope;
 use super::scratch::{Angles, IndexScratch};
 use super::span::Batch;
-use super::weights::{HeadNorm, Linear, Norm};
+use crate::compute::{Linear, Norm};
 use crate::kv_cache::PAGE_LEN;
 use crate::state::StateStore;
 

@@ -12,8 +12,8 @@ use super::latent_config::LatentConfig;
 use super::rope::Rope;
 use super::scratch::{Angles, LatentScratch, Workspace};
 use super::span::Batch;
-use super::weights::{Expansion, LatentAttention, Linear};
-use crate::compute::{BatchAttention, BatchSpan, Context, QueryMask};
+use super::weights::{Expansion, LatentAttention};
+use crate::compute::{BatchAttention, BatchSpan, Context, Linear, QueryMask};
 use crate::quant::{Activations, Matrix};
 use crate::state::StateStore;
 

@@ -7,7 +7,7 @@ use super::architecture::{
     Activation, Architecture, AttentionKind, ExpertLayers, FeedForwardKind, Recurrence, Stacks, Xielu,
 };
 use super::error::ModelError;
-use super::expert_config::EXPERTS_USED;
+use super::expert_config::{EXPERTS_USED, n_dense};
 use super::heads_config::{HeadKeys, HeadsConfig};
 use super::keys::Keys;
 use super::latent_config::LatentConfig;
@@ -212,11 +212,6 @@ fn xielu(
         beta,
         eps: constant("xielu.eps")?,
     }))
-}
-
-/// The number of layers at the beginning without experts.
-pub(super) fn n_dense(keys: &Keys<'_, '_>) -> Result<usize, ModelError> {
-    Ok(keys.optional_number("leading_dense_block_count")?.unwrap_or(0))
 }
 
 /// Repeats the layers through which a token passes several times.

@@ -10,6 +10,7 @@ use super::architecture::{
 use super::config::Config;
 use super::error::ModelError;
 use super::expert_config::{ExpertConfig, LATENT_KEYS};
+use super::head_norm::HeadNorm;
 use super::heads_config::HeadsConfig;
 use super::hyper_connections::{HyperConfig, HyperConnection};
 use super::indexer::{Indexer, IndexerConfig};
@@ -20,8 +21,9 @@ use super::ngram_embedding::{NgramConfig, NgramEmbedding};
 use super::tensors::Tensors;
 use super::weights::{
     DenseFeedForward, Expansion, ExpertBlock, ExpertLatent, ExpertLinear, Experts, FeedForward,
-    HeadAttention, HeadNorm, LatentAttention, Layer, Linear, Mixer, Norm, PerLayerInput,
+    HeadAttention, LatentAttention, Layer, Mixer, PerLayerInput,
 };
+use crate::compute::{Linear, Norm};
 use crate::gguf::Name;
 
 /// The projections of a dense feed-forward block, whose factors multiply their biases too.

@@ -20,6 +20,7 @@ mod experts;
 mod families;
 mod feed_forward;
 pub mod forward;
+mod head_norm;
 mod heads_config;
 mod hyper_connections;
 mod indexer;

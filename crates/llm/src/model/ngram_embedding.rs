@@ -24,7 +24,7 @@ use super::mixer_config::LayerState;
 use super::recurrent::advance_history;
 use super::scratch::{NgramScratch, Workspace};
 use super::span::{Batch, Input};
-use super::weights::Linear;
+use crate::compute::Linear;
 use crate::gguf::{Array, Value};
 use crate::quant::Matrix;
 use crate::simd::Columns;

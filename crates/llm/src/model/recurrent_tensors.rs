@@ -11,7 +11,7 @@ use super::recurrent_config::{
     DeltaNetConfig, HeadMambaConfig, KimiDeltaConfig, LightningConfig, Mamba2Config, MambaConfig,
     RecurrentConfig, ShortConvolutionConfig,
 };
-use super::weights::{Linear, Norm};
+use crate::compute::{Linear, Norm};
 use crate::gguf::Name;
 
 impl<'a> LayerTensors<'_, '_, 'a> {

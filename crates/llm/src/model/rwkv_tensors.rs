@@ -5,7 +5,7 @@ use super::error::ModelError;
 use super::layer_tensors::LayerTensors;
 use super::recurrent::{ChannelMix, LowRank, Receptance, Rwkv6, Rwkv6Bonus, Rwkv6Input, Rwkv7};
 use super::recurrent_config::{Rwkv6Config, Rwkv7Config, RwkvHeads};
-use super::weights::{Linear, Norm};
+use crate::compute::{Linear, Norm};
 use crate::gguf::Name;
 
 /// The inputs of RWKV-6 in the order of the tensors: those of decay, keys, values, receptance and gates.

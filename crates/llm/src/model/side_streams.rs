@@ -4,7 +4,8 @@
 use super::architecture::{ExpertInputs, LayerScale, Routing, Stacks};
 use super::forward::Forward;
 use super::layer_config::LayerEnd;
-use super::weights::{FeedForward, Layer, Norm};
+use super::weights::{FeedForward, Layer};
+use crate::compute::Norm;
 
 impl Forward<'_, '_> {
     /// Stores what the family needs of the tokens' embeddings `x`. If there are two streams, `x` becomes their sum,

@@ -10,7 +10,8 @@ use zerocopy::FromBytes;
 
 use super::architecture::NormWeights;
 use super::error::ModelError;
-use super::weights::{HeadNorm, Norm};
+use super::head_norm::HeadNorm;
+use crate::compute::Norm;
 use crate::gguf::{Gguf, Name, TensorInfo};
 use crate::quant::{GgmlType, Matrix, ModelBytes};
 

@@ -11,6 +11,7 @@ use super::classifier::Classifier;
 use super::config::{Config, token_embd_name};
 use super::error::ModelError;
 use super::expert_config::{ChunkConfig, ExpertConfig};
+pub use super::head_norm::HeadNorm;
 use super::heads_config::HeadsConfig;
 use super::hyper_connections::{HyperConfig, HyperConnection};
 use super::indexer::Indexer;
@@ -326,19 +327,6 @@ pub struct ExpertLinear<'a> {
     first: usize,
     /// The rows of an expert's map.
     n_rows: usize,
-}
-
-/// A normalisation of queries or keys.
-#[derive(Debug, Clone, Copy)]
-pub enum HeadNorm<'a> {
-    /// Of each head, with the same weights, `[head_len]`, or without weights.
-    Head(Option<&'a [f32]>),
-    /// Of each head with weights of its own, `[n_head][head_len]`.
-    OwnHead(&'a [f32]),
-    /// Of each head, without weights, then multiplied by the head's factor, `[n_head]`.
-    Factor(&'a [f32]),
-    /// Of the row of all heads, `[n_head · head_len]`.
-    Row(Norm<'a>),
 }
 
 impl<'a> ExpertLinear<'a> {

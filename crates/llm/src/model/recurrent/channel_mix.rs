@@ -9,8 +9,8 @@ use super::super::activation::relu_squared;
 use super::super::forward::Forward;
 use super::super::scratch::{ChannelMixScratch, Workspace};
 use super::super::span::Batch;
-use super::super::weights::Linear;
 use super::token_shift::ShiftedMixer;
+use crate::compute::Linear;
 use crate::quant::Activations;
 use crate::state::StateStore;
 

@@ -15,9 +15,9 @@ use super::super::forward::Forward;
 use super::super::recurrent_config::Mamba2Config;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
-use super::super::weights::{Linear, Norm};
 use super::convolution::Convolution;
 use super::{HeadLens, Piece, TOKENS};
+use crate::compute::{Linear, Norm};
 use crate::simd::{Columns, Mamba2Scan, state_len};
 use crate::state::StateStore;
 

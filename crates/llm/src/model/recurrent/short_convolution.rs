@@ -9,8 +9,8 @@ use super::super::forward::Forward;
 use super::super::recurrent_config::ShortConvolutionConfig;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
-use super::super::weights::Linear;
 use super::convolution::Convolution;
+use crate::compute::Linear;
 use crate::simd::Columns;
 use crate::state::StateStore;
 
