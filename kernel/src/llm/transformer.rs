@@ -35,8 +35,8 @@ use self::loaded::runner_options;
 use self::models::{Loaded, Models};
 use self::plan::plan_runner;
 use super::{
-    AdapterFile, BackendError, Catalog, EngineOptions, Found, InferenceBackend, LoadProgress,
-    ModelMetadata, ModelStatus, Progress, Resources, RunsOn, Statistics, Ticket, Unloaded,
+    AdapterFile, BackendError, Catalog, EngineOptions, Found, InferenceBackend, LoadProgress, ModelMetadata,
+    ModelStatus, Progress, Resources, RunsOn, Statistics, Ticket, Unloaded,
 };
 use crate::{memory::pool::Shortage, offload::Offload, system::Machine};
 
