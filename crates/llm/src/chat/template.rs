@@ -27,6 +27,29 @@ const PROBE_LIMITS: Limits =
 /// messages, a system message goes to the front of the user's next message. Tools that it does not show are described
 /// in the system message, together with a form for calls. Calls and results that it does not show become text of
 /// messages.
+///
+/// # Example
+///
+/// The templates that the crate brings can be used with any model:
+///
+/// ```no_run
+/// use llm::chat::{ChatTemplate, Conversation, Message};
+/// use llm::{gguf::Gguf, tokenizer::Tokenizer};
+///
+/// let file = std::fs::read("model.gguf")?;
+/// let gguf = Gguf::parse(&file, file.len() as u64)?;
+/// let tokenizer = Tokenizer::from_gguf(&gguf)?;
+/// let template = match ChatTemplate::from_gguf(&gguf, &tokenizer) {
+///     Ok(template) => template,
+///     Err(_) => ChatTemplate::by_name("chatml", &tokenizer)?,
+/// };
+/// let messages = [Message::new("system", "Answer briefly."), Message::new("user", "What is 6 times 7?")];
+/// let conversation = Conversation::new(&messages);
+/// println!("{}", template.render(&conversation)?);
+/// let mut ids = Vec::new();
+/// template.encode(&tokenizer, &conversation, &mut ids)?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ChatTemplate {
     template: Template,

@@ -29,6 +29,38 @@ pub const MAX_WAITING: usize = 64;
 /// Requests are [submitted](Self::submit) and answered together, one batch at each [step](Self::step). Each answer is
 /// the same as if the request were alone. [`generate`](Self::generate) answers a single request and returns when it is
 /// done.
+///
+/// # Example
+///
+/// Two requests that are answered together, four texts at most:
+///
+/// ```no_run
+/// use core::ops::ControlFlow;
+/// use llm::front::{PROMPT_ENCODING, Prompt, Prompter, Request, Responder};
+/// use llm::session::{Runner, RunnerOptions};
+/// use llm::{arena::ALIGN, gguf::Gguf, model::Model, parallel::Serial, quant::ModelBytes, simd::Kernels};
+///
+/// let file = std::fs::read("model.gguf")?;
+/// let gguf = Gguf::parse(&file, file.len() as u64)?;
+/// let model = Model::load(&gguf, ModelBytes::as_in_file(&file))?;
+/// let options = RunnerOptions::new(model.config(), model.config().n_ctx_train.min(2048), 4);
+/// let mut memory = vec![0; Runner::required_bytes(model.config(), &options)? + ALIGN];
+/// let runner = Runner::new(model, options, Kernels::scalar(), &Serial, &mut memory)?;
+/// let mut responder = Responder::new(Prompter::new(gguf)?, runner, 0)?;
+///
+/// // Nothing measures the time, so that all times are 0.
+/// let clock_us = || 0;
+/// for prompt in ["Once upon a time", "The capital of France is"] {
+///     responder.submit(Request::new(Prompt::Text(prompt, PROMPT_ENCODING), 20), clock_us)?;
+/// }
+/// while !responder.is_idle() {
+///     responder.step(clock_us, &mut || ControlFlow::Continue(()), &mut |id, event| {
+///         println!("{id:?}: {}", event.text());
+///         ControlFlow::Continue(())
+///     })?;
+/// }
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 pub struct Responder<'m> {
     prompter: Prompter<'m>,
     scheduler: Scheduler<'m>,

@@ -18,6 +18,32 @@
 //! The last four find tokens with `prefixes`.
 //!
 //! The ids are those of llama.cpp. Its rules are followed even where a family's own code differs.
+//!
+//! # Example
+//!
+//! A vocabulary of three tokens, of which the longest that fits is always taken:
+//!
+//! ```
+//! use llm::gguf::{Gguf, GgufWriter};
+//! use llm::tokenizer::{EncodeOptions, Tokenizer};
+//!
+//! let mut header = GgufWriter::new();
+//! header.put_str("tokenizer.ggml.model", "rwkv")?;
+//! header.put_strings("tokenizer.ggml.tokens", ["a", "b", "ab"].iter())?;
+//! let mut file = Vec::new();
+//! header.write_header(|bytes| {
+//!     file.extend_from_slice(bytes);
+//!     Ok::<_, std::convert::Infallible>(())
+//! })?;
+//!
+//! let gguf = Gguf::parse(&file, file.len() as u64)?;
+//! let tokenizer = Tokenizer::from_gguf(&gguf)?;
+//! let mut ids = Vec::new();
+//! tokenizer.encode("abba", EncodeOptions::default(), &mut ids)?;
+//! assert_eq!(ids, [2, 1, 0]);
+//! assert_eq!(tokenizer.decode_text(&ids)?, "abba");
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
 
 mod adjacency;
 mod bpe;
