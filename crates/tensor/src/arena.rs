@@ -3,6 +3,33 @@
 //! [`Arena`] hands out slices one after the other, never frees one and never runs a destructor. The code that carves a buffer
 //! also measures it: an arena made by [`Arena::measuring`] has no memory, returns empty slices and counts. A plan can therefore
 //! not differ from the later allocation.
+//!
+//! # Example
+//!
+//! ```
+//! use tensor::arena::{ALIGN, Arena, OutOfMemory};
+//!
+//! fn carve<'m>(arena: &mut Arena<'m>) -> Result<(&'m mut [f32], &'m mut [u8]), OutOfMemory> {
+//!     Ok((arena.take(3)?, arena.take(65)?))
+//! }
+//!
+//! let mut measuring = Arena::measuring();
+//! carve(&mut measuring).unwrap();
+//! // Each buffer begins at a multiple of 64 bytes: 12 bytes take 64, and 65 bytes take 128.
+//! assert_eq!(measuring.used_bytes(), 192);
+//!
+//! // Memory that begins anywhere has as much as is needed from its first multiple of 64 on.
+//! let mut memory = vec![0; measuring.used_bytes() + ALIGN - 1];
+//! let mut arena = Arena::new(&mut memory);
+//! let (sums, flags) = carve(&mut arena).unwrap();
+//! assert_eq!((sums.len(), flags.len()), (3, 65));
+//! assert_eq!(arena.used_bytes(), measuring.used_bytes());
+//!
+//! assert_eq!(
+//!     carve(&mut Arena::new(&mut [])).unwrap_err(),
+//!     OutOfMemory { needed_bytes: 64, available_bytes: 0 }
+//! );
+//! ```
 
 use zerocopy::{FromBytes, IntoBytes};
 
