@@ -141,8 +141,9 @@ fn every_set_of_instructions_is_named() {
         include_str!("../../../tensor/src/simd/x86_64/avx2.rs"),
         include_str!("../../../tensor/src/simd/x86_64/avx512_vnni.rs"),
     ];
-    let in_code: BTreeSet<&str> =
-        sources.iter().flat_map(|source| in_source(source, "name: ", ',')).flatten().collect();
+    let named =
+        |source| [in_source(source, "name: ", ','), in_source(source, "Kernels::of::<", ')')].concat();
+    let in_code: BTreeSet<&str> = sources.iter().flat_map(|source| named(source)).flatten().collect();
     let readme: BTreeSet<&str> = quoted(readme_row("instruction sets")).collect();
     assert_eq!(readme, in_code);
 }
