@@ -1,6 +1,6 @@
 //! [`Completions`]: what the word before the cursor can become; what is typed for that, and how the choice is listed.
 //!
-//! Neighbours: `suggestions` finds the candidates, [`line_editor`](super::line_editor) types and lists them.
+//! Neighbours: `suggestions` finds the candidates, [`line_editor`](super::line_editor) types what is certain and has the choice listed.
 
 use alloc::{string::String, vec::Vec};
 

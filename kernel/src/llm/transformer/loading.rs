@@ -1,7 +1,7 @@
 //! Loading a model: from its place on a disk to the list of loaded models.
 //!
 //! The order is: `plan`, which computes the memory before anything changes; `load_file`, which reserves that memory, reads the
-//! weights and its adapters, and puts the model on the list.
+//! weights and the adapters, and puts the model on the list.
 
 use alloc::vec::Vec;
 

@@ -18,11 +18,9 @@ use llm::{
 
 use super::generation;
 use super::inference::generate;
+use super::loading::{engine_options, ensure_loaded, select_or_load};
+use super::models::{print_loaded, print_models};
 use super::tools;
-use super::{
-    loading::{engine_options, ensure_loaded, select_or_load},
-    models::{print_loaded, print_models},
-};
 use crate::llm::{BackendError, EngineOptions};
 use crate::shell::{
     Shell,

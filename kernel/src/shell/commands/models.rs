@@ -20,7 +20,6 @@ use super::{
     generation,
     loading::{engine_options, ensure_loaded, load_path},
 };
-
 use crate::llm::{BackendError, ModelMemory, ModelMetadata, ModelStatus, PartError, Unloaded, name_of};
 use crate::shell::{
     Shell,
