@@ -6,7 +6,7 @@ use qemu_tests::{
     self_test_files,
 };
 
-/// A range that must be mapped, or must not be.
+/// A line of `mem map`: a range that is mapped, or one that is left out on purpose.
 struct Line<'a> {
     start: u64,
     end: u64,

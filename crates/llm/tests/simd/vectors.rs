@@ -3,7 +3,7 @@
 use crate::random::Random;
 use llm::simd::Kernels;
 
-/// The sets with their names, the longest length to test, and the offsets at which slices begin.
+/// The longest length to test, and the largest offset at which slices begin.
 const MAX_LEN: usize = 130;
 const MAX_START: usize = 5;
 

@@ -76,7 +76,8 @@ macro_rules! vectors {
 }
 pub(super) use vectors;
 
-/// How a set multiplies integers.
+/// How a set multiplies integers. Except for `own_product`, its functions are called only by [`Work`] that [`enter`](Self::enter)
+/// runs, so only where the CPU has the instructions.
 pub trait Set: Sized {
     /// The vectors of its architecture.
     type Vectors: Vectors;
@@ -107,7 +108,7 @@ pub trait Set: Sized {
     ///
     /// # Safety
     ///
-    /// It must be readable.
+    /// `x_sum` must be readable, and the CPU must have the set's instructions.
     unsafe fn dots<W: Weights32<Vectors = Self::Vectors>, const T: usize>(
         w: &[Quants<Self>; 4],
         x: Quants<Self>,
@@ -121,10 +122,14 @@ pub trait Set: Sized {
     fn blocks(groups: &[Group256; 4]) -> Self::Blocks;
 
     /// The sums of `scale * quant * x`, where `x` are the activations of a block.
-    fn block_dots<W: Weights256>(groups: &[Group256; 4], blocks: &Self::Blocks, x: &[i8]) -> Floats<Self>;
+    fn block_dots<W: Weights256>(
+        groups: &[Group256; 4],
+        blocks: &Self::Blocks,
+        x: &[i8; 256],
+    ) -> Floats<Self>;
 
     /// The sums of `min * x_sum`.
-    fn min_dots(groups: &[Group256; 4], blocks: &Self::Blocks, x_sums: &[i32]) -> Floats<Self>;
+    fn min_dots(groups: &[Group256; 4], blocks: &Self::Blocks, x_sums: &[i32; 16]) -> Floats<Self>;
 }
 
 /// The integers of a set.
@@ -171,7 +176,8 @@ pub trait Weights32 {
     type Block;
     /// Groups of 32 weights in a block.
     const GROUPS: usize = 1;
-    /// The range of the integers.
+    /// The range of the integers as they are loaded. Where `OFFSET` has been subtracted already, those of `Unsigned` are in the range of
+    /// `Small`, for which products of `Unsigned` must be right too.
     const RANGE: Range = Range::Unsigned;
     /// What is to be subtracted from every integer, a multiple of 8.
     const OFFSET: i32 = 0;
@@ -429,10 +435,10 @@ impl<S: Set, W: Weights256> Work<Of256<S, W>> for Product<'_, '_> {
                     for (token, sum) in tokens.clone().zip(&mut sums) {
                         let at = token * n_blocks + block;
                         let scale = x.scales[at];
-                        let dots = S::block_dots::<W>(&groups, &blocks, &x.quants[256 * at..256 * (at + 1)]);
+                        let dots = S::block_dots::<W>(&groups, &blocks, &x.quants.as_chunks().0[at]);
                         *sum = S::Vectors::add(*sum, dots, S::Vectors::scale(scales, scale));
                         if W::MINS {
-                            let mins = S::min_dots(&groups, &blocks, &x.sums[16 * at..16 * (at + 1)]);
+                            let mins = S::min_dots(&groups, &blocks, &x.sums.as_chunks().0[at]);
                             *sum = S::Vectors::subtract(*sum, mins, S::Vectors::scale(min_scales, scale));
                         }
                     }

@@ -116,10 +116,10 @@ pub trait Lanes: Copy {
     /// `|self|`.
     fn abs(self) -> Self;
 
-    /// The larger of the two, neither of which is negative; NaN counts as the largest.
+    /// The larger of the two, neither of which has its sign bit set; NaN counts as the largest.
     fn max_magnitude(self, b: Self) -> Self;
 
-    /// The largest of the eight values, none of which is negative; NaN counts as the largest.
+    /// The largest of the eight values, none of which has its sign bit set; NaN counts as the largest.
     fn largest_magnitude(self) -> f32;
 
     /// Writes the lowest eight bits of `x · inverse + ROUNDING`, which are an integer for each value
@@ -212,7 +212,7 @@ impl Stored for u8 {
 
 /// Elements of one head's keys or values, as the cache stores them.
 pub trait Elements: Stored {
-    /// Whether [`Lanes::F16_LOOPS`] are for this type.
+    /// Whether this type is `f16`, which [`Lanes::F16_LOOPS`] are for; true of no other type, because pointers are cast by it.
     const IS_F16: bool = false;
 
     /// Elements `8 · group..8 · (group + 1)` of the row at `p`; `group` is at most 3.

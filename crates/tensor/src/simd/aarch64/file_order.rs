@@ -112,7 +112,7 @@ impl<D: Dot> Set for By<D> {
     fn blocks(_groups: &[Group256; 4]) {}
 
     #[inline(always)]
-    fn block_dots<W: Weights256>(rows: &[Group256; 4], _blocks: &(), x: &[i8]) -> float32x4_t {
+    fn block_dots<W: Weights256>(rows: &[Group256; 4], _blocks: &(), x: &[i8; 256]) -> float32x4_t {
         // SAFETY: reads within the arrays: a group has 16 times 16 quants and as many scales. The CPU has the instruction
         // where this is called.
         unsafe {
@@ -137,7 +137,7 @@ impl<D: Dot> Set for By<D> {
     }
 
     #[inline(always)]
-    fn min_dots(rows: &[Group256; 4], _blocks: &(), x_sums: &[i32]) -> float32x4_t {
+    fn min_dots(rows: &[Group256; 4], _blocks: &(), x_sums: &[i32; 16]) -> float32x4_t {
         // SAFETY: reads within the arrays: a group has four times four minimums. NEON is part of every target that this
         // module is built for.
         unsafe {

@@ -95,13 +95,17 @@ impl<D: Dot> Set for By<D> {
 
     // Integer scales are applied to 16-bit sums, which VNNI does not have.
     #[inline(always)]
-    fn block_dots<W: Weights256>(_groups: &[Group256; 4], [a, b, c, d]: &[Prepared; 4], x: &[i8]) -> __m128 {
+    fn block_dots<W: Weights256>(
+        _groups: &[Group256; 4],
+        [a, b, c, d]: &[Prepared; 4],
+        x: &[i8; 256],
+    ) -> __m128 {
         // SAFETY: as above.
         unsafe { _mm_cvtepi32_ps(fold([a.dots(x), b.dots(x), c.dots(x), d.dots(x)])) }
     }
 
     #[inline(always)]
-    fn min_dots(_groups: &[Group256; 4], [a, b, c, d]: &[Prepared; 4], x_sums: &[i32]) -> __m128 {
+    fn min_dots(_groups: &[Group256; 4], [a, b, c, d]: &[Prepared; 4], x_sums: &[i32; 16]) -> __m128 {
         // SAFETY: as above.
         unsafe {
             let dots = [a.min_dots(x_sums), b.min_dots(x_sums), c.min_dots(x_sums), d.min_dots(x_sums)];
