@@ -97,22 +97,25 @@ def rope(x: jax.Array, base: float) -> jax.Array:
     return jnp.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1).reshape(x.shape)
 
 
-def dot(a: jax.Array, b: jax.Array, a_axis: int, b_axis: int, batch_axes: int = 0) -> jax.Array:
-    """Sums the products over one axis of each. Factors are bfloat16, which AMX multiplies; sums are float32. The first
-    `batch_axes` axes are those of a batch.
+def factor(x: jax.Array) -> jax.Array:
+    """The matrix as products take it: float32, or bfloat16, which AMX multiplies, if `jax_default_matmul_precision` says so. (On CPUs
+    XLA itself does not heed that.)
     """
+    return x.astype(jnp.bfloat16 if jax.config.jax_default_matmul_precision == "bfloat16" else jnp.float32)
+
+
+def dot(a: jax.Array, b: jax.Array, a_axis: int, b_axis: int, batch_axes: int = 0) -> jax.Array:
+    """Sums the products over one axis of each, in float32. The first `batch_axes` axes are those of a batch."""
     batch = tuple(range(batch_axes))
     axes = (((a_axis,), (b_axis,)), (batch, batch))
-    return jax.lax.dot_general(
-        a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), axes, preferred_element_type=jnp.float32
-    )
+    return jax.lax.dot_general(factor(a), factor(b), axes, preferred_element_type=jnp.float32)
 
 
 def transposed(x: jax.Array) -> jax.Array:
     """The last two axes exchanged, and the values moved in memory too: XLA multiplies more slowly by a matrix that lies the other
     way round than it takes to turn it.
     """
-    turned = jnp.swapaxes(x.astype(jnp.bfloat16), -1, -2)
+    turned = jnp.swapaxes(factor(x), -1, -2)
     return with_layout_constraint(turned, Layout(major_to_minor=tuple(range(x.ndim))))
 
 
