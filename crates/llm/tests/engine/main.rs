@@ -31,3 +31,4 @@ mod spans;
 mod speculation;
 mod stop_strings;
 mod tensor_types;
+mod test_models;

@@ -1,5 +1,5 @@
 //! Golden models: a folder of small GGUF files, the logits that llama.cpp computes for them, and `manifest.json` with the
-//! tokens and bounds of each. `scripts/golden` makes them.
+//! tokens and bounds of each. `scripts/golden` makes them. And the models of `test_models`, with llama.cpp's answers.
 
 #![allow(dead_code, reason = "no test needs all of it")]
 
@@ -13,14 +13,20 @@ use llm::parallel::Serial;
 use llm::quant::{ModelBytes, Precision};
 use llm::session::{Logits, Session, SessionOptions};
 use llm::simd::Kernels;
+use serde_json::Value;
 use zerocopy::IntoBytes;
 
 /// With exact arithmetic, the only differences come from rounding in f32 sums.
 const EXACT_LIMIT: f64 = 1e-9;
 
+/// How much larger than llama.cpp's own error the error of quantised activations may be, for a model of `test_models`.
+const TIMES_THE_REFERENCE: f64 = 2.0;
+
 /// One model with its expected logits.
 pub struct Case {
     folder: PathBuf,
+    /// Where the expected logits are.
+    answers: PathBuf,
     pub name: String,
     pub architecture: String,
     pub tokens: Vec<u32>,
@@ -34,12 +40,13 @@ pub struct Case {
 pub fn cases(folder: &str) -> Vec<Case> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
     let manifest = fs::read_to_string(folder.join("manifest.json")).unwrap();
-    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
-    let case = |entry: &serde_json::Value| Case {
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    let case = |entry: &Value| Case {
         folder: folder.clone(),
+        answers: folder.clone(),
         name: entry["name"].as_str().unwrap().to_owned(),
         architecture: entry["architecture"].as_str().unwrap().to_owned(),
-        tokens: entry["tokens"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect(),
+        tokens: ids(&entry["tokens"]),
         limit: entry["limit"].as_f64().unwrap(),
         required: match entry["required"].as_array() {
             Some(names) => names.iter().map(|name| name.as_str().unwrap().to_owned()).collect(),
@@ -47,6 +54,30 @@ pub fn cases(folder: &str) -> Vec<Case> {
         },
     };
     manifest.as_array().unwrap().iter().map(case).collect()
+}
+
+/// A model of `test_models`, and all of llama.cpp's answers for it: test_models/README.md describes them.
+pub fn test_model(name: &str) -> (Case, Value) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_models");
+    let answers = folder.join("golden");
+    let golden = fs::read_to_string(answers.join(format!("{name}.json"))).unwrap();
+    let golden: Value = serde_json::from_str(&golden).unwrap();
+    let logits = &golden["logits"];
+    let case = Case {
+        folder,
+        answers,
+        name: name.to_owned(),
+        architecture: "llama".to_owned(),
+        tokens: ids(&logits["tokens"]),
+        limit: TIMES_THE_REFERENCE * logits["nmse_of_quantised_run"].as_f64().unwrap(),
+        required: Vec::new(),
+    };
+    (case, golden)
+}
+
+/// A list of token ids.
+pub fn ids(list: &Value) -> Vec<u32> {
+    list.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
 /// The byte range of a file in which an F32 tensor can be.
@@ -83,7 +114,7 @@ impl Case {
     }
 
     fn expected(&self) -> Vec<f32> {
-        let bytes = fs::read(self.folder.join(format!("{}.logits", self.name))).unwrap();
+        let bytes = fs::read(self.answers.join(format!("{}.logits", self.name))).unwrap();
         bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
     }
 
