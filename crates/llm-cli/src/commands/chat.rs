@@ -148,7 +148,7 @@ impl Conversation {
                     return Ok(Some(crate::options::model_path(model.into())?));
                 }
                 Ok(Line::Command(action, argument)) => self.obey(speaker, file, action, argument),
-                Err(mistake) => Err(anyhow!("{mistake}")),
+                Err(error) => Err(anyhow!("{error}")),
             };
             match done {
                 Ok(()) => {}

@@ -64,7 +64,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 8080)]
     port: u16,
 
-    /// Texts that are computed together, 64 at most; 4 unless told
+    /// Texts computed together, 64 at most (default: 4)
     #[arg(long, visible_alias = "np", value_parser = n_texts, value_name = "N")]
     parallel: Option<usize>,
 

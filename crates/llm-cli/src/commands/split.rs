@@ -16,7 +16,7 @@ use crate::split::PartName;
 
 /// Write a model as several files, PREFIX-00001-of-00003.gguf and so on, as llama.cpp's gguf-split does.
 ///
-/// The first has the metadata, each some of the tensors: 128 unless told. The files' paths go to standard output.
+/// The first file has the metadata; each has some of the tensors (default: 128). The files' paths go to standard output.
 #[derive(Args)]
 pub struct Arguments {
     /// GGUF file to read.

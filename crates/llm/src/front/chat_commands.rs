@@ -119,7 +119,7 @@ pub enum Line<'l> {
 
 /// A line that looks like a command and is none.
 #[derive(Debug, PartialEq, Eq, Error)]
-pub enum Mistake<'l> {
+pub enum ChatCommandError<'l> {
     /// There is no command of this name.
     #[error("unknown command {0}; /help lists the commands")]
     Unknown(&'l str),
@@ -131,8 +131,8 @@ pub enum Mistake<'l> {
 /// Reads a line. It is a command if it begins with a slash and letters up to its end or a blank: a path is a message.
 ///
 /// # Errors
-/// [`Mistake`], for an unknown command or one with something behind it that takes nothing.
-pub fn read(line: &str) -> Result<Line<'_>, Mistake<'_>> {
+/// [`ChatCommandError`], for an unknown command or one with something behind it that takes nothing.
+pub fn read(line: &str) -> Result<Line<'_>, ChatCommandError<'_>> {
     let line = line.trim();
     if line.is_empty() {
         return Ok(Line::Blank);
@@ -143,9 +143,9 @@ pub fn read(line: &str) -> Result<Line<'_>, Mistake<'_>> {
         return Ok(Line::Message(line));
     }
     let is_it = |command: &&ChatCommand| command.name == name || command.aliases.contains(&name);
-    let command = COMMANDS.iter().find(is_it).ok_or(Mistake::Unknown(name))?;
+    let command = COMMANDS.iter().find(is_it).ok_or(ChatCommandError::Unknown(name))?;
     match command.argument {
-        None if !argument.is_empty() => Err(Mistake::Argument(command.name)),
+        None if !argument.is_empty() => Err(ChatCommandError::Argument(command.name)),
         _ => Ok(Line::Command(command.action, argument.trim())),
     }
 }
@@ -233,8 +233,8 @@ mod tests {
             ("/etc/passwd is what?", Ok(Line::Message("/etc/passwd is what?"))),
             ("/", Ok(Line::Message("/"))),
             ("/2 of it", Ok(Line::Message("/2 of it"))),
-            ("/frob x", Err(Mistake::Unknown("/frob"))),
-            ("/clear all", Err(Mistake::Argument("/clear"))),
+            ("/frob x", Err(ChatCommandError::Unknown("/frob"))),
+            ("/clear all", Err(ChatCommandError::Argument("/clear"))),
         ] {
             assert_eq!(read(line), expected, "{line:?}");
         }

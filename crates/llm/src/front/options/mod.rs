@@ -134,26 +134,27 @@ pub const MODEL: OptionSpec =
         .with_host_value("FILE")
         .of(Values::Model);
 /// `--prompt`.
-pub const PROMPT: OptionSpec = OptionSpec::new("prompt", "TEXT", "as the argument PROMPT").or(&["p"]);
+pub const PROMPT: OptionSpec =
+    OptionSpec::new("prompt", "TEXT", "the same as the argument PROMPT").or(&["p"]);
 /// `--max-tokens` of `infer`.
 pub const MAX_TOKENS: OptionSpec = OptionSpec::new(
     "max-tokens",
     "N",
-    "as the argument N, 128 unless told; -1 until the text ends or the context is full",
+    "the same as the argument N; -1 until the text ends or the context is full (default: 128)",
 )
 .or(&["n", "predict", "n-predict"]);
 /// `--max-tokens` of `chat`.
 pub const ANSWER_MAX_TOKENS: OptionSpec = OptionSpec::new(
     "max-tokens",
     "N",
-    "as the argument N, -1 unless told: until the answer ends or the context is full",
+    "the same as the argument N; -1 until the answer ends or the context is full (default: -1)",
 )
 .or(&["n", "predict", "n-predict"]);
 /// `--max-tokens` of `batch`.
 pub const EACH_MAX_TOKENS: OptionSpec = OptionSpec::new(
     "max-tokens",
     "N",
-    "tokens of each answer at most, 128 unless told; -1 until it ends or the context is full",
+    "most tokens of each answer; -1 until it ends or the context is full (default: 128)",
 )
 .or(&["n", "predict", "n-predict"]);
 /// `--prompts` of `batch`.
@@ -163,21 +164,21 @@ pub const PROMPTS: OptionSpec = OptionSpec::new(
     "a disk, by its serial number, that is a text with a prompt in each line, instead of arguments",
 )
 .or(&["f", "file"])
-.on_host("a text file with a prompt in each line, instead of arguments; lines of nothing but blanks are none")
+.on_host("a text file with a prompt in each line, instead of arguments; blank lines are skipped")
 .with_host_value("FILE")
 .of(Values::Text);
 /// `--parallel` of `load`.
 pub const PARALLEL: OptionSpec =
-    OptionSpec::new("parallel", "N", "texts that can be computed together, 64 at most; 1 unless told")
+    OptionSpec::new("parallel", "N", "texts that can be computed together, 64 at most (default: 1)")
         .or(&["np"]);
 /// `--parallel` of `batch`.
 pub const BATCH_PARALLEL: OptionSpec = OptionSpec::new(
     "parallel",
     "N",
-    "answers computed together, 64 at most; unless told what llm load was, or else 8, or as many as there are prompts",
+    "answers computed together, 64 at most (default: that of llm load, or else 8, or as many as there are prompts)",
 )
 .or(&["np"])
-.on_host("answers computed together, 64 at most; unless told 8, or as many as there are prompts");
+.on_host("answers computed together, 64 at most (default: 8, or as many as there are prompts)");
 /// `--logprobs`.
 pub const LOGPROBS: OptionSpec = OptionSpec::new(
     "logprobs",
@@ -187,7 +188,7 @@ pub const LOGPROBS: OptionSpec = OptionSpec::new(
 /// `--post-sampling-probs`.
 pub const POST_SAMPLING_PROBS: OptionSpec = OptionSpec::flag(
     "post-sampling-probs",
-    "with --logprobs, of what the filters left, instead of by the model alone",
+    "with --logprobs, show probabilities after the filters instead of the model's own",
 );
 /// `--speculate`.
 pub const SPECULATE: OptionSpec = OptionSpec::new(
@@ -205,28 +206,31 @@ pub const STOP: OptionSpec = OptionSpec::new(
 pub const GRAMMAR: OptionSpec = OptionSpec::new(
     "grammar",
     "DISK",
-    "what answers keep to: a grammar in GBNF, the text of a disk by its serial number, or a text with ::= itself",
+    "a grammar in GBNF that answers follow: the text of a disk, by its serial number, or the grammar itself, which has ::=",
 )
-.on_host("what answers keep to: a grammar in GBNF, a file or a text with ::= itself")
+.on_host("a grammar in GBNF that answers follow: a file, or the grammar itself, which has ::=")
 .with_host_value("FILE").of(Values::Text);
 /// `--json-schema`.
 pub const JSON_SCHEMA: OptionSpec = OptionSpec::new(
     "json-schema",
     "DISK",
-    "answer in JSON that is valid against a schema, the text of a disk by its serial number, or a text that begins with {",
+    "answer in JSON that is valid against a schema: the text of a disk, by its serial number, or the schema itself, which begins with {",
 )
-.on_host("answer in JSON that is valid against a schema, a file or a text that begins with {")
+.on_host("answer in JSON that is valid against a schema: a file, or the schema itself, which begins with {")
 .with_host_value("FILE").of(Values::Text);
 /// `--ids`.
 pub const IDS: OptionSpec = OptionSpec::flag("ids", "print the ids of the tokens, not text");
 /// `--special` of `infer`.
 pub const SPECIAL: OptionSpec =
-    OptionSpec::flag("special", "names of special tokens in the text stand for those tokens");
+    OptionSpec::flag("special", "read the names of special tokens in the text as those tokens");
 /// `--chat`.
-pub const CHAT_FLAG: OptionSpec =
-    OptionSpec::flag("chat", "ask instead of continuing: the prompt is a message in the model's chat format");
+pub const CHAT_FLAG: OptionSpec = OptionSpec::flag(
+    "chat",
+    "answer the prompt as a message in the model's chat format, instead of continuing it",
+);
 /// `--system`.
-pub const SYSTEM: OptionSpec = OptionSpec::new("system", "TEXT", "what the model is told beforehand");
+pub const SYSTEM: OptionSpec =
+    OptionSpec::new("system", "TEXT", "the system message, which comes before the conversation");
 /// `--template`.
 pub const TEMPLATE: OptionSpec = OptionSpec::new(
     "template",
@@ -237,69 +241,67 @@ pub const TEMPLATE: OptionSpec = OptionSpec::new(
 /// `--thinking`.
 pub const THINKING: OptionSpec = OptionSpec::flag(
     "thinking",
-    "ask a model that can think first to, where its format would rather have it not",
+    "ask a model that can think first to do so, even where its format would not",
 );
 /// `--no-thinking`.
 pub const NO_THINKING: OptionSpec =
-    OptionSpec::flag("no-thinking", "ask a model that can think first not to");
+    OptionSpec::flag("no-thinking", "ask a model that can think first not to do so");
 /// `--reasoning-effort`.
 pub const REASONING_EFFORT: OptionSpec = OptionSpec::new(
     "reasoning-effort",
     "LEVEL",
-    "how much a model thinks first, if its format has levels: low, medium or high for most",
+    "how much a model thinks first, if its format has levels; most have low, medium and high",
 )
 .of(Values::Names(|list| ["low", "medium", "high"].into_iter().for_each(list)));
 /// `--reasoning-budget`.
 pub const REASONING_BUDGET: OptionSpec = OptionSpec::new(
     "reasoning-budget",
     "N",
-    "tokens that a model thinks at most, after which its thought is closed; -1 unless told: no limit",
+    "most tokens of a model's thought, which is closed there; -1 for no limit (default: -1)",
 );
 /// `--receipt`.
 pub const RECEIPT: OptionSpec = OptionSpec::flag(
     "receipt",
-    "print a receipt behind the answer, a line of JSON by which `llm verify-receipt` finds out whether it is right",
+    "print a receipt after the answer: a line of JSON from which `llm verify-receipt` computes whether the answer is right",
 );
 /// `--nonce`.
 pub const NONCE: OptionSpec = OptionSpec::new(
     "nonce",
     "TEXT",
-    "a text that the receipt is to have in it, so that it is no earlier one",
+    "a text that the receipt repeats, which shows that it is not an older one",
 );
 /// `--receipt-key`.
 pub const RECEIPT_KEY: OptionSpec = OptionSpec::new(
     "receipt-key",
     "FILE",
-    "what receipts are signed by, 64 hexadecimal digits; unless given, a key that is made and forgotten",
+    "the key that signs receipts, 64 hexadecimal digits (default: a new key, which is not kept)",
 )
 .host_only("the kernel's key is made, or given, at boot");
 /// `--verbose`.
 pub const VERBOSE: OptionSpec = OptionSpec::flag(
     "verbose",
-    "log the magnitudes of the weights of a model that is loaded, and the logits' range at each step",
+    "log the magnitudes of a model's weights when it is loaded, and the range of the logits at each step",
 )
 .on_host("show the magnitudes of the weights, the logits' range at each step and, at the end, how it went");
 /// `--verbose` of `batch`.
 pub const BATCH_VERBOSE: OptionSpec = OptionSpec::flag(
     "verbose",
-    "log the magnitudes of the weights of a model that is loaded; tell how each answer went, and how all were computed",
+    "log the magnitudes of a model's weights when it is loaded; show how each answer went and how all were computed",
 )
 .on_host("show the magnitudes of the weights, how each answer went and how all were computed");
 /// `--ctx`.
 pub const CTX: OptionSpec = OptionSpec::new(
     "ctx",
     "N",
-    "context length in tokens; unless told, that of llm load, or else what the model has, up to 2048",
+    "context length in tokens (default: that of llm load, or else the model's, up to 2048)",
 )
 .or(&["c", "ctx-size"])
-.on_host(
-    "context length in tokens; unless told, what the request needs, for chat what the model has, up to 4096",
-);
+.on_host("context length in tokens (default: what the request needs; for chat the model's, up to 4096)");
 /// `--kv-type`.
 pub const KV_TYPE: OptionSpec = OptionSpec::new(
     "kv-type",
     "TYPE",
-    "number format of cached keys and values: f16, as unless told, f32, q8_0, q5_0 or q4_0",
+    "number format of cached keys and values: f16, f32, q8_0, q5_0 or q4_0 (default: f16)",
 )
 .of(CACHE_TYPES);
 /// `--type-k`.
@@ -314,24 +316,24 @@ pub const TYPE_V: OptionSpec = OptionSpec::new("type-v", "TYPE", "number format 
 pub const LORA: OptionSpec = OptionSpec::new(
     "lora",
     "NAME[:SCALE]",
-    "adapter (LoRA) on a disk, by its name, that changes the model, times SCALE, 1 unless told; may be given again",
+    "an adapter (LoRA) on a disk, by its name, applied to the model times SCALE; may be given again (default scale: 1)",
 )
-.on_host("adapter (LoRA) that changes the model, times SCALE, 1 unless told; may be given again")
+.on_host("an adapter (LoRA) applied to the model times SCALE; may be given again (default scale: 1)")
 .with_host_value("FILE[:SCALE]").of(Values::Adapter);
 /// `--threads`.
 pub const THREADS: OptionSpec =
-    OptionSpec::new("threads", "N", "cores that compute at most, all unless told").or(&["t"]);
+    OptionSpec::new("threads", "N", "most cores that compute (default: all)").or(&["t"]);
 /// `--kernels`.
 pub const KERNELS: OptionSpec = OptionSpec::new(
     "kernels",
     "NAME",
-    "inner loops for an instruction set, the fastest unless told; llm info --kernels lists them",
+    "inner loops for an instruction set; llm info --kernels lists them (default: the fastest)",
 )
 .of(Values::Kernels);
 /// `--exact`.
 pub const EXACT: OptionSpec = OptionSpec::flag(
     "exact",
-    "multiply f32 activations with dequantised weights: slow, tells a model's error from the arithmetic's",
+    "multiply f32 activations by dequantised weights: slow, but shows what is the model's error and what the arithmetic's",
 );
 
 /// The file that `--lora` names, and its scale: the finite number after a colon, or 1 without one.
@@ -389,24 +391,22 @@ pub const TEXTS: OptionSpec = OptionSpec::new(
     "a disk, by its serial number, that is a text with one of the texts in each line, instead of arguments",
 )
 .or(&["f", "file"])
-.on_host(
-    "a file with one of the texts in each line, instead of arguments; lines of nothing but blanks are none",
-)
+.on_host("a file with one of the texts in each line, instead of arguments; blank lines are skipped")
 .with_host_value("FILE")
 .of(Values::Text);
 /// `--parallel` of `embed` and `rerank`.
 pub const TEXTS_PARALLEL: OptionSpec = OptionSpec::new(
     "parallel",
     "N",
-    "texts computed together, 64 at most; unless told what llm load was, or else 8, or as many as there are",
+    "texts computed together, 64 at most (default: that of llm load, or else 8, or as many as there are)",
 )
 .or(&["np"])
-.on_host("texts computed together, 64 at most; unless told 8, or as many as there are");
+.on_host("texts computed together, 64 at most (default: 8, or as many as there are)");
 /// `--pooling`.
 pub const POOLING: OptionSpec = OptionSpec::new(
     "pooling",
     "TYPE",
-    "how the vectors of tokens become one: none, mean, cls (the first), last, or rank (scores); as the file says unless told",
+    "how the vectors of tokens become one: none, mean, cls (the first), last, or rank (scores) (default: as the file says)",
 ).of(Values::Names(|list| Pooling::NAMES.iter().for_each(|&(name, _)| list(name))));
 /// `--no-normalise`.
 pub const NO_NORMALISE: OptionSpec =
@@ -446,24 +446,24 @@ pub const BATCH: Options = &[
 pub const BENCH: Options = &[
     &[
         MODEL,
-        OptionSpec::new("prompt", "N", "tokens of the prompt, 128 unless told").or(&[
+        OptionSpec::new("prompt", "N", "tokens of the prompt (default: 128)").or(&[
             "p",
             "prompt-tokens",
             "n-prompt",
         ]),
-        OptionSpec::new("generate", "N", "tokens generated, 32 unless told").or(&[
+        OptionSpec::new("generate", "N", "tokens generated (default: 32)").or(&[
             "n",
             "generate-tokens",
             "n-gen",
         ]),
-        OptionSpec::new("depth", "N", "tokens before those, 0 unless told").or(&["d", "n-depth"]),
+        OptionSpec::new("depth", "N", "tokens that are in the context before those (default: 0)").or(&["d", "n-depth"]),
         OptionSpec::new(
             "runs",
             "N",
-            "how often, 3 unless told; of several the medians are shown, and one before them does not count",
+            "how often it is measured; of several runs the medians are shown, and one before them does not count (default: 3)",
         )
         .or(&["r", "repetitions"]),
-        OptionSpec::new("parallel", "N", "also measure N texts, 64 at most, that are generated together")
+        OptionSpec::new("parallel", "N", "also measure N texts generated together, 64 at most")
             .or(&["np"]),
         OptionSpec::flag("json", "one JSON object instead of a table"),
     ],
@@ -475,7 +475,7 @@ pub const TOKENIZE: Options = &[&[
     MODEL,
     OptionSpec::flag("no-bos", "add no start or end token"),
     SPECIAL,
-    OptionSpec::new("file", "FILE", "file with the text, taken whole: also a newline at its end")
+    OptionSpec::new("file", "FILE", "a file with the text; a newline at its end is part of it")
         .or(&["f"])
         .host_only("the kernel has no files but models: give the text as an argument"),
 ]];
@@ -484,7 +484,7 @@ pub const TOKENIZE: Options = &[&[
 pub const LOGITS: Options = &[
     &[
         MODEL,
-        OptionSpec::new("tokens", "ID,ID...", "as the argument"),
+        OptionSpec::new("tokens", "ID,ID...", "the same as the argument"),
         OptionSpec::new(
             "output",
             "FILE",
@@ -500,12 +500,12 @@ pub const LOGITS: Options = &[
 pub const INFO: Options = &[
     &[
         MODEL,
-        OptionSpec::flag("metadata", "list all metadata keys with their values too; long ones are cut"),
-        OptionSpec::flag("tensors", "list all tensors with type, shape, place and size too"),
-        OptionSpec::flag("kernels", "list the names that --kernels of the other commands takes"),
+        OptionSpec::flag("metadata", "also list all metadata keys with their values; long ones are cut"),
+        OptionSpec::flag("tensors", "also list all tensors with type, shape, place and size"),
+        OptionSpec::flag("kernels", "list the names for --kernels of the other commands"),
         OptionSpec::flag(
             "sampling",
-            "show how tokens are chosen with the options of infer that stand beside it, a line for each stage",
+            "show how tokens are chosen with the sampling options given beside it, a line for each stage",
         ),
     ],
     SAMPLING,
@@ -520,19 +520,20 @@ const AT_BOOT: &str = "the kernel is told at boot: ferrite.verity";
 const PUBLIC_KEY: OptionSpec = OptionSpec::new(
     "public-key",
     "FILE",
-    "who has this key of minisign's may sign the manifest; may be given again",
+    "a minisign key whose owner may sign the manifest; may be given again",
 )
 .host_only(AT_BOOT);
 /// `--manifest` of `verify`.
 const MANIFEST: OptionSpec = OptionSpec::new(
     "manifest",
     "FILE",
-    "the manifest of models, with its signature beside it; models.manifest unless told",
+    "the manifest of models, with its signature beside it (default: models.manifest)",
 )
 .host_only(AT_BOOT);
 /// `--root` of `verify`.
 const ROOT: OptionSpec =
-    OptionSpec::new("root", "ROOT", "the root of its tree vouches for the file").host_only(AT_BOOT);
+    OptionSpec::new("root", "ROOT", "the root hash of the file's tree, which vouches for the file")
+        .host_only(AT_BOOT);
 
 /// All commands that both programs have, by their names in the host program. In the kernel the names begin with `llm `.
 pub const COMMANDS: &[(&str, Options)] = &[
@@ -623,7 +624,7 @@ mod tests {
     fn the_defaults_are_those_that_the_help_tells() {
         let told = |options: Options, name: &str, default: usize| {
             let option = options.iter().copied().flatten().find(|option| option.name == name).unwrap();
-            assert!(option.help.contains(&alloc::format!(" {default} unless told")), "{}", option.help);
+            assert!(option.help.contains(&alloc::format!("(default: {default})")), "{}", option.help);
         };
         told(INFER, "max-tokens", INFER_MAX_TOKENS);
         told(BATCH, "max-tokens", INFER_MAX_TOKENS);

@@ -6,12 +6,12 @@ use super::{OptionSpec, Values};
 pub const TEMP: OptionSpec = OptionSpec::new(
     "temp",
     "T",
-    "temperature; 0, as unless told, takes the likeliest token; 0.8 with --top-k, --top-p, --min-p or --seed",
+    "temperature; 0 always takes the likeliest token (default: 0; 0.8 with --top-k, --top-p, --min-p or --seed)",
 )
 .or(&["temperature"]);
 /// `--top-k`.
 pub const TOP_K: OptionSpec =
-    OptionSpec::new("top-k", "K", "draw from the K likeliest tokens; 0 or -1 from all");
+    OptionSpec::new("top-k", "K", "draw from the K likeliest tokens; with 0 or -1 from all");
 /// `--top-p`.
 pub const TOP_P: OptionSpec =
     OptionSpec::new("top-p", "P", "draw from the likeliest tokens that together reach probability P");
@@ -19,28 +19,34 @@ pub const TOP_P: OptionSpec =
 pub const MIN_P: OptionSpec =
     OptionSpec::new("min-p", "P", "leave out tokens less than P times as likely as the likeliest");
 /// `--repeat-penalty`.
-pub const REPEAT_PENALTY: OptionSpec =
-    OptionSpec::new("repeat-penalty", "R", "make recent tokens less likely by this factor; 1 does not");
+pub const REPEAT_PENALTY: OptionSpec = OptionSpec::new(
+    "repeat-penalty",
+    "R",
+    "make recent tokens less likely by this factor; 1 changes nothing",
+);
 /// `--frequency-penalty`.
 pub const FREQUENCY_PENALTY: OptionSpec = OptionSpec::new(
     "frequency-penalty",
     "F",
-    "take F from the logits of recent tokens for each time that they came; 0 does not",
+    "subtract F from the logit of a recent token for each time it occurred; 0 changes nothing",
 );
 /// `--presence-penalty`.
-pub const PRESENCE_PENALTY: OptionSpec =
-    OptionSpec::new("presence-penalty", "P", "take P from the logits of recent tokens; 0 does not");
+pub const PRESENCE_PENALTY: OptionSpec = OptionSpec::new(
+    "presence-penalty",
+    "P",
+    "subtract P from the logits of recent tokens; 0 changes nothing",
+);
 /// `--repeat-last-n`.
 pub const REPEAT_LAST_N: OptionSpec = OptionSpec::new(
     "repeat-last-n",
     "N",
-    "how many tokens the three penalties look back at, 64 unless told; -1 at all",
+    "how many tokens the three penalties look back at; -1 for all (default: 64)",
 );
 /// `--seed`.
 pub const SEED: OptionSpec = OptionSpec::new(
     "seed",
     "S",
-    "start of the random numbers, 0 unless told; -1 for a random one, which is shown",
+    "seed of the random numbers; -1 for a random one, which is shown (default: 0)",
 )
 .or(&["s"]);
 /// `--typical`.
@@ -54,72 +60,72 @@ pub const TYPICAL: OptionSpec = OptionSpec::new(
 pub const TOP_NSIGMA: OptionSpec = OptionSpec::new(
     "top-nsigma",
     "N",
-    "leave out tokens with logits more than N standard deviations below the highest; 0 or -1 none",
+    "leave out tokens with logits more than N standard deviations below the highest; 0 or -1 for none",
 )
 .or(&["top-n-sigma"]);
 /// `--xtc-probability`.
 pub const XTC_PROBABILITY: OptionSpec = OptionSpec::new(
     "xtc-probability",
     "P",
-    "chance that of several likely tokens all but the least likely are left out, 0 unless told",
+    "chance that of several likely tokens all but the least likely are left out (default: 0)",
 );
 /// `--xtc-threshold`.
 pub const XTC_THRESHOLD: OptionSpec =
-    OptionSpec::new("xtc-threshold", "P", "how likely these tokens are at least, 0.1 unless told");
+    OptionSpec::new("xtc-threshold", "P", "how likely a token must be to be one of these (default: 0.1)");
 /// `--dynatemp-range`.
 pub const DYNATEMP_RANGE: OptionSpec = OptionSpec::new(
     "dynatemp-range",
     "R",
-    "let the temperature go with the entropy, from R below --temp to R above; 0 does not",
+    "vary the temperature with the entropy, from R below --temp to R above; 0 changes nothing",
 );
 /// `--dynatemp-exp`.
 pub const DYNATEMP_EXP: OptionSpec =
-    OptionSpec::new("dynatemp-exp", "E", "power of the entropy that it goes with, 1 unless told");
+    OptionSpec::new("dynatemp-exp", "E", "power of the entropy by which it varies (default: 1)");
 /// `--dry-multiplier`.
 pub const DRY_MULTIPLIER: OptionSpec = OptionSpec::new(
     "dry-multiplier",
     "M",
-    "make tokens less likely that would continue a repetition: M times a power of its length; 0 does not",
+    "make tokens less likely that would continue a repetition, by M times a power of its length; 0 changes nothing",
 );
 /// `--dry-base`.
 pub const DRY_BASE: OptionSpec =
-    OptionSpec::new("dry-base", "B", "base of that power, 1 or more, 1.75 unless told");
+    OptionSpec::new("dry-base", "B", "base of that power, 1 or more (default: 1.75)");
 /// `--dry-allowed-length`.
 pub const DRY_ALLOWED_LENGTH: OptionSpec = OptionSpec::new(
     "dry-allowed-length",
     "N",
-    "tokens that may be repeated without that, 2 unless told; the power is of what is beyond",
+    "length beyond which continuing a repetition is penalised (default: 2)",
 );
 /// `--dry-penalty-last-n`.
 pub const DRY_PENALTY_LAST_N: OptionSpec = OptionSpec::new(
     "dry-penalty-last-n",
     "N",
-    "how many tokens repetitions are looked for in, 64 unless told; -1 all",
+    "how many tokens are searched for repetitions; -1 for all (default: 64)",
 );
 /// `--dry-sequence-breaker`.
 pub const DRY_SEQUENCE_BREAKER: OptionSpec = OptionSpec::new(
     "dry-sequence-breaker",
     "TEXT",
-    "a text that ends repetitions, instead of line ends, colons, quotes and asterisks; may be given again; none is none",
+    "a text that ends repetitions, instead of line ends, colons, quotes and asterisks; may be given again; `none` for no such text",
 );
 /// `--mirostat`.
 pub const MIROSTAT: OptionSpec = OptionSpec::new(
     "mirostat",
     "VERSION",
-    "choose tokens by Mirostat 1 or 2 instead of the filters; 0, as unless told, does not",
+    "choose tokens by Mirostat 1 or 2 instead of the filters; 0 for neither (default: 0)",
 )
 .of(Values::Names(|list| ["0", "1", "2"].into_iter().for_each(list)));
 /// `--mirostat-ent`.
 pub const MIROSTAT_ENT: OptionSpec =
-    OptionSpec::new("mirostat-ent", "TAU", "surprise in bits that Mirostat aims at, 5 unless told");
+    OptionSpec::new("mirostat-ent", "TAU", "surprise in bits that Mirostat aims at (default: 5)");
 /// `--mirostat-lr`.
 pub const MIROSTAT_LR: OptionSpec =
-    OptionSpec::new("mirostat-lr", "ETA", "how fast Mirostat learns, 0.1 unless told");
+    OptionSpec::new("mirostat-lr", "ETA", "learning rate of Mirostat (default: 0.1)");
 /// `--samplers`.
 pub const SAMPLERS: OptionSpec = OptionSpec::new(
     "samplers",
     "NAMES",
-    "the stages in their order, as llm info --sampling shows them: 'top_k;temperature'",
+    "the stages in their order, by the names that llm info --sampling shows, such as 'top_k;temperature'",
 );
 /// `--ignore-eos`.
 pub const IGNORE_EOS: OptionSpec = OptionSpec::flag("ignore-eos", "never choose a token that ends the text");
