@@ -19,7 +19,10 @@ use std::{
     os::unix::{fs::symlink, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::{Arc, Condvar, Mutex, OnceLock},
+    sync::{
+        Arc, Condvar, Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -59,14 +62,20 @@ fn build_image(script: &mut Command) -> PathBuf {
     repository().join(String::from_utf8_lossy(&output.stdout).trim())
 }
 
-/// Builds the host program once, for the same reasons, for runs of `scripts/run` that need it.
-pub fn build_host_program() {
+/// Cargo's target folder.
+pub fn target_directory() -> PathBuf {
+    repository().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into()))
+}
+
+/// Builds the host program once, for the same reasons, for tests and runs of `scripts/run` that need it. Returns its file.
+pub fn build_host_program() -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut cargo = Command::new("cargo");
         let status = cargo.args(["build", "--bin", "llm"]).current_dir(repository()).status();
         assert!(status.expect("cargo starts").success());
     });
+    target_directory().join("debug/llm")
 }
 
 /// A machine to boot.
@@ -437,9 +446,11 @@ impl Collector {
 pub struct Directory(PathBuf);
 
 impl Directory {
-    /// A directory whose name contains `name`.
+    /// A directory whose name contains `name`; several may have the same one.
     pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ferrite-{}-{name}", std::process::id()));
+        static N_MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = N_MADE.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("ferrite-{}-{number}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).expect("a temporary directory");
         Self(path)

@@ -46,6 +46,19 @@ pub fn load_register(register: u32, value: u64) -> impl Iterator<Item = u32> {
     })
 }
 
+/// Instructions that do for a PCI function what firmware does, if its registers are ports: they set its first BAR to `port`, and let it
+/// take accesses to ports (PCI Local Bus 3.0, 6.1). `configuration` is the address of its configuration space.
+pub fn enable_ports(configuration: u64, port: u32) -> Vec<u32> {
+    const STORE_W2_TO_BAR: u32 = 0xb900_1022;
+    const STORE_W2_TO_COMMAND: u32 = 0xb900_0422;
+    let mut code = Vec::from_iter(load_register(1, configuration));
+    code.extend(load_register(2, (port | 1).into()));
+    code.push(STORE_W2_TO_BAR);
+    code.extend(load_register(2, 1));
+    code.push(STORE_W2_TO_COMMAND);
+    code
+}
+
 /// QEMU's arguments for a loader and the kernel's ELF file.
 pub fn with_kernel(loader: &Path) -> String {
     with_elf(loader, &kernel_files().0)

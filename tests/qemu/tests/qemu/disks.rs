@@ -1,15 +1,8 @@
 //! Unusual disks: other block sizes, other queues, slow ones, silent ones, and devices that are not usable disks.
 
+use crate::common::{blockdev, checksum};
 use qemu_tests::{Directory, Monitor, NbdServer, Run, kernel_files, repository};
 use std::{fs, process::Command, time::Duration};
-
-/// QEMU's arguments for a file as a block node.
-fn blockdev(node: &str, file: &std::path::Path) -> String {
-    format!(
-        "-blockdev driver=raw,read-only=on,node-name={node},file.driver=file,file.filename={}",
-        file.display()
-    )
-}
 
 /// A model of the repository, padded to whole sectors as NBD requires.
 fn model(name: &str) -> Vec<u8> {
@@ -30,7 +23,7 @@ fn blocks_and_queues_of_every_size() {
     let directory = Directory::new("blocks");
     let bytes: Vec<u8> = (0..50 * 65536_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let file = directory.file("noise", &bytes);
-    let checksum = bytes.iter().fold(0, |sum: u32, &byte| sum.rotate_left(5) ^ u32::from(byte));
+    let checksum = checksum(&bytes);
     let block = |bytes: u32| format!("logical_block_size={bytes},physical_block_size={bytes}");
     let devices = [
         ("b1024", format!("virtio-blk-device,{}", block(1024))),

@@ -1,16 +1,11 @@
 //! How PCI functions interrupt: by messages if the machine supports them; otherwise by their pins, or not at all.
 
+use crate::common::blockdev;
 use qemu_tests::{Directory, Run, Session, device_tree::qemu_tree, repository};
 
 /// A network device, and a disk of another kind behind each of three root ports.
 fn devices() -> String {
     let file = repository().join("test_models/tiny.gguf");
-    let disk = |node: &str| {
-        format!(
-            "-blockdev driver=raw,read-only=on,node-name={node},file.driver=file,file.filename={}",
-            file.display()
-        )
-    };
     let ports: String = (1..=3)
         .map(|slot| format!(" -device pcie-root-port,id=port-{slot},chassis={slot},slot={slot}"))
         .collect();
@@ -18,9 +13,9 @@ fn devices() -> String {
         "{} {} {}{ports} -device virtio-blk-pci,drive=a,serial=a,bus=port-1 -device nvme,drive=b,serial=b,bus=port-2 \
          -device virtio-scsi-pci,id=scsi,bus=port-3 -device scsi-hd,bus=scsi.0,drive=c,serial=c \
          -netdev user,id=network -device virtio-net-pci,netdev=network,romfile=",
-        disk("a"),
-        disk("b"),
-        disk("c")
+        blockdev("a", &file),
+        blockdev("b", &file),
+        blockdev("c", &file)
     )
 }
 

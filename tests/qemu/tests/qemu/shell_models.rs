@@ -9,12 +9,11 @@ use std::{
     time::Duration,
 };
 
+use crate::common::PROMPT;
 use qemu_tests::{Directory, Run, Session, build_host_program, repository};
 
 /// The guest's clock stands still while the kernel waits for a key, so that the keys of an escape sequence never come too late.
 const PATIENT_CLOCK: &str = "-icount shift=0,sleep=off";
-
-const PROMPT: &str = "\rferrite> \x1b[K";
 
 fn default_model() -> PathBuf {
     repository().join("test_models/tiny.gguf")
@@ -63,13 +62,11 @@ fn the_same_text_on_every_cpu() {
 
 #[test]
 fn a_model_in_several_files_is_that_model() {
-    build_host_program();
     let directory = Directory::new("parts");
     let path = |name: &str| directory.path().join(name);
-    let mut split = Command::new("cargo");
-    split.args(["run", "--quiet", "--bin", "llm", "--", "split"]).arg(default_model()).arg(path("tiny"));
-    split.args(["--split-max-tensors", "20"]).current_dir(repository());
-    assert!(split.status().expect("cargo starts").success());
+    let mut split = Command::new(build_host_program());
+    split.arg("split").arg(default_model()).arg(path("tiny")).args(["--split-max-tensors", "20"]);
+    assert!(split.status().expect("it starts").success());
     let text = |model: &Path| {
         Run::new().model(model).command("llm infer \"Hello\" 10").finish().expect_status(0).text()
     };

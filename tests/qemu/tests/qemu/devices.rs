@@ -1,5 +1,6 @@
 //! Disks, PCI functions and the console, on QEMU's devices.
 
+use crate::common::checksum;
 use qemu_tests::{Directory, Run, repository};
 use std::{io::Write, os::unix::net::UnixStream};
 
@@ -13,11 +14,6 @@ fn noise(length: usize, seed: u32) -> Vec<u8> {
         state as u8
     };
     std::iter::repeat_with(next).take(length).collect()
-}
-
-/// The checksum of the kernel's disk self-test.
-fn checksum(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0, |sum: u32, &byte| sum.rotate_left(5) ^ u32::from(byte))
 }
 
 fn disks_read_back(lengths: &[usize], qemu: &str) {

@@ -1,24 +1,15 @@
 //! Memory is refused at any point of a request or a command, inside the kernel. The answer must be the right one or an error, and the
 //! machine must answer the next request as before.
 
-#[allow(dead_code, reason = "the server's own tests need more of it")]
-#[path = "../../../crates/serve/tests/common/ehbp.rs"]
-mod ehbp;
-
-mod adapter;
-
-use ehbp::{Exchange, unchunked};
-use qemu_tests::{Directory, Run, Session, repository};
-use std::{
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    thread,
-    time::{Duration, Instant},
+use crate::{
+    adapter,
+    client::{self, ask_bytes, free_port, wait_until_served, with_field},
+    common::{PROMPT, text},
+    ehbp::{Exchange, unchunked},
 };
+use qemu_tests::{Directory, Run, Session, repository};
+use std::time::Instant;
 use trust::{hex::Hex, sealed::Recipient};
-
-const LIMIT: Duration = Duration::from_secs(120);
-const PROMPT: &str = "\rferrite> \x1b[K";
 
 /// The seed of the machine's key.
 const KEY: [u8; 32] = [5; 32];
@@ -54,9 +45,7 @@ fn post(path: &str, body: &str) -> Asked {
 }
 
 fn posted(path: &str, body: &str) -> Vec<u8> {
-    let n_bytes = body.len();
-    format!("POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {n_bytes}\r\n\r\n{body}")
-        .into_bytes()
+    client::post(path, body).into_bytes()
 }
 
 fn lives() -> Vec<Life> {
@@ -175,7 +164,7 @@ struct Machine {
 
 impl Machine {
     fn start(directory: &Directory) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let key = directory.file("receipt.key", format!("{}\n", Hex(&KEY)).as_bytes());
         let model = |name: &str| repository().join("test_models").join(name);
         let run = Run::new().with_self_tests().model(&model("tiny.gguf")).model(&model("micro.gguf"));
@@ -187,24 +176,13 @@ impl Machine {
             .boot_args("log=off ferrite.admin=on")
             .start();
         session.wait_for(PROMPT);
-        let start = Instant::now();
-        let machine = Self { session, port };
-        while !text(&machine.ask(b"GET /health HTTP/1.0\r\n\r\n")).contains("\"ok\"") {
-            assert!(start.elapsed() < LIMIT, "no answer");
-            thread::sleep(Duration::from_millis(20));
-        }
-        machine
+        wait_until_served(port);
+        Self { session, port }
     }
 
     /// The answer; empty if there is none.
     fn ask(&self, request: &[u8]) -> Vec<u8> {
-        let mut answer = Vec::new();
-        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
-            stream.set_read_timeout(Some(LIMIT)).unwrap();
-            let _ = stream.write_all(request);
-            let _ = stream.read_to_end(&mut answer);
-        }
-        answer
+        ask_bytes(self.port, request)
     }
 
     /// The shell's answer to a line.
@@ -262,16 +240,6 @@ impl Machine {
             }
         }
     }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// The request with one more header field.
-fn with_field(request: &[u8], field: &str) -> Vec<u8> {
-    let end = request.windows(2).position(|pair| pair == b"\r\n").unwrap() + 2;
-    [&request[..end], field.as_bytes(), &request[end..]].concat()
 }
 
 /// The status and the body of an answer. Chunks are joined, and values that differ from one run to the next are left out.

@@ -9,7 +9,7 @@ use qemu_tests::{
     Directory, Run, Session,
     device_tree::set,
     kernel_files,
-    loader::{load_register, loader, raw},
+    loader::{enable_ports, loader, raw},
     repository,
 };
 use std::{ffi::OsStr, fs};
@@ -125,17 +125,11 @@ fn printed(
     tree.root.add_child(with(chosen, "bootargs", arguments.as_str()));
     let [entry, tree_address] = places;
     let tree = directory.file("tree.dtb", &tree.to_dtb());
-    let mut before = Vec::new();
-    if has_16550 {
-        // What the monitor has ready: its first BAR, and that it takes accesses to ports (PCI Local Bus 3.0, 6.1).
-        const STORE_W2_TO_BAR: u32 = 0xb900_1022;
-        const STORE_W2_TO_COMMAND: u32 = 0xb900_0422;
-        before.extend(load_register(1, ECAM + u64::from(SERIAL_DEVICE << 15)));
-        before.extend(load_register(2, (PORT | 1).into()));
-        before.push(STORE_W2_TO_BAR);
-        before.extend(load_register(2, 1));
-        before.push(STORE_W2_TO_COMMAND);
-    }
+    let before = match has_16550 {
+        // The monitor has that ready.
+        true => enable_ports(ECAM + u64::from(SERIAL_DEVICE << 15), PORT),
+        false => Vec::new(),
+    };
     let loader = loader(&directory, LOADER, &before, tree_address, entry);
     let model = repository().join("test_models/tiny.gguf");
     let console = directory.path().join("console");

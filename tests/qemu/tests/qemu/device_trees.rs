@@ -1,14 +1,11 @@
 //! Device trees that differ from QEMU's, as boards, boot loaders and hypervisors write them.
 
+use crate::common::text;
 use qemu_tests::{
     Directory, Run,
     device_tree::{move_devices_below, qemu_tree, set},
     repository,
 };
-
-fn text(output: &[u8]) -> String {
-    String::from_utf8_lossy(output).into_owned()
-}
 
 /// A device tree with all devices except the flash memory on a bus at another address, the stride of the redistributors given, a
 /// controller of memory cards, an SBSA UART as the console, 400 MiB of RAM described twice by nodes with other names, and a device in the

@@ -1,24 +1,18 @@
 //! The API inside the kernel, over QEMU's network.
 
-mod adapter;
-
+use crate::{
+    adapter,
+    client::{LIMIT, ask, connect, free_port, post, wait_until_served},
+    common::PROMPT,
+};
 use qemu_tests::{Directory, Run, Session, build_host_program, repository};
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
-
-const LIMIT: Duration = Duration::from_secs(120);
-const PROMPT: &str = "\rferrite> \x1b[K";
-
-/// A port of the host on which nothing listens.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("it has an address").port()
-}
 
 fn model(name: &str) -> std::path::PathBuf {
     repository().join("test_models").join(name)
@@ -33,35 +27,8 @@ fn served(run: Run, port: u16) -> Session {
 fn started(run: Run, port: u16) -> Session {
     let mut session = run.start();
     session.wait_for(PROMPT);
-    let start = Instant::now();
-    while !ask(port, "GET /health HTTP/1.0\r\n\r\n").contains("\"ok\"") {
-        assert!(start.elapsed() < LIMIT, "no answer");
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_until_served(port);
     session
-}
-
-fn connect(port: u16) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    Ok(stream)
-}
-
-/// The answer; empty if there is none.
-fn ask(port: u16, request: &str) -> String {
-    let mut answer = String::new();
-    if let Ok(mut stream) = connect(port) {
-        let _ = stream.write_all(request.as_bytes());
-        let _ = stream.read_to_string(&mut answer);
-    }
-    answer
-}
-
-fn post(path: &str, body: &str) -> String {
-    format!(
-        "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
 }
 
 fn completion(prompt: &str, n: usize, more: &str) -> String {
@@ -93,16 +60,11 @@ struct HostServer(Child);
 
 impl HostServer {
     fn start(port: u16) -> Self {
-        build_host_program();
-        let mut program = Command::new(repository().join("target/debug/llm"));
+        let mut program = Command::new(build_host_program());
         program.args(["serve", "--port", &port.to_string(), "--model"]).arg(model("tiny.gguf"));
         let child = program.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
         let server = Self(child);
-        let start = Instant::now();
-        while !ask(port, "GET /health HTTP/1.0\r\n\r\n").contains("\"ok\"") {
-            assert!(start.elapsed() < LIMIT, "no answer");
-            thread::sleep(Duration::from_millis(20));
-        }
+        wait_until_served(port);
         server
     }
 }

@@ -1,5 +1,6 @@
 //! All cores of the machine compute together, and no core can hide a failure.
 
+use crate::common::PROMPT;
 use qemu_tests::{
     Directory, Outcome, Run,
     device_tree::{qemu_tree, set},
@@ -7,7 +8,6 @@ use qemu_tests::{
 };
 use std::{thread, time::Duration};
 
-const PROMPT: &str = "\rferrite> \x1b[K";
 const COUNTS: [&str; 5] = ["1", "2", "3", "4", "8"];
 
 #[test]

@@ -1,18 +1,8 @@
 //! The contract of `scripts/run`: arguments, defaults, exit statuses, clear errors.
 
+use crate::common::{USAGE_ERROR, qemu_arguments};
 use qemu_tests::{Directory, Run, repository};
 use std::{fs, path::Path};
-
-const USAGE_ERROR: i32 = 2;
-
-/// The arguments that QEMU would get, one per line: a program in QEMU's place prints them.
-fn qemu_arguments(run: Run, directory: &Directory) -> Vec<String> {
-    let program = directory.program("qemu-system-aarch64", "printf '%s\\n' \"$@\"");
-    let path = std::env::var("PATH").unwrap();
-    let bin = program.parent().unwrap().display().to_string();
-    let outcome = run.env("PATH", format!("{bin}:{path}")).finish().expect_status(0);
-    outcome.text().lines().map(String::from).collect()
-}
 
 fn value_of<'a>(arguments: &'a [String], option: &str) -> &'a str {
     let place = arguments.iter().position(|argument| argument == option);

@@ -1,9 +1,8 @@
 //! `scripts/disk` and `scripts/run --uefi`: UEFI firmware boots the kernel from a disk, with a device tree and with ACPI tables.
 
+use crate::common::{self, USAGE_ERROR};
 use qemu_tests::{Directory, Run, repository};
 use std::{fs, process::Command};
-
-const USAGE_ERROR: i32 = 2;
 
 const TINY: &str = "test_models/tiny.gguf";
 
@@ -17,10 +16,7 @@ fn in_place_of_qemu(run: Run, directory: &Directory, says: &str) -> qemu_tests::
     let copy = directory.path().join("copy.img").display().to_string();
     let script =
         format!("printf 'UEFI firmware\\r\\n{says}\\r\\n'; printf '%s\\n' \"$@\"; cat /dev/fd/5 >'{copy}'");
-    let program = directory.program("qemu-system-aarch64", &script);
-    let path = std::env::var("PATH").unwrap();
-    let bin = program.parent().unwrap().display().to_string();
-    run.env("PATH", format!("{bin}:{path}")).finish()
+    common::in_place_of_qemu(run, directory, &script)
 }
 
 #[test]

@@ -4,7 +4,7 @@ use dtoolkit::model::DeviceTree;
 use qemu_tests::{
     Directory, Run,
     device_tree::{TREE_ADDRESS, qemu_tree, set},
-    loader::{KERNEL_ADDRESS, load_register, loader, raw, with_kernel},
+    loader::{KERNEL_ADDRESS, enable_ports, loader, raw, with_kernel},
     repository,
 };
 use std::{
@@ -157,14 +157,7 @@ fn a_16550_is_a_console() {
         tree.root.add_child(uart);
         set(tree.root.child_mut("chosen").unwrap(), "stdout-path", "/serial@3eff1000");
     });
-    // What firmware would do: its first BAR, and that it takes accesses to ports (PCI Local Bus 3.0, 6.1).
-    let mut before = Vec::from_iter(load_register(1, ECAM + u64::from(DEVICE << 15)));
-    const STORE_W2_TO_BAR: u32 = 0xb900_1022;
-    const STORE_W2_TO_COMMAND: u32 = 0xb900_0422;
-    before.extend(load_register(2, (PORT | 1).into()));
-    before.push(STORE_W2_TO_BAR);
-    before.extend(load_register(2, 1));
-    before.push(STORE_W2_TO_COMMAND);
+    let before = enable_ports(ECAM + u64::from(DEVICE << 15), PORT);
     let loader = loader(&directory, 0x47f0_0000, &before, TREE_ADDRESS, KERNEL_ADDRESS);
     let tree = directory.file("tree.dtb", &tree.to_dtb());
     let socket = directory.path().join("socket");

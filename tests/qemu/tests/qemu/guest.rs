@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::client::post;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 use qemu_tests::{
     Directory, Monitor, Run,
@@ -259,12 +260,7 @@ fn the_host_is_served_by_vsock() {
         "{{\"prompt\": \"{}\", \"max_tokens\": 40, \"temperature\": 0, \"stream\": true}}",
         "Once upon a time ".repeat(1000)
     );
-    let completion = |body: &str| {
-        let length = body.len();
-        ask(&format!(
-            "POST /v1/completions HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-        ))
-    };
+    let completion = |body: &str| ask(&post("/v1/completions", body));
     let refused = completion(&body);
     assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
     let answer =

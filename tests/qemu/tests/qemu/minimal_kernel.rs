@@ -1,23 +1,22 @@
 //! The example `minimal-kernel`: it boots, gives the same answer as the host program, and is as short as README.md says.
 
 use std::{
-    env, fs,
+    fs,
     process::{Command, Stdio},
 };
 
-use qemu_tests::{build_host_program, repository};
+use qemu_tests::{build_host_program, repository, target_directory};
 
 /// The maximum number of lines of its own, not counting blank lines and comments.
 const MAX_LINES: usize = 150;
 
 /// A command that runs in its folder: Cargo, with the target folder of this run; if it boots, it is ended after five minutes.
 fn cargo(command: &str) -> String {
-    let target = repository().join(env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into()));
     let limit = if command == "run" { "300" } else { "0" };
     let output = Command::new("timeout")
         .args([limit, "cargo", command, "--release", "--quiet"])
         .current_dir(repository().join("examples/minimal-kernel"))
-        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_TARGET_DIR", target_directory())
         .stdin(Stdio::null())
         .output()
         .expect("timeout starts");
@@ -30,9 +29,7 @@ fn it_answers_as_the_host_program_does() {
     let source = fs::read_to_string(repository().join("examples/minimal-kernel/src/kernel.rs")).unwrap();
     let (_, prompt) = source.split_once("const PROMPT: &str = \"").expect("it has a prompt");
     let (prompt, _) = prompt.split_once('"').unwrap();
-    build_host_program();
-    let target = repository().join(env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into()));
-    let host = Command::new(target.join("debug/llm"))
+    let host = Command::new(build_host_program())
         .args(["infer", "--model", "test_models/tiny.gguf", "-n", "64", "--prompt", prompt])
         .current_dir(repository())
         .output()
