@@ -121,17 +121,15 @@ fn sha256_instructions_compute_what_the_portable_code_does() {
 
 #[test]
 fn the_pmu_counts_under_icount() {
-    for cpu in ["cortex-a72", "max"] {
-        Run::new()
-            .emulated()
-            .args(["--cpu", cpu, "--smp", "1"])
-            .qemu("-icount shift=0")
-            .boot_args("log=debug")
-            .command("help")
-            .finish()
-            .expect_status(0)
-            .expect_error("instructions: Some(");
-    }
+    Run::new()
+        .emulated()
+        .args(["--cpu", "cortex-a72", "--smp", "1"])
+        .qemu("-icount shift=0")
+        .boot_args("log=debug")
+        .command("help")
+        .finish()
+        .expect_status(0)
+        .expect_error("instructions: Some(");
 }
 
 #[test]
@@ -141,10 +139,11 @@ fn more_instructions_are_counted_than_32_bits_hold() {
             .emulated()
             .args(["--cpu", cpu, "--smp", "1"])
             .qemu("-icount shift=0")
-            .boot_args("log=info ferrite.selftest=instructions")
+            .boot_args("log=debug ferrite.selftest=instructions")
             .command("help")
             .finish()
             .expect_status(0)
+            .expect_error("instructions: Some(")
             .expect_error("instruction self-test: twice 10737418240 counted");
     }
 }

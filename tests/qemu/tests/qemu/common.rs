@@ -1,13 +1,27 @@
 //! What tests of several modules need.
 
-use qemu_tests::{Directory, Outcome, Run};
-use std::path::Path;
+use qemu_tests::{Directory, Outcome, Run, repository};
+use std::{path::Path, sync::OnceLock};
 
 /// The shell's prompt, as a terminal that shows no colours gets it.
 pub const PROMPT: &str = "\rferrite> \x1b[K";
 
 /// The exit status of scripts that are given wrong arguments.
 pub const USAGE_ERROR: i32 = 2;
+
+/// A line that generates a text.
+pub const COMMAND: &str = r#"llm infer "Hello" 10"#;
+
+/// What [`COMMAND`] prints with the default model on the default machine, which boots once for all tests.
+pub fn expected() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let run = Run::new().emulated().model(&repository().join("test_models/tiny.gguf"));
+        let text = run.command(COMMAND).finish().expect_status(0).text();
+        assert!(text.len() > 20 && text.ends_with('\n'), "{text:?}");
+        text
+    })
+}
 
 /// The bytes as text.
 pub fn text(bytes: &[u8]) -> String {

@@ -1,5 +1,6 @@
 //! The same text on every kind of machine.
 
+use crate::common::{COMMAND, expected};
 use dtoolkit::model::DeviceTree;
 use qemu_tests::{
     Directory, Run,
@@ -16,17 +17,9 @@ use std::{
     time::Duration,
 };
 
-const COMMAND: &str = r#"llm infer "Hello" 10"#;
-
 /// A machine that generates a text with the default model, and then ends.
 fn machine() -> Run {
     model().command(COMMAND)
-}
-
-fn expected() -> Vec<u8> {
-    let text = machine().finish().expect_status(0).stdout;
-    assert!(text.len() > 20, "{text:?}");
-    text
 }
 
 #[test]
@@ -34,7 +27,6 @@ fn controllers_cores_and_memory_of_many_kinds() {
     const HUGE: &str = "-machine memory-backend=ram -object memory-backend-ram,id=ram,size=512G,reserve=off";
     const NODES: &str = "-object memory-backend-ram,id=a,size=320M -object memory-backend-ram,id=b,size=192M \
         -numa node,memdev=a,cpus=0 -numa node,memdev=b,cpus=1";
-    let expected = expected();
     let kinds: [(&[&str], &str); 7] = [
         (&["--smp", "16"], ""),
         (&["--smp", "8"], "-machine gic-version=2"),
@@ -46,7 +38,7 @@ fn controllers_cores_and_memory_of_many_kinds() {
     ];
     for (arguments, qemu) in kinds {
         let outcome = machine().args(arguments).qemu(qemu).finish().expect_status(0);
-        assert_eq!(outcome.stdout, expected, "{arguments:?} {qemu}");
+        assert_eq!(outcome.text(), expected(), "{arguments:?} {qemu}");
     }
 }
 
@@ -93,7 +85,7 @@ fn a_virtio_console_is_typed_into() {
         terminal.write_all(line.as_bytes()).unwrap();
         terminal.write_all(b"\r").unwrap();
         let text = wait_for(&mut terminal, "tokens/s]");
-        assert!(text.contains(std::str::from_utf8(&expected()).unwrap().trim()), "{device}: {text}");
+        assert!(text.contains(expected().trim()), "{device}: {text}");
         terminal.write_all(b"poweroff\r").unwrap();
         session.wait_to_end().expect_status(0);
     }
@@ -127,7 +119,6 @@ fn wait_for(stream: &mut UnixStream, text: &str) -> String {
 #[test]
 fn a_virtio_console_is_the_console_where_there_is_no_other() {
     let directory = Directory::new("virtio-console");
-    let expected = expected();
     for device in ["virtio-serial-device", "virtio-serial-pci"] {
         let tree = without_uart(&directory, |tree| {
             tree.root.child_mut("pcie@10000000").unwrap().remove_property("interrupt-map");
@@ -137,7 +128,7 @@ fn a_virtio_console_is_the_console_where_there_is_no_other() {
         let console = format!("{console} -device {device} -device virtconsole,chardev=virtio");
         let outcome = model().device_tree(&directory, &tree, &console).finish().expect_status(0);
         assert!(outcome.stdout.is_empty());
-        assert_eq!(fs::read(written).unwrap(), expected, "{device}");
+        assert_eq!(fs::read_to_string(written).unwrap(), expected(), "{device}");
     }
 }
 
@@ -173,7 +164,7 @@ fn a_16550_is_a_console() {
     terminal.write_all(COMMAND.as_bytes()).unwrap();
     terminal.write_all(b"\r").unwrap();
     let text = wait_for(&mut terminal, "tokens/s]");
-    assert!(text.contains(std::str::from_utf8(&expected()).unwrap().trim()), "{text}");
+    assert!(text.contains(expected().trim()), "{text}");
     terminal.write_all(b"poweroff\r").unwrap();
     session.wait_to_end().expect_status(0);
 }

@@ -1,6 +1,6 @@
 //! `scripts/disk` and `scripts/run --uefi`: UEFI firmware boots the kernel from a disk, with a device tree and with ACPI tables.
 
-use crate::common::{self, USAGE_ERROR};
+use crate::common::{self, COMMAND, USAGE_ERROR, expected};
 use qemu_tests::{Directory, Run, repository};
 use std::{fs, process::Command};
 
@@ -77,11 +77,9 @@ fn a_kernel_that_firmware_does_not_start_cannot_boot() {
 
 #[test]
 fn firmware_boots_the_kernel_with_a_device_tree_and_with_acpi_tables() {
-    let line = "llm infer \"Once upon a time\" 12";
-    let expected = Run::new().model(&repository().join(TINY)).command(line).finish().expect_status(0).text();
     for tables in [&[][..], &["--acpi"]] {
-        let outcome = by_firmware().args(tables).command(line).finish().expect_status(0);
-        assert_eq!(outcome.text(), expected, "{tables:?}");
+        let outcome = by_firmware().args(tables).command(COMMAND).finish().expect_status(0);
+        assert_eq!(outcome.text(), expected(), "{tables:?}");
         by_firmware().args(tables).command("no-such-command").finish().expect_status(1);
     }
 }
@@ -89,16 +87,14 @@ fn firmware_boots_the_kernel_with_a_device_tree_and_with_acpi_tables() {
 /// Firmware starts the kernel at EL2 if the core has EL2.
 #[test]
 fn firmware_boots_other_machines() {
-    let line = "llm infer \"Once upon a time\" 12";
-    let expected = Run::new().model(&repository().join(TINY)).command(line).finish().expect_status(0).text();
     for (tables, machine) in [
         (&[][..], "-machine gic-version=2"),
         (&["--acpi"], "-machine gic-version=2"),
         (&[], "-machine virtualization=on"),
         (&["--acpi"], "-machine virtualization=on"),
     ] {
-        let outcome = by_firmware().emulated().args(tables).qemu(machine).command(line).finish();
-        assert_eq!(outcome.expect_status(0).text(), expected, "{machine} {tables:?}");
+        let outcome = by_firmware().emulated().args(tables).qemu(machine).command(COMMAND).finish();
+        assert_eq!(outcome.expect_status(0).text(), expected(), "{machine} {tables:?}");
     }
 }
 
