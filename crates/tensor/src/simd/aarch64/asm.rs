@@ -1,32 +1,32 @@
-//! Words of the loops in assembly: lines that they are made of, and what all loops of a kind begin and end with.
+//! Macros for the loops in assembly: single instructions, and the code that surrounds several loops.
 
-/// An instruction on lanes of 32 bits.
+/// An instruction on vectors of four 32-bit lanes.
 macro_rules! fours {
     ($name:literal $first:literal $($more:literal)+) => {
         concat!($name, " ", $first, ".4s", $(", ", $more, ".4s",)+ "\n")
     };
 }
 
-/// An instruction on bytes, with a number of bits at the end if it takes one.
+/// An instruction on vectors of 16 bytes, followed by a shift in bits if it takes one.
 macro_rules! bytes {
     ($name:literal $first:literal $($more:literal)+ $(, $bits:literal)?) => {
         concat!($name, " ", $first, ".16b", $(", ", $more, ".16b",)+ $(", #", $bits,)? "\n")
     };
 }
 
-/// `FMUL` and `FMLA` by element.
+/// `FMUL` or `FMLA` by element.
 macro_rules! by_lane {
     ($name:literal $v:literal $w:literal $x:literal $lane:literal) => {
         concat!($name, " ", $v, ".4s, ", $w, ".4s, ", $x, ".s[", $lane, "]\n")
     };
 }
 
-/// Zeros in these registers.
+/// Clears these registers.
 macro_rules! zeros {
     ($($v:literal)+) => { concat!($("movi ", $v, ".2d, #0\n",)+) };
 }
 
-/// The next 64 bytes at `$p`, which is moved behind them, in four registers that follow each other.
+/// Loads the next 64 bytes at `$p` into four consecutive registers and advances `$p`.
 macro_rules! next_four {
     ($a:literal $b:literal $c:literal $d:literal from $p:literal) => {
         concat!("ld1 {{", $a, ".16b, ", $b, ".16b, ", $c, ".16b, ", $d, ".16b}}, [{", $p, "}], #64\n")
@@ -47,14 +47,14 @@ macro_rules! smmla {
     };
 }
 
-/// Loads or stores two registers, at a pointer.
+/// `LDP` or `STP` of two registers.
 macro_rules! two_at {
     ($name:literal $a:literal $b:literal $at:literal) => {
         concat!($name, " ", $a, ", ", $b, ", [{", $at, "}]\n")
     };
 }
 
-/// Loads or stores the sums of four tokens.
+/// Loads or stores v24 to v31: eight sums of each of four tokens, at `s0` to `s3`.
 macro_rules! sums {
     ($name:literal) => {
         concat!(
@@ -66,7 +66,7 @@ macro_rules! sums {
     };
 }
 
-/// `asm!` with operands the last of which are vector registers that it writes over, by eights or fours.
+/// `asm!` that overwrites the ranges of vector registers named before the semicolon. Its options follow in parentheses.
 macro_rules! asm_writing {
     (v0_v7 $($rest:tt)*) => {
         asm_writing!($($rest)* out("v0") _, out("v1") _, out("v2") _, out("v3") _,
@@ -89,8 +89,8 @@ macro_rules! asm_writing {
     (; $options:tt $($rest:tt)*) => { core::arch::asm!($($rest)* options $options) };
 }
 
-/// Adds to the `$sums` of four tokens, in v24 to v31, the products of `$len` groups of columns: `$one` has those of one,
-/// `$four` those of four.
+/// Adds the products of `$len` groups of columns to the `$sums` of four tokens, which are in v24 to v31 during the loop. `$one`
+/// is the code for one group, `$four` for four groups.
 macro_rules! add_groups {
     ($extension:literal, $one:expr, $four:expr, $len:ident, $sums:ident, $($operands:tt)+) => {
         asm_writing!(
@@ -123,7 +123,7 @@ macro_rules! add_groups {
     };
 }
 
-/// The integer products of a block of 256 columns, in v24 to v31: `$part` adds those of 32.
+/// The integer products of a block of 256 columns, summed in v24 to v31. `$part` is the code for 32 columns.
 macro_rules! products_of_block {
     ($extension:literal, $part:expr, $($operands:tt)+) => {{
         let (a, b, c, d, e, f, g, h);

@@ -1,13 +1,12 @@
-//! Attention over f16 caches computed in half precision: FEAT_FP16.
+//! Attention over f16 caches, computed in half precision: FEAT_FP16.
 //!
-//! `FMLA` of eight instead of four, and no conversions, at the price of sums with 11 significant bits. So
-//! these sets do not give the bits of the others, and are only there for who names them:
+//! `FMLA` multiplies eight elements instead of four, and cached elements need no conversion, but sums have only 11 significant
+//! bits. Results therefore differ from those of every other set, and these sets are used only if the user names them.
 //!
-//! - Queries are rounded to f16, multiplied by the power of two that brings the sum of their magnitudes
-//!   to at most 1: a product with a key, and every part of its sum, is then no larger than the key's largest
-//!   element, so that nothing overflows.
-//! - Weights are rounded to f16, divided by the positions in a block: no more than 1 in all. The weighted
-//!   values of a block are added up in f16, blocks in single precision.
+//! - Queries are divided by a power of two, so that the sum of their magnitudes is at most 1, and rounded to f16. Then neither
+//!   a product with a key nor any partial sum exceeds the key's largest element, so nothing overflows.
+//! - Weights are divided by the number of positions in a block, so that their sum is at most 1, and rounded to f16. The
+//!   weighted values of a block are added up in f16, the sums of blocks in single precision.
 //!
 //! The softmax itself is that of [`attention`](crate::simd::attention), in single precision.
 
@@ -28,7 +27,7 @@ pub static I8MM: Kernels = Kernels { name: "i8mm+fp16", attend: ATTEND, ..i8mm::
 
 const ATTEND: AttendFns = AttendFns { f16: attend_f16, ..AttendFns::of::<F32x8, Single>() };
 
-/// Elements of the longest query that there is room for.
+/// The longest query, in elements, for which there is room. Longer ones are computed in single precision.
 const MAX_LEN: usize = 256;
 
 /// # Safety
@@ -37,7 +36,7 @@ const MAX_LEN: usize = 256;
 unsafe fn attend_f16(attend: &Attend<'_, f16>, queries: &[Query], output: &mut [f32]) {
     let is_whole = |len: usize| len.is_multiple_of(LANES);
     if is_whole(attend.head_len_k) && is_whole(attend.head_len_v) && attend.head_len_k <= MAX_LEN {
-        // SAFETY: the CPU has FEAT_FP16, as is asked of the caller, and NEON is part of every target that this is built for.
+        // SAFETY: the caller guarantees FEAT_FP16, and NEON is part of every target that this module is built for.
         unsafe { attention::run::<F32x8, Half, f16>(attend, queries, output) }
     } else {
         // SAFETY: NEON is part of every target that this module is built for.
@@ -47,9 +46,9 @@ unsafe fn attend_f16(attend: &Attend<'_, f16>, queries: &[Query], output: &mut [
 
 /// Queries in half precision.
 struct Half {
-    /// Eight elements of each query, the next eight of each, and so on; zeros where a query is missing.
+    /// `[head_len_k / LANES][MAX_QUERIES][LANES]`; zeros where there is no query.
     queries: [MaybeUninit<[[f16; LANES]; MAX_QUERIES]>; MAX_LEN / LANES],
-    /// What has been taken out of each.
+    /// The power of two that each query was divided by.
     scales: [f32; MAX_QUERIES],
 }
 
@@ -72,7 +71,7 @@ impl Prepare<F32x8, f16> for Half {
             let scale = power_of_two_above(sum);
             half.scales[index] = scale;
             for (vector, rounded) in vectors.iter().zip(&mut half.queries) {
-                // SAFETY: zeros have been written there.
+                // SAFETY: the first loop has written zeros to the vectors of all `head_len_k` elements.
                 let rounded = unsafe { rounded.assume_init_mut() };
                 F32x8::of(vector).mul(F32x8::splat(1.0 / scale)).store_f16(&mut rounded[index]);
             }
@@ -93,7 +92,7 @@ impl Arithmetic<F32x8, f16> for Half {
         let stride = attend.keys.stride;
         let keys = attend.keys(first, products.len()).as_ptr();
         let len = attend.head_len_k;
-        // SAFETY: as much of the queries has been written, and `keys` are those of all positions.
+        // SAFETY: `new` has initialised `len` elements of the queries, and `keys` holds one key for each of `products`.
         unsafe {
             match queries.len() {
                 1 => self.products_of::<1, 8>(keys, stride, len, products),
@@ -107,19 +106,19 @@ impl Arithmetic<F32x8, f16> for Half {
     #[inline(always)]
     fn gather(&self, attend: &Attend<'_, f16>, step: Step<'_>, weights: &[[f32; LANES]], output: &mut [f32]) {
         let Step { queries, first } = step;
-        // Eight are loaded from any query's on, so that another row follows the last one.
+        // `add_weighted` loads eight weights from any lane on, which reaches into the next row, so there is one more row.
         let mut rounded = [MaybeUninit::uninit(); BLOCK_LEN + 1];
         for (weights, rounded) in weights.iter().zip(&mut rounded) {
             let weights = F32x8::of(weights).mul(F32x8::splat(1.0 / BLOCK_LEN as f32));
             weights.store_f16(rounded.write([f16::ZERO; LANES]));
         }
         rounded[weights.len()].write([f16::ZERO; LANES]);
-        // SAFETY: these have been written.
+        // SAFETY: the loop has initialised `weights.len()` rows, and one more has just been written.
         let weights = unsafe { rounded[..weights.len() + 1].assume_init_ref() };
         let values = attend.values(first, weights.len() - 1).as_ptr();
         let mut lane = 0;
         while lane < queries.len() {
-            // SAFETY: `values` are those of all positions, and `check` found the outputs in their slice.
+            // SAFETY: `values` holds one value for each row of weights except the last.
             unsafe {
                 lane += match queries.len() - lane {
                     8.. => gather_of::<8, 2>(attend, queries, lane, values, weights, output),
@@ -137,7 +136,7 @@ impl Half {
     ///
     /// # Safety
     ///
-    /// As many keys must be readable as there are products, and `len` elements of queries and keys.
+    /// `len` elements of each query must be initialised, and `len` elements readable of a key for each of `products`.
     #[inline(always)]
     unsafe fn products_of<const Q: usize, const K: usize>(
         &self,
@@ -149,22 +148,22 @@ impl Half {
         let (groups, rest) = products.as_chunks_mut::<K>();
         for group in groups {
             let keys_at = core::array::from_fn(|i| keys.wrapping_add(i * stride).cast());
-            // SAFETY: the next `K` keys are among those that the caller says are readable.
+            // SAFETY: the next `K` keys are those of `group`, which the caller guarantees.
             write_folded(unsafe { self.dots::<Q, K>(keys_at, len) }, group);
             keys = keys.wrapping_add(K * stride);
         }
         for products in rest.chunks_exact_mut(1) {
-            // SAFETY: the next key is among those that the caller says are readable.
+            // SAFETY: the next key is that of this product, which the caller guarantees.
             write_folded(unsafe { self.dots::<Q, 1>([keys.cast()], len) }, products);
             keys = keys.wrapping_add(stride);
         }
     }
 
-    /// The product of each of the first `Q` queries with each key, as eight sums.
+    /// The product of each of the first `Q` queries with each key, as eight partial sums.
     ///
     /// # Safety
     ///
-    /// `len` elements of each must be readable.
+    /// `len` elements of each query must be initialised, and `len` elements of each key readable.
     #[inline(always)]
     unsafe fn dots<const Q: usize, const K: usize>(
         &self,
@@ -174,7 +173,7 @@ impl Half {
         let mut sums = [[HalfLanes::ZEROS; Q]; K];
         let mut queries: *const u8 = self.queries.as_ptr().cast();
         for _ in 0..len / LANES {
-            // SAFETY: eight elements are left of each.
+            // SAFETY: of the `len` elements that the caller guarantees, at least eight are left.
             unsafe {
                 let keys = keys.each_mut().map(|key| HalfLanes::next::<1>(key)[0]);
                 for (i, query) in HalfLanes::next::<Q>(&mut queries).into_iter().enumerate() {
@@ -189,7 +188,7 @@ impl Half {
     }
 }
 
-/// Adds up the sums of each query and key, into the first `Q` lanes of each key's products.
+/// Adds up the partial sums of each query and key; writes the results to the first `Q` lanes of the key's products.
 #[inline(always)]
 fn write_folded<const Q: usize, const K: usize>(sums: [[HalfLanes; Q]; K], products: &mut [[f32; LANES]]) {
     let zeros = HalfLanes::ZEROS;
@@ -210,12 +209,12 @@ fn write_folded<const Q: usize, const K: usize>(sums: [[HalfLanes; Q]; K], produ
     }
 }
 
-/// Adds the weighted values to the outputs of `Q` queries from number `lane` on, up to `D` times eight elements
-/// at a time; returns `Q`.
+/// Adds the weighted values to the outputs of `Q` queries, those from number `lane` on, up to `D` vectors of eight elements at
+/// a time. Returns `Q`.
 ///
 /// # Safety
 ///
-/// As many values must be readable as there are weights, whose last row belongs to none.
+/// `head_len_v` elements must be readable of a value for each row of `weights` except the last, which is only padding.
 #[inline(always)]
 unsafe fn gather_of<const Q: usize, const D: usize>(
     attend: &Attend<'_, f16>,
@@ -229,7 +228,7 @@ unsafe fn gather_of<const Q: usize, const D: usize>(
     let mut done = 0;
     while done < attend.head_len_v {
         let (at, values) = (at.map(|at| at + done), values.wrapping_add(done));
-        // SAFETY: the values are readable, as is asked of the caller, and as many elements of them are left.
+        // SAFETY: the caller guarantees the values. `attend_f16` checked that their length is a multiple of `LANES`.
         unsafe {
             if done + D * LANES <= attend.head_len_v {
                 add_weighted::<Q, D>(at, lane, values, attend.values.stride, weights, output);
@@ -243,12 +242,12 @@ unsafe fn gather_of<const Q: usize, const D: usize>(
     Q
 }
 
-/// Adds weighted values to `D` times eight elements of the outputs at `at`, those of the queries from number
-/// `lane` on.
+/// Adds weighted values to `D` vectors of eight elements of each output; `at` are their places in `output`, and the queries are
+/// those from number `lane` on.
 ///
 /// # Safety
 ///
-/// As [`gather_of`].
+/// As for [`gather_of`], with `D * LANES` elements of each value.
 #[inline(always)]
 unsafe fn add_weighted<const Q: usize, const D: usize>(
     at: [usize; Q],
@@ -260,11 +259,11 @@ unsafe fn add_weighted<const Q: usize, const D: usize>(
 ) {
     let mut sums = [[HalfLanes::ZEROS; D]; Q];
     for row in 0..weights.len() - 1 {
-        // SAFETY: the caller vouches for the values, and for a row behind this one.
+        // SAFETY: the caller guarantees the value, and another row of weights follows this one.
         unsafe {
             let value = HalfLanes::next::<D>(&mut values.cast());
             let [weights] = HalfLanes::next(&mut weights[row].as_ptr().wrapping_add(lane).cast());
-            // Written out, since the compiler does not unroll this and would keep the sums in memory.
+            // Not a loop: the compiler would not unroll it and would keep the sums in memory.
             macro_rules! add {
                 ($($query:literal)+) => {$(
                     if let Some(sums) = sums.get_mut($query) {
@@ -287,25 +286,23 @@ unsafe fn add_weighted<const Q: usize, const D: usize>(
     }
 }
 
-/// The power of two above a magnitude, within those whose inverse is a normal number.
+/// The next power of two above `magnitude`, limited so that its inverse is a normal number.
 fn power_of_two_above(magnitude: f32) -> f32 {
     let exponent = (magnitude.to_bits() >> 23).min(252);
     f32::from_bits((exponent + 1) << 23)
 }
 
-/// Eight numbers in half precision.
-///
-/// Used by [`Half`] alone, so where the CPU has FEAT_FP16.
+/// Eight f16. Only [`Half`] uses them, so the CPU has FEAT_FP16.
 #[derive(Clone, Copy)]
 struct HalfLanes(uint16x8_t);
 
 impl HalfLanes {
     const ZEROS: Self = {
-        // SAFETY: any bits are a vector.
+        // SAFETY: every bit pattern is a valid vector.
         HalfLanes(unsafe { core::mem::transmute::<[u16; LANES], uint16x8_t>([0; LANES]) })
     };
 
-    /// The numbers at `p`, which is moved past them.
+    /// The `N` vectors at `p`, which is advanced past them.
     ///
     /// # Safety
     ///
@@ -314,8 +311,7 @@ impl HalfLanes {
     unsafe fn next<const N: usize>(p: &mut *const u8) -> [Self; N] {
         let mut vectors = [Self::ZEROS; N];
         let (pairs, last) = vectors.as_chunks_mut::<2>();
-        // SAFETY: the numbers are readable, as is asked of the caller; NEON is part of every target that this module is
-        // built for.
+        // SAFETY: the caller guarantees the vectors, and NEON is part of every target that this module is built for.
         unsafe {
             for pair in pairs {
                 *pair = next_32(p).map(|v| HalfLanes(vreinterpretq_u16_u8(v)));
@@ -330,7 +326,7 @@ impl HalfLanes {
     /// `self + a · b`, rounded once.
     #[inline(always)]
     fn fma(mut self, a: Self, b: Self) -> Self {
-        // SAFETY: computes on registers alone; the CPU has the instruction.
+        // SAFETY: accesses registers only; the type's documentation says why the CPU has the instruction.
         unsafe {
             asm!(
                 ".arch_extension fp16",
@@ -347,7 +343,7 @@ impl HalfLanes {
     /// `self + value · weights[INDEX]`, rounded once.
     #[inline(always)]
     fn add_weighted<const INDEX: usize>(mut self, value: Self, weights: Self) -> Self {
-        // SAFETY: computes on registers alone; the CPU has the instruction.
+        // SAFETY: accesses registers only; the type's documentation says why the CPU has the instruction.
         unsafe {
             asm!(
                 ".arch_extension fp16",
@@ -367,7 +363,7 @@ impl HalfLanes {
     fn fold(v: [Self; LANES]) -> F32x8 {
         let [a, b, c, d, e, f, g, h] = v.map(Self::widened);
         let halves = [F32x8::fold([a, b, c, d]), F32x8::fold([e, f, g, h])];
-        // SAFETY: eight floats are as large as the two vectors.
+        // SAFETY: both types hold eight floats without padding.
         F32x8(unsafe { core::mem::transmute::<[[f32; 4]; 2], [float32x4_t; 2]>(halves) })
     }
 
@@ -375,7 +371,7 @@ impl HalfLanes {
     #[inline(always)]
     fn widened(self) -> F32x8 {
         let (low, high);
-        // SAFETY: computes on registers alone.
+        // SAFETY: accesses registers only.
         unsafe {
             asm!(
                 "fcvtl {low:v}.4s, {halves:v}.4h",

@@ -1,17 +1,17 @@
-//! Loops of attention over f16 caches, written out.
+//! Loops of attention over f16 caches in assembly.
 //!
-//! What [`attention_f32`](crate::simd::attention_f32) computes with [`Lanes`](crate::simd::lanes::Lanes), in the same
-//! order: four queries times two keys, and eight queries times eight elements of the values, take all
-//! registers, and the compiler's loops had an eighth more instructions.
+//! They compute what [`attention_f32`](crate::simd::attention_f32) computes over [`Lanes`](crate::simd::lanes::Lanes), in the
+//! same order. Four queries times two keys, and eight queries times eight elements of the values, take all registers; the
+//! compiler's loops had an eighth more instructions.
 
 use super::asm::{asm_writing, by_lane, fours, two_at, zeros};
 use crate::simd::lanes::LANES;
 use half::f16;
 
-/// Elements that the loop over a key takes at once.
+/// Elements of a key that one pass of the loop takes.
 const CHUNK: usize = 32;
 
-/// 16 elements of one query times those of both keys.
+/// Adds the products of 16 elements of query `$q` with those of two keys, in v0 to v3 and v4 to v7.
 macro_rules! query {
     ($q:literal $a0:literal $a1:literal $b0:literal $b1:literal) => {
         concat!(
@@ -24,14 +24,14 @@ macro_rules! query {
     };
 }
 
-/// Halves converted: those in `$low`, the upper four of which go to `$high`.
+/// Converts the eight f16 in `$low` to f32: the upper four into `$high`, the lower four in place.
 macro_rules! converted {
     ($low:literal $high:literal) => {
         concat!("fcvtl2 ", $high, ".4s, ", $low, ".8h\nfcvtl ", $low, ".4s, ", $low, ".4h\n")
     };
 }
 
-/// 16 elements of four queries and two keys.
+/// Adds the products of 16 elements of four queries and two keys.
 macro_rules! half_chunk {
     () => {
         concat!(
@@ -46,13 +46,13 @@ macro_rules! half_chunk {
     };
 }
 
-/// Products of four queries with pairs of keys, whose vectors lie `stride` elements apart, into lanes
-/// `lane..lane + 4` of `products`. Returns how many keys it has multiplied: none if their length does
-/// not suit the loop, or all but the last one of an odd number.
+/// Writes the products of four queries with pairs of keys, which lie `stride` elements apart, to lanes `lane..lane + 4` of
+/// `products`. Returns the number of keys: 0 if `len` does not suit the loop, otherwise all, or all but the last if their
+/// number is odd.
 ///
 /// # Safety
 ///
-/// `len` elements must be readable of each query and of each key.
+/// `len` elements must be readable of each query and of a key for each of `products`.
 #[inline(always)]
 pub unsafe fn products_f16(
     q: [*const f32; 4],
@@ -67,7 +67,7 @@ pub unsafe fn products_f16(
         return 0;
     }
     let out = &raw mut products[0][lane..lane + 4];
-    // SAFETY: reads the queries and the keys, and writes four lanes of two products for each pair.
+    // SAFETY: reads queries and keys, which the caller guarantees, and writes four lanes of `2 * n_pairs` products.
     unsafe {
         asm_writing!(
             v0_v7 v8_v11 v16_v23 v24_v31; (nostack)
@@ -86,7 +86,7 @@ pub unsafe fn products_f16(
             "sub {q3}, {q3}, {len}",
             "add {a}, {a}, {skip}",
             "add {b}, {b}, {skip}",
-            // The halves of each sum, then neighbours twice.
+            // Adds the halves of each sum, then neighbours twice.
             fours!("fadd" "v16" "v16" "v17"), fours!("fadd" "v20" "v20" "v21"),
             fours!("fadd" "v24" "v24" "v25"), fours!("fadd" "v28" "v28" "v29"),
             fours!("fadd" "v18" "v18" "v19"), fours!("fadd" "v22" "v22" "v23"),
@@ -115,7 +115,7 @@ pub unsafe fn products_f16(
     2 * n_pairs
 }
 
-/// Adds a value, whose halves are `$low` and `$high`, times eight weights, four each in `$w0` and `$w1`.
+/// Adds eight elements of a value, in `$low` and `$high`, times the weights of eight queries, in `$w0` and `$w1`.
 macro_rules! add_value {
     ($low:literal $high:literal $w0:literal $w1:literal) => {
         concat!(
@@ -134,7 +134,7 @@ macro_rules! add_value {
     };
 }
 
-/// Two values.
+/// Adds the next two values.
 macro_rules! two_values {
     () => {
         concat!(
@@ -149,7 +149,7 @@ macro_rules! two_values {
     };
 }
 
-/// Loads or stores the sums of eight queries.
+/// Loads or stores v16 to v31: eight sums of each of eight queries.
 macro_rules! eight_sums {
     ($name:literal) => {
         concat!(
@@ -165,11 +165,11 @@ macro_rules! eight_sums {
     };
 }
 
-/// Adds eight elements of each value, `stride` elements apart, to the sums of eight queries.
+/// Adds eight elements of each value, times its weights, to the sums of eight queries. Values lie `stride` elements apart.
 ///
 /// # Safety
 ///
-/// Eight elements must be readable of as many values as there are weights, and writable at each sum.
+/// Eight elements must be readable of a value for each of `weights`, and readable and writable at each of `sums`.
 #[inline(always)]
 pub unsafe fn gather_f16(
     values: *const f16,
@@ -177,7 +177,7 @@ pub unsafe fn gather_f16(
     weights: &[[f32; LANES]],
     sums: [*mut f32; LANES],
 ) {
-    // SAFETY: reads the values and the weights, and reads and writes the sums.
+    // SAFETY: accesses only the weights, and the values and sums that the caller guarantees.
     unsafe {
         asm_writing!(
             v0_v7 v16_v23 v24_v31; (nostack)

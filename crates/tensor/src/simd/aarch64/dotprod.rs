@@ -9,7 +9,7 @@ use core::arch::{aarch64::*, asm};
 
 pub static KERNELS: Kernels = TABLE;
 
-/// The table as a constant, from which faster sets take what they do not replace.
+/// The table as a constant: faster sets copy the entries that they do not replace.
 pub const TABLE: Kernels = Kernels {
     name: "dotprod",
     product: file_order::product::<By<Sdot>>,
@@ -24,13 +24,13 @@ struct Sdot;
 impl Dot for Sdot {
     #[inline(always)]
     unsafe fn dot_16(w: int8x16_t, x: int8x16_t) -> int32x4_t {
-        // SAFETY: the CPU has the instruction, as `Dot` asks of the caller.
+        // SAFETY: the caller guarantees FEAT_DotProd, as `Dot` requires.
         unsafe { sdot(vdupq_n_s32(0), w, x) }
     }
 
     #[inline(always)]
     unsafe fn dot_32(w: [int8x16_t; 2], x: [int8x16_t; 2], _range: Range) -> int32x4_t {
-        // SAFETY: the CPU has the instruction, as `Dot` asks of the caller.
+        // SAFETY: the caller guarantees FEAT_DotProd, as `Dot` requires.
         unsafe { sdot(sdot(vdupq_n_s32(0), w[0], x[0]), w[1], x[1]) }
     }
 
@@ -40,22 +40,22 @@ impl Dot for Sdot {
         fn with_sdot<V>(work: impl Work<V>) {
             work.run();
         }
-        // SAFETY: the CPU has the instruction, as is asked of the caller.
+        // SAFETY: the caller guarantees FEAT_DotProd, as `Dot` requires.
         unsafe { with_sdot(work) }
     }
 }
 
-/// Adds the products of four pairs of integers to each lane.
+/// `SDOT`: adds the products of four pairs of 8-bit integers to each lane of `acc`.
 ///
 /// # Safety
 ///
-/// The CPU has the instruction.
+/// The CPU must have FEAT_DotProd.
 #[inline(always)]
 unsafe fn sdot(mut acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
-    // SAFETY: computes on registers alone.
+    // SAFETY: accesses registers only; the caller guarantees FEAT_DotProd.
     unsafe {
         asm!(
-            // Whatever function the compiler puts this in before it inlines it.
+            // Lets the assembler accept `SDOT` in whichever function the compiler places this.
             ".arch_extension dotprod",
             "sdot {acc:v}.4s, {w:v}.16b, {x:v}.16b",
             acc = inout(vreg) acc,

@@ -1,4 +1,4 @@
-//! Integer products of weights as they are in a file: what NEON and what each of its sets has for them.
+//! Integer products of weights in file order: the code that NEON's sets share, over the [`Dot`] of each.
 
 use super::load::load_16;
 use super::weights32::{self, Neon};
@@ -10,31 +10,31 @@ use crate::simd::table::TileFn;
 use core::arch::aarch64::*;
 use core::marker::PhantomData;
 
-/// An instruction that multiplies and adds 8-bit integers.
+/// How a set multiplies and adds 8-bit integers.
 pub trait Dot {
     /// Four partial sums of the products of 16 integers.
     ///
     /// # Safety
     ///
-    /// The CPU has the instruction.
+    /// The CPU must have the set's instruction.
     unsafe fn dot_16(w: int8x16_t, x: int8x16_t) -> int32x4_t;
 
     /// Four partial sums of the products of 32 integers.
     ///
     /// # Safety
     ///
-    /// The CPU has the instruction.
+    /// The CPU must have the set's instruction.
     unsafe fn dot_32(w: [int8x16_t; 2], x: [int8x16_t; 2], range: Range) -> int32x4_t;
 
-    /// Runs `work` compiled for the instruction.
+    /// Runs `work`, compiled for the set's instruction.
     ///
     /// # Safety
     ///
-    /// The CPU has it.
+    /// The CPU must have it.
     unsafe fn enter<V>(work: impl Work<V>);
 }
 
-/// The set whose instruction is `D`.
+/// The set that multiplies with `D`.
 pub struct By<D>(PhantomData<D>);
 
 impl<D: Dot> Set for By<D> {
@@ -44,7 +44,7 @@ impl<D: Dot> Set for By<D> {
 
     #[inline(always)]
     unsafe fn enter<V>(work: impl Work<V>) {
-        // SAFETY: the CPU has the instruction, as is asked of the caller.
+        // SAFETY: the caller guarantees that the CPU has the instruction.
         unsafe { D::enter(work) }
     }
 
@@ -67,8 +67,8 @@ impl<D: Dot> Set for By<D> {
         })
     }
 
-    /// The offset is taken off the weights once where tokens enough share them, off the products of each where they do
-    /// not.
+    /// Three or four tokens share weights from which the offset is subtracted once; with fewer, `dots` subtracts it from the
+    /// products.
     #[inline(always)]
     fn for_tokens<W: Weights32<Vectors = Neon>, const T: usize>(
         w: [[int8x16_t; 2]; 4],
@@ -89,7 +89,7 @@ impl<D: Dot> Set for By<D> {
         x: [int8x16_t; 2],
         x_sum: *const i32,
     ) -> float32x4_t {
-        // SAFETY: the CPU has the instruction where this is called, and the sum is readable, as is asked of the caller.
+        // SAFETY: by `Set`'s contract this runs only where the CPU has the instruction; the caller guarantees `x_sum`.
         unsafe {
             let mut dots = fold(core::array::from_fn(|r| D::dot_32(w[r], x, W::RANGE)));
             if T <= 2 && W::OFFSET != 0 {
@@ -101,7 +101,7 @@ impl<D: Dot> Set for By<D> {
 
     #[inline(always)]
     fn half_dots(w: &[[int8x16_t; 2]; 4], x: [int8x16_t; 2]) -> [float32x4_t; 2] {
-        // SAFETY: the CPU has the instruction where this is called.
+        // SAFETY: by `Set`'s contract this runs only where the CPU has the instruction.
         let dots = |half: usize| unsafe {
             vcvtq_f32_s32(fold(core::array::from_fn(|r| D::dot_16(w[r][half], x[half]))))
         };
@@ -113,8 +113,8 @@ impl<D: Dot> Set for By<D> {
 
     #[inline(always)]
     fn block_dots<W: Weights256>(rows: &[Group256; 4], _blocks: &(), x: &[i8; 256]) -> float32x4_t {
-        // SAFETY: reads within the arrays: a group has 16 times 16 quants and as many scales. The CPU has the instruction
-        // where this is called.
+        // SAFETY: reads only the 256 quants and 16 scales of each group, whose alignment is 32, and the 256 of `x`. By `Set`'s
+        // contract this runs only where the CPU has the instruction.
         unsafe {
             let mut sums = [vdupq_n_s32(0); 4];
             for (j, x) in x.as_chunks::<32>().0.iter().enumerate() {
@@ -138,8 +138,8 @@ impl<D: Dot> Set for By<D> {
 
     #[inline(always)]
     fn min_dots(rows: &[Group256; 4], _blocks: &(), x_sums: &[i32; 16]) -> float32x4_t {
-        // SAFETY: reads within the arrays: a group has four times four minimums. NEON is part of every target that this
-        // module is built for.
+        // SAFETY: reads only the 16 minimums of each group, whose alignment is 32, and `x_sums`. NEON is part of every target
+        // that this module is built for.
         unsafe {
             let mut sums = [vdupq_n_s32(0); 4];
             for (j, x_sums) in x_sums.as_chunks::<4>().0.iter().enumerate() {

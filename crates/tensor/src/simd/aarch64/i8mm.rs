@@ -1,4 +1,4 @@
-//! The set for CPUs with FEAT_I8MM as well (Neoverse V1 and later): `SMMLA` for many tokens.
+//! The set for CPUs that also have FEAT_I8MM (Neoverse V1 and later): `SMMLA` for four or more tokens.
 
 use super::dotprod;
 use super::packed::{IQ4_NL, Of32, Q4_0, Q4_1, Q8_0, tile, with_packed_type};
@@ -11,7 +11,7 @@ use crate::simd::table::{Kernels, PackedTileFn};
 
 pub static KERNELS: Kernels = TABLE;
 
-/// The table as a constant, from which other sets take what they do not replace.
+/// The table as a constant: other sets copy the entries that they do not replace.
 pub const TABLE: Kernels = Kernels { name: "i8mm", packed_product: product, ..dotprod::TABLE };
 
 fn product(ty: GgmlType) -> Option<PackedTileFn> {

@@ -9,8 +9,7 @@ use half::{bf16, f16};
 
 /// Eight floats.
 ///
-/// NEON is part of every target that this module is built for: wherever SAFETY names NEON below,
-/// that is why its instructions may be used.
+/// `SAFETY: NEON` below means that NEON is part of every target that this module is built for.
 #[derive(Clone, Copy)]
 pub struct F32x8(pub [float32x4_t; 2]);
 
@@ -26,7 +25,7 @@ impl F32x8 {
     }
 }
 
-/// Operations that the two halves do apart.
+/// Operations on each of the two registers.
 macro_rules! by_halves {
     ($($name:ident: $intrinsic:ident;)+) => {$(
         #[inline(always)]
@@ -51,7 +50,7 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     unsafe fn load<const GROUP: usize>(p: *const f32) -> Self {
-        // SAFETY: reads the values that the caller vouches for and nothing else.
+        // SAFETY: reads only the values, which the caller guarantees to be readable.
         F32x8(unsafe {
             load!("ldp {a:q}, {b:q}, [{p}, #{offset}]"; p = p; offset GROUP * LANES * size_of::<f32>() => [a, b])
         })
@@ -59,7 +58,7 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     unsafe fn load_f16<const GROUP: usize>(p: *const f16) -> Self {
-        // SAFETY: reads the values that the caller vouches for and nothing else.
+        // SAFETY: reads only the values, which the caller guarantees to be readable.
         F32x8(unsafe {
             load!(
                 "ldr {high:q}, [{p}, #{offset}]",
@@ -72,7 +71,7 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     unsafe fn load_bf16(p: *const bf16) -> Self {
-        // SAFETY: reads the values that the caller vouches for and nothing else.
+        // SAFETY: reads only the values, which the caller guarantees to be readable.
         F32x8(unsafe {
             load!(
                 "ldr {high:q}, [{p}]",
@@ -85,10 +84,9 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     unsafe fn load_i8<const GROUP: usize>(p: *const i8) -> Self {
-        // SAFETY: reads the values that the caller vouches for and nothing else.
+        // SAFETY: reads only the values, which the caller guarantees to be readable.
         F32x8(unsafe {
             load!(
-                // Any offset: a quantised block's bytes begin at each second one.
                 "ldur {high:d}, [{p}, #{offset}]",
                 "sxtl {high:v}.8h, {high:v}.8b",
                 "sxtl {low:v}.4s, {high:v}.4h",
@@ -102,7 +100,7 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     unsafe fn splat_f16(p: *const u8) -> Self {
-        // SAFETY: reads the two bytes that the caller vouches for and nothing else.
+        // SAFETY: reads only the two bytes, which the caller guarantees to be readable.
         let x = unsafe { load!("ld1r {{{x:v}.4h}}, [{p}]", "fcvtl {x:v}.4s, {x:v}.4h"; p = p => x) };
         F32x8([x; 2])
     }
@@ -114,7 +112,7 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     fn store_f16(self, out: &mut [f16; LANES]) {
-        // SAFETY: writes the 16 bytes of `out` and nothing else.
+        // SAFETY: writes only the 16 bytes of `out`.
         unsafe {
             core::arch::asm!(
                 "fcvtn {halves:v}.4h, {low:v}.4s",
@@ -152,7 +150,7 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     fn max_magnitude(self, b: Self) -> Self {
-        // As integers magnitudes have the same order, and a NaN is above all of them.
+        // Compared as integers, magnitudes keep their order, and NaN is larger than all others.
         let larger = |a, b| {
             // SAFETY: NEON.
             unsafe { vreinterpretq_f32_u32(vmaxq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b))) }
@@ -170,7 +168,7 @@ impl Lanes for F32x8 {
     #[inline(always)]
     fn round(x: [Self; 2], inverse: f32, out: &mut [i8; 2 * LANES]) -> i32 {
         let [[a, b], [c, d]] = x.map(|x| x.0);
-        // SAFETY: NEON; writes the 16 bytes of `out` and nothing else.
+        // SAFETY: NEON; writes only the 16 bytes of `out`.
         unsafe {
             let rounding = vdupq_n_f32(ROUNDING);
             let q = [a, b, c, d].map(|x| vmovn_s32(vreinterpretq_s32_f32(vfmaq_n_f32(rounding, x, inverse))));
@@ -190,7 +188,7 @@ impl Lanes for F32x8 {
     #[inline(always)]
     fn rope_norm(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self {
         const MINUS_EVEN: u64 = 1 << 31;
-        // SAFETY: NEON; the four floats are readable.
+        // SAFETY: NEON; reads only the four floats of each array.
         unsafe {
             let [cos, sin] = [cos, sin].map(|x| vreinterpretq_f32_u8(load_16::<0>(x.as_ptr().cast())));
             let turn = |x, cos, sin| {
@@ -205,7 +203,7 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     fn fold(v: [Self; 4]) -> [f32; 4] {
-        // SAFETY: NEON; four floats are as large as the vector.
+        // SAFETY: NEON; both types hold four floats.
         unsafe {
             let [a, b, c, d] = v.map(|v| vaddq_f32(v.0[0], v.0[1]));
             let sums = vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d));
@@ -255,7 +253,7 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     fn wide_values(sums: Self::Wide) -> [f64; LANES] {
-        // SAFETY: eight doubles are as large as the four vectors.
+        // SAFETY: both types hold eight doubles without padding.
         unsafe { core::mem::transmute::<[float64x2_t; 4], [f64; LANES]>(sums) }
     }
 }

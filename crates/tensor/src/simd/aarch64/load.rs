@@ -1,13 +1,12 @@
-//! Vectors to and from memory at any address.
+//! Loads and stores of vectors at any address.
 //!
-//! On `aarch64-unknown-none` the compiler assumes that the CPU refuses unaligned accesses and turns
-//! `vld1q_*` into sixteen byte loads. Normal memory under the MMU takes unaligned vectors, and
-//! blocks of 18 bytes have no other, so these instructions are written out.
+//! On `aarch64-unknown-none` the compiler assumes strict alignment and turns `vld1q_*` into sixteen byte loads. Normal memory
+//! under the MMU allows unaligned accesses, and blocks of 18 bytes need them, so the instructions are written in assembly.
 
 use core::arch::{aarch64::*, asm};
 
-/// The vector, or the array of vectors, that instructions load from the pointers `{p}`. With `moves` an instruction also
-/// moves the pointer, a place.
+/// Evaluates to the vector, or the array of vectors, that the instructions load from the named pointers. After `moves` comes a
+/// place with one pointer, `{p}`, which an instruction advances.
 macro_rules! load {
     ($($line:literal),+; moves $p:expr => $($one:ident)? $([$($v:ident),+])?) => {{
         let ($($one,)? $($($v,)+)?);
@@ -35,7 +34,7 @@ macro_rules! load {
 }
 pub(super) use load;
 
-/// Writes vectors by instructions, to the pointers `$p` or, with `moves`, to a place that they move.
+/// Stores vectors to the named pointers or, after `moves`, to a pointer that an instruction advances.
 macro_rules! store {
     ($($line:literal),+; $($v:ident = $value:expr),+ => moves $p:expr) => {
         core::arch::asm!(
@@ -56,7 +55,7 @@ macro_rules! store {
 }
 pub(super) use store;
 
-/// Functions of one access each, `load!` or `store!`.
+/// Functions of one `load!` or `store!` each.
 macro_rules! accesses {
     ($(
         $(#[$doc:meta])*
@@ -66,17 +65,17 @@ macro_rules! accesses {
         ///
         /// # Safety
         ///
-        /// What it reads must be readable, what it writes writable.
+        /// Memory that is read must be readable, memory that is written writable.
         #[inline(always)]
         pub unsafe fn $name$(<const $const: $number>)?($($argument: $ty),+) $(-> $result)? {
-            // SAFETY: reads or writes what the caller vouches for and nothing else.
+            // SAFETY: accesses only the memory that the caller guarantees.
             unsafe { $access }
         }
     )+};
 }
 
 accesses! {
-    /// The 16 bytes at `p + OFFSET`, which is in -256..=255.
+    /// The 16 bytes at `p + OFFSET`; `OFFSET` is in -256..=255.
     load_16<const OFFSET: i32>(p: *const u8) -> uint8x16_t {
         load!("ldur {v:q}, [{p}, #{offset}]"; p = p; offset OFFSET => v)
     }
@@ -97,7 +96,7 @@ accesses! {
         load!("ldr {v:d}, [{a}]", "ld1 {{{v:v}.d}}[1], [{b}]"; a = a, b = b => v)
     }
 
-    /// The f16 values `OFFSET` bytes behind each pointer, converted to f32.
+    /// The f16 values at `OFFSET` bytes after each pointer, converted to f32.
     load_halves<const OFFSET: usize>(p: [*const u8; 4]) -> float32x4_t {
         let [a, b, c, d] = p.map(|p| p.add(OFFSET));
         load!(
@@ -110,7 +109,7 @@ accesses! {
         )
     }
 
-    /// The 8 bytes at `p`, which is moved behind them; so are the pointers below.
+    /// The 8 bytes at `p`. All functions `next_*` advance the pointer past what they read.
     next_8(p: &mut *const u8) -> uint8x8_t { load!("ldr {v:d}, [{p}], #8"; moves *p => v) }
 
     /// The 16 bytes at `p`.
@@ -135,7 +134,7 @@ accesses! {
         store!("str {v:d}, [{a}]", "st1 {{{v:v}.d}}[1], [{b}]"; v = v => a = a, b = b)
     }
 
-    /// Writes 16 bytes to `p`, which is moved behind them; so are the pointers below.
+    /// Writes 16 bytes to `p`. All functions `append_*` advance the pointer past what they write.
     append_16(p: &mut *mut u8, v: uint8x16_t) { store!("str {v:q}, [{p}], #16"; v = v => moves *p) }
 
     /// Writes 32 bytes to `p`.
@@ -154,7 +153,7 @@ accesses! {
     }
 }
 
-/// The 128 bytes at `p`, which is moved behind them.
+/// The 128 bytes at `p`, which is advanced past them.
 ///
 /// # Safety
 ///
@@ -162,10 +161,10 @@ accesses! {
 #[inline(always)]
 pub unsafe fn next_128(p: &mut *const u8) -> [uint8x16_t; 8] {
     let (a, b, c, d, e, f, g, h);
-    // SAFETY: reads the bytes that the caller vouches for and nothing else.
+    // SAFETY: reads only the bytes, which the caller guarantees to be readable.
     unsafe {
         asm!(
-            // The instruction takes registers that follow each other.
+            // `LD1` takes consecutive registers.
             "ld1 {{v16.16b, v17.16b, v18.16b, v19.16b}}, [{p}], #64",
             "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{p}], #64",
             out("v16") a, out("v17") b, out("v18") c, out("v19") d,
@@ -177,15 +176,15 @@ pub unsafe fn next_128(p: &mut *const u8) -> [uint8x16_t; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// Four little-endian bytes.
+/// The little-endian u32 at `p`.
 ///
 /// # Safety
 ///
-/// They must be readable.
+/// Its four bytes must be readable.
 #[inline(always)]
 pub unsafe fn load_u32(p: *const u8) -> u32 {
     let v: u32;
-    // SAFETY: reads the bytes that the caller vouches for and nothing else.
+    // SAFETY: reads only the bytes, which the caller guarantees to be readable.
     unsafe {
         asm!(
             "ldr {v:w}, [{p}]",
@@ -200,20 +199,20 @@ pub unsafe fn load_u32(p: *const u8) -> u32 {
 /// Four f32 values.
 #[inline(always)]
 pub fn load_f32x4(x: &[f32; 4]) -> float32x4_t {
-    // SAFETY: four floats are as large as the vector, and every pattern of bits is one.
+    // SAFETY: both types hold four floats, and every bit pattern is valid.
     unsafe { core::mem::transmute::<[f32; 4], float32x4_t>(*x) }
 }
 
 /// Four i32 values.
 #[inline(always)]
 pub fn load_i32x4(x: &[i32; 4]) -> int32x4_t {
-    // SAFETY: four integers are as large as the vector, and every pattern of bits is one.
+    // SAFETY: both types hold four integers, and every bit pattern is valid.
     unsafe { core::mem::transmute::<[i32; 4], int32x4_t>(*x) }
 }
 
 /// Writes eight f32 values.
 #[inline(always)]
 pub fn store_f32x8(out: &mut [f32; 8], v: [float32x4_t; 2]) {
-    // SAFETY: writes the 32 bytes of `out` and nothing else.
+    // SAFETY: writes only the 32 bytes of `out`.
     unsafe { store!("stp {a:q}, {b:q}, [{p}]"; a = v[0], b = v[1] => p = out.as_mut_ptr()) }
 }

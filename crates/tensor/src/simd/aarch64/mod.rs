@@ -1,4 +1,4 @@
-//! Inner loops for aarch64: base NEON, which every such CPU has, and what newer ones add.
+//! Inner loops for aarch64: base NEON, which every such CPU has, and the extensions of newer CPUs.
 //!
 //! # Layers
 //!
@@ -8,15 +8,15 @@
 //! |---|---|
 //! | `attention_f16` | the sets with attention over f16 caches in half precision |
 //! | `i8mm` | the set with `SMMLA` |
-//! | `smmla256` | packed blocks of 256 times many tokens, by `SMMLA` |
-//! | `dotprod`, `mla`, `smmla_few` | the sets with `SDOT`, and with `MLA` for packed weights; packed weights times four to fifteen tokens |
+//! | `smmla256` | packed blocks of 256 times many tokens, with `SMMLA` |
+//! | `dotprod`, `mla`, `smmla_few` | the set with `SDOT`; the set with `MLA` for packed weights; packed weights times four to fifteen tokens |
 //! | `neon` | the set of base NEON |
-//! | `packed`, `file_order` | products of weights that are packed, and as a file has them |
-//! | `sdot`, `smmla`, `weights256` | packed weights times many tokens; blocks of 256 as a file has them |
-//! | `many_tokens`, `weights32`, `packed256` | what `sdot` and `smmla` share; blocks of 32 as a file has them; packed blocks of 256, times a token or a few |
-//! | `lanes`, `rows`, `repack` | vectors of eight; groups of packed rows; packing |
+//! | `packed`, `file_order` | products of packed weights; products of weights in file order |
+//! | `sdot`, `smmla`, `weights256` | packed weights times many tokens, with `SDOT` and `SMMLA`; blocks of 256 in file order |
+//! | `many_tokens`, `weights32`, `packed256` | shared parts of `sdot` and `smmla`; blocks of 32 in file order; packed blocks of 256 |
+//! | `lanes`, `rows`, `repack` | vectors of eight floats; groups of packed rows; packing |
 //! | `one_token`, `attention_f32` | loops in assembly |
-//! | `asm`, `load` | their lines; vectors to and from memory |
+//! | `asm`, `load` | macros for assembly; loads and stores of vectors |
 
 mod asm;
 mod attention_f16;
@@ -55,12 +55,12 @@ pub struct CpuFeatures {
     pub dotprod: bool,
     /// FEAT_I8MM: `SMMLA`.
     pub i8mm: bool,
-    /// FEAT_FP16: `FMLA` of eight f16.
+    /// FEAT_FP16: `FMLA` on eight f16.
     pub fp16: bool,
 }
 
 impl CpuFeatures {
-    /// What the operating system reports.
+    /// The features that the operating system reports.
     #[cfg(any(test, feature = "std"))]
     fn of_this_cpu() -> Self {
         Self {
@@ -72,8 +72,7 @@ impl CpuFeatures {
 }
 
 impl Kernels {
-    /// The sets for a CPU with these features, each needing more of them than the one before, that all give
-    /// the same bits.
+    /// The sets that a CPU with these features supports, those that need the fewest features first. All give the same bits.
     ///
     /// # Safety
     ///
@@ -84,13 +83,13 @@ impl Kernels {
         [&neon::KERNELS, &mla::KERNELS].into_iter().chain(dotprod).chain(i8mm)
     }
 
-    /// The sets for a CPU with these features that compute attention over f16 caches in half precision: twice as
-    /// many products an instruction, and sums with 11 significant bits, so that they do not give the bits of the
-    /// other sets. Named after the set that they are but for that, with `+fp16`.
+    /// The sets that compute attention over f16 caches in half precision, if a CPU with these features supports them. One
+    /// instruction multiplies twice as many elements, but sums have only 11 significant bits, so results differ from those of
+    /// the other sets. Each is named after the set that it otherwise equals, with `+fp16` added.
     ///
     /// # Safety
     ///
-    /// As [`for_cpu`](Self::for_cpu).
+    /// As for [`for_cpu`](Self::for_cpu).
     pub unsafe fn in_half_precision_for_cpu(features: CpuFeatures) -> impl Iterator<Item = &'static Self> {
         let CpuFeatures { dotprod, i8mm, fp16 } = features;
         let dotprod_set = (fp16 && dotprod).then_some(&attention_f16::DOTPROD);
@@ -98,17 +97,17 @@ impl Kernels {
         dotprod_set.into_iter().chain(i8mm_set)
     }
 
-    /// Those of this CPU's sets that compute attention over f16 caches in half precision.
+    /// The sets of this CPU that compute attention over f16 caches in half precision.
     #[cfg(any(test, feature = "std"))]
     pub fn in_half_precision() -> impl Iterator<Item = &'static Self> {
-        // SAFETY: the operating system vouches for every core.
+        // SAFETY: the operating system reports only features that every core has.
         unsafe { Self::in_half_precision_for_cpu(CpuFeatures::of_this_cpu()) }
     }
 
-    /// Every set that this CPU has and that gives the scalar one's bits, from that one to the fastest.
+    /// Every set that this CPU supports and that gives the same bits as the scalar one; the scalar one first, the fastest last.
     #[cfg(any(test, feature = "std"))]
     pub fn available() -> impl DoubleEndedIterator<Item = &'static Self> {
-        // SAFETY: the operating system vouches for every core.
+        // SAFETY: the operating system reports only features that every core has.
         core::iter::once(Self::scalar()).chain(unsafe { Self::for_cpu(CpuFeatures::of_this_cpu()) })
     }
 }

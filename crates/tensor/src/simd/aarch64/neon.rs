@@ -12,21 +12,21 @@ use core::arch::aarch64::*;
 
 pub static KERNELS: Kernels = TABLE;
 
-/// The table as a constant, from which faster sets take what they do not replace.
+/// The table as a constant: faster sets copy the entries that they do not replace.
 pub const TABLE: Kernels = {
     let (product, float_product) = (file_order::product::<By<Widening>>, product::<Four<F32x8>, 1, 2>);
     // SAFETY: NEON is part of every target that this module is built for.
     unsafe { Kernels::of::<F32x8, Single>("neon", product, float_product) }
 };
 
-/// Products widened to 16 bits, added in pairs to 32.
+/// Multiplies to 16 bits, then adds pairs of products to 32 bits.
 struct Widening;
 
 impl Dot for Widening {
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn dot_16(w: int8x16_t, x: int8x16_t) -> int32x4_t {
-        // Two products of at most 128 * 127 fit 16 bits.
+        // The sum of two products of at most 128 * 127 fits 16 bits.
         let low = vmull_s8(vget_low_s8(w), vget_low_s8(x));
         vpaddlq_s16(vmlal_high_s8(low, w, x))
     }

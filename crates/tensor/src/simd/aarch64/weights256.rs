@@ -1,4 +1,4 @@
-//! Weights in blocks of 256, unpacked to integers and their scales.
+//! Unpacking blocks of 256 weights in file order.
 
 use super::load::load_16;
 use super::weights32::{nibbles, table_16};
@@ -6,12 +6,12 @@ use crate::blocks::{Block256, Group256, IQ4_VALUES};
 use crate::simd::file_order::{Range, Weights256};
 use core::arch::aarch64::*;
 
-/// Sixteen of the 256 quants, from number `at` on, a multiple of 16.
+/// Writes quants `at..at + 16`; `at` is a multiple of 16.
 #[target_feature(enable = "neon")]
 #[inline]
 fn set(out: &mut Group256, at: usize, quants: int8x16_t) {
     let quants_out = &mut out.quants[at..at + 16];
-    // SAFETY: writes those 16 bytes; the group is aligned to 32 bytes and `at` a multiple of 16.
+    // SAFETY: writes only these 16 bytes; the alignment of the group is 32, and `at` is a multiple of 16.
     unsafe { quants_out.as_mut_ptr().cast::<int8x16_t>().write(quants) };
 }
 
@@ -23,7 +23,7 @@ fn two_bits(bytes: uint8x16_t, shift: usize) -> int8x16_t {
     vreinterpretq_s8_u8(vandq_u8(shifted, vdupq_n_u8(3)))
 }
 
-/// 16 where the bit is set, 0 elsewhere.
+/// In each byte: 16 if the bit is set, otherwise 0.
 #[target_feature(enable = "neon")]
 #[inline]
 fn sixteen_where_set(bytes: uint8x16_t, bit: usize) -> int8x16_t {

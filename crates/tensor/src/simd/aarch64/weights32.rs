@@ -1,4 +1,4 @@
-//! Loads of weights that have a scale for each 32.
+//! Loading blocks of 32 weights in file order.
 
 use super::load::{load_16, load_32, load_f32x4, load_halves, load_u32, next_32};
 use crate::blocks::{E2M1_DOUBLED, Group32, IQ4_VALUES, e8m0_half};
@@ -7,7 +7,7 @@ use core::arch::aarch64::*;
 use core::mem::transmute;
 
 vectors! {
-    /// Those of NEON.
+    /// NEON's vectors.
     Neon: [int8x16_t; 2], float32x4_t;
     of_group(group: &Group32) -> [int8x16_t; 2] {
         load_32(group.quants.as_ptr().cast()).map(|v| vreinterpretq_s8_u8(v))
@@ -23,14 +23,14 @@ vectors! {
 
 type Groups = FourGroups<Neon>;
 
-/// Low nibbles, high nibbles.
+/// The low nibbles, then the high ones.
 #[target_feature(enable = "neon")]
 #[inline]
 pub fn nibbles(bytes: uint8x16_t) -> [int8x16_t; 2] {
     [vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(0xf))), vreinterpretq_s8_u8(vshrq_n_u8::<4>(bytes))]
 }
 
-/// Nibbles with bit `i` of `bits` as the fifth bit of number `i`.
+/// Nibbles with bit `i` of `bits` as the fifth bit of weight `i`.
 #[target_feature(enable = "neon")]
 #[inline]
 fn five_bits(bytes: uint8x16_t, bits: u32) -> [int8x16_t; 2] {
@@ -47,7 +47,7 @@ fn five_bits(bytes: uint8x16_t, bits: u32) -> [int8x16_t; 2] {
 #[target_feature(enable = "neon")]
 #[inline]
 pub fn table_16(values: &[i8; 16]) -> int8x16_t {
-    // SAFETY: reads the 16 bytes.
+    // SAFETY: reads only the 16 bytes of `values`.
     vreinterpretq_s8_u8(unsafe { load_16::<0>(values.as_ptr().cast()) })
 }
 
@@ -58,15 +58,15 @@ fn look_up(values: int8x16_t, bytes: uint8x16_t) -> [int8x16_t; 2] {
     nibbles(bytes).map(|codes| vqtbl1q_s8(values, vreinterpretq_u8_s8(codes)))
 }
 
-/// Scales and then minimums are what blocks begin with.
+/// For types whose blocks begin with the scale and the minimum.
 ///
 /// # Safety
 ///
-/// The four bytes must be readable at each pointer.
+/// Four bytes must be readable at each of `rows`.
 #[target_feature(enable = "neon")]
 #[inline]
 unsafe fn with_minimums(quants: [[int8x16_t; 2]; 4], rows: [*const u8; 4]) -> Groups {
-    // SAFETY: the caller vouches for the bytes.
+    // SAFETY: the caller guarantees that the bytes are readable.
     unsafe { Groups { quants, scales: [load_halves::<0>(rows); 2], mins: load_halves::<2>(rows) } }
 }
 
@@ -78,22 +78,22 @@ types_of_weights! {
         unsafe fn load(rows: [*const u8; 4], _index: usize) -> Groups
     };
 
-    /// A scale, then 16 bytes.
+    /// A scale, then 16 bytes of nibbles.
     Q4_0(BlockQ4_0) { OFFSET: i32 = 8 } {
         Groups::symmetric(rows.map(|row| nibbles(load_16::<2>(row))), load_halves::<0>(rows))
     }
 
-    /// Scale and minimum, then 16 bytes.
+    /// Scale and minimum, then 16 bytes of nibbles.
     Q4_1(BlockQ4_1) { MINS: bool = true } {
         with_minimums(rows.map(|row| nibbles(load_16::<4>(row))), rows)
     }
 
-    /// A scale, then 4 and 16 bytes.
+    /// A scale, 4 bytes of fifth bits, then 16 bytes of nibbles.
     Q5_0(BlockQ5_0) { OFFSET: i32 = 16 } {
         Groups::symmetric(rows.map(|row| five_bits(load_16::<6>(row), load_u32(row.add(2)))), load_halves::<0>(rows))
     }
 
-    /// Scale and minimum, then 4 and 16 bytes.
+    /// Scale and minimum, 4 bytes of fifth bits, then 16 bytes of nibbles.
     Q5_1(BlockQ5_1) { MINS: bool = true } {
         with_minimums(rows.map(|row| five_bits(load_16::<8>(row), load_u32(row.add(4)))), rows)
     }
@@ -104,13 +104,13 @@ types_of_weights! {
         Groups::symmetric(rows.map(quants), load_halves::<0>(rows))
     }
 
-    /// A scale, then 16 bytes.
+    /// A scale, then 16 bytes of codes.
     Iq4Nl(BlockIQ4NL) { RANGE: Range = Range::Full } {
         let values = table_16(&IQ4_VALUES);
         Groups::symmetric(rows.map(|row| look_up(values, load_16::<2>(row))), load_halves::<0>(rows))
     }
 
-    /// An exponent, then 16 bytes.
+    /// An exponent, then 16 bytes of codes.
     Mxfp4(BlockMXFP4) { RANGE: Range = Range::Small } {
         let values = table_16(&E2M1_DOUBLED);
         let scales = load_f32x4(&rows.map(|row| e8m0_half(*row)));
