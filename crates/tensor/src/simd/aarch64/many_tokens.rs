@@ -1,10 +1,9 @@
 //! Products of packed weights with many tokens.
 //!
-//! The weights of eight rows are unpacked once for all tokens of a tile, a slab of columns at a time
-//! so that they stay in the first-level cache; [`TOKENS`] tokens then share each load of them. How
-//! weights and tokens are arranged in between is the affair of a [`ManyTokens`], one for each instruction
-//! and kind of blocks: [`sdot`](super::sdot), [`smmla`](super::smmla). What does not depend on how a type's weights are
-//! unpacked is in functions that are not inlined, so that types share them.
+//! The weights of eight rows are unpacked once for all tokens of a tile, a slab of columns at a time, so that they stay in the
+//! first-level cache. [`TOKENS`] tokens then share each load of them. Each [`ManyTokens`], one for each instruction and kind of
+//! blocks, has its own layout for unpacked weights and for tokens: [`sdot`](super::sdot), [`smmla`](super::smmla). Code that
+//! does not depend on how a type is unpacked is in functions that are not inlined, so that types share it.
 
 use super::load::{load_f32x4, load_f32x8, load_i32x4, store_f32x8};
 use super::rows::ROWS;
@@ -15,7 +14,7 @@ use core::mem::MaybeUninit;
 /// Tokens that share each load of weights.
 pub const TOKENS: usize = 4;
 
-/// Tokens for which weights are unpacked once.
+/// The most tokens for which weights are unpacked once.
 const MAX_TOKENS: usize = 128;
 
 /// Groups of 32 columns in a slab.
@@ -24,18 +23,18 @@ pub const SLAB_32: usize = 32;
 /// Blocks of 256 columns in a slab.
 pub const SLAB_256: usize = 4;
 
-/// Where eight sums of each token lie. Until the last slab they have an order of the batch's own.
+/// Where the eight sums of each token are. Until the last slab is done, their order is up to the [`ManyTokens`].
 pub type Sums = [*mut f32; TOKENS];
 
-/// A loop for many tokens.
+/// Products with many tokens, for one instruction and kind of blocks.
 pub trait ManyTokens {
-    /// Weights of a block.
+    /// Weights in a block.
     const LEN: usize;
-    /// Bytes of the blocks of eight rows.
+    /// Bytes of one block of each of the eight rows.
     const BYTES: usize;
-    /// Blocks of a row in a slab.
+    /// The most blocks of a row in a slab.
     const SLAB: usize;
-    /// Unpacked weights of eight rows in a slab.
+    /// The panel: unpacked weights of eight rows in a slab.
     type Panel;
     /// Activations of [`TOKENS`] tokens in a slab.
     type Tokens;
@@ -44,42 +43,42 @@ pub trait ManyTokens {
     ///
     /// # Safety
     ///
-    /// There must be so many, at most [`SLAB`](Self::SLAB), and `x` must hold [`TOKENS`] tokens. What is
-    /// arranged may point into `x`.
+    /// The tokens must have these blocks, `len` must be at most [`SLAB`](Self::SLAB), and `x` must hold [`TOKENS`] tokens.
+    /// `out` may point into `x`, which must outlive its use.
     unsafe fn arrange(x: Q8<'_>, first: usize, len: usize, out: &mut MaybeUninit<Self::Tokens>);
 
     /// Unpacks `len` blocks of eight rows.
     ///
     /// # Safety
     ///
-    /// They must be readable at `w`, at most [`SLAB`](Self::SLAB).
+    /// They must be readable at `w`, `len` must be at most [`SLAB`](Self::SLAB), and the CPU must have the instruction.
     unsafe fn unpack(w: *const u8, len: usize, out: &mut MaybeUninit<Self::Panel>);
 
-    /// Adds the products of the panel with all `tokens` to the sums.
+    /// Adds the products of the panel with all `tokens` to the slab's sums.
     ///
     /// # Safety
     ///
-    /// As many blocks as the slab has must have been unpacked and arranged, not 0; eight sums must be writable for
-    /// each token, and the CPU must have the instruction.
+    /// `slab.len` must not be 0, and as many blocks must be unpacked in `panel` and arranged in `tokens`. Eight sums of each
+    /// token must be readable and writable, and the CPU must have the instruction.
     unsafe fn multiply(panel: &MaybeUninit<Self::Panel>, tokens: &[MaybeUninit<Self::Tokens>], slab: Slab);
 }
 
-/// A slab of eight rows, and where their sums lie.
+/// A slab of eight rows, and the place of their sums.
 #[derive(Clone, Copy)]
 pub struct Slab {
-    /// Blocks of each row in it.
+    /// Blocks of each row in the slab.
     pub len: usize,
-    /// The sums of the first tokens.
+    /// The sums of the first [`TOKENS`] tokens.
     sums: Sums,
-    /// Sums of a token, of which the tile has eight.
+    /// Elements from one token's sums to the next token's.
     stride: usize,
     is_first: bool,
     is_last: bool,
 }
 
 impl Slab {
-    /// Calls `add` with each [`TOKENS`] tokens and their sums, zeros in the first slab; after the last one `finish` puts
-    /// these in the order of rows.
+    /// Calls `add` with each [`TOKENS`] tokens and their sums, which are zeros in the first slab. In the last slab `finish`
+    /// then puts the sums in the order of rows.
     ///
     /// # Safety
     ///
@@ -95,8 +94,7 @@ impl Slab {
         for tokens in tokens {
             if self.is_first {
                 for sums in sums {
-                    // SAFETY: eight sums are writable, as is asked of the caller; NEON is part of every target that this is
-                    // built for.
+                    // SAFETY: the caller guarantees eight sums; NEON is part of every target that this module is built for.
                     unsafe { store_f32x8(&mut *sums.cast(), [vdupq_n_f32(0.0); 2]) };
                 }
             }
@@ -113,18 +111,17 @@ impl Slab {
 ///
 /// # Safety
 ///
-/// `w` must hold the blocks of the tile's rows, `x` its tokens, and the CPU must have the
-/// instruction of the batch.
+/// `w` must hold the blocks of the tile's rows, `x` its tokens, and the CPU must have FEAT_DotProd and the instruction of `B`.
 #[target_feature(enable = "neon,dotprod")]
 pub unsafe fn product<B: ManyTokens>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
     for token in (0..x.n_tokens()).step_by(MAX_TOKENS) {
         let tokens = token..x.n_tokens().min(token + MAX_TOKENS);
-        // SAFETY: `w` holds the rows, `x` the tokens, and the CPU has the instruction, as is asked of the caller.
+        // SAFETY: the caller guarantees `w`, `x` and the instruction; these tokens are part of `x`.
         unsafe { some_tokens::<B>(w, x.tokens(tokens), token, out) };
     }
 }
 
-/// As [`product`] for the tokens from number `first_token` of the tile on, at most [`MAX_TOKENS`].
+/// Like [`product`], with at most [`MAX_TOKENS`] tokens, which begin at the tile's token `first_token`.
 ///
 /// # Safety
 ///
@@ -142,12 +139,12 @@ unsafe fn some_tokens<B: ManyTokens>(w: &[u8], x: Q8<'_>, first_token: usize, ou
     for first in (0..row_blocks).step_by(B::SLAB) {
         let len = B::SLAB.min(row_blocks - first);
         for (quad, tokens) in tokens.iter_mut().enumerate() {
-            // SAFETY: the slab lies within the row.
+            // SAFETY: the `len` blocks, at most `SLAB`, are within the row, and `x` holds `TOKENS` tokens for each quad.
             unsafe { B::arrange(x.tokens(quad * TOKENS..(quad + 1) * TOKENS), first, len, tokens) };
         }
         for (group, w) in w.chunks_exact(row_blocks * B::BYTES).enumerate() {
-            // SAFETY: the slab lies within the rows, and the sums within the tile; all has been unpacked
-            // and arranged, and the caller vouches for the instruction.
+            // SAFETY: the slab is within the rows, and by the assertions the sums are within the tile. Panel and tokens have
+            // just been filled; the caller guarantees the instruction.
             unsafe {
                 B::unpack(w.as_ptr().add(first * B::BYTES), len, &mut panel);
                 let sums = core::array::from_fn(|t| origin.add((first_token + t) * stride + group * ROWS));
@@ -158,8 +155,8 @@ unsafe fn some_tokens<B: ManyTokens>(w: &[u8], x: Q8<'_>, first_token: usize, ou
     }
 }
 
-/// What belongs to the 256 weights under one scale, in vectors of four rows: as the sums need it, so
-/// that each of `N` vectors meets each of the tokens'.
+/// Scales and minimums of 256 weights of eight rows, in `N` vectors of four lanes. Each of these is multiplied lane by lane
+/// with each vector of the [`TokenEnds`].
 #[repr(C, align(16))]
 pub struct BlockEnds<const N: usize> {
     /// Minimums of each 32 weights.
@@ -170,7 +167,7 @@ pub struct BlockEnds<const N: usize> {
     pub d_min: [[f32; 4]; N],
 }
 
-/// What belongs to 256 activations, in vectors of tokens.
+/// Scales and sums of 256 activations of four tokens, in `N` vectors of four lanes.
 #[repr(C, align(16))]
 pub struct TokenEnds<const N: usize> {
     /// Sums of each 32 quants.
@@ -179,13 +176,13 @@ pub struct TokenEnds<const N: usize> {
     pub scales: [[f32; 4]; N],
 }
 
-/// Adds integer `products` of a block, times its scales, to the sums, and takes the minimums' share off
-/// if there are any. Vector `r * T + t` of the sums is that of the `r`-th vector of rows and the
-/// `t`-th of tokens; or `t * R + r` where the tokens' vectors come first.
+/// Adds the integer `products` of a block, times its scales, to the sums, and subtracts the minimums' share if there are any.
+/// Vector `r * T + t` of the sums belongs to vector `r` of the rows and `t` of the tokens; with `TOKENS_FIRST`, `t * R + r`
+/// does.
 ///
 /// # Safety
 ///
-/// Eight sums must be writable for each token.
+/// Eight sums of each token must be readable and writable.
 #[target_feature(enable = "neon")]
 #[inline]
 pub unsafe fn add_block<const R: usize, const T: usize, const MINS: bool, const TOKENS_FIRST: bool>(
@@ -208,7 +205,7 @@ pub unsafe fn add_block<const R: usize, const T: usize, const MINS: bool, const 
     }
     let mut all = [vdupq_n_f32(0.0); 2 * TOKENS];
     for (two, sums) in all.as_chunks_mut::<2>().0.iter_mut().zip(sums) {
-        // SAFETY: the caller vouches for the sums.
+        // SAFETY: the caller guarantees that eight sums are readable.
         *two = unsafe { load_f32x8(sums.cast()) };
     }
     for r in 0..R {
@@ -223,7 +220,7 @@ pub unsafe fn add_block<const R: usize, const T: usize, const MINS: bool, const 
         }
     }
     for (two, sums) in all.as_chunks::<2>().0.iter().zip(sums) {
-        // SAFETY: the caller vouches for the sums.
+        // SAFETY: the caller guarantees that eight sums are writable.
         store_f32x8(unsafe { &mut *sums.cast() }, *two);
     }
 }

@@ -1,11 +1,10 @@
-//! The set that multiplies packed weights in lanes of 16 bits: `MLA`, part of base NEON.
+//! The set that multiplies packed weights in 16-bit lanes: `MLA`, part of base NEON.
 //!
-//! Each lane of 32 bits has four bytes of a row. Cut into two lanes of 16 bits twice, once for the
-//! bytes of even and once for those of odd index, they meet pairs of activations; a lane's sum of up to
-//! 16 products of so small numbers fits 16 bits ([`products`]). Eight products an instruction are no
-//! more than `SMLAL` has and half of what `SDOT` has; but an emulator translates `MLA` to the host's own
-//! vector instructions, while it calls a function for each of the others. Floats are functions too, so
-//! that f16 scales are converted and, where that is exact, multiplied by the activations' in integers.
+//! Each 32-bit lane holds four bytes of a row. They are split into two vectors of 16-bit lanes, one for bytes of even index,
+//! one for odd, and so are the activations. A sum of up to 16 products fits its lane ([`products`]). An `MLA` does eight
+//! products, no more than `SMLAL` and half as many as `SDOT`. But an emulator translates `MLA` to its host's vector
+//! instructions, and calls a function for each of the others. It also calls one for each operation on floats; so f16 scales are
+//! converted and, where that is exact, multiplied by the activations' scales, in integers.
 
 use super::load::{load_16, next_16};
 use super::neon;
@@ -25,13 +24,13 @@ fn product(ty: GgmlType) -> Option<PackedTileFn> {
     with_packed_type!(ty, W => packed::tile_by_fours::<Mla32<W>>, packed::tile_by_fours::<Mla256<W>>)
 }
 
-/// Scales converted in integers, but for one multiplication that makes subnormal numbers normal.
+/// Converts scales in integers, except for one multiplication, which normalises subnormal numbers.
 struct InIntegers;
 
 impl Halves for InIntegers {
     #[inline(always)]
     unsafe fn next(p: &mut *const u8) -> Sums {
-        // SAFETY: the caller vouches for the bytes; NEON is part of every target that this is built for.
+        // SAFETY: the caller guarantees the values; NEON is part of every target that this module is built for.
         unsafe {
             let bits = vreinterpretq_s16_u8(next_16(p));
             [to_f32(vmovl_s16(vget_low_s16(bits))), to_f32(vmovl_high_s16(bits))]
@@ -39,23 +38,23 @@ impl Halves for InIntegers {
     }
 }
 
-/// f16 bits, their sign extended to 32, as f32.
+/// Converts f16 to f32; `bits` are those of f16, sign-extended to 32.
 #[target_feature(enable = "neon")]
 #[inline]
 fn to_f32(bits: int32x4_t) -> float32x4_t {
     let bits = vandq_s32(vshlq_n_s32::<13>(bits), vdupq_n_s32(0x8fff_e000_u32 as i32));
-    // The exponent's bias is 15 here and 127 there.
+    // The exponent's bias is 15 in f16 and 127 in f32.
     let number = vmulq_f32(vreinterpretq_f32_s32(bits), vdupq_n_f32((1_u128 << 112) as f32));
-    // Infinities and NaN have the largest exponent of either format.
+    // Infinities and NaN have the largest exponent in both formats.
     let largest = vceqq_s32(vandq_s32(bits, vdupq_n_s32(0x0f80_0000)), vdupq_n_s32(0x0f80_0000));
     let exponent = vandq_u32(largest, vdupq_n_u32(0x7f80_0000));
     vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(number), exponent))
 }
 
-/// Lanes of 16 bits: those of bytes of even index, those of odd.
+/// Bytes in 16-bit lanes: those of even index, those of odd index.
 type Pairs = [int16x8_t; 2];
 
-/// Bytes in lanes of 16 bits, shifted to the right by `SHIFT - 8`.
+/// Sign-extends bytes to 16-bit lanes, shifted right by `SHIFT - 8`.
 #[target_feature(enable = "neon")]
 #[inline]
 fn pairs<const SHIFT: i32>(bytes: int8x16_t) -> Pairs {
@@ -63,7 +62,7 @@ fn pairs<const SHIFT: i32>(bytes: int8x16_t) -> Pairs {
     [vshrq_n_s16::<SHIFT>(vshlq_n_s16::<8>(both)), vshrq_n_s16::<SHIFT>(both)]
 }
 
-/// The lower four bits of bytes in lanes of 16 bits.
+/// The low nibbles of bytes, in 16-bit lanes.
 #[target_feature(enable = "neon")]
 #[inline]
 fn low_nibbles(bytes: int8x16_t) -> Pairs {
@@ -71,10 +70,10 @@ fn low_nibbles(bytes: int8x16_t) -> Pairs {
     [vandq_u16(both, mask), vandq_u16(vshrq_n_u16::<8>(both), mask)].map(|v| vreinterpretq_s16_u16(v))
 }
 
-/// For each token the products with four rows and with four more.
+/// The products of a token with the first and with the second four rows.
 type Products<T> = [T; 2];
 
-/// Adds the products of a unit of eight rows with lane `LANE` of some tokens.
+/// Adds the products of a unit of eight rows with lane `LANE` of the activations of `T` tokens.
 #[target_feature(enable = "neon")]
 #[inline]
 fn add_unit<const LANE: i32, const T: usize>(
@@ -92,11 +91,11 @@ fn add_unit<const LANE: i32, const T: usize>(
     }
 }
 
-/// The products of 16 weights of eight rows with the activations at `x`, added in 16 bits to `sums`.
+/// Adds the products of 16 weights of eight rows with the activations at `x` to the 16-bit `sums`.
 ///
 /// # Safety
 ///
-/// 16 activations must be readable at each pointer.
+/// 16 activations must be readable at each pointer of `x`.
 #[target_feature(enable = "neon")]
 #[inline]
 unsafe fn add_16<const T: usize>(
@@ -105,7 +104,7 @@ unsafe fn add_16<const T: usize>(
     x: [*const i8; T],
     split: impl Fn(int8x16_t) -> Pairs,
 ) {
-    // SAFETY: the 16 activations at each pointer are readable, as is asked of the caller.
+    // SAFETY: the caller guarantees 16 activations at each pointer.
     let x = x.map(|x| pairs::<8>(vreinterpretq_s8_u8(unsafe { load_16::<0>(x.cast()) })));
     add_unit::<0, T>(sums, w[0].map(&split), &x);
     add_unit::<1, T>(sums, w[1].map(&split), &x);
@@ -113,7 +112,7 @@ unsafe fn add_16<const T: usize>(
     add_unit::<3, T>(sums, w[3].map(&split), &x);
 }
 
-/// The sum of the two halves of each lane.
+/// The sum of the two 16-bit halves of each 32-bit lane.
 #[target_feature(enable = "neon")]
 #[inline]
 fn fold(sums: int16x8_t) -> int32x4_t {
@@ -121,12 +120,12 @@ fn fold(sums: int16x8_t) -> int32x4_t {
     vsraq_n_s32::<16>(vshrq_n_s32::<16>(both), vshlq_n_s32::<16>(both))
 }
 
-/// The products of 16 or 32 weights with the activations at `x`. `largest` is the largest magnitude of
-/// weights, which are multiplied by `1 << (SHIFT - 8)`.
+/// The products of 16 or 32 weights with the activations at `x`. The bytes of `w` are weights times `1 << (SHIFT - 8)`, and
+/// `largest` is the largest magnitude of a weight.
 ///
 /// # Safety
 ///
-/// As many activations as weights must be readable at each pointer.
+/// 16 activations for each element of `w` must be readable at each pointer of `x`.
 #[target_feature(enable = "neon")]
 #[inline]
 unsafe fn products<const SHIFT: i32, const T: usize>(
@@ -134,11 +133,12 @@ unsafe fn products<const SHIFT: i32, const T: usize>(
     w: &[[[int8x16_t; 2]; 4]],
     x: [*const i8; T],
 ) -> [Products<int32x4_t>; T] {
-    // SAFETY: as many activations as weights, 16 for each `w`, are readable, as is asked of the caller.
+    // SAFETY: the caller guarantees 16 activations for each element of `w`.
     unsafe {
         let zero = [[vdupq_n_s16(0); 2]; T];
         if largest > 32 {
-            // Three products with eight bits of weights need more than 16: upper and lower four go by themselves.
+            // The sum of three products with 8-bit weights can exceed 16 bits, so the high and low nibbles are multiplied
+            // separately.
             let (mut high, mut low) = (zero, zero);
             for (i, w) in w.iter().enumerate() {
                 add_16(&mut high, w, x.map(|x| x.add(16 * i)), |v| pairs::<12>(v));
@@ -152,7 +152,7 @@ unsafe fn products<const SHIFT: i32, const T: usize>(
                 })
             });
         }
-        // A lane has 8 products of 16 weights.
+        // Each 16 weights of a row add 8 products to a lane.
         let at_once = if largest * 127 * 16 < 1 << 15 { 2 } else { 1 };
         let mut all = [[vdupq_n_s32(0); 2]; T];
         for (i, w) in w.chunks(at_once).enumerate() {
@@ -168,7 +168,7 @@ unsafe fn products<const SHIFT: i32, const T: usize>(
     }
 }
 
-/// Rows of weights that have a scale for each 32 of them.
+/// Rows of weights in blocks of 32.
 struct Mla32<W>(PhantomData<W>);
 
 impl<W: Weights32> Rows8 for Mla32<W> {
@@ -180,7 +180,7 @@ impl<W: Weights32> Rows8 for Mla32<W> {
     unsafe fn product<const T: usize>(mut w: *const u8, n_blocks: usize, x: &Q8<'_>) -> [Sums; T] {
         let mut sums = [[vdupq_n_f32(0.0); 2]; T];
         let mut not_finite = [false; T];
-        // SAFETY: within the arrays of the tokens, or at their ends.
+        // SAFETY: within the tokens' arrays, or at their ends.
         let (mut quants, mut scales): ([_; T], [_; T]) = unsafe {
             (
                 core::array::from_fn(|t| x.quants.as_ptr().add(t * x.cols)),
@@ -188,7 +188,7 @@ impl<W: Weights32> Rows8 for Mla32<W> {
             )
         };
         for block in 0..n_blocks {
-            // SAFETY: the loop visits each block of the rows and each group of the tokens once.
+            // SAFETY: the loop reads each of the rows' and the tokens' blocks once; the caller guarantees `n_blocks` of them.
             unsafe {
                 let group = W::next::<InIntegers>(&mut w);
                 let w = without_offset(group.quants, W::OFFSET);
@@ -231,18 +231,18 @@ impl<W: Weights32> Rows8 for Mla32<W> {
 
 /// `sum + products * (w_scale * x_scale)`, rounded once, for a finite `x_scale`.
 ///
-/// One is as exact as `products * m * (w_scale * 2^e)`, where `x_scale = m * 2^e` and `m` has eight bits:
-/// the first product is one of integers, the second a sum of exponents.
+/// It is computed as `products * m * (w_scale * 2^e)`, where `x_scale = m * 2^e` and `m` has eight bits. Both factors of the
+/// `FMLA` are exact: the first is a product of integers, the second adds exponents.
 #[target_feature(enable = "neon")]
 #[inline]
 fn add_small(sum: float32x4_t, products: int32x4_t, w_scale: float32x4_t, x_scale: f32) -> float32x4_t {
     const BIAS_AND_BITS: i32 = (127 + 7) << 23;
     let bits = x_scale.to_bits() as i32;
     let significand = 0x80 | bits >> 16 & 0x7f;
-    // Under a scale of zero all activations are.
+    // If the scale is zero, so are all activations.
     let exponent = if bits == 0 { 0 } else { (bits & 0x7f80_0000) - BIAS_AND_BITS };
     let w_scale = vreinterpretq_s32_f32(w_scale);
-    // The exponent of zero is none to add to.
+    // Zero has no exponent to add to, so its products are cleared.
     let is_zero = vceqzq_s32(vshlq_n_s32::<1>(w_scale));
     let products = vmulq_s32(products, vdupq_n_s32(significand));
     let products = vbicq_s32(products, vreinterpretq_s32_u32(is_zero));
@@ -250,7 +250,7 @@ fn add_small(sum: float32x4_t, products: int32x4_t, w_scale: float32x4_t, x_scal
     vfmaq_f32(sum, vcvtq_f32_s32(products), factor)
 }
 
-/// Rows of weights that have integer scales under a scale for each 256 of them.
+/// Rows of weights in blocks of 256 with integer scales.
 struct Mla256<W>(PhantomData<W>);
 
 impl<W: Weights256> Rows8 for Mla256<W> {
@@ -262,8 +262,8 @@ impl<W: Weights256> Rows8 for Mla256<W> {
     unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: &Q8<'_>) -> [Sums; T] {
         let mut sums = [[vdupq_n_f32(0.0); 2]; T];
         for block in 0..n_blocks {
-            // SAFETY: the loops visit each block of the rows and of the tokens; the strides between
-            // tokens are `cols` quants, `n_blocks` scales and 16 times as many sums.
+            // SAFETY: the loops read the blocks of rows and tokens that the caller guarantees; from one token to the next there
+            // are `cols` quants, `n_blocks` scales and `16 * n_blocks` sums.
             unsafe {
                 let w = w.add(block * W::BYTES);
                 let x_at: [usize; T] = core::array::from_fn(|t| t * n_blocks + block);
@@ -299,7 +299,7 @@ impl<W: Weights256> Rows8 for Mla256<W> {
     }
 }
 
-/// Adds products times the integer scales of their rows.
+/// Adds products times the integer scales of their rows to `all`.
 #[target_feature(enable = "neon")]
 #[inline]
 fn add_scaled<const T: usize>(

@@ -1,22 +1,22 @@
-//! One token by `SDOT`: the loops over blocks of 256 packed weights, written out.
+//! Packed blocks of 256 weights times one token: loops with `SDOT`, in assembly.
 //!
-//! Registers hold the integer products of eight rows: `v28` those of the first four, `v29` those of the
-//! others. Weights come in pairs of units, so that four registers are two units of all eight rows.
+//! `v28` and `v29` hold the integer products of the first and of the second four rows of a group. A unit of eight rows takes
+//! two registers, so weights come in fours: two units.
 
 use super::asm::{asm_writing, bytes, fours, next_four, sdot, zeros};
 use core::arch::aarch64::*;
 
-/// Integer scales of each 32 or 16 weights, of the first and of the second four rows.
+/// Integer scales for each 32 or 16 weights: of the first and of the second four rows.
 pub type Scales<const N: usize> = [[int32x4_t; 2]; N];
 
-/// Two units of eight rows, in four registers, with their lanes of activations.
+/// Adds the products of two units of eight rows, each with its lane of activations, to `$low` and `$high`.
 macro_rules! two_units {
     ($a:literal $b:literal $c:literal $d:literal $x:literal $lane:literal $next_lane:literal $low:literal $high:literal) => {
         concat!(sdot!($low $a $x $lane), sdot!($high $b $x $lane), sdot!($low $c $x $next_lane), sdot!($high $d $x $next_lane))
     };
 }
 
-/// The low nibbles of `v0` to `v3` in `v4` to `v7`, the high ones in place.
+/// Puts the low nibbles of `v0` to `v3` into `v4` to `v7`, and leaves the high ones in place.
 macro_rules! nibbles {
     () => {
         "and v4.16b, v0.16b, v31.16b
@@ -31,7 +31,7 @@ macro_rules! nibbles {
     };
 }
 
-/// Fifth bits of two units into the low nibbles, and those of the next 32 weights into the high ones.
+/// Inserts the fifth bits of two units: into the low nibbles in `v4` to `v7`, and into the high ones in `v0` to `v3`.
 macro_rules! fifth_bits {
     () => {
         "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{fifth}], #64
@@ -55,7 +55,7 @@ macro_rules! fifth_bits {
     };
 }
 
-/// Two units of codes, times lanes of both 32 activations.
+/// Multiplies two units of codes: low nibbles with lanes of 32 activations, high nibbles with lanes of the next 32.
 macro_rules! codes {
     ($x:literal, $next_x:literal, $lane:literal, $next_lane:literal, $fifth_bits:expr) => {
         concat!(
@@ -68,7 +68,7 @@ macro_rules! codes {
     };
 }
 
-/// 64 weights of eight rows: the low and high nibbles of eight units.
+/// Adds the products of 64 weights of eight rows, times their scales: the low and high nibbles of eight units.
 macro_rules! paired_nibbles {
     ($fifth_bits:expr) => {
         concat!(
@@ -89,7 +89,7 @@ macro_rules! paired_nibbles {
     };
 }
 
-/// Weights of four bits, in pairs of 32 under the same bytes (Q4_K).
+/// The products of a block of Q4_K. The same bytes hold 32 codes in their low nibbles and the next 32 in the high ones.
 ///
 /// # Safety
 ///
@@ -98,7 +98,7 @@ macro_rules! paired_nibbles {
 #[inline(always)]
 pub unsafe fn four_bits(codes: *const u8, scales: &Scales<8>, x: *const i8) -> [int32x4_t; 2] {
     let (first, second);
-    // SAFETY: reads what the caller vouches for and the scales.
+    // SAFETY: reads only the scales, and the codes and activations that the caller guarantees.
     unsafe {
         asm_writing!(
             v0_v7 v16_v23; (nostack, readonly)
@@ -120,11 +120,11 @@ pub unsafe fn four_bits(codes: *const u8, scales: &Scales<8>, x: *const i8) -> [
     [first, second]
 }
 
-/// As [`four_bits`] with a fifth bit: bit `j` of the bytes at `fifth` is that of weights `32 j..` (Q5_K).
+/// Like [`four_bits`], for Q5_K: bit `j` of the bytes at `fifth` is the fifth bit of weights `32 j..32 (j + 1)`.
 ///
 /// # Safety
 ///
-/// As there; 256 bytes must be readable at `fifth`.
+/// As for [`four_bits`]; also, 256 bytes must be readable at `fifth`.
 #[inline(always)]
 pub unsafe fn five_bits(
     codes: *const u8,
@@ -133,7 +133,7 @@ pub unsafe fn five_bits(
     x: *const i8,
 ) -> [int32x4_t; 2] {
     let (first, second);
-    // SAFETY: reads what the caller vouches for and the scales.
+    // SAFETY: reads only the scales, and the codes, fifth bits and activations that the caller guarantees.
     unsafe {
         asm_writing!(
             v0_v7 v8_v11 v12_v15 v16_v23; (nostack, readonly)
@@ -141,7 +141,7 @@ pub unsafe fn five_bits(
             zeros!("v28" "v29"),
             "movi v31.16b, #0xf",
             "movi v30.16b, #0x10",
-            // How far the bits of the pair's first and second 32 weights have to go to the left.
+            // Left shifts (right if negative) that bring the fifth bits of the first and second 32 of 64 weights to bit 4.
             "movi v24.16b, #4",
             "movi v25.16b, #3",
             "2:",
@@ -165,8 +165,8 @@ pub unsafe fn five_bits(
     [first, second]
 }
 
-/// A register of each half's codes, `$a` and `$b`, and of upper bits `$h`, times lane `$lane` of the
-/// activations of all four 32 weights that have bits there.
+/// Multiplies codes of four times 32 weights with lane `$lane` of their activations. Their lower bits are the nibbles of `$a`
+/// and `$b`, their upper bits are in `$h`.
 macro_rules! six_bit_codes {
     ($a:literal $b:literal $h:literal $lane:literal $s0:literal $s1:literal $s2:literal $s3:literal) => {
         concat!(
@@ -189,7 +189,7 @@ macro_rules! six_bit_codes {
     };
 }
 
-/// Two units of each.
+/// Two units of lower bits at `a` and at `b`, and two of upper bits.
 macro_rules! six_bit_units {
     ($lane:literal, $next_lane:literal) => {
         concat!(
@@ -204,7 +204,7 @@ macro_rules! six_bit_units {
     };
 }
 
-/// The sums of one 16 of each 32 weights, under their own scales.
+/// Adds the products of one half of each 32 weights, each half times its own scales.
 macro_rules! six_bit_half {
     ($x0:literal, $x1:literal, $x2:literal, $x3:literal) => {
         concat!(
@@ -228,7 +228,7 @@ macro_rules! six_bit_half {
             six_bit_half!(@ "v26", "v27", $x3),
         )
     };
-    // Scales lie as far apart as activations: 32 bytes for 16 of these.
+    // For each 16 activations, 16 bytes, there are 32 bytes of scales.
     (@ $low:literal, $high:literal, $x:literal) => {
         concat!(
             "ldp q12, q13, [{scales}, #2 * ", $x, "]\n",
@@ -238,12 +238,12 @@ macro_rules! six_bit_half {
     };
 }
 
-/// Weights of six bits with an offset of 32, four in the bytes at `codes` and two at `high` (Q6_K).
+/// The products of a block of Q6_K: 6-bit codes with an offset of 32, the lower four bits at `codes`, the upper two at `high`.
 ///
 /// # Safety
 ///
-/// The 1024 bytes of eight rows' codes must be readable at `codes`, 512 of upper bits at `high`, 256
-/// activations at `x`; the CPU must have FEAT_DotProd.
+/// Of eight rows, 1024 bytes of lower bits must be readable at `codes` and 512 of upper bits at `high`; 256 activations must be
+/// readable at `x`; the CPU must have FEAT_DotProd.
 #[inline(always)]
 pub unsafe fn six_bits(
     codes: *const u8,
@@ -252,10 +252,10 @@ pub unsafe fn six_bits(
     x: *const i8,
     x_sums: &[i32; 16],
 ) -> [int32x4_t; 2] {
-    // What the offset adds to the sums of products comes off them first.
+    // Sums start at the negative of what the offset adds to them.
     let starts: [i32; 16] = core::array::from_fn(|i| -32 * x_sums[six_bit_order(i)]);
     let (first, second);
-    // SAFETY: reads what the caller vouches for, the scales and the starts.
+    // SAFETY: reads only scales and starts, and the codes, upper bits and activations that the caller guarantees.
     unsafe {
         asm_writing!(
             v0_v7 v8_v11 v12_v15 v16_v23; (nostack, readonly)
@@ -287,8 +287,8 @@ pub unsafe fn six_bits(
     [first, second]
 }
 
-/// Which 16 weights of a block [`six_bits`] meets as number `i`: of each 128 the first halves of each 32,
-/// then the second ones.
+/// Which 16 weights of a block [`six_bits`] multiplies as number `i`: of each 128 weights, the first half of each 32, then the
+/// second half of each.
 #[inline(always)]
 fn six_bit_order(i: usize) -> usize {
     let (part, half, of_32) = (i / 8, i / 4 % 2, i % 4);

@@ -1,9 +1,8 @@
-//! Integer products of packed weights: a lane for each of four rows, no sum spread over lanes.
+//! Integer products of packed weights: each lane belongs to one row, so no sum is spread over lanes.
 //!
-//! Each unit of a [`Packing`] is four bytes of a row, so a vector of weights is a unit of four rows,
-//! and `SDOT` by element multiplies all of them with the same four activations. Eight rows share
-//! each load of activations, and up to three tokens each group of unpacked weights; four and more
-//! are the affair of [`many_tokens`], or of [`smmla_few`](super::smmla_few).
+//! A unit of a [`Packing`] is four bytes of a row. A vector of weights holds a unit of each of four rows, and `SDOT` by element
+//! multiplies all of them with the same four activations. Eight rows share each load of activations, up to three tokens each
+//! group of unpacked weights. Four or more tokens are left to [`many_tokens`] and [`smmla_few`](super::smmla_few).
 
 use super::load::{next_8, next_32, next_128, next_f32, store_f32x8};
 use super::many_tokens::{self, ManyTokens};
@@ -38,8 +37,8 @@ pub static PACKING: Packing = Packing {
     ],
 };
 
-/// The first expression for a type whose blocks have a scale for each 32 weights, the second for one with blocks of 256, in which
-/// `$W` is how the type's weights are loaded; `None` for types that are not packed.
+/// Evaluates to the first expression for types with blocks of 32, to the second for types with blocks of 256, where `$W` is the
+/// type that loads the weights, and to `None` for types that are not packed.
 macro_rules! with_packed_type {
     ($ty:expr, $W:ident => $of_32:expr, $of_256:expr) => {
         with_packed_type!(@ $ty, $W; $of_32 => Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4; $of_256 => Q4_K Q5_K Q6_K)
@@ -60,20 +59,19 @@ pub fn product(ty: GgmlType) -> Option<PackedTileFn> {
     with_packed_type!(ty, W => tile::<Of32<W>, Sdot32<W>>, tile::<Of256<W>, Sdot256<W>>)
 }
 
-/// The product of a tile: whole groups of rows with [`many_tokens::TOKENS`] tokens at a time by `B`, the rest
-/// by `R`.
+/// The product of a tile. `B` multiplies whole groups of rows with [`many_tokens::TOKENS`] tokens at a time, `R` the rest.
 ///
 /// # Safety
 ///
-/// The CPU must have the features of both.
+/// The CPU must have the features of `R` and `B`.
 pub unsafe fn tile<R: Rows8, B: ManyTokens>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
     let batched = x.n_tokens() / many_tokens::TOKENS * many_tokens::TOKENS;
     if batched == 0 || skipped_rows > 0 || !out.rows().len().is_multiple_of(ROWS) {
-        // SAFETY: the CPU has the features of `R`, as is asked of the caller.
+        // SAFETY: the caller guarantees the features of `R`.
         return unsafe { few::<R, 3>(w, skipped_rows, x, 0, out) };
     }
     assert_eq!(w.len(), out.rows().len() / ROWS * (x.cols / R::LEN * R::BYTES));
-    // SAFETY: rows and tokens are whole; the CPU has the features of both, as is asked of the caller.
+    // SAFETY: rows and tokens are whole groups, `w` is as asserted, and the caller guarantees the features of both.
     unsafe {
         many_tokens::product::<B>(w, x.tokens(0..batched), out);
         few::<R, 3>(w, 0, x, batched, out);
@@ -86,11 +84,11 @@ pub unsafe fn tile<R: Rows8, B: ManyTokens>(w: &[u8], skipped_rows: usize, x: Q8
 ///
 /// The CPU must have the features of `R`.
 pub unsafe fn tile_by_fours<R: Rows8>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
-    // SAFETY: the CPU has the features, as is asked of the caller.
+    // SAFETY: the caller guarantees the features.
     unsafe { few::<R, 4>(w, skipped_rows, x, 0, out) }
 }
 
-/// The product with the tokens from number `done` on, at most `MOST` of them (3 or 4) at a time.
+/// The product of a tile with the tokens from number `done` on, at most `MOST` (3 or 4) of them at a time.
 ///
 /// # Safety
 ///
@@ -110,16 +108,15 @@ pub unsafe fn few<R: Rows8, const MOST: usize>(
     if n_tokens == done + 1 && skipped_rows == 0 {
         let x = x.tokens(done..n_tokens);
         let (outputs, _) = out.token(done).as_chunks_mut();
-        // The tile's rows have their groups in `w`.
         pairs = outputs.len();
-        // SAFETY: `w` holds `n_blocks` blocks of all these rows, `x` a token; the CPU has the features of `R`.
+        // SAFETY: by the assertion `w` holds two groups for each of `outputs`; the caller guarantees the features of `R`.
         unsafe { R::one_token(w.as_ptr(), n_blocks, &x, outputs) };
     }
     for (group, w) in w.chunks_exact(group_bytes).enumerate().skip(2 * pairs) {
         let mut token = done;
         while token < n_tokens {
             let place = Place { group, skipped_rows, token };
-            // SAFETY: `w` holds `n_blocks` blocks of eight rows, `x` the tokens; the CPU has the features of `R`.
+            // SAFETY: `w` holds `n_blocks` blocks of eight rows, `x` the tokens; the caller guarantees the features of `R`.
             token += unsafe {
                 match (n_tokens - token, MOST) {
                     (1, _) => some_tokens::<R, 1>(w, n_blocks, x, place, out),
@@ -132,7 +129,7 @@ pub unsafe fn few<R: Rows8, const MOST: usize>(
     }
 }
 
-/// Which outputs are computed.
+/// Outputs of a group of rows, from `token` on. The first group begins with `skipped_rows` rows outside the tile.
 #[derive(Clone, Copy)]
 struct Place {
     group: usize,
@@ -140,7 +137,7 @@ struct Place {
     token: usize,
 }
 
-/// Computes and writes the sums of `T` tokens, and returns how many these are.
+/// Computes and writes the sums of `T` tokens, and returns `T`.
 ///
 /// # Safety
 ///
@@ -154,7 +151,7 @@ unsafe fn some_tokens<R: Rows8, const T: usize>(
     place: Place,
     out: &mut Tile<'_>,
 ) -> usize {
-    // SAFETY: `w` holds the blocks, `x` the tokens, and the CPU has the features, as is asked of the caller.
+    // SAFETY: the caller guarantees the blocks and the features; the slice of `x` holds `T` tokens.
     let sums = unsafe { R::product::<T>(w.as_ptr(), n_blocks, &x.tokens(place.token..place.token + T)) };
     for (t, sums) in sums.into_iter().enumerate() {
         store(Place { token: place.token + t, ..place }, sums, out);
@@ -162,7 +159,7 @@ unsafe fn some_tokens<R: Rows8, const T: usize>(
     T
 }
 
-/// Writes the sums of a group's rows, of those that are the tile's.
+/// Writes the sums of a group's rows as far as these belong to the tile.
 #[inline(always)]
 fn store(place: Place, sums: Sums, out: &mut Tile<'_>) {
     let first = (place.group * ROWS).saturating_sub(place.skipped_rows);
@@ -178,7 +175,7 @@ fn store(place: Place, sums: Sums, out: &mut Tile<'_>) {
     }
 }
 
-/// Rows of such weights.
+/// Rows of weights in blocks of 32, loaded by `W`.
 pub struct Of32<W>(W);
 
 impl<W: Weights32> Rows8 for Of32<W> {
@@ -189,23 +186,24 @@ impl<W: Weights32> Rows8 for Of32<W> {
     #[inline]
     unsafe fn one_token(w: *const u8, n_blocks: usize, x: &Q8<'_>, outputs: &mut [[f32; 2 * ROWS]]) {
         let x_sums = &x.sums[..n_blocks];
-        // SAFETY: within the first pair of groups.
+        // SAFETY: the end of the first group, which `w` holds.
         let mut w = [w, unsafe { w.add(n_blocks * W::BYTES) }];
         for out in outputs {
             let mut sums = [[vdupq_n_f32(0.0); 2]; 2];
             let mut quants = x.quants.as_ptr().cast::<u8>();
             let mut scales = x.scales.as_ptr();
             for &x_sum in x_sums {
-                // SAFETY: the loop visits each block of the rows and each group of the token once.
+                // SAFETY: the loop reads each of the rows' and the token's blocks once; the caller guarantees `n_blocks` of
+                // them.
                 unsafe {
                     let x = next_32(&mut quants);
                     let scale = vmulq_n_f32(next_f32(&mut scales), W::UNIT);
-                    // Written out: a loop would keep the sums in memory where the compiler saves code.
+                    // Not a loop: if the compiler did not unroll it, it would keep the sums in memory.
                     sums[0] = add_products::<W>(&W::next::<Fcvtl>(&mut w[0]), x, scale, x_sum, sums[0]);
                     sums[1] = add_products::<W>(&W::next::<Fcvtl>(&mut w[1]), x, scale, x_sum, sums[1]);
                 }
             }
-            // Each pointer is behind its group: the second where the next pair begins.
+            // Each pointer is now at the end of its group, and the second one at the start of the next pair.
             w = [w[1], w[1].wrapping_add(n_blocks * W::BYTES)];
             if let ([first, second], _) = out.as_chunks_mut() {
                 store_f32x8(first, sums[0]);
@@ -218,7 +216,7 @@ impl<W: Weights32> Rows8 for Of32<W> {
     #[inline]
     unsafe fn product<const T: usize>(mut w: *const u8, n_blocks: usize, x: &Q8<'_>) -> [Sums; T] {
         let mut sums = [[vdupq_n_f32(0.0); 2]; T];
-        // SAFETY: within the arrays of the tokens, or at their ends.
+        // SAFETY: within the tokens' arrays, or at their ends.
         let (mut quants, mut scales, mut x_sums): ([_; T], [_; T], [_; T]) = unsafe {
             (
                 core::array::from_fn(|t| x.quants.as_ptr().add(t * x.cols).cast::<u8>()),
@@ -227,7 +225,7 @@ impl<W: Weights32> Rows8 for Of32<W> {
             )
         };
         for _ in 0..n_blocks {
-            // SAFETY: the loop visits each block of the rows and each group of the tokens once.
+            // SAFETY: the loop reads each of the rows' and the tokens' blocks once; the caller guarantees `n_blocks` of them.
             unsafe {
                 let w = W::next::<Fcvtl>(&mut w);
                 for t in 0..T {
@@ -244,7 +242,7 @@ impl<W: Weights32> Rows8 for Of32<W> {
     }
 }
 
-/// Adds the products of 32 weights with the quants `x` under the scale in the first lane of `scale`.
+/// Adds the products of 32 weights and the quants `x`, whose scale is the first lane of `scale`.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
 fn add_products<W: Weights32>(
@@ -255,7 +253,7 @@ fn add_products<W: Weights32>(
     sums: Sums,
 ) -> Sums {
     core::array::from_fn(|half| {
-        // What the offset adds to the sum of products comes off it first.
+        // The sum starts at the negative of what the offset adds to it.
         let start = vdupq_n_s32(-i32::from(W::OFFSET) * x_sum);
         let dots = dot_16(start, half_of(w.quants, 0, half), x[0]);
         let dots = dot_16(dots, half_of(w.quants, 4, half), x[1]);
@@ -267,21 +265,21 @@ fn add_products<W: Weights32>(
     })
 }
 
-/// The 128 bytes of codes at `p`, which is moved behind them: pairs of units.
+/// The next four units of codes of eight rows, 128 bytes at `p`, which is advanced past them.
 ///
 /// # Safety
 ///
 /// They must be readable.
 #[inline(always)]
 unsafe fn next_codes(p: &mut *const u8) -> [[uint8x16_t; 2]; 4] {
-    // SAFETY: the 128 bytes are readable, as is asked of the caller.
+    // SAFETY: the caller guarantees that the 128 bytes are readable.
     unsafe {
         let [a, b, c, d, e, f, g, h] = next_128(p);
         [[a, b], [c, d], [e, f], [g, h]]
     }
 }
 
-/// Low nibbles of all codes, then high ones.
+/// The low nibbles of all codes, then the high ones.
 #[target_feature(enable = "neon")]
 #[inline]
 fn nibbles(codes: [[uint8x16_t; 2]; 4]) -> [[uint8x16_t; 2]; 8] {
@@ -295,10 +293,10 @@ fn nibbles(codes: [[uint8x16_t; 2]; 4]) -> [[uint8x16_t; 2]; 8] {
 #[target_feature(enable = "neon")]
 #[inline]
 fn with_fifth_bit(mut v: uint8x16_t, bits: uint8x16_t, from: usize) -> uint8x16_t {
-    // SAFETY: computes on registers alone.
+    // SAFETY: accesses registers only.
     unsafe {
         asm!(
-            // The compiler would take `vbslq_u8` apart.
+            // The compiler would split `vbslq_u8` into several instructions.
             "bit {v:v}.16b, {bits:v}.16b, {mask:v}.16b",
             v = inout(vreg) v,
             bits = in(vreg) vshlq_u8(bits, vdupq_n_s8(4 - from as i8)),
@@ -309,7 +307,7 @@ fn with_fifth_bit(mut v: uint8x16_t, bits: uint8x16_t, from: usize) -> uint8x16_
     v
 }
 
-/// Nibbles with their fifth bits, of which bit `i` of a byte is that of the `i`-th unit.
+/// Nibbles with their fifth bits: bit `i` of each byte of `fifth` belongs to unit `i`.
 #[target_feature(enable = "neon")]
 #[inline]
 fn five_bits(codes: [[uint8x16_t; 2]; 4], fifth: [uint8x16_t; 2]) -> [[uint8x16_t; 2]; 8] {
@@ -335,7 +333,8 @@ fn symmetric(quants: [[int8x16_t; 2]; 8], scales: Sums) -> Groups {
 types_of_weights! {
     Weights32, { #[target_feature(enable = "neon")] #[inline] unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups };
 
-    /// Scales, then the codes, which the packing has made two's complement. In the upper four bits no sign has to be extended.
+    /// Scales, then the codes, which packing has made two's complement. Weights are left in the upper four bits, so that no
+    /// sign has to be extended.
     Q4_0(BlockQ4_0) { LARGEST: i32 = 8, UNIT: f32 = 1.0 / 16.0 } {
         let (scales, codes) = (H::next(p), next_codes(p));
         let quants = core::array::from_fn(|i| match i {
@@ -363,7 +362,7 @@ types_of_weights! {
         Groups { quants: signed(five_bits(codes, fifth)), scales, mins }
     }
 
-    /// Scales, then eight pairs of units.
+    /// Scales, then eight units.
     Q8_0(BlockQ8_0) { LARGEST: i32 = 128 } {
         let (scales, [a, b, c, d], [e, f, g, h]) = (H::next(p), next_codes(p), next_codes(p));
         symmetric(signed([a, b, c, d, e, f, g, h]), scales)
@@ -383,7 +382,7 @@ types_of_weights! {
     }
 }
 
-/// Half of the powers of two with these exponents, since the table holds the doubled values.
+/// Half of the powers of two with these exponents: the table holds the doubled values.
 #[target_feature(enable = "neon")]
 #[inline]
 fn e8m0_half(e: uint32x4_t) -> float32x4_t {

@@ -1,4 +1,4 @@
-//! Packed weights that have integer scales under a scale for each 256 of them.
+//! Packed weights in blocks of 256 with integer scales.
 
 #![allow(non_camel_case_types, reason = "the names of GGUF's types")]
 
@@ -9,47 +9,47 @@ use crate::blocks::{BlockQ4K, BlockQ5K, BlockQ6K};
 use crate::simd::Q8;
 use core::arch::aarch64::*;
 
-/// How to load packed weights that have integer scales under a scale for each 256 of them.
+/// How to load packed weights in blocks of 256 with integer scales.
 pub trait Weights256 {
     /// A block of one row.
     type Block;
-    /// Bytes of the blocks of all eight rows.
+    /// Bytes of one block of each of the eight rows.
     const BYTES: usize = ROWS * size_of::<Self::Block>();
     /// Whether there are minimums.
     const MINS: bool = false;
-    /// Whether each 16 weights have an integer scale, instead of each 32.
+    /// Whether each 16 weights have an integer scale, rather than each 32.
     const HALVES: bool = false;
-    /// What the integers are too large by.
+    /// What must be subtracted from the integers.
     const OFFSET: u8 = 0;
-    /// The largest magnitude of weights in units of their scale, the offset taken off.
+    /// The largest magnitude of a weight in units of its scale, without the offset.
     const LARGEST: i32;
 
-    /// Loads weights `32 * j` to `32 * j + 31` of the blocks at `p`.
+    /// Loads weights `32 * j` to `32 * j + 31` of the blocks at `p`, as units of eight rows.
     ///
     /// # Safety
     ///
-    /// They must be readable, and `j` below 8; also below.
+    /// The blocks must be readable, and `j` must be below 8.
     unsafe fn quants(p: *const u8, j: usize) -> [[int8x16_t; 2]; 8];
 
-    /// The integer scales of each 32 weights, or of each 16.
+    /// The integer scales for each 32 weights, or for each 16.
     type Scales: AsRef<[[int32x4_t; 2]]>;
 
-    /// These scales.
+    /// The integer scales.
     ///
     /// # Safety
     ///
     /// As for [`quants`](Self::quants).
     unsafe fn scales(p: *const u8) -> Self::Scales;
 
-    /// The integer minimums of each 32 weights.
+    /// The integer minimums for each 32 weights.
     ///
     /// # Safety
     ///
     /// As for [`quants`](Self::quants).
     unsafe fn mins(p: *const u8) -> [[int32x4_t; 2]; 8];
 
-    /// The sums of the products with the 256 activations at `x`, each times its integer scale; of each 16
-    /// activations the sums are given.
+    /// The products with the 256 activations at `x`, times their integer scales, added up. `x_sums` are the sums of each 16
+    /// activations.
     ///
     /// # Safety
     ///
@@ -64,7 +64,7 @@ pub trait Weights256 {
     unsafe fn d(p: *const u8) -> [Sums; 2];
 }
 
-/// Rows of such weights.
+/// Rows of weights in blocks of 256, loaded by `W`.
 pub struct Of256<W>(W);
 
 impl<W: Weights256> Rows8 for Of256<W> {
@@ -78,8 +78,8 @@ impl<W: Weights256> Rows8 for Of256<W> {
         for block in 0..n_blocks {
             for (t, sums) in sums.iter_mut().enumerate() {
                 let at = t * n_blocks + block;
-                // SAFETY: the loops visit each block of the rows and of the tokens; the strides between
-                // tokens are `cols` quants, `n_blocks` scales and 16 times as many sums.
+                // SAFETY: the loops read the blocks of rows and tokens that the caller guarantees; from one token to the next
+                // there are `cols` quants, `n_blocks` scales and `16 * n_blocks` sums.
                 unsafe {
                     let w = w.add(block * W::BYTES);
                     let x_sums = &*x.sums.as_ptr().add(16 * at).cast::<[i32; 16]>();
@@ -93,8 +93,8 @@ impl<W: Weights256> Rows8 for Of256<W> {
     }
 }
 
-/// Adds the integer products of the block at `w` with activations of this scale, times its own scales, and
-/// takes the minimums' share off if there are any.
+/// Adds the integer `products` of the block at `w`, times its scales and `x_scale`, to the sums, and subtracts the minimums'
+/// share if there are any.
 ///
 /// # Safety
 ///
@@ -108,9 +108,9 @@ pub unsafe fn add_block<W: Weights256>(
     x_scale: f32,
     sums: &mut Sums,
 ) {
-    // SAFETY: the blocks at `w` are readable, as is asked of the caller.
+    // SAFETY: the caller guarantees that the blocks at `w` are readable.
     let [d, d_min] = unsafe { W::d(w) };
-    // SAFETY: the blocks at `w` are readable, as is asked of the caller.
+    // SAFETY: the caller guarantees that the blocks at `w` are readable.
     let mins = if W::MINS { min_products(unsafe { W::mins(w) }, x_sums) } else { products };
     for half in 0..2 {
         let product = vcvtq_f32_s32(products[half]);
@@ -122,7 +122,7 @@ pub unsafe fn add_block<W: Weights256>(
     }
 }
 
-/// The products of minimums with the sums of a token.
+/// The products of the minimums with the sums of a token's activations.
 #[target_feature(enable = "neon")]
 #[inline]
 fn min_products(mins: [[int32x4_t; 2]; 8], x_sums: &[i32; 16]) -> [int32x4_t; 2] {
@@ -136,30 +136,30 @@ fn min_products(mins: [[int32x4_t; 2]; 8], x_sums: &[i32; 16]) -> [int32x4_t; 2]
     products
 }
 
-/// Bit `bit` of each byte moved to its highest, and those below with it.
+/// Shifts each byte left until bit `bit` is its highest. The bits that come in from below are undefined.
 ///
-/// A multiplication does what a shift by a variable would: an emulator has it from its host.
+/// An emulator does this multiplication with an instruction of its host, but not a shift by a variable.
 #[target_feature(enable = "neon")]
 #[inline]
 fn highest_of_bytes(bytes: uint8x16_t, bit: usize) -> uint8x16_t {
-    // A table: the compiler would make a power of two a shift again.
+    // A table: the compiler would turn a computed power of two back into a shift.
     static FACTORS: [u16; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
-    // What leaves the lower byte of a lane comes in below the bits that are moved in the upper one.
+    // Bits shifted out of a lane's lower byte come in below the shifted bits of the upper one.
     vreinterpretq_u8_u16(vmulq_u16(vreinterpretq_u16_u8(bytes), vdupq_n_u16(FACTORS[bit % 8])))
 }
 
-/// The pair of units at `p + 32 * index`.
+/// Unit `index` of eight rows, whose units begin at `p`.
 ///
 /// # Safety
 ///
-/// They must be readable.
+/// It must be readable.
 #[inline(always)]
 unsafe fn units(p: *const u8, index: usize) -> [uint8x16_t; 2] {
-    // SAFETY: the caller vouches for the bytes.
+    // SAFETY: the caller guarantees that the unit is readable.
     unsafe { load_32(p.add(32 * index)) }
 }
 
-/// The four bytes of each lane.
+/// The four bytes of each lane, each in a vector of its own.
 #[target_feature(enable = "neon")]
 #[inline]
 fn four_bytes(v: uint32x4_t) -> [int32x4_t; 4] {
@@ -173,7 +173,7 @@ fn four_bytes(v: uint32x4_t) -> [int32x4_t; 4] {
     .map(|v| vreinterpretq_s32_u32(v))
 }
 
-/// The four signed bytes of each lane.
+/// The four signed bytes of each lane, each in a vector of its own.
 #[target_feature(enable = "neon")]
 #[inline]
 fn four_signed_bytes(v: int32x4_t) -> [int32x4_t; 4] {
@@ -185,8 +185,8 @@ fn four_signed_bytes(v: int32x4_t) -> [int32x4_t; 4] {
     ]
 }
 
-/// Scales or minimums of 6 bits for each 32 weights, from the three units at `p`: those whose lower
-/// four lie in unit `FIRST`.
+/// The 6-bit scales (`FIRST` is 0) or minimums (`FIRST` is 1) for each 32 weights, from the three units at `p`:
+/// [`six_bits`](crate::blocks::six_bits) of eight rows.
 ///
 /// # Safety
 ///
@@ -194,7 +194,7 @@ fn four_signed_bytes(v: int32x4_t) -> [int32x4_t; 4] {
 #[target_feature(enable = "neon")]
 #[inline]
 unsafe fn six_bits<const FIRST: usize>(p: *const u8) -> [[int32x4_t; 2]; 8] {
-    // SAFETY: the caller vouches for the units.
+    // SAFETY: the caller guarantees that the units are readable.
     let unit = |index: usize, half: usize| unsafe { load_16::<0>(p.add(32 * index + 16 * half)) };
     let [first, second] = [0, 1].map(|half| {
         let (own, last) = (unit(FIRST, half), unit(2, half));
@@ -208,7 +208,7 @@ unsafe fn six_bits<const FIRST: usize>(p: *const u8) -> [[int32x4_t; 2]; 8] {
     [[a, i], [b, j], [c, k], [d, l], [e, m], [f, n], [g, o], [h, p]]
 }
 
-/// The nibbles of weights `32 * j` to `32 * j + 31` in pairs of 32 under the same bytes.
+/// The nibbles of weights `32 * j` to `32 * j + 31`: low ones for even `j`, high ones of the same bytes for odd `j`.
 ///
 /// # Safety
 ///
@@ -217,7 +217,7 @@ unsafe fn six_bits<const FIRST: usize>(p: *const u8) -> [[int32x4_t; 2]; 8] {
 #[inline]
 unsafe fn paired_nibbles(p: *const u8, j: usize) -> [[uint8x16_t; 2]; 8] {
     core::array::from_fn(|i| {
-        // SAFETY: the caller vouches for the codes.
+        // SAFETY: the caller guarantees that the codes are readable.
         let codes = unsafe { units(p, 8 * (j / 2) + i) };
         match j.is_multiple_of(2) {
             true => codes.map(|v| vandq_u8(v, vdupq_n_u8(0xf))),
@@ -226,7 +226,7 @@ unsafe fn paired_nibbles(p: *const u8, j: usize) -> [[uint8x16_t; 2]; 8] {
     })
 }
 
-/// What blocks of Q4_K and Q5_K begin with: two scales, then 12 bytes of scales and minimums.
+/// The beginning of blocks of Q4_K and Q5_K: `d`, `d_min`, then 12 bytes of scales and minimums.
 macro_rules! starts_like_q4_k {
     () => {
         type Scales = [[int32x4_t; 2]; 8];
@@ -234,20 +234,20 @@ macro_rules! starts_like_q4_k {
         #[target_feature(enable = "neon")]
         #[inline]
         unsafe fn scales(p: *const u8) -> Self::Scales {
-            // SAFETY: the units lie behind the two scales.
+            // SAFETY: within the block: the units follow `d` and `d_min` of each row, 4 bytes.
             unsafe { six_bits::<0>(p.add(ROWS * 4)) }
         }
 
         #[target_feature(enable = "neon")]
         #[inline]
         unsafe fn mins(p: *const u8) -> [[int32x4_t; 2]; 8] {
-            // SAFETY: the units lie behind the two scales.
+            // SAFETY: within the block: the units follow `d` and `d_min` of each row, 4 bytes.
             unsafe { six_bits::<1>(p.add(ROWS * 4)) }
         }
 
         #[inline(always)]
         unsafe fn d(p: *const u8) -> [Sums; 2] {
-            // SAFETY: a block begins with the two.
+            // SAFETY: within the block: it begins with `d` and `d_min` of all rows.
             unsafe { [load_f16x8(p), load_f16x8(p.add(ROWS * 2))] }
         }
     };
@@ -263,15 +263,15 @@ impl Weights256 for Q4_K {
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn quants(p: *const u8, j: usize) -> [[int8x16_t; 2]; 8] {
-        // SAFETY: the codes lie behind the two scales and 12 bytes of scales and minimums of each row.
+        // SAFETY: within the block: the codes follow 16 bytes of each row.
         signed(unsafe { paired_nibbles(p.add(ROWS * 16), j) })
     }
 
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
     unsafe fn products(p: *const u8, x: *const i8, _x_sums: &[i32; 16]) -> [int32x4_t; 2] {
-        // SAFETY: the codes lie behind the two scales and 12 bytes of each row; the activations are readable, as is asked of
-        // the caller.
+        // SAFETY: within the block: the codes follow 16 bytes of each row. The caller guarantees the activations and
+        // FEAT_DotProd.
         unsafe { one_token::four_bits(p.add(ROWS * 16), &Self::scales(p), x) }
     }
 
@@ -288,7 +288,7 @@ impl Weights256 for Q5_K {
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn quants(p: *const u8, j: usize) -> [[int8x16_t; 2]; 8] {
-        // SAFETY: the fifth bits lie behind scales and minimums, the codes behind 32 bytes of them.
+        // SAFETY: within the block: the fifth bits follow 16 bytes of each row, the codes 48.
         unsafe {
             let low = paired_nibbles(p.add(ROWS * 48), j);
             signed(core::array::from_fn(|i| {
@@ -304,8 +304,8 @@ impl Weights256 for Q5_K {
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
     unsafe fn products(p: *const u8, x: *const i8, _x_sums: &[i32; 16]) -> [int32x4_t; 2] {
-        // SAFETY: the fifth bits lie behind scales and minimums, the codes behind 32 bytes of them; the activations are
-        // readable, as is asked of the caller.
+        // SAFETY: within the block: the fifth bits follow 16 bytes of each row, the codes 48. The caller guarantees the
+        // activations and FEAT_DotProd.
         unsafe { one_token::five_bits(p.add(ROWS * 48), p.add(ROWS * 16), &Self::scales(p), x) }
     }
 
@@ -323,10 +323,10 @@ impl Weights256 for Q6_K {
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn quants(p: *const u8, j: usize) -> [[int8x16_t; 2]; 8] {
-        // Of 128 weights the first and second 32 lie in the lower nibbles, the others in the upper.
+        // Of each 128 weights, the first 64 are low nibbles, the others high nibbles.
         let (part, s) = (j / 4, j % 4);
         let quants = core::array::from_fn(|i| {
-            // SAFETY: 128 bytes of lower bits, then 64 bytes of upper ones, of each row.
+            // SAFETY: within the block: 128 bytes of lower bits of each row, then 64 bytes of upper ones.
             let (low, high) =
                 unsafe { (units(p, 16 * part + 8 * (s % 2) + i), units(p.add(ROWS * 128), 8 * part + i)) };
             [0, 1].map(|half| {
@@ -346,14 +346,14 @@ impl Weights256 for Q6_K {
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
     unsafe fn products(p: *const u8, x: *const i8, x_sums: &[i32; 16]) -> [int32x4_t; 2] {
-        // SAFETY: the codes come first, then the upper bits; the caller vouches for the activations.
+        // SAFETY: the upper bits follow 128 bytes of each row; the caller guarantees the activations and FEAT_DotProd.
         unsafe { one_token::six_bits(p, p.add(ROWS * 128), &Self::scales(p), x, x_sums) }
     }
 
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn scales(p: *const u8) -> Self::Scales {
-        // SAFETY: behind lower and upper bits, four scales in each unit.
+        // SAFETY: within the block: the scales follow 192 bytes of each row, four in a unit.
         let unit =
             |index: usize, half: usize| unsafe { load_16::<0>(p.add(ROWS * 192 + 32 * index + 16 * half)) };
         let [first, second] = [0, 1]
@@ -375,7 +375,7 @@ impl Weights256 for Q6_K {
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn d(p: *const u8) -> [Sums; 2] {
-        // SAFETY: the scale of the scales comes last.
+        // SAFETY: within the block: `d` follows 208 bytes of each row.
         [unsafe { load_f16x8(p.add(ROWS * 208)) }, [vdupq_n_f32(0.0); 2]]
     }
 }

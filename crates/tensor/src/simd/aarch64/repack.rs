@@ -1,7 +1,7 @@
-//! Eight rows in turn: how weights get packed.
+//! Packing: interleaves the blocks of eight rows.
 //!
-//! What is to come out is said by [`crate::blocks::Packing`]. Here a block's place in eight rows is worked on
-//! at once: a pointer runs along each row, every load moves its own one on.
+//! [`crate::blocks::Packing`] defines the result. Here the blocks at the same place in eight rows are packed together: a
+//! pointer runs along each row, and each load advances its pointer.
 
 use super::load::next_16;
 use crate::blocks::{GgmlType, Packing};
@@ -9,7 +9,7 @@ use core::arch::{aarch64::*, asm};
 
 const ROWS: usize = 8;
 
-/// Rearranges a group of eight rows of the types that come here, all that are packed.
+/// Packs a group of eight rows; returns false for types that this architecture does not pack.
 pub fn pack_group(packing: &Packing, ty: GgmlType, plain: &[u8], packed: &mut [u8]) -> bool {
     let block_bytes = ty.block_bytes();
     assert!(packing.rows == ROWS && !packing.unsigned_bytes && plain.len() == packed.len());
@@ -26,8 +26,8 @@ pub fn pack_group(packing: &Packing, ty: GgmlType, plain: &[u8], packed: &mut [u
             match ty {
                 $(GgmlType::$type => {
                     for _ in 0..n_blocks {
-                        // SAFETY: every step moves each pointer on by the bytes of a field of the type, and `run.out` by eight
-                        // times as many; there are `n_blocks` in each row of `plain`, and as many bytes in `packed`.
+                        // SAFETY: the steps of a type cover one block of each row; `plain` has `n_blocks` in each row, and
+                        // `packed` is as long as `plain`.
                         unsafe { $(run.$step $(::<$n>)?($($convert)?);)+ }
                     }
                 })+
@@ -38,7 +38,7 @@ pub fn pack_group(packing: &Packing, ty: GgmlType, plain: &[u8], packed: &mut [u
     let bytes = |bytes: uint8x16_t| bytes;
     // SAFETY: NEON is part of every target that this module is built for.
     let flipped = unsafe { vdupq_n_u8(packing.flipped_in_nibbles()) };
-    // SAFETY: as above.
+    // SAFETY: NEON is part of every target that this module is built for.
     let signed = |bytes| unsafe { veorq_u8(bytes, flipped) };
     pack! {
         Q4_0: halves sixteens<1>(signed);
@@ -55,22 +55,22 @@ pub fn pack_group(packing: &Packing, ty: GgmlType, plain: &[u8], packed: &mut [u
     true
 }
 
-/// Places in eight rows, and behind what has been packed of them.
+/// The places to read from in eight rows, and the place to write to.
 struct Run {
     rows: [*const u8; ROWS],
     out: *mut u8,
 }
 
 impl Run {
-    /// A byte of each row.
+    /// Packs a byte of each row.
     ///
     /// # Safety
     ///
-    /// They must be readable, and room for them at `out`.
+    /// The bytes must be readable, and as many writable at `out`.
     #[inline(always)]
     unsafe fn bytes(&mut self) {
         for row in &mut self.rows {
-            // SAFETY: reads and writes what the caller vouches for and nothing else.
+            // SAFETY: accesses only the bytes that the caller guarantees.
             unsafe {
                 *self.out = **row;
                 (*row, self.out) = (row.add(1), self.out.add(1));
@@ -78,15 +78,15 @@ impl Run {
         }
     }
 
-    /// Two bytes of each row.
+    /// Packs two bytes of each row.
     ///
     /// # Safety
     ///
-    /// They must be readable, and room for them at `out`.
+    /// The bytes must be readable, and as many writable at `out`.
     #[inline(always)]
     unsafe fn halves(&mut self) {
         let [a, b, c, d, e, f, g, h] = &mut self.rows;
-        // SAFETY: reads and writes what the caller vouches for and nothing else.
+        // SAFETY: accesses only the bytes that the caller guarantees.
         unsafe {
             asm!(
                 "ldr {v:h}, [{a}], #2",
@@ -113,7 +113,7 @@ impl Run {
         }
     }
 
-    /// Four bytes of each row.
+    /// Loads a unit of each row, four bytes.
     ///
     /// # Safety
     ///
@@ -122,7 +122,7 @@ impl Run {
     unsafe fn next_units(&mut self) -> [uint32x4_t; 2] {
         let [a, b, c, d, e, f, g, h] = &mut self.rows;
         let (low, high);
-        // SAFETY: reads what the caller vouches for and nothing else.
+        // SAFETY: reads only the bytes that the caller guarantees.
         unsafe {
             asm!(
                 "ldr {low:s}, [{a}], #4",
@@ -149,15 +149,15 @@ impl Run {
         [low, high]
     }
 
-    /// `N` units of four bytes of each row.
+    /// Packs `N` units of each row.
     ///
     /// # Safety
     ///
-    /// They must be readable, and room for them at `out`.
+    /// The units must be readable, and as many bytes writable at `out`.
     #[inline(always)]
     unsafe fn units<const N: usize>(&mut self) {
         for _ in 0..N {
-            // SAFETY: the units are readable, and there is room for them, as is asked of the caller.
+            // SAFETY: the caller guarantees the units, and room for them.
             unsafe {
                 let units = self.next_units();
                 self.store(units);
@@ -165,31 +165,31 @@ impl Run {
         }
     }
 
-    /// Four bytes of each row, the bits of which are those of 32 weights.
+    /// Packs four bytes of each row that hold the fifth bits of 32 weights.
     ///
     /// # Safety
     ///
-    /// They must be readable, and room for them at `out`.
+    /// The bytes must be readable, and as many writable at `out`.
     #[inline(always)]
     unsafe fn fifth_bits(&mut self) {
-        // SAFETY: the bytes are readable, and there is room for them, as is asked of the caller; NEON is part of every target
-        // that this module is built for.
+        // SAFETY: the caller guarantees the bytes, and room for them; NEON is part of every target that this module is built
+        // for.
         unsafe {
             let units = self.next_units();
             self.store(units.map(|unit| to_columns(unit)));
         }
     }
 
-    /// `N` times sixteen bytes of each row, cut into units of four.
+    /// Packs `N` times sixteen bytes of each row, converted, in units of four.
     ///
     /// # Safety
     ///
-    /// They must be readable, and room for them at `out`.
+    /// The bytes must be readable, and as many writable at `out`.
     #[inline(always)]
     unsafe fn sixteens<const N: usize>(&mut self, convert: impl Fn(uint8x16_t) -> uint8x16_t) {
         for _ in 0..N {
-            // SAFETY: the bytes are readable, and there is room for them, as is asked of the caller; NEON is part of every
-            // target that this module is built for.
+            // SAFETY: the caller guarantees the bytes, and room for them; NEON is part of every target that this module is
+            // built for.
             unsafe {
                 let [a, b, c, d, e, f, g, h] = &mut self.rows;
                 let low = transpose([a, b, c, d].map(|row| convert(next_16(row))));
@@ -205,10 +205,10 @@ impl Run {
     ///
     /// # Safety
     ///
-    /// There must be room for them at `out`.
+    /// 32 bytes must be writable at `out`.
     #[inline(always)]
     unsafe fn store(&mut self, units: [uint32x4_t; 2]) {
-        // SAFETY: writes what the caller vouches for and nothing else.
+        // SAFETY: writes only the bytes that the caller guarantees.
         unsafe {
             asm!(
                 "stp {low:q}, {high:q}, [{out}], #32",
@@ -221,12 +221,12 @@ impl Run {
     }
 }
 
-/// Four rows of four units as four times one unit of each row.
+/// Transposes: from four units of each row to one unit of each row, four times.
 #[target_feature(enable = "neon")]
 #[inline]
 fn transpose(rows: [uint8x16_t; 4]) -> [uint32x4_t; 4] {
     let [a, b, c, d] = rows.map(|row| vreinterpretq_u64_u8(row));
-    // As TRN1 and TRN2 of 32-bit elements do, by instructions that emulators have in whole vectors.
+    // `SLI` and `SRI` do what `TRN1` and `TRN2` would, but emulators have them for whole vectors.
     let (ab, cd) = (
         [vsliq_n_u64::<32>(a, b), vsriq_n_u64::<32>(b, a)],
         [vsliq_n_u64::<32>(c, d), vsriq_n_u64::<32>(d, c)],
@@ -235,11 +235,11 @@ fn transpose(rows: [uint8x16_t; 4]) -> [uint32x4_t; 4] {
         .map(|units| vreinterpretq_u32_u64(units))
 }
 
-/// Bit `4 c + i` of each number as bit `8 i + c`.
+/// Moves bit `4 c + i` of each number to bit `8 i + c`.
 #[target_feature(enable = "neon")]
 #[inline]
 fn to_columns(v: uint32x4_t) -> uint32x4_t {
-    // Each step exchanges two bits of the bits' places: (i0 i1 c0 c1 c2) become (c0 c1 c2 i0 i1).
+    // Each step swaps two bits of the bits' indices: (i0 i1 c0 c1 c2), lowest first, become (c0 c1 c2 i0 i1).
     let v = exchange::<3>(v, 0x0a0a_0a0a);
     let v = exchange::<6>(v, 0x00cc_00cc);
     let v = exchange::<12>(v, 0x0000_f0f0);

@@ -1,7 +1,7 @@
-//! What all products of packed weights share: groups of eight rows, and how their blocks of 32 are loaded.
+//! Groups of eight packed rows, which all products of packed weights share, and the loading of their blocks of 32.
 //!
-//! Neighbours: [`packed`](super::packed) and [`packed256`](super::packed256) have the types of blocks, and multiply
-//! a token or a few; [`sdot`](super::sdot) and [`smmla`](super::smmla) many; [`mla`](super::mla) any number.
+//! Neighbours: [`packed`](super::packed) and [`packed256`](super::packed256) define the types of blocks and multiply few
+//! tokens; [`sdot`](super::sdot) and [`smmla`](super::smmla) multiply many, [`mla`](super::mla) any number.
 
 use super::load::{next_f16x8, store_f32x8};
 use crate::simd::Q8;
@@ -15,33 +15,32 @@ pub type Sums = [float32x4_t; 2];
 
 /// The product of eight rows with some tokens, for one kind of blocks.
 pub trait Rows8 {
-    /// Weights of a block.
+    /// Weights in a block.
     const LEN: usize;
-    /// Bytes of the blocks of all eight rows.
+    /// Bytes of one block of each of the eight rows.
     const BYTES: usize;
 
     /// Eight rows times `T` tokens.
     ///
     /// # Safety
     ///
-    /// The blocks of `n_blocks` groups must be readable at `w`, `x` must hold `T` tokens of as many
-    /// weights, and the CPU must have the features of the set.
+    /// `n_blocks` blocks of eight rows must be readable at `w`, `x` must hold `T` tokens of as many weights, and the CPU must
+    /// have the features of the set.
     unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: &Q8<'_>) -> [Sums; T];
 
-    /// One token times rows, of which each sixteen share its loads.
+    /// One token times rows; each sixteen rows share the loads of the token.
     ///
-    /// The loop over rows is inside, where the features are: it could not take in a function that has more of them.
+    /// The loop over rows is in here because a function without the features could not inline what it calls.
     ///
     /// # Safety
     ///
-    /// As for [`product`](Self::product), two groups being at `w` for each sixteen of `outputs`, one after the other.
+    /// As for [`product`](Self::product), with two groups of rows, one after the other, at `w` for each of `outputs`.
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn one_token(w: *const u8, n_blocks: usize, x: &Q8<'_>, outputs: &mut [[f32; 2 * ROWS]]) {
         let (groups, _) = outputs.as_flattened_mut().as_chunks_mut();
         for (index, out) in groups.iter_mut().enumerate() {
-            // SAFETY: there is a group for each eight outputs, `x` holds the token, and the CPU has the features, as is
-            // asked of the caller.
+            // SAFETY: the caller guarantees a group for each eight outputs, the token and the features.
             let [sums] = unsafe { Self::product(w.add(index * n_blocks * Self::BYTES), n_blocks, x) };
             store_f32x8(out, sums);
         }
@@ -52,10 +51,10 @@ pub trait Rows8 {
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
 fn sdot<const LANE: i32>(mut acc: int32x4_t, w: int8x16_t, x: uint8x16_t) -> int32x4_t {
-    // SAFETY: computes on registers alone, and the feature is enabled for this function.
+    // SAFETY: accesses registers only; the feature is enabled for this function.
     unsafe {
         asm!(
-            // Whatever function the compiler puts this in before it inlines it.
+            // Lets the assembler accept `SDOT` in whichever function the compiler places this.
             ".arch_extension dotprod",
             "sdot {acc:v}.4s, {w:v}.16b, {x:v}.4b[{lane}]",
             acc = inout(vreg) acc,
@@ -68,7 +67,7 @@ fn sdot<const LANE: i32>(mut acc: int32x4_t, w: int8x16_t, x: uint8x16_t) -> int
     acc
 }
 
-/// For four rows the products of 16 weights with `x`.
+/// Adds the products of 16 weights of four rows with the activations `x` to `dots`.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
 pub fn dot_16(dots: int32x4_t, w: [int8x16_t; 4], x: uint8x16_t) -> int32x4_t {
@@ -84,14 +83,14 @@ pub fn signed(quants: [[uint8x16_t; 2]; 8]) -> [[int8x16_t; 2]; 8] {
     quants.map(|pair| pair.map(|v| vreinterpretq_s8_u8(v)))
 }
 
-/// Quants of one half of eight rows: four of each row in turn.
+/// `N` units of the first (`half` is 0) or second four rows, from unit `first` on.
 #[target_feature(enable = "neon")]
 #[inline]
 pub fn half_of<const N: usize>(quants: [[int8x16_t; 2]; 8], first: usize, half: usize) -> [int8x16_t; N] {
     core::array::from_fn(|i| quants[first + i][half])
 }
 
-/// Quants less an offset.
+/// Subtracts the offset from the quants.
 #[target_feature(enable = "neon")]
 #[inline]
 pub fn without_offset(quants: [[int8x16_t; 2]; 8], offset: u8) -> [[int8x16_t; 2]; 8] {
@@ -103,7 +102,7 @@ pub fn without_offset(quants: [[int8x16_t; 2]; 8], offset: u8) -> [[int8x16_t; 2
 
 /// 32 weights of each of eight rows.
 pub struct Groups {
-    /// For each four weights those of the first and of the second four rows.
+    /// For each unit, the weights of the first and of the second four rows.
     pub quants: [[int8x16_t; 2]; 8],
     /// Scales of the rows.
     pub scales: Sums,
@@ -111,28 +110,28 @@ pub struct Groups {
     pub mins: Sums,
 }
 
-/// How to load packed weights that have a scale for each 32 of them.
+/// How to load packed weights in blocks of 32.
 pub trait Weights32 {
     /// A block of one row.
     type Block;
-    /// Bytes of the blocks of all eight rows.
+    /// Bytes of one block of each of the eight rows.
     const BYTES: usize = ROWS * size_of::<Self::Block>();
-    /// What one stands for in the integers that are loaded, by which the scales of activations are
-    /// multiplied: a power of two, so that nothing is rounded. 1 where there are minimums.
+    /// The weight that a loaded integer of 1 stands for. Scales of activations are multiplied by it, which rounds nothing
+    /// because it is a power of two. It is 1 if there are minimums.
     const UNIT: f32 = 1.0;
     /// Whether there are minimums.
     const MINS: bool = false;
-    /// What the integers are too large by.
+    /// What must be subtracted from the integers.
     const OFFSET: u8 = 0;
-    /// The largest magnitude of weights in units of their scale, the offset taken off.
+    /// The largest magnitude of a weight in units of its scale, without the offset.
     const LARGEST: i32;
-    /// Whether scales are f16, not powers of two beyond its range.
+    /// Whether scales are f16; MXFP4's are powers of two beyond the range of f16.
     const F16_SCALES: bool = true;
-    /// Whether the sum of 32 products, times the significand of the activations' scale, is exact in f32, and
-    /// the product of scales a normal number: it then does not matter by which of the scales sums are multiplied first.
+    /// Whether the sum of 32 products, times the significand of the activations' scale, is exact in f32, and the product of the
+    /// scales is a normal number. Then sums may be multiplied by the two scales in either order.
     const SMALL: bool = Self::F16_SCALES && Self::LARGEST * 127 * 32 * 255 < 1 << 24;
 
-    /// Loads the blocks at `p`, which is moved behind them.
+    /// Loads the blocks at `p`, which is advanced past them.
     ///
     /// # Safety
     ///
@@ -142,7 +141,7 @@ pub trait Weights32 {
 
 /// How to convert the f16 scales of eight rows.
 pub trait Halves {
-    /// The eight values at `p`, which is moved behind them.
+    /// The eight values at `p`, which is advanced past them.
     ///
     /// # Safety
     ///
@@ -150,13 +149,13 @@ pub trait Halves {
     unsafe fn next(p: &mut *const u8) -> Sums;
 }
 
-/// `FCVTL`.
+/// Converts with `FCVTL`.
 pub struct Fcvtl;
 
 impl Halves for Fcvtl {
     #[inline(always)]
     unsafe fn next(p: &mut *const u8) -> Sums {
-        // SAFETY: the eight values are readable, as is asked of the caller.
+        // SAFETY: the caller guarantees that the eight values are readable.
         unsafe { next_f16x8(p) }
     }
 }

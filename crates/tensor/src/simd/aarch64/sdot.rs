@@ -1,6 +1,6 @@
-//! Many tokens by `SDOT` by element: a lane for each of four rows.
+//! Packed weights times many tokens with `SDOT` by element: each lane belongs to one row.
 //!
-//! Eight rows times four tokens take all 32 vector registers, so the loops are written out.
+//! Eight rows times four tokens take all 32 vector registers, so the loops are in assembly.
 
 use super::asm::{
     add_groups, asm_writing, by_lane, fours, next_four, products_of_block, sdot, sums, two_at, zeros,
@@ -14,12 +14,11 @@ use core::arch::aarch64::*;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
-/// Appends 32 weights of eight rows, `offset` taken off: the units of the first four rows, then of the
-/// others.
+/// Appends 32 weights of eight rows, less `offset`: the units of the first four rows, then those of the other four.
 ///
 /// # Safety
 ///
-/// 256 bytes must be writable.
+/// 256 bytes must be writable at `out`.
 #[target_feature(enable = "neon")]
 #[inline]
 unsafe fn append_units(quants: [[int8x16_t; 2]; 8], offset: u8, out: &mut *mut u8) {
@@ -27,23 +26,23 @@ unsafe fn append_units(quants: [[int8x16_t; 2]; 8], offset: u8, out: &mut *mut u
     for half in 0..2 {
         let units: [int8x16_t; 8] = half_of(quants, 0, half);
         for pair in units.as_chunks::<2>().0 {
-            // SAFETY: of the 256 bytes that the caller says are writable, these are the next 32.
+            // SAFETY: these are the next 32 of the 256 bytes that the caller guarantees.
             unsafe { append_32(out, pair.map(|v| vreinterpretq_u8_s8(v))) };
         }
     }
 }
 
-/// Weights that have a scale for each 32 of them.
+/// Products of packed blocks of 32.
 pub struct Sdot32<W>(PhantomData<W>);
 
 /// Bytes of a group: scales, quants, minimums.
 const GROUP_BYTES: usize = 32 + 256 + 32;
 
-/// Unpacked groups, one behind the other; without minimums they leave no room for these.
+/// Unpacked groups, one after another; if there are no minimums, no room is left for them.
 #[repr(C, align(64))]
 pub struct Panel32([u8; SLAB_32 * GROUP_BYTES]);
 
-/// Four tokens.
+/// Four tokens of a slab.
 #[repr(C, align(16))]
 pub struct Tokens32 {
     /// For each group four scales, followed by four sums if there are minimums.
@@ -51,19 +50,19 @@ pub struct Tokens32 {
     quants: [*const i8; TOKENS],
 }
 
-/// The next activations of a token in v19 and v20, and zeros in v21 and v22 for their products.
+/// Loads the next 32 activations of a token into v19 and v20, and clears v21 and v22 for their products.
 macro_rules! activations {
     ($x:literal) => { concat!("ldp q19, q20, [{", $x, "}], #32\n", zeros!("v21" "v22")) };
 }
 
-/// The products with a unit of all eight rows.
+/// Adds the products of a unit of eight rows with four activations to v21 and v22.
 macro_rules! unit {
     ($w:literal $next_w:literal $x:literal $lane:literal) => {
         concat!(sdot!("v21" $w $x $lane), sdot!("v22" $next_w $x $lane))
     };
 }
 
-/// The products with 16 activations.
+/// Adds the products of the first or the second 16 columns.
 macro_rules! sixteen {
     (first) => {
         concat!(
@@ -83,7 +82,7 @@ macro_rules! sixteen {
     };
 }
 
-/// The next 32 weights of eight rows.
+/// Loads the next 32 weights of eight rows into v0 to v15.
 macro_rules! next_weights {
     () => {
         concat!(
@@ -95,7 +94,7 @@ macro_rules! next_weights {
     };
 }
 
-/// The products of one token, whose quants lie at `$x` and sums in `$first` and `$second`.
+/// Adds the products of a group with one token, whose quants are at `$x`, to its sums, `$first` and `$second`.
 macro_rules! token_32 {
     ($x:literal $lane:literal $first:literal $second:literal $($mins:tt)?) => {
         concat!(
@@ -123,7 +122,7 @@ macro_rules! token_32 {
     };
 }
 
-/// The products of a group with four tokens.
+/// Adds the products of a group with four tokens.
 macro_rules! group_32 {
     ($($mins:tt)?) => {
         concat!(
@@ -140,7 +139,7 @@ macro_rules! group_32 {
     (@mins) => { "add {w}, {w}, #32\nadd {factors}, {factors}, #16\n" };
 }
 
-/// The whole loop.
+/// The loop over the groups of a slab.
 macro_rules! groups_32 {
     ($panel:ident, $tokens:ident, $len:ident, $sums:ident $(, $mins:tt)?) => {
         add_groups!(
@@ -158,7 +157,7 @@ macro_rules! groups_32 {
     };
 }
 
-/// See [`ManyTokens::arrange`]; `unit` is what weights have for 1, where there are no minimums.
+/// See [`ManyTokens::arrange`]. `unit` is [`Weights32::UNIT`], not used with minimums, where it is 1.
 #[target_feature(enable = "neon")]
 #[inline(never)]
 unsafe fn arrange_32<const MINS: bool>(
@@ -170,7 +169,7 @@ unsafe fn arrange_32<const MINS: bool>(
 ) {
     let n_groups = x.cols / 32;
     let out = out.as_mut_ptr();
-    // SAFETY: the groups lie within the tokens, and the factors have room for them.
+    // SAFETY: the caller guarantees that the tokens have the groups; `factors` has room for `SLAB_32`.
     unsafe {
         (*out).quants = core::array::from_fn(|t| x.quants.as_ptr().add(t * x.cols + 32 * first));
         for t in 0..TOKENS {
@@ -193,7 +192,7 @@ unsafe fn arrange_32<const MINS: bool>(
 ///
 /// # Safety
 ///
-/// As there.
+/// As for [`ManyTokens::multiply`].
 #[inline(never)]
 unsafe fn multiply_32<const MINS: bool>(
     panel: &MaybeUninit<Panel32>,
@@ -202,7 +201,7 @@ unsafe fn multiply_32<const MINS: bool>(
 ) {
     let add = |tokens: &MaybeUninit<Tokens32>, sums: many_tokens::Sums| {
         let (tokens, len) = (tokens.as_ptr(), slab.len);
-        // SAFETY: reads `len` groups of the panel, of the factors and of the tokens, and the sums.
+        // SAFETY: accesses only the sums, and `len` groups of the panel and of the tokens, all guaranteed by the caller.
         unsafe {
             if MINS {
                 groups_32!(panel, tokens, len, sums, mins);
@@ -211,7 +210,7 @@ unsafe fn multiply_32<const MINS: bool>(
             }
         }
     };
-    // SAFETY: as is asked of the caller.
+    // SAFETY: `each` requires what this function does.
     unsafe { slab.each(tokens, add, |_| ()) }
 }
 
@@ -225,7 +224,7 @@ impl<W: Weights32> ManyTokens for Sdot32<W> {
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn arrange(x: Q8<'_>, first: usize, len: usize, out: &mut MaybeUninit<Tokens32>) {
-        // SAFETY: as is asked of the caller.
+        // SAFETY: `arrange_32` requires what `ManyTokens::arrange` does.
         unsafe {
             match W::MINS {
                 true => arrange_32::<true>(x, first, len, W::UNIT, out),
@@ -239,7 +238,7 @@ impl<W: Weights32> ManyTokens for Sdot32<W> {
     unsafe fn unpack(mut w: *const u8, len: usize, panel: &mut MaybeUninit<Panel32>) {
         let mut out = panel.as_mut_ptr().cast::<u8>();
         for _ in 0..len {
-            // SAFETY: the caller vouches for the blocks, and the panel has room for so many.
+            // SAFETY: the caller guarantees the blocks, at most `SLAB`, for which the panel has room.
             unsafe {
                 let group = W::next::<Fcvtl>(&mut w);
                 append_f32x8(&mut out, group.scales);
@@ -253,7 +252,7 @@ impl<W: Weights32> ManyTokens for Sdot32<W> {
 
     #[inline(always)]
     unsafe fn multiply(panel: &MaybeUninit<Panel32>, tokens: &[MaybeUninit<Tokens32>], slab: Slab) {
-        // SAFETY: as is asked of the caller.
+        // SAFETY: `multiply_32` requires what `ManyTokens::multiply` does.
         unsafe {
             match W::MINS {
                 true => multiply_32::<true>(panel, tokens, slab),
@@ -263,13 +262,13 @@ impl<W: Weights32> ManyTokens for Sdot32<W> {
     }
 }
 
-/// Weights that have integer scales under a scale for each 256 of them.
+/// Products of packed blocks of 256.
 pub struct Sdot256<W>(PhantomData<W>);
 
 /// Unpacked weights of 256 columns of eight rows.
 #[repr(C, align(64))]
 pub struct Block256 {
-    /// For each 32 columns the integer scales of each 32 or twice 16 weights, then the quants.
+    /// For each 32 columns: integer scales, two vectors or, with `HALVES`, four; then the quants.
     groups: [u8; 8 * (2 * 32 + 256)],
     ends: BlockEnds<2>,
 }
@@ -280,7 +279,7 @@ pub struct Tokens256 {
     ends: TokenEnds<TOKENS>,
 }
 
-/// Products of 32 weights in two sums of integers, under one scale or under one for each half.
+/// Adds the products of 32 weights, times one integer scale (`whole`) or a scale for each half (`halves`), to two integer sums.
 macro_rules! token_256 {
     (whole $x:literal $first:literal $second:literal) => {
         concat!(
@@ -305,7 +304,7 @@ macro_rules! token_256 {
     };
 }
 
-/// The integer products of a block, `$scales` loading those of 32 columns.
+/// The integer products of a block. `$scales` is the code that loads the scales of 32 columns.
 macro_rules! block_256 {
     ($block:ident, $x:ident, $kind:tt, $scales:literal) => {
         products_of_block!(
@@ -339,7 +338,7 @@ unsafe fn arrange_256<const MINS: bool>(
     let n_blocks = x.cols / 256;
     let out = out.as_mut_ptr().cast::<Tokens256>();
     for i in 0..len {
-        // SAFETY: the blocks lie within the tokens, and there is room for them.
+        // SAFETY: the caller guarantees that the tokens have the blocks, at most `SLAB`, for which there is room.
         unsafe {
             let out = out.add(i);
             for t in 0..TOKENS {
@@ -361,7 +360,7 @@ unsafe fn arrange_256<const MINS: bool>(
 ///
 /// # Safety
 ///
-/// As there.
+/// As for [`ManyTokens::multiply`].
 #[target_feature(enable = "neon,dotprod")]
 #[inline(never)]
 unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
@@ -371,7 +370,7 @@ unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
 ) {
     let add = |tokens: &MaybeUninit<[Tokens256; SLAB_256]>, sums: many_tokens::Sums| {
         for i in 0..slab.len {
-            // SAFETY: reads blocks that have been unpacked and arranged.
+            // SAFETY: the caller guarantees that these blocks have been unpacked and arranged, and the sums.
             unsafe {
                 let block = panel.as_ptr().cast::<Block256>().add(i);
                 let tokens = tokens.as_ptr().cast::<Tokens256>().add(i);
@@ -386,7 +385,7 @@ unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
             }
         }
     };
-    // SAFETY: as is asked of the caller.
+    // SAFETY: `each` requires what this function does.
     unsafe { slab.each(tokens, add, |_| ()) }
 }
 
@@ -400,7 +399,7 @@ impl<W: Weights256> ManyTokens for Sdot256<W> {
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn arrange(x: Q8<'_>, first: usize, len: usize, out: &mut MaybeUninit<Self::Tokens>) {
-        // SAFETY: as is asked of the caller.
+        // SAFETY: `arrange_256` requires what `ManyTokens::arrange` does.
         unsafe {
             match W::MINS {
                 true => arrange_256::<true>(x, first, len, out),
@@ -413,7 +412,7 @@ impl<W: Weights256> ManyTokens for Sdot256<W> {
     #[inline]
     unsafe fn unpack(w: *const u8, len: usize, panel: &mut MaybeUninit<Self::Panel>) {
         for i in 0..len {
-            // SAFETY: the caller vouches for the blocks, and the panel has room for so many.
+            // SAFETY: the caller guarantees the blocks, at most `SLAB`, for which the panel has room.
             unsafe {
                 let w = w.add(i * W::BYTES);
                 let block = panel.as_mut_ptr().cast::<Block256>().add(i);
@@ -440,7 +439,7 @@ impl<W: Weights256> ManyTokens for Sdot256<W> {
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
     unsafe fn multiply(panel: &MaybeUninit<Self::Panel>, tokens: &[MaybeUninit<Self::Tokens>], slab: Slab) {
-        // SAFETY: as is asked of the caller.
+        // SAFETY: `multiply_256` requires what `ManyTokens::multiply` does.
         unsafe {
             match (W::HALVES, W::MINS) {
                 (true, true) => multiply_256::<true, true>(panel, tokens, slab),

@@ -1,7 +1,7 @@
-//! Many tokens by `SMMLA`: two rows times two tokens, eight columns deep.
+//! Packed weights times many tokens with `SMMLA`: two rows times two tokens, eight columns at once.
 //!
-//! Weights and activations are arranged in pairs, eight bytes of one row or token beside the other's.
-//! A vector of sums holds those of two rows and two tokens, first the first row's.
+//! Weights and activations are arranged in pairs: eight bytes of one row or token, then eight of the other. A vector of sums
+//! holds those of two rows and two tokens, the first row's first.
 //!
 //! Neighbours: [`smmla256`](super::smmla256) has the loop for blocks of 256.
 
@@ -14,17 +14,17 @@ use core::arch::aarch64::*;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
-/// Appends 32 weights of eight rows, `offset` taken off, in pairs of rows.
+/// Appends 32 weights of eight rows, less `offset`, in pairs of rows.
 ///
 /// # Safety
 ///
-/// 256 bytes must be writable.
+/// 256 bytes must be writable at `out`.
 #[target_feature(enable = "neon")]
 #[inline]
 pub unsafe fn append_pairs(quants: [[int8x16_t; 2]; 8], offset: u8, out: &mut *mut u8) {
     let quants = without_offset(quants, offset);
     for half in 0..2 {
-        // Units of four columns of four rows become eight columns of two.
+        // From units, four columns of four rows, to eight columns of two rows.
         let units = quants.map(|unit| vreinterpretq_u32_s8(unit[half]));
         let pairs = units.as_chunks::<2>().0;
         let columns: [[uint32x4_t; 2]; 4] = core::array::from_fn(|i| {
@@ -32,23 +32,23 @@ pub unsafe fn append_pairs(quants: [[int8x16_t; 2]; 8], offset: u8, out: &mut *m
         });
         for pair in 0..2 {
             for two in columns.as_chunks::<2>().0 {
-                // SAFETY: of the 256 bytes that the caller says are writable, these are the next 32.
+                // SAFETY: these are the next 32 of the 256 bytes that the caller guarantees.
                 unsafe { append_32(out, two.map(|v| vreinterpretq_u8_u32(v[pair]))) };
             }
         }
     }
 }
 
-/// Appends 32 activations of four tokens, which are moved behind them, in pairs of tokens.
+/// Appends the next 32 activations of four tokens in pairs of tokens, and advances the pointers `x`.
 ///
 /// # Safety
 ///
-/// They must be readable, and 128 bytes writable.
+/// They must be readable, and 128 bytes writable at `out`.
 #[target_feature(enable = "neon")]
 #[inline]
 pub unsafe fn append_tokens(x: &mut [*const u8; TOKENS], out: &mut *mut u8) {
     for pair in x.as_chunks_mut::<2>().0 {
-        // SAFETY: the activations are readable and 128 bytes writable, as is asked of the caller.
+        // SAFETY: the caller guarantees the activations and 128 writable bytes.
         unsafe {
             let [a, b] = pair.each_mut().map(|x| next_32(x).map(|v| vreinterpretq_u64_u8(v)));
             for half in 0..2 {
@@ -59,7 +59,7 @@ pub unsafe fn append_tokens(x: &mut [*const u8; TOKENS], out: &mut *mut u8) {
     }
 }
 
-/// The first lanes of two vectors in turn.
+/// `[a, b, a, b]` of the first lanes.
 #[target_feature(enable = "neon")]
 #[inline]
 fn in_turn(a: float32x4_t, b: float32x4_t) -> float32x4_t {
@@ -67,37 +67,37 @@ fn in_turn(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     vreinterpretq_f32_f64(vzip1q_f64(both, both))
 }
 
-/// Appends the next scale of four tokens times `factor`, in pairs of tokens.
+/// Appends the next scale of each of four tokens, times `factor`, in pairs of tokens, and advances the pointers.
 ///
 /// # Safety
 ///
-/// They must be readable, and 32 bytes writable.
+/// They must be readable, and 32 bytes writable at `out`.
 #[target_feature(enable = "neon")]
 #[inline]
 unsafe fn append_scaled(scales: &mut [*const f32; TOKENS], factor: f32, out: &mut *mut u8) {
-    // SAFETY: the scales are readable and 32 bytes writable, as is asked of the caller.
+    // SAFETY: the caller guarantees the scales and 32 writable bytes.
     unsafe {
         let [a, b, c, d] = scales.each_mut().map(|p| next_f32(p));
         append_f32x8(out, [in_turn(a, b), in_turn(c, d)].map(|scales| vmulq_n_f32(scales, factor)));
     }
 }
 
-/// The lanes of a vector twice each.
+/// Each lane twice: `[a, a, b, b]` and `[c, c, d, d]`.
 #[target_feature(enable = "neon")]
 #[inline]
 pub fn twice(v: float32x4_t) -> [float32x4_t; 2] {
     [vzip1q_f32(v, v), vzip2q_f32(v, v)]
 }
 
-/// What scales of activations are multiplied by.
+/// The factor of activations' scales.
 ///
-/// If weights are [`SMALL`](Weights32::SMALL), integer sums begin at the bits of 1.5, the lowest of which stands for
-/// 2^-23: so they are floats, and an `FMLA` that adds their products with these scales to [`token_start`] times the
-/// scales takes the 1.5 off again. Nothing is rounded, as nothing is by converting integers.
+/// If weights are [`SMALL`](Weights32::SMALL), integer sums start at the bits of the float 1.5, whose lowest bit is 2^-23. So a
+/// sum `n` reads as the float 1.5 + `n` · 2^-23. An `FMLA` multiplies it by the scale times 2^23 and adds [`token_start`] times
+/// the scale, which takes the 1.5 off again. This rounds nothing, just as converting the integers would not.
 pub const fn token_unit<W: Weights32>() -> f32 {
     match W::SMALL {
         true => {
-            // Of 1.5, what lies below the highest two bits may change.
+            // Below this bound, 1.5 + `n` · 2^-23 is between 1 and 2, where the lowest bit of a float is 2^-23.
             assert!((W::LARGEST * 127 * 32) as f32 / W::UNIT < (1 << 22) as f32);
             W::UNIT * (1 << 23) as f32
         }
@@ -105,29 +105,29 @@ pub const fn token_unit<W: Weights32>() -> f32 {
     }
 }
 
-/// See [`token_unit`].
+/// The factor of activations' scales that takes the 1.5 off again; see [`token_unit`].
 pub const fn token_start<W: Weights32>() -> f32 {
     -1.5 * token_unit::<W>()
 }
 
-/// Weights that have a scale for each 32 of them.
+/// Products of packed blocks of 32.
 pub struct Smmla32<W>(PhantomData<W>);
 
 /// Bytes of a group: scales, quants, minimums.
 const GROUP_BYTES: usize = 64 + 256 + 64;
 
-/// Unpacked groups, one behind the other; without minimums they leave no room for these.
+/// Unpacked groups, one after another; if there are no minimums, no room is left for them.
 #[repr(C, align(64))]
 pub struct Panel32([u8; SLAB_32 * GROUP_BYTES]);
 
-/// Groups of four tokens, one behind the other: for each pair of tokens the scales, then the sums if
-/// there are minimums, then for each pair the quants, then if weights are [`SMALL`](Weights32::SMALL) and have no
-/// minimums what their products with the scales are added to. Without minimums the groups that the loop takes
-/// four at a time, the last ones, come in twos with both groups' scales first.
+/// Groups of four tokens, one after another. A group has the scales, the sums if there are minimums, the quants, and, if
+/// weights are [`SMALL`](Weights32::SMALL) without minimums, [`token_start`] times the scales: each for one pair of tokens,
+/// then for the other. Without minimums the last groups, which the loop takes four at a time, are in twos, the scales of both
+/// groups first.
 #[repr(C, align(64))]
 pub struct Tokens32([u8; SLAB_32 * (128 + 32 + 32)]);
 
-/// The integer products of a pair of rows with 32 columns, added to those in v16 and v17.
+/// Adds the integer products of a pair of rows, 32 columns, with both pairs of tokens to v16 and v17.
 macro_rules! integers {
     () => {
         concat!(
@@ -138,9 +138,9 @@ macro_rules! integers {
 }
 pub(super) use integers;
 
-/// The products of a pair of rows, whose scales lie in `$d`, those of the tokens in `$x` and `$y`, and sums in `$first` and `$second`.
+/// Adds to `$first` and `$second` the products of a pair of rows (scales `$d`) and two pairs of tokens (scales `$x`, `$y`).
 macro_rules! rows_32 {
-    // What the products with the tokens' scales are added to lies at `$start`.
+    // At `$start` is [`token_start`] times the tokens' scales.
     (small $start:literal $d:literal $x:literal $y:literal $first:literal $second:literal) => {
         concat!(
             next_four!("v8" "v9" "v10" "v11" from "w"),
@@ -176,7 +176,7 @@ macro_rules! rows_32 {
     };
 }
 
-/// The products of a group with four tokens whose scales lie in `$x` and `$y`.
+/// Adds the products of a group with four tokens, whose scales are in `$x` and `$y`.
 macro_rules! rows_of_group_32 {
     (small $x:literal $y:literal) => {
         concat!(
@@ -205,13 +205,13 @@ macro_rules! rows_of_group_32 {
     };
 }
 
-/// The products of a group.
+/// Adds the products of a group.
 macro_rules! group_32 {
     (mins) => {
         concat!(
             next_four!("v12" "v13" "v14" "v15" from "x"),
             rows_of_group_32!(@load),
-            // The minimums lie behind the quants, of which 64 bytes more have been read each time.
+            // The minimums, 16 bytes for each pair of rows, follow the quants, of which each pair has read 64 more bytes.
             rows_32!("v20" "v12" "v13" "v24" "v25" "192"),
             rows_32!("v21" "v12" "v13" "v26" "v27" "144"),
             rows_32!("v22" "v12" "v13" "v28" "v29" "96"),
@@ -222,7 +222,7 @@ macro_rules! group_32 {
     ($kind:tt) => { concat!("ldp q12, q13, [{x}], #32\n", rows_of_group_32!($kind "v12" "v13")) };
 }
 
-/// The products of two groups.
+/// Adds the products of two groups.
 macro_rules! two_groups_32 {
     (mins) => { concat!(group_32!(mins), group_32!(mins)) };
     ($kind:tt) => {
@@ -234,7 +234,7 @@ macro_rules! two_groups_32 {
     };
 }
 
-/// The whole loop.
+/// The loop over the groups of a slab.
 macro_rules! groups_32 {
     ($panel:ident, $tokens:ident, $len:ident, $sums:ident, $kind:tt) => {
         add_groups!(
@@ -248,21 +248,21 @@ macro_rules! groups_32 {
     };
 }
 
-/// Puts sums of pairs of rows and tokens in the order of rows.
+/// Puts the sums of pairs of rows and tokens in the order of rows, each token's in its place.
 ///
 /// # Safety
 ///
-/// They must be readable and writable.
+/// Eight sums of each token must be readable and writable.
 #[target_feature(enable = "neon")]
 #[inline]
 pub unsafe fn separate(sums: Sums) {
-    // SAFETY: the caller vouches for the sums.
+    // SAFETY: the caller guarantees that the sums are readable.
     let pairs: [[float32x4_t; 2]; TOKENS] = sums.map(|sums| unsafe { load_f32x8(sums.cast()) });
     for (pair, out) in sums.as_chunks::<2>().0.iter().enumerate() {
         let [a, b, c, d] = pairs.map(|of_rows| of_rows[pair]);
         let tokens = [[vuzp1q_f32(a, b), vuzp1q_f32(c, d)], [vuzp2q_f32(a, b), vuzp2q_f32(c, d)]];
         for (&out, sums) in out.iter().zip(tokens) {
-            // SAFETY: these are the sums that were read, which are the caller's to be written.
+            // SAFETY: the caller guarantees that the sums are writable.
             store_f32x8(unsafe { &mut *out.cast() }, sums);
         }
     }
@@ -280,7 +280,7 @@ unsafe fn arrange_32<const MINS: bool, const SMALL: bool>(
 ) {
     let at = |t| t * (x.cols / 32) + first;
     let mut out = out.as_mut_ptr().cast::<u8>();
-    // SAFETY: the groups lie within the tokens, and there is room for them.
+    // SAFETY: the caller guarantees that the tokens have the groups, at most `SLAB_32`, for which there is room.
     unsafe {
         let mut quants = core::array::from_fn(|t| x.quants.as_ptr().add(32 * at(t)).cast::<u8>());
         let mut scales: [_; TOKENS] = core::array::from_fn(|t| x.scales.as_ptr().add(at(t)));
@@ -310,7 +310,7 @@ unsafe fn arrange_32<const MINS: bool, const SMALL: bool>(
 ///
 /// # Safety
 ///
-/// As there.
+/// As for [`ManyTokens::multiply`].
 #[inline(never)]
 unsafe fn multiply_32<const MINS: bool, const SMALL: bool>(
     panel: &MaybeUninit<Panel32>,
@@ -319,7 +319,7 @@ unsafe fn multiply_32<const MINS: bool, const SMALL: bool>(
 ) {
     let add = |tokens: &MaybeUninit<Tokens32>, sums: Sums| {
         let len = slab.len;
-        // SAFETY: reads `len` groups of the panel and of the tokens, and reads and writes the sums.
+        // SAFETY: accesses only the sums, and `len` groups of the panel and of the tokens, all guaranteed by the caller.
         unsafe {
             if MINS {
                 groups_32!(panel, tokens, len, sums, mins);
@@ -330,7 +330,7 @@ unsafe fn multiply_32<const MINS: bool, const SMALL: bool>(
             }
         }
     };
-    // SAFETY: the sums may be read and written, and the rest is as is asked of the caller.
+    // SAFETY: `each` requires what this function does, which includes the sums that `separate` accesses.
     unsafe { slab.each(tokens, add, |sums| separate(sums)) }
 }
 
@@ -345,7 +345,7 @@ impl<W: Weights32> ManyTokens for Smmla32<W> {
     #[inline]
     unsafe fn arrange(x: Q8<'_>, first: usize, len: usize, out: &mut MaybeUninit<Tokens32>) {
         let factors = (token_unit::<W>(), token_start::<W>());
-        // SAFETY: as is asked of the caller.
+        // SAFETY: `arrange_32` requires what `ManyTokens::arrange` does.
         unsafe {
             match (W::MINS, W::SMALL) {
                 (true, _) => arrange_32::<true, false>(x, first, len, (W::UNIT, 0.0), out),
@@ -360,7 +360,7 @@ impl<W: Weights32> ManyTokens for Smmla32<W> {
     unsafe fn unpack(mut w: *const u8, len: usize, panel: &mut MaybeUninit<Panel32>) {
         let mut out = panel.as_mut_ptr().cast::<u8>();
         for _ in 0..len {
-            // SAFETY: the caller vouches for the blocks, and the panel has room for so many.
+            // SAFETY: the caller guarantees the blocks, at most `SLAB`, for which the panel has room.
             unsafe {
                 let group = W::next::<Fcvtl>(&mut w);
                 for scales in group.scales {
@@ -378,7 +378,7 @@ impl<W: Weights32> ManyTokens for Smmla32<W> {
 
     #[inline(always)]
     unsafe fn multiply(panel: &MaybeUninit<Panel32>, tokens: &[MaybeUninit<Tokens32>], slab: Slab) {
-        // SAFETY: as is asked of the caller.
+        // SAFETY: `multiply_32` requires what `ManyTokens::multiply` does.
         unsafe {
             match (W::MINS, W::SMALL) {
                 (true, _) => multiply_32::<true, false>(panel, tokens, slab),

@@ -1,4 +1,4 @@
-//! Many tokens by `SMMLA` for blocks of 256: arranged as [`smmla`](super::smmla) says, in whose registers the sums lie.
+//! Packed blocks of 256 times many tokens with `SMMLA`, arranged like blocks of 32 in [`smmla`](super::smmla).
 
 use super::asm::{asm_writing, fours, next_four, products_of_block, smmla, zeros};
 use super::load::{append_f32x8, append_i32x8};
@@ -10,20 +10,20 @@ use core::arch::aarch64::*;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
-/// The lanes of a vector twice each.
+/// Each lane twice: `[a, a, b, b]` and `[c, c, d, d]`.
 #[target_feature(enable = "neon")]
 #[inline]
 fn twice_i32(v: int32x4_t) -> [int32x4_t; 2] {
     [vzip1q_s32(v, v), vzip2q_s32(v, v)]
 }
 
-/// Weights that have integer scales under a scale for each 256 of them.
+/// Products of packed blocks of 256.
 pub struct Smmla256<W>(PhantomData<W>);
 
 /// Unpacked weights of 256 columns of eight rows.
 #[repr(C, align(64))]
 pub struct Block256 {
-    /// For each 32 columns the integer scales of each 32 or twice 16 weights, then the quants.
+    /// For each 32 columns: integer scales, four vectors or, with `HALVES`, eight; then the quants.
     groups: [u8; 8 * (2 * 64 + 256)],
     ends: BlockEnds<4>,
 }
@@ -31,12 +31,12 @@ pub struct Block256 {
 /// 256 activations of four tokens.
 #[repr(C, align(64))]
 pub struct Tokens256 {
-    /// For each 32 columns and each pair of tokens the quants.
+    /// For each 32 columns, the quants of one pair of tokens, then of the other.
     quants: [u8; 8 * 128],
     ends: TokenEnds<2>,
 }
 
-/// The integer products of a pair of rows, under one scale or under one for each half.
+/// Adds the integer products of a pair of rows, 32 columns, times one scale (`whole`) or a scale for each half (`halves`).
 macro_rules! rows_256 {
     (whole $scales:literal $second_scales:literal $first:literal $second:literal) => {
         concat!(
@@ -81,7 +81,7 @@ macro_rules! block_256 {
     };
 }
 
-/// The scales of 32 columns, or of both halves of these.
+/// Loads the scales of 32 columns, or of both halves of these.
 macro_rules! scales_256 {
     (whole) => { next_four!("v20" "v21" "v22" "v23" from "w") };
     (halves) => { concat!(scales_256!(whole), next_four!("v12" "v13" "v14" "v15" from "w")) };
@@ -99,7 +99,7 @@ unsafe fn arrange_256<const MINS: bool>(
     let n_blocks = x.cols / 256;
     for i in 0..len {
         let at = |t| t * n_blocks + first + i;
-        // SAFETY: the blocks lie within the tokens, and there is room for them.
+        // SAFETY: the caller guarantees that the tokens have the blocks, at most `SLAB`, for which there is room.
         unsafe {
             let out = out.as_mut_ptr().cast::<Tokens256>().add(i);
             let mut quants = core::array::from_fn(|t| x.quants.as_ptr().add(256 * at(t)).cast::<u8>());
@@ -129,7 +129,7 @@ unsafe fn arrange_256<const MINS: bool>(
 ///
 /// # Safety
 ///
-/// As there.
+/// As for [`ManyTokens::multiply`].
 #[target_feature(enable = "neon,dotprod")]
 #[inline(never)]
 unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
@@ -139,7 +139,7 @@ unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
 ) {
     let add = |tokens: &MaybeUninit<[Tokens256; SLAB_256]>, sums: Sums| {
         for i in 0..slab.len {
-            // SAFETY: reads blocks that have been unpacked and arranged.
+            // SAFETY: the caller guarantees that these blocks have been unpacked and arranged, and the sums.
             unsafe {
                 let block = panel.as_ptr().cast::<Block256>().add(i);
                 let tokens = tokens.as_ptr().cast::<Tokens256>().add(i);
@@ -149,7 +149,7 @@ unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
             }
         }
     };
-    // SAFETY: the sums may be read and written, and the rest is as is asked of the caller.
+    // SAFETY: `each` requires what this function does, which includes the sums that `separate` accesses.
     unsafe { slab.each(tokens, add, |sums| separate(sums)) }
 }
 
@@ -163,7 +163,7 @@ impl<W: Weights256> ManyTokens for Smmla256<W> {
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn arrange(x: Q8<'_>, first: usize, len: usize, out: &mut MaybeUninit<Self::Tokens>) {
-        // SAFETY: as is asked of the caller.
+        // SAFETY: `arrange_256` requires what `ManyTokens::arrange` does.
         unsafe {
             match W::MINS {
                 true => arrange_256::<true>(x, first, len, out),
@@ -176,7 +176,7 @@ impl<W: Weights256> ManyTokens for Smmla256<W> {
     #[inline]
     unsafe fn unpack(w: *const u8, len: usize, panel: &mut MaybeUninit<Self::Panel>) {
         for i in 0..len {
-            // SAFETY: the caller vouches for the blocks, and the panel has room for so many.
+            // SAFETY: the caller guarantees the blocks, at most `SLAB`, for which the panel has room.
             unsafe {
                 let w = w.add(i * W::BYTES);
                 let block = panel.as_mut_ptr().cast::<Block256>().add(i);
@@ -205,7 +205,7 @@ impl<W: Weights256> ManyTokens for Smmla256<W> {
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
     unsafe fn multiply(panel: &MaybeUninit<Self::Panel>, tokens: &[MaybeUninit<Self::Tokens>], slab: Slab) {
-        // SAFETY: as is asked of the caller.
+        // SAFETY: `multiply_256` requires what `ManyTokens::multiply` does.
         unsafe {
             match (W::HALVES, W::MINS) {
                 (true, true) => multiply_256::<true, true>(panel, tokens, slab),

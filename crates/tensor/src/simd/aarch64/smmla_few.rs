@@ -1,10 +1,10 @@
-//! Four to eight tokens by `SMMLA`: each block of weights is read as it lies and multiplied with all of them.
+//! Packed weights times four to eight tokens with `SMMLA`; each block is unpacked in registers for all of them.
 //!
-//! For so few tokens, to write unpacked weights to memory as [`smmla`](super::smmla) does would cost more than
-//! it saves. Four rows times eight tokens take eight vectors of sums and eight of integers, which leaves room to
-//! unpack the weights of these rows, eight columns at a time. The four rows are two neighbours of the first four of a
-//! group and the two in the same places of the other four, which lie in the same lanes of a unit.
-//! A vector of sums holds those of two tokens and two rows, first the first token's.
+//! For these few tokens it would cost more than it saves to write unpacked weights to memory, as [`smmla`](super::smmla) does.
+//! Four rows times eight tokens take eight vectors of float sums and eight of integer sums; the other registers suffice to
+//! unpack the weights of these rows, eight columns at a time. The four rows are two neighbours among the first four of a group
+//! and the two at the same places among the other four: their weights are in the same lanes of a unit's two vectors. A vector
+//! of sums holds those of two tokens and two rows, the first token's first.
 
 use super::asm::{asm_writing, fours, smmla, zeros};
 use super::load::{append_16, load_pair, next_32, next_f32, next_i32, store_pair};
@@ -18,39 +18,39 @@ use crate::simd::{Q8, tiles::Tile};
 use core::arch::aarch64::*;
 use core::mem::MaybeUninit;
 
-/// So many tokens at least; fewer are the affair of [`packed`].
+/// The fewest tokens; [`packed`] multiplies fewer.
 const LEAST: usize = 4;
 
-/// So many tokens at once at most.
+/// The most tokens at once.
 const MOST: usize = 8;
 
-/// From so many tokens on it pays to unpack weights once for all.
+/// With this many tokens or more, it is faster to unpack weights once for all.
 const MANY: usize = 16;
 
-/// Groups of 32 columns in a slab, whose activations stay in the first-level cache.
+/// Groups of 32 columns in a slab; their activations stay in the first-level cache.
 const SLAB: usize = 64;
 
-/// Sums of pairs of tokens with the first and with the second two rows.
+/// Sums of pairs of tokens: with two of the first four rows, then with two of the other four.
 type Sums = [[float32x4_t; MOST / 2]; 2];
 
-/// Activations of a slab. For each 32 columns: the quants of eight columns of each pair of tokens, four times; a
-/// vector of scales for each pair; if weights are [`SMALL`](Weights32::SMALL), what is added to the products with these; if
-/// there are minimums, sums times scales.
+/// Activations of a slab. For each 32 columns: four times the quants of eight columns of each pair of tokens; then a vector for
+/// each pair with the scales; if weights are [`SMALL`](Weights32::SMALL), one with [`token_start`] times the scales; if there
+/// are minimums, one with sums times scales.
 #[repr(C, align(64))]
 struct Tokens([u8; SLAB * MOST / 2 * (4 + 3) * 16]);
 
-/// Weights that have a scale for each 32 of them and come here.
+/// Weights in blocks of 32 for which there is a loop here.
 pub trait Few: Weights32 {
-    /// In which order groups of eight columns are multiplied.
+    /// The order in which groups of eight columns are multiplied.
     const ORDER: [usize; 4];
 
-    /// Adds the products of `len` blocks with `P` pairs of tokens to the sums: of the first two of each four rows if
-    /// `half` is 0, of the others if it is 1.
+    /// Adds the products of `len` blocks with `P` pairs of tokens to the sums: of the first two of each four rows if `half` is
+    /// 0, of the other two if it is 1.
     ///
     /// # Safety
     ///
-    /// The blocks of a group must be readable at `w`, `x` must have been arranged for as many, not 0, and the CPU
-    /// must have the instruction.
+    /// `len` must not be 0; as many blocks of a group must be readable at `w` and have been arranged at `x`; the CPU must have
+    /// `SMMLA`.
     unsafe fn add_products<const P: usize>(
         half: usize,
         w: *const u8,
@@ -60,8 +60,8 @@ pub trait Few: Weights32 {
     );
 }
 
-/// What is done with each of `$n` pairs of tokens, with its registers: two of integers, activations, two of sums, one
-/// for what lies between.
+/// Does `$what`, an arm of `pair!`, for each of `$n` pairs of tokens. A pair has the registers of two vectors of integer sums,
+/// one of activations, two of float sums, and a temporary one.
 macro_rules! each_pair {
     (4 $what:ident) => {
         concat!(each_pair!(3 $what), pair!($what "v11" "v15" "v19" "v27" "v31" "v3"))
@@ -77,7 +77,7 @@ macro_rules! each_pair {
     };
 }
 
-/// Loads a vector for each pair of tokens, from v16 on or, to stay or to go on, from v0 on.
+/// Loads a vector for each pair of tokens: from v16 on (`x`), or from v0 on, advancing `{x}` (`go_on`) or not (`stay`).
 macro_rules! load_pairs {
     (4 x) => {
         "ld1 {{v16.16b, v17.16b, v18.16b, v19.16b}}, [{x}], #64\n"
@@ -108,7 +108,7 @@ macro_rules! load_pairs {
     };
 }
 
-/// See `each_pair`.
+/// A step with the registers of one pair, as `each_pair!` lists them.
 macro_rules! pair {
     (clear $a:literal $b:literal $x:literal $sum_a:literal $sum_b:literal $t:literal) => {
         zeros!($a $b)
@@ -140,7 +140,7 @@ macro_rules! pair {
     };
 }
 
-/// Two units of the four rows, beside each other for each row: in `$a` and `$b`.
+/// Loads two units of a group, those of each row side by side: two of the first four rows in `$a`, of the others in `$b`.
 macro_rules! units {
     (first $step:literal $a:literal $b:literal) => { units!(@"zip1" $step $a $b) };
     (second $step:literal $a:literal $b:literal) => { units!(@"zip2" $step $a $b) };
@@ -153,9 +153,9 @@ macro_rules! units {
     };
 }
 
-/// The weights of eight columns, the `$i`-th of a block, in v20 and v21.
+/// Unpacks eight columns of a block, those of `ORDER[$i]`, to v20 and v21.
 macro_rules! weights {
-    // The upper four bits are the weights, times 16.
+    // The upper four bits of a byte are a weight, so the byte is 16 times the weight.
     (shifted 0 $half:tt) => { concat!(units!($half "#64" "v4" "v5"), weights!(@shifted low)) };
     (shifted 2 $half:tt) => { concat!(units!($half "{to_next}" "v4" "v5"), weights!(@shifted low)) };
     (shifted $i:tt $half:tt) => { "and v20.16b, v4.16b, v22.16b\nand v21.16b, v5.16b, v22.16b\n" };
@@ -178,7 +178,7 @@ macro_rules! weights {
     (bytes $i:tt $half:tt) => { units!($half "#64" "v20" "v21") };
 }
 
-/// Minimums of two rows each in v4 and v5, from those of eight in v23.
+/// Converts the minimums of two rows each to v4 and v5; v23 has those of eight rows in f16.
 macro_rules! mins {
     (first) => { mins!(@"0" "2") };
     (second) => { mins!(@"1" "3") };
@@ -192,7 +192,7 @@ macro_rules! mins {
     };
 }
 
-/// What comes before the integer products, and what after.
+/// The code before and after a block's integer products.
 macro_rules! around {
     (converted before $n:tt) => { each_pair!($n clear) };
     (converted after $n:tt $half:tt) => { concat!(load_pairs!($n x), each_pair!($n add_converted)) };
@@ -217,7 +217,7 @@ macro_rules! around {
     };
 }
 
-/// The products of a block.
+/// Adds the products of a block.
 macro_rules! block {
     ($codes:tt $sums:tt $half:tt $n:tt) => {
         concat!(
@@ -235,7 +235,7 @@ macro_rules! block {
     };
 }
 
-/// The whole loop, two blocks at a time.
+/// The loop over `$len` blocks, two at a time.
 macro_rules! blocks {
     ($codes:tt $sums:tt $half:tt $n:tt, $rows:literal, $w:ident, $x:ident, $len:ident, $a:ident, $b:ident, $constants:expr) => {{
         asm_writing!(
@@ -256,7 +256,7 @@ macro_rules! blocks {
             x = inout(reg) $x => _,
             len = inout(reg) $len => _,
             eight = in(reg) 8_usize,
-            // Back to where all rows' scales end and blocks begin.
+            // To the end of all eight rows' scales.
             behind_scales = in(reg) 8_usize - $rows,
             to_next = in(reg) 64_usize + $rows,
             inout("v22") $constants[0] => _,
@@ -269,7 +269,7 @@ macro_rules! blocks {
     }};
 }
 
-/// Whether the weights are to be [`SMALL`](Weights32::SMALL) for sums of this kind.
+/// Whether weights with sums of this kind are [`SMALL`](Weights32::SMALL).
 macro_rules! is_for_small {
     (converted) => {
         false
@@ -279,7 +279,7 @@ macro_rules! is_for_small {
     };
 }
 
-/// How a type's blocks are multiplied.
+/// Implements [`Few`]: how codes are unpacked, the kind of sums, `ORDER`, and the constants in v22 and v23.
 macro_rules! few {
     ($ty:ty, $codes:tt, $sums:tt, $order:expr, $constants:expr) => {
         const _: () = assert!(<$ty>::SMALL == is_for_small!($sums));
@@ -295,7 +295,7 @@ macro_rules! few {
                 len: usize,
                 sums: &mut Sums,
             ) {
-                // SAFETY: reads `len` blocks of a group and as many groups of activations.
+                // SAFETY: reads only `len` blocks of a group and as many groups of activations, which the caller guarantees.
                 unsafe {
                     let [a, b] = sums;
                     match (P, half) {
@@ -312,7 +312,7 @@ macro_rules! few {
     };
 }
 
-/// The order in which nibbles come: low ones, then high ones, of 16 bytes of each row.
+/// Each eight bytes of a row hold eight columns in their low nibbles, and the columns 16 further in the high ones.
 const OF_NIBBLES: [usize; 4] = [0, 2, 1, 3];
 
 few!(Q4_0, shifted, exact, OF_NIBBLES, [vdupq_n_u8(0xf0), vdupq_n_u8(0)]);
@@ -320,11 +320,11 @@ few!(Q4_1, nibbles, mins, OF_NIBBLES, [vdupq_n_u8(0xf), vdupq_n_u8(0)]);
 few!(IQ4_NL, table, converted, OF_NIBBLES, [vdupq_n_u8(0xf), vreinterpretq_u8_s8(table_16(&IQ4_VALUES))]);
 few!(Q8_0, bytes, converted, [0, 1, 2, 3], [vdupq_n_u8(0); 2]);
 
-/// The product of a tile: four to fifteen tokens with whole groups of rows by `F`, more by `B`, the rest by `R`.
+/// The product of a tile. `F` multiplies whole groups of rows with four to fifteen tokens, `B` with more, `R` the rest.
 ///
 /// # Safety
 ///
-/// The CPU must have the features of all.
+/// The CPU must have the features of all three.
 pub unsafe fn tile<R: Rows8, B: ManyTokens, F: Few>(
     w: &[u8],
     skipped_rows: usize,
@@ -333,13 +333,13 @@ pub unsafe fn tile<R: Rows8, B: ManyTokens, F: Few>(
 ) {
     let n_tokens = x.n_tokens();
     if !(LEAST..MANY).contains(&n_tokens) || skipped_rows > 0 || !out.rows().len().is_multiple_of(ROWS) {
-        // SAFETY: the CPU has the features of `R` and `B`, as is asked of the caller.
+        // SAFETY: the caller guarantees the features of `R` and `B`.
         return unsafe { packed::tile::<R, B>(w, skipped_rows, x, out) };
     }
     let mut done = 0;
     while n_tokens - done >= LEAST {
         let end = n_tokens.min(done + MOST);
-        // SAFETY: rows are whole; the CPU has the features of `F`, as is asked of the caller.
+        // SAFETY: the tile has whole groups of rows; the caller guarantees the features of `F`.
         unsafe {
             match (end - done).div_ceil(2) {
                 4 => product::<F, 4>(w, x.tokens(done..end), done, out),
@@ -350,16 +350,16 @@ pub unsafe fn tile<R: Rows8, B: ManyTokens, F: Few>(
         done = end;
     }
     if done < n_tokens {
-        // SAFETY: the CPU has the features of `R`, as is asked of the caller.
+        // SAFETY: the caller guarantees the features of `R`.
         unsafe { packed::few::<R, 3>(w, 0, x, done, out) };
     }
 }
 
-/// The product with the tokens `x`, the tile's from `first_token` on: `P` pairs, of which the last may be one token.
+/// The product with the tokens `x`, which begin at the tile's `first_token`: `P` pairs, the last of which may be one token.
 ///
 /// # Safety
 ///
-/// The CPU must have the instruction.
+/// The CPU must have FEAT_DotProd and `SMMLA`.
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn product<F: Few, const P: usize>(w: &[u8], x: Q8<'_>, first_token: usize, out: &mut Tile<'_>) {
     let (n_tokens, n_blocks) = (x.n_tokens(), x.cols / 32);
@@ -370,12 +370,12 @@ unsafe fn product<F: Few, const P: usize>(w: &[u8], x: Q8<'_>, first_token: usiz
     let mut tokens = MaybeUninit::<Tokens>::uninit();
     for first in (0..n_blocks).step_by(SLAB) {
         let len = SLAB.min(n_blocks - first);
-        // SAFETY: the slab lies within the tokens.
+        // SAFETY: the slab is within the tokens, and `len` is at most `SLAB`.
         unsafe { arrange::<F, P>(x, first, len, &mut tokens) };
         for (group, w) in w.chunks_exact(n_blocks * F::BYTES).enumerate() {
             for half in 0..2 {
-                // SAFETY: the slab lies within the rows and has been arranged, the caller vouches for the
-                // instruction, and the sums are the tile's. Where one token is left, both of its pair's are its own.
+                // SAFETY: the slab is within the rows and has been arranged, by the assertions the sums are the tile's, and the
+                // caller guarantees the instruction. A last token without a partner is both tokens of its pair.
                 unsafe {
                     let places: [_; P] = core::array::from_fn(|pair| {
                         [2 * pair, 2 * pair + 1].map(|token| {
@@ -408,7 +408,7 @@ unsafe fn product<F: Few, const P: usize>(w: &[u8], x: Q8<'_>, first_token: usiz
 ///
 /// # Safety
 ///
-/// There must be so many, at most [`SLAB`].
+/// The tokens must have these groups, and `len` must be at most [`SLAB`].
 #[target_feature(enable = "neon")]
 #[inline]
 unsafe fn arrange<F: Few, const P: usize>(
@@ -419,7 +419,7 @@ unsafe fn arrange<F: Few, const P: usize>(
 ) {
     let token = |pair: usize, i: usize| (2 * pair + i).min(x.n_tokens() - 1) * (x.cols / 32) + first;
     let mut out = out.as_mut_ptr().cast::<u8>();
-    // SAFETY: the groups lie within the tokens, and there is room for them.
+    // SAFETY: the caller guarantees the groups, at most `SLAB`, for which there is room.
     unsafe {
         let mut quants: [[_; 2]; P] = core::array::from_fn(|pair| {
             [0, 1].map(|i| x.quants.as_ptr().add(32 * token(pair, i)).cast::<u8>())
@@ -465,7 +465,7 @@ unsafe fn arrange<F: Few, const P: usize>(
     }
 }
 
-/// The first lanes of two vectors, twice each.
+/// `[a, a, b, b]` of the first lanes.
 #[target_feature(enable = "neon")]
 #[inline]
 fn each_twice(a: float32x4_t, b: float32x4_t) -> float32x4_t {
