@@ -12,14 +12,14 @@ use core::arch::x86_64::*;
 
 pub static KERNELS: Kernels = TABLE;
 
-/// The table as a constant, from which faster sets take what they do not replace.
+/// The table as a constant: faster sets copy the entries that they do not replace.
 pub const TABLE: Kernels = {
     let (product, float_product) = (file_order::product::<By<Widening>>, product::<Four<F32x8>, 1, 2>);
-    // SAFETY: the table is given out only where the CPU has AVX2, FMA and F16C.
+    // SAFETY: `Kernels::available` gives the table out only if the CPU has AVX2, FMA and F16C.
     unsafe { Kernels::of::<F32x8, Single>("avx2", product, float_product) }
 };
 
-/// Pairs of products in 16 bits, added in pairs to 32.
+/// Adds pairs of products in 16 bits, then pairs of these sums in 32 bits.
 struct Widening;
 
 impl Dot for Widening {
@@ -36,7 +36,7 @@ impl Dot for Widening {
         fn with_avx2<V>(work: impl Work<V>) {
             work.run();
         }
-        // SAFETY: the CPU has AVX2, FMA and F16C, as is asked of the caller.
+        // SAFETY: the caller guarantees AVX2, FMA and F16C.
         unsafe { with_avx2(work) }
     }
 }

@@ -11,17 +11,17 @@ use core::arch::x86_64::*;
 
 pub static KERNELS: Kernels = Kernels {
     name: "avx512-vnni",
-    // Sums in 24 of the 32 registers.
+    // Two groups of rows times six tokens: sums in 24 of the 32 registers.
     float_product: float_product::product::<TwoTwice, 2, 6>,
     product: file_order::product::<By<Vnni>>,
-    // SAFETY: the table is given out only where the CPU has AVX2, FMA, F16C and AVX-512 F and VL.
+    // SAFETY: `Kernels::available` gives the table out only if the CPU has AVX2, FMA, F16C and AVX-512 F and VL.
     recurrence: unsafe { Recurrence::of::<F32x8, TwoTwice>() },
     packing: Some(&packed::PACKING),
     packed_product: packed::product,
     ..avx2::TABLE
 };
 
-/// Four products added to 32 bits at once.
+/// Adds four products at once to 32 bits.
 struct Vnni;
 
 impl Dot for Vnni {
@@ -37,7 +37,7 @@ impl Dot for Vnni {
         fn with_vnni<V>(work: impl Work<V>) {
             work.run();
         }
-        // SAFETY: the CPU has AVX2, FMA, F16C and AVX-512 VL and VNNI, as is asked of the caller.
+        // SAFETY: the caller guarantees AVX2, FMA, F16C and AVX-512 VL and VNNI.
         unsafe { with_vnni(work) }
     }
 }

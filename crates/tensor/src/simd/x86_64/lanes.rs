@@ -7,12 +7,12 @@ use half::{bf16, f16};
 
 /// Eight floats.
 ///
-/// SAFETY of every function below: as [`Lanes`] says, they are called by what `enter` runs, where the CPU has AVX2, FMA
-/// and F16C.
+/// `SAFETY: see the type` means: by [`Lanes`]'s contract the code runs only within `enter`, where the CPU has AVX2, FMA and
+/// F16C.
 #[derive(Clone, Copy)]
 pub struct F32x8(pub(super) __m256);
 
-/// Functions of vectors.
+/// Functions that are one expression of vectors.
 macro_rules! operations {
     ($($name:ident($a:ident $(, $b:ident)*) $value:expr;)+) => {$(
         #[inline(always)]
@@ -26,7 +26,7 @@ macro_rules! operations {
 
 impl Lanes for F32x8 {
     type Wide = [__m256d; 2];
-    // Loaded again for each use: a broadcast from memory costs no more than one from a register.
+    // A pointer, loaded from at each use: a broadcast from memory costs no more than one from a register.
     type Weights = *const f32;
 
     #[inline(always)]
@@ -35,7 +35,7 @@ impl Lanes for F32x8 {
         fn with_avx2<V>(work: impl Work<V>) {
             work.run();
         }
-        // SAFETY: the CPU has the features, as is asked of the caller.
+        // SAFETY: the caller guarantees the features.
         unsafe { with_avx2(work) }
     }
 
@@ -47,19 +47,19 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     unsafe fn load<const GROUP: usize>(p: *const f32) -> Self {
-        // SAFETY: see the type; the caller vouches for the values.
+        // SAFETY: see the type; the caller guarantees that the values are readable.
         F32x8(unsafe { _mm256_loadu_ps(p.add(LANES * GROUP)) })
     }
 
     #[inline(always)]
     unsafe fn load_f16<const GROUP: usize>(p: *const f16) -> Self {
-        // SAFETY: see the type; the caller vouches for the values.
+        // SAFETY: see the type; the caller guarantees that the values are readable.
         F32x8(unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.add(LANES * GROUP).cast())) })
     }
 
     #[inline(always)]
     unsafe fn load_bf16(p: *const bf16) -> Self {
-        // SAFETY: see the type; the caller vouches for the values.
+        // SAFETY: see the type; the caller guarantees that the values are readable.
         unsafe {
             let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
             F32x8(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits)))
@@ -68,7 +68,7 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     unsafe fn load_i8<const GROUP: usize>(p: *const i8) -> Self {
-        // SAFETY: see the type; the caller vouches for the values.
+        // SAFETY: see the type; the caller guarantees that the values are readable.
         unsafe {
             let bytes = _mm_loadl_epi64(p.add(LANES * GROUP).cast());
             F32x8(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)))
@@ -77,7 +77,7 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     unsafe fn splat_f16(p: *const u8) -> Self {
-        // SAFETY: see the type; the caller vouches for the bytes.
+        // SAFETY: see the type; the caller guarantees that the bytes are readable.
         unsafe {
             let bits = p.cast::<i16>().read_unaligned();
             F32x8(_mm256_cvtph_ps(_mm_set1_epi16(bits)))
@@ -104,12 +104,12 @@ impl Lanes for F32x8 {
         sub(a, b) _mm256_sub_ps(a, b);
         mul(a, b) _mm256_mul_ps(a, b);
         div(a, b) _mm256_div_ps(a, b);
-        // The second operand is the result where either is NaN.
+        // If either operand is NaN, the result is the second one.
         max(a, b) _mm256_max_ps(b, a);
         min(a, b) _mm256_min_ps(b, a);
         fma(a, b, c) _mm256_fmadd_ps(a, b, c);
         abs(a) _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
-        // As integers magnitudes have the same order, and a NaN is above all of them.
+        // Compared as integers, magnitudes keep their order, and NaN is larger than all others.
         max_magnitude(a, b) _mm256_castsi256_ps(_mm256_max_epu32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
         low_bits_to_exponent(a) _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a)));
     }
@@ -131,12 +131,12 @@ impl Lanes for F32x8 {
         // SAFETY: see the type; writes the 16 bytes of `out`.
         unsafe {
             let [inverse, rounding] = [inverse, ROUNDING].map(|x| _mm256_set1_ps(x));
-            // The integers are what is left of the bits without those of `rounding`.
+            // The integer is the difference between the bits of the sum and those of `rounding`.
             let [a, b] = x.map(|x| {
                 let sum = _mm256_castps_si256(_mm256_fmadd_ps(x.0, inverse, rounding));
                 _mm256_sub_epi32(sum, _mm256_castps_si256(rounding))
             });
-            // Packing works on each half apart: put the groups of four back into their order.
+            // `VPACKSSDW` packs each 128-bit half separately; the permutation restores the order.
             let q = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b));
             let halves = [_mm256_castsi256_si128(q), _mm256_extracti128_si256::<1>(q)];
             _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_packs_epi16(halves[0], halves[1]));
@@ -148,7 +148,7 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     fn rope_norm(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self {
-        // SAFETY: see the type; reads the 16 bytes of each array.
+        // SAFETY: see the type; reads only the 16 bytes of each array.
         unsafe {
             let twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
             let [cos, sin] = [cos, sin]
@@ -160,7 +160,7 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     fn fold(v: [Self; 4]) -> [f32; 4] {
-        // SAFETY: see the type; four floats are as large as the vector.
+        // SAFETY: see the type; both types hold four floats.
         unsafe {
             let [a, b, c, d] =
                 v.map(|v| _mm_add_ps(_mm256_castps256_ps128(v.0), _mm256_extractf128_ps::<1>(v.0)));
@@ -176,7 +176,7 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     fn add_weighted<const INDEX: usize>(self, v: Self, w: Self::Weights) -> Self {
-        // SAFETY: see the type; `weights` was given the whole array, which the loop still borrows.
+        // SAFETY: see the type; `w` points to the array that `weights` got, which the calling loop still borrows.
         F32x8(unsafe { _mm256_fmadd_ps(v.0, _mm256_broadcast_ss(&*w.add(INDEX)), self.0) })
     }
 
@@ -202,7 +202,7 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     fn wide_values(sums: Self::Wide) -> [f64; LANES] {
-        // SAFETY: eight doubles are as large as the two vectors.
+        // SAFETY: both types hold eight doubles without padding.
         unsafe { core::mem::transmute::<[__m256d; 2], [f64; LANES]>(sums) }
     }
 }

@@ -8,10 +8,10 @@
 //! |---|---|
 //! | `avx512_vnni` | the set with `VPDPBUSD` |
 //! | `avx2` | the set with AVX2, FMA and F16C |
-//! | `packed`, `file_order` | products of weights that are packed, and as a file has them |
-//! | `packed32`, `packed256`, `weights32` | packed blocks; blocks as a file has them |
+//! | `packed`, `file_order` | products of packed weights; products of weights in file order |
+//! | `packed32`, `packed256`, `weights32` | packed blocks of 32; packed blocks of 256; blocks of 32 in file order |
 //! | `quads`, `rows` | four rows of floats; groups of packed rows |
-//! | `lanes` | vectors of eight |
+//! | `lanes` | vectors of eight floats |
 
 #![cfg(any(test, feature = "std"))]
 
@@ -29,7 +29,7 @@ mod weights32;
 use super::{Kernels, std};
 
 impl Kernels {
-    /// Every set that this CPU has and that gives the scalar one's bits, from that one to the fastest.
+    /// Every set that this CPU supports and that gives the same bits as the scalar one; the scalar one first, the fastest last.
     pub fn available() -> impl DoubleEndedIterator<Item = &'static Self> {
         let avx2 = std::is_x86_feature_detected!("avx2")
             && std::is_x86_feature_detected!("fma")

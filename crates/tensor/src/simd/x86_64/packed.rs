@@ -1,8 +1,7 @@
-//! Integer products of packed weights with AVX-512 VNNI: a lane for each of sixteen rows, no sum
-//! spread over lanes.
+//! Integer products of packed weights with AVX-512 VNNI: each lane belongs to one row, so no sum is spread over lanes.
 //!
-//! Each unit of a [`Packing`] is four bytes of a row, so a vector of weights is a unit of sixteen
-//! rows, and `VPDPBUSD` multiplies all of them with the same four activations, broadcast from memory.
+//! A unit of a [`Packing`] is four bytes of a row. A vector of weights holds a unit of each of sixteen rows, and `VPDPBUSD`
+//! multiplies all of them with the same four activations, broadcast from memory.
 
 use super::packed32::{IQ4NL, MXFP4, Of32, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 use super::packed256::{IQ4XS, Of256, Q4K, Q5K, Q6K};
@@ -12,7 +11,7 @@ use crate::simd::table::PackedTileFn;
 use crate::simd::{Q8, tiles::Tile};
 use core::arch::x86_64::*;
 
-/// Tokens that share each group of unpacked weights.
+/// The most tokens that share each group of unpacked weights.
 const MAX_TOKENS: usize = 8;
 
 pub static PACKING: Packing = Packing {
@@ -67,8 +66,7 @@ unsafe fn tile<R: Rows16>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Ti
         let mut token = 0;
         while token < n_tokens {
             let place = Place { group: index, skipped_rows, token };
-            // SAFETY: `w` holds `n_blocks` blocks of sixteen rows, `x` the tokens; the CPU has the features, as is asked
-            // of the caller.
+            // SAFETY: `w` holds `n_blocks` blocks of sixteen rows, `x` the tokens; the caller guarantees the features.
             token += unsafe {
                 match n_tokens - token {
                     1 => some_tokens::<R, 1>(w, n_blocks, x, place, out),
@@ -81,7 +79,7 @@ unsafe fn tile<R: Rows16>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Ti
     }
 }
 
-/// Which outputs are computed.
+/// Outputs of a group of rows, from `token` on. The first group begins with `skipped_rows` rows outside the tile.
 #[derive(Clone, Copy)]
 struct Place {
     group: usize,
@@ -89,7 +87,7 @@ struct Place {
     token: usize,
 }
 
-/// Computes and writes the sums of `T` tokens, and returns how many these are.
+/// Computes and writes the sums of `T` tokens, and returns `T`.
 ///
 /// # Safety
 ///
@@ -103,11 +101,11 @@ unsafe fn some_tokens<R: Rows16, const T: usize>(
     place: Place,
     out: &mut Tile<'_>,
 ) -> usize {
-    // SAFETY: `w` holds the blocks, `x` the tokens, and the CPU has the features, as is asked of the caller.
+    // SAFETY: the caller guarantees the blocks and the features; the slice of `x` holds `T` tokens.
     let sums = unsafe { R::product::<T>(w.as_ptr(), n_blocks, x.tokens(place.token..place.token + T)) };
     for (t, sums) in sums.into_iter().enumerate() {
         let mut rows = [0.0; ROWS];
-        // SAFETY: writes the sixteen floats.
+        // SAFETY: writes only the sixteen floats of `rows`.
         unsafe { _mm512_storeu_ps(rows.as_mut_ptr(), sums) };
         let rows = if place.group == 0 { &rows[place.skipped_rows..] } else { &rows };
         let out = &mut out.token(place.token + t)[(place.group * ROWS).saturating_sub(place.skipped_rows)..];

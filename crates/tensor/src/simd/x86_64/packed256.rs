@@ -1,4 +1,4 @@
-//! Packed weights that have integer scales under a scale for each 256 of them.
+//! Packed weights in blocks of 256 with integer scales.
 
 use super::rows::{
     ROWS, Rows16, dots, fifth_bits, halves, high_nibbles, looked_up, low_nibbles, prefetch, unit, unsigned,
@@ -7,35 +7,35 @@ use crate::blocks::{BlockIQ4XS, BlockQ4K, BlockQ5K, BlockQ6K, IQ4_VALUES};
 use crate::simd::Q8;
 use core::arch::x86_64::*;
 
-/// How to load packed weights that have integer scales under a scale for each 256 of them.
+/// How to load packed weights in blocks of 256 with integer scales.
 pub trait Weights256 {
     /// A block of one row.
     type Block;
-    /// Bytes of the blocks of all sixteen rows.
+    /// Bytes of one block of each of the sixteen rows.
     const BYTES: usize = ROWS * size_of::<Self::Block>();
-    /// What is to be subtracted from every integer, 0 where there are minimums.
+    /// What must be subtracted from the integers; 0 if there are minimums.
     const OFFSET: i32 = 0;
     /// Whether there are minimums.
     const MINS: bool = false;
-    /// Whether each 16 weights have an integer scale, instead of each 32.
+    /// Whether each 16 weights have an integer scale, rather than each 32.
     const HALVES: bool = false;
 
-    /// Loads weights `32 * j` to `32 * j + 31` of the blocks at `p`.
+    /// Loads weights `32 * j` to `32 * j + 31` of the blocks at `p`, as units of sixteen rows.
     ///
     /// # Safety
     ///
-    /// They must be readable, `j` below 8, and the CPU must have the features; also below.
+    /// The blocks must be readable, `j` must be below 8, and the CPU must have the features.
     unsafe fn quants(p: *const u8, j: usize) -> [__m512i; 8];
 
-    /// The integer scales of the two halves of these weights.
+    /// The integer scales of the first and second half of these weights.
     ///
     /// # Safety
     ///
     /// As for [`quants`](Self::quants).
     unsafe fn scales(p: *const u8, j: usize) -> [__m512i; 2];
 
-    /// What the sums of the activations of the two halves are multiplied with, as pairs of 16 bits: the integer
-    /// minimum twice, or the integer scales where there is an offset.
+    /// Factors of the activations' sums over the two halves, as pairs of 16-bit integers: the integer minimum twice or, for
+    /// types with an offset, the integer scales.
     ///
     /// # Safety
     ///
@@ -43,7 +43,7 @@ pub trait Weights256 {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
-        // SAFETY: the block is readable, as is asked of the caller here and there.
+        // SAFETY: `scales` requires what this function does.
         let [first, second] = unsafe { Self::scales(p, j) };
         paired(first, second)
     }
@@ -56,7 +56,7 @@ pub trait Weights256 {
     unsafe fn d(p: *const u8) -> [__m512; 2];
 }
 
-/// Rows of such weights.
+/// Rows of weights in blocks of 256, loaded by `W`.
 pub struct Of256<W>(W);
 
 impl<W: Weights256> Rows16 for Of256<W> {
@@ -70,8 +70,8 @@ impl<W: Weights256> Rows16 for Of256<W> {
         for block in 0..n_blocks {
             let mut products = [_mm512_setzero_si512(); T];
             let mut products_of_sums = [_mm512_setzero_si512(); T];
-            // SAFETY: the loops visit each block of the rows and each group of the tokens once; the
-            // strides between tokens are `cols` quants, `n_blocks` scales and 16 times as many sums.
+            // SAFETY: the loops read the blocks of rows and tokens that the caller guarantees; from one token to the next there
+            // are `cols` quants, `n_blocks` scales and `16 * n_blocks` sums.
             unsafe {
                 let w = w.add(block * W::BYTES);
                 if T == 1 {
@@ -115,7 +115,7 @@ impl<W: Weights256> Rows16 for Of256<W> {
     }
 }
 
-/// Sixteen sums as pairs of 16 bits, which hold them: 16 activations are at most 127 each.
+/// Sixteen sums as pairs of 16-bit integers. They fit: each is of 16 activations of at most 127.
 ///
 /// # Safety
 ///
@@ -124,7 +124,7 @@ impl<W: Weights256> Rows16 for Of256<W> {
 #[inline]
 unsafe fn pairs_of_sums(p: *const i32) -> [i32; 8] {
     let mut pairs = [0; 8];
-    // SAFETY: the caller vouches for the sums; writes the 32 bytes of `pairs`.
+    // SAFETY: the caller guarantees that the sums are readable; writes only the 32 bytes of `pairs`.
     unsafe {
         let sums = _mm512_cvtepi32_epi16(_mm512_loadu_si512(p.cast()));
         _mm256_storeu_si256(pairs.as_mut_ptr().cast(), sums);
@@ -132,22 +132,22 @@ unsafe fn pairs_of_sums(p: *const i32) -> [i32; 8] {
     pairs
 }
 
-/// Pairs of 16 bits from numbers of 32.
+/// Pairs of 16-bit integers in 32-bit lanes: the lower half from `first`, the upper from `second`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 fn paired(first: __m512i, second: __m512i) -> __m512i {
     _mm512_mask_blend_epi16(0xaaaa_aaaa, first, _mm512_slli_epi32::<16>(second))
 }
 
-/// Byte `i` of each lane.
+/// Byte `i` of each lane, in a lane of its own.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 fn byte(v: __m512i, i: usize) -> __m512i {
     _mm512_and_si512(_mm512_srlv_epi32(v, _mm512_set1_epi32(8 * i as i32)), _mm512_set1_epi32(0xff))
 }
 
-/// Scales or minimums of 6 bits for each 32 weights, from the three units at `p`: number `j` of those
-/// whose lower four lie in unit `first`.
+/// The 6-bit scale (`first` is 0) or minimum (`first` is 1) for the `j`-th 32 weights, from the three units at `p`:
+/// [`six_bits`](crate::blocks::six_bits) of sixteen rows.
 ///
 /// # Safety
 ///
@@ -155,7 +155,7 @@ fn byte(v: __m512i, i: usize) -> __m512i {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 unsafe fn six_bits(p: *const u8, first: usize, j: usize) -> __m512i {
-    // SAFETY: the caller vouches for the units.
+    // SAFETY: the caller guarantees that the units are readable.
     let (own, last) = unsafe { (unit(p.add(64 * first)), unit(p.add(128))) };
     if j < 4 {
         return _mm512_and_si512(byte(own, j), _mm512_set1_epi32(0x3f));
@@ -166,7 +166,7 @@ unsafe fn six_bits(p: *const u8, first: usize, j: usize) -> __m512i {
     _mm512_or_si512(low, high)
 }
 
-/// The nibbles of weights `32 * j` to `32 * j + 31` in pairs of 32 under the same bytes.
+/// The nibbles of weights `32 * j` to `32 * j + 31`: low ones for even `j`, high ones of the same bytes for odd `j`.
 ///
 /// # Safety
 ///
@@ -175,26 +175,26 @@ unsafe fn six_bits(p: *const u8, first: usize, j: usize) -> __m512i {
 #[inline]
 unsafe fn paired_nibbles(p: *const u8, j: usize) -> [__m512i; 8] {
     core::array::from_fn(|i| {
-        // SAFETY: the caller vouches for the codes.
+        // SAFETY: the caller guarantees that the codes are readable.
         let codes = unsafe { unit(p.add(64 * (8 * (j / 2) + i))) };
         if j.is_multiple_of(2) { low_nibbles(codes) } else { high_nibbles(codes) }
     })
 }
 
-/// What blocks of Q4_K and Q5_K begin with: two scales, then 12 bytes of scales and minimums.
+/// The beginning of blocks of Q4_K and Q5_K: `d`, `d_min`, then 12 bytes of scales and minimums.
 macro_rules! starts_like_q4_k {
     () => {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
         #[inline]
         unsafe fn scales(p: *const u8, j: usize) -> [__m512i; 2] {
-            // SAFETY: the units lie behind the two scales.
+            // SAFETY: within the block: the units follow `d` and `d_min` of each row, 4 bytes.
             [unsafe { six_bits(p.add(ROWS * 4), 0, j) }; 2]
         }
 
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
         #[inline]
         unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
-            // SAFETY: the units lie behind the two scales.
+            // SAFETY: within the block: the units follow `d` and `d_min` of each row, 4 bytes.
             let mins = unsafe { six_bits(p.add(ROWS * 4), 1, j) };
             paired(mins, mins)
         }
@@ -202,7 +202,7 @@ macro_rules! starts_like_q4_k {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
         #[inline]
         unsafe fn d(p: *const u8) -> [__m512; 2] {
-            // SAFETY: a block begins with the two.
+            // SAFETY: within the block: it begins with `d` and `d_min` of all rows.
             unsafe { [halves(p), halves(p.add(ROWS * 2))] }
         }
     };
@@ -217,7 +217,7 @@ impl Weights256 for Q4K {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn quants(p: *const u8, j: usize) -> [__m512i; 8] {
-        // SAFETY: the codes lie behind the two scales and 12 bytes of scales and minimums of each row.
+        // SAFETY: within the block: the codes follow 16 bytes of each row.
         unsafe { paired_nibbles(p.add(ROWS * 16), j) }
     }
 
@@ -233,7 +233,7 @@ impl Weights256 for Q5K {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn quants(p: *const u8, j: usize) -> [__m512i; 8] {
-        // SAFETY: the fifth bits lie behind scales and minimums, the codes behind 32 bytes of them.
+        // SAFETY: within the block: the fifth bits follow 16 bytes of each row, the codes 48.
         unsafe {
             let low = paired_nibbles(p.add(ROWS * 48), j);
             core::array::from_fn(|i| _mm512_or_si512(low[i], fifth_bits(unit(p.add(ROWS * 16 + 64 * i)), j)))
@@ -253,10 +253,10 @@ impl Weights256 for Q6K {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn quants(p: *const u8, j: usize) -> [__m512i; 8] {
-        // Of 128 weights the first and second 32 lie in the lower nibbles, the others in the upper.
+        // Of each 128 weights, the first 64 are low nibbles, the others high nibbles.
         let (part, s) = (j / 4, j % 4);
         core::array::from_fn(|i| {
-            // SAFETY: 128 bytes of lower bits, then 64 bytes of upper ones, of each row.
+            // SAFETY: within the block: 128 bytes of lower bits of each row, then 64 bytes of upper ones.
             let (low, high) = unsafe {
                 let low = unit(p.add(64 * (16 * part + 8 * (s % 2) + i)));
                 (low, unit(p.add(ROWS * 128 + 64 * (8 * part + i))))
@@ -275,7 +275,7 @@ impl Weights256 for Q6K {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn scales(p: *const u8, j: usize) -> [__m512i; 2] {
-        // SAFETY: behind lower and upper bits, four scales in each unit.
+        // SAFETY: within the block: the scales follow 192 bytes of each row, four in a unit.
         let scales = unsafe { unit(p.add(ROWS * 192 + 64 * (j / 2))) };
         [2 * (j % 2), 2 * (j % 2) + 1].map(|i| {
             let moved = _mm512_sllv_epi32(scales, _mm512_set1_epi32(24 - 8 * i as i32));
@@ -286,7 +286,7 @@ impl Weights256 for Q6K {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn d(p: *const u8) -> [__m512; 2] {
-        // SAFETY: the scale of the scales comes last.
+        // SAFETY: within the block: `d` follows 208 bytes of each row.
         [unsafe { halves(p.add(ROWS * 208)) }, _mm512_setzero_ps()]
     }
 }
@@ -300,14 +300,14 @@ impl Weights256 for IQ4XS {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn quants(p: *const u8, j: usize) -> [__m512i; 8] {
-        // SAFETY: the codes lie behind the scale and 6 bytes of scales of each row, 16 bytes for 32 weights.
+        // SAFETY: within the block: the codes follow 8 bytes of each row, 16 bytes for each 32 weights.
         unsafe { looked_up(p.add(ROWS * (8 + 16 * j)), &const { unsigned(IQ4_VALUES, Self::OFFSET) }) }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn scales(p: *const u8, j: usize) -> [__m512i; 2] {
-        // SAFETY: 16 bits with the upper two of each scale, then a unit with the lower four.
+        // SAFETY: within the block: after `d`, 16 bits with the upper two of each scale, then a unit with the lower four.
         let (high, low) = unsafe { (_mm256_loadu_si256(p.add(ROWS * 2).cast()), unit(p.add(ROWS * 4))) };
         let bits = |v, from: usize, mask| {
             _mm512_and_si512(_mm512_srlv_epi32(v, _mm512_set1_epi32(from as i32)), _mm512_set1_epi32(mask))
@@ -320,7 +320,7 @@ impl Weights256 for IQ4XS {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn d(p: *const u8) -> [__m512; 2] {
-        // SAFETY: a block begins with the scale of the scales.
+        // SAFETY: within the block: it begins with `d` of all rows.
         [unsafe { halves(p) }, _mm512_setzero_ps()]
     }
 }

@@ -1,4 +1,4 @@
-//! Packed weights that have a scale for each 32 of them.
+//! Packed weights in blocks of 32.
 
 use super::rows::{ROWS, Rows16, dots, fifth_bits, halves, looked_up, nibbles, prefetch, unit, unsigned};
 use crate::blocks::{E2M1_DOUBLED, IQ4_VALUES};
@@ -7,19 +7,19 @@ use core::arch::x86_64::*;
 
 /// 32 weights of each of sixteen rows.
 pub struct Groups {
-    /// Four of each row, as unsigned bytes.
+    /// Eight units of sixteen rows, as unsigned bytes.
     quants: [__m512i; 8],
     scales: __m512,
     mins: __m512,
 }
 
-/// How to load packed weights that have a scale for each 32 of them.
+/// How to load packed weights in blocks of 32.
 pub trait Weights32 {
     /// A block of one row.
     type Block;
-    /// Bytes of the blocks of all sixteen rows.
+    /// Bytes of one block of each of the sixteen rows.
     const BYTES: usize = ROWS * size_of::<Self::Block>();
-    /// What is to be subtracted from every integer.
+    /// What must be subtracted from the integers.
     const OFFSET: i32 = 0;
     /// Whether there are minimums.
     const MINS: bool = false;
@@ -32,7 +32,7 @@ pub trait Weights32 {
     unsafe fn load(p: *const u8) -> Groups;
 }
 
-/// Rows of such weights.
+/// Rows of weights in blocks of 32, loaded by `W`.
 pub struct Of32<W>(W);
 
 impl<W: Weights32> Rows16 for Of32<W> {
@@ -44,8 +44,8 @@ impl<W: Weights32> Rows16 for Of32<W> {
     unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [__m512; T] {
         let mut sums = [_mm512_setzero_ps(); T];
         for block in 0..n_blocks {
-            // SAFETY: the loop visits each block of the rows and each group of the tokens once; the
-            // strides between tokens are `cols` quants and `n_blocks` scales and sums.
+            // SAFETY: the loop reads the blocks of rows and tokens that the caller guarantees; from one token to the next there
+            // are `cols` quants, `n_blocks` scales and `n_blocks` sums.
             unsafe {
                 let w = w.add(block * W::BYTES);
                 if T == 1 {
@@ -69,15 +69,15 @@ impl<W: Weights32> Rows16 for Of32<W> {
     }
 }
 
-/// As [`nibbles`], with the fifth bits of sixteen rows, a unit, at `bits`.
+/// Like [`nibbles`], with the fifth bits of sixteen rows from the unit at `bits`.
 ///
 /// # Safety
 ///
-/// As for [`nibbles`].
+/// As for [`nibbles`]; the unit must be readable.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 unsafe fn five_bits(p: *const u8, bits: *const u8) -> [__m512i; 8] {
-    // SAFETY: the caller vouches for the bytes.
+    // SAFETY: the caller guarantees that codes and unit are readable.
     let (low, bits) = unsafe { (nibbles(p), unit(bits)) };
     core::array::from_fn(|i| _mm512_or_si512(low[i], fifth_bits(bits, i)))
 }
@@ -127,15 +127,15 @@ types_of_weights! {
     }
 }
 
-/// Sixteen scales `2^(e - 128)`, as [`e8m0_half`](crate::blocks::e8m0_half) has them.
+/// Sixteen scales `2^(e - 128)`, computed like [`e8m0_half`](crate::blocks::e8m0_half).
 ///
 /// # Safety
 ///
-/// They must be readable.
+/// 16 bytes must be readable at `p`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 unsafe fn e8m0_halves(p: *const u8) -> __m512 {
-    // SAFETY: the caller vouches for the bytes.
+    // SAFETY: the caller guarantees that the bytes are readable.
     let e = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(p.cast()) });
     let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(e, _mm512_set1_epi32(1)));
     let subnormal = _mm512_sllv_epi32(_mm512_set1_epi32(0x0020_0000), e);

@@ -7,13 +7,13 @@ use crate::simd::tiles::store_rows;
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 
-/// Two rows in each.
+/// Two rows in each register.
 ///
-/// SAFETY of every function below: as [`Quad`] says, they are called by what `enter` runs, where the CPU has AVX-512 F and VL.
+/// `SAFETY: see the type` means: by [`Quad`]'s contract the code runs only within `enter`, where the CPU has AVX-512 F and VL.
 #[derive(Clone, Copy)]
 pub struct TwoTwice([__m512; 2]);
 
-/// Two vectors of eight, one after the other.
+/// Joins two vectors of eight.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn joined(low: __m256, high: __m256) -> __m512 {
@@ -21,7 +21,7 @@ fn joined(low: __m256, high: __m256) -> __m512 {
     _mm512_castpd_ps(_mm512_insertf64x4::<1>(low, _mm256_castps_pd(high)))
 }
 
-/// Eight values of 16 bits at each pointer.
+/// Eight 16-bit values from each pointer.
 ///
 /// # Safety
 ///
@@ -29,14 +29,14 @@ fn joined(low: __m256, high: __m256) -> __m512 {
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn load_16_bits<E>(p: *const E, q: *const E) -> __m256i {
-    // SAFETY: the caller vouches for the values.
+    // SAFETY: the caller guarantees that the values are readable.
     unsafe { _mm256_loadu2_m128i(q.cast(), p.cast()) }
 }
 
-/// Writes the sums of eight rows, two in each vector, up to where `out` ends.
+/// Writes the sums of eight rows, two of them in each vector, as far as `out` reaches.
 ///
-/// The order is that of [`Lanes::fold`]: halves first, then neighbours. So there are four lanes of each row, then two, of rows
-/// 0, 4, 1, 5 and so on, then one.
+/// The order is that of [`Lanes::fold`]: halves first, then neighbours. The first step leaves four lanes of each row, the
+/// second two (of rows 0, 4, 1, 5 and so on), the third one.
 #[target_feature(enable = "avx512f,avx512vl")]
 #[inline]
 fn store_sums_of_eight([a, b, c, d]: [__m512; 4], out: &mut [f32]) {
@@ -51,7 +51,7 @@ fn store_sums_of_eight([a, b, c, d]: [__m512; 4], out: &mut [f32]) {
     let second = _mm512_setr_epi32(1, 5, 9, 13, 3, 7, 11, 15, 0, 0, 0, 0, 0, 0, 0, 0);
     let sums = _mm512_add_ps(_mm512_permutexvar_ps(first, pairs), _mm512_permutexvar_ps(second, pairs));
     let mask = (1_u32 << out.len().min(2 * ROWS)) - 1;
-    // SAFETY: the mask ends where `out` does.
+    // SAFETY: writes only the lanes in the mask, at most `out.len()`.
     unsafe { _mm256_mask_storeu_ps(out.as_mut_ptr(), mask as u8, _mm512_castps512_ps256(sums)) }
 }
 
@@ -64,7 +64,7 @@ impl Quad for TwoTwice {
         fn with_avx512<V>(work: impl Work<V>) {
             work.run();
         }
-        // SAFETY: the CPU has the features, as is asked of the caller.
+        // SAFETY: the caller guarantees the features.
         unsafe { with_avx512(work) }
     }
 
@@ -84,7 +84,7 @@ impl Quad for TwoTwice {
 
     #[inline(always)]
     fn of_columns(x: &[f32; LANES]) -> Self {
-        // SAFETY: see the type; the array holds what is read.
+        // SAFETY: see the type; reads only the array.
         unsafe {
             let columns = _mm512_broadcast_f64x4(_mm256_loadu_pd(x.as_ptr().cast()));
             TwoTwice([_mm512_castpd_ps(columns); 2])
@@ -93,13 +93,13 @@ impl Quad for TwoTwice {
 
     #[inline(always)]
     fn of(x: &[f32; QUAD]) -> Self {
-        // SAFETY: see the type; the array holds both.
+        // SAFETY: see the type; reads only the array.
         TwoTwice(unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(QUAD / 2))] })
     }
 
     #[inline(always)]
     unsafe fn load_f32([a, b, c, d]: [*const f32; ROWS]) -> Self {
-        // SAFETY: see the type; the caller vouches for the values.
+        // SAFETY: see the type; the caller guarantees that the values are readable.
         TwoTwice(unsafe {
             [joined(_mm256_loadu_ps(a), _mm256_loadu_ps(b)), joined(_mm256_loadu_ps(c), _mm256_loadu_ps(d))]
         })
@@ -107,13 +107,13 @@ impl Quad for TwoTwice {
 
     #[inline(always)]
     unsafe fn load_f16([a, b, c, d]: [*const f16; ROWS]) -> Self {
-        // SAFETY: see the type; the caller vouches for the values.
+        // SAFETY: see the type; the caller guarantees that the values are readable.
         TwoTwice(unsafe { [load_16_bits(a, b), load_16_bits(c, d)].map(|two| _mm512_cvtph_ps(two)) })
     }
 
     #[inline(always)]
     unsafe fn load_bf16([a, b, c, d]: [*const bf16; ROWS]) -> Self {
-        // SAFETY: see the type; the caller vouches for the values.
+        // SAFETY: see the type; the caller guarantees that the values are readable.
         TwoTwice(unsafe {
             [load_16_bits(a, b), load_16_bits(c, d)]
                 .map(|two| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(two))))
@@ -122,7 +122,7 @@ impl Quad for TwoTwice {
 
     #[inline(always)]
     fn store(self, out: &mut [f32; QUAD]) {
-        // SAFETY: see the type; the array has room for both.
+        // SAFETY: see the type; writes only the array.
         unsafe {
             _mm512_storeu_ps(out.as_mut_ptr(), self.0[0]);
             _mm512_storeu_ps(out.as_mut_ptr().add(QUAD / 2), self.0[1]);
@@ -191,14 +191,14 @@ mod tests {
     }
 
     fn check<const G: usize>() {
-        // Sums in which each order of additions rounds differently.
+        // Values whose sum each order of additions rounds differently.
         let groups: [[f32; QUAD]; G] = core::array::from_fn(|group| {
             core::array::from_fn(|i| 1.0 / (1 + (group * QUAD + i) * 7 % 61) as f32 - 0.1)
         });
         for n_rows in 0..=G * ROWS + 1 {
             let (mut out, mut expected) = ([f32::INFINITY; 32], Vec::new());
             let work = Fold { groups, together: &mut out[..n_rows], one_by_one: &mut expected };
-            // SAFETY: the caller found the CPU to have the instructions.
+            // SAFETY: the caller of `check` made sure that the CPU has the instructions.
             unsafe { TwoTwice::enter(work) };
             expected.truncate(n_rows);
             expected.resize(out.len(), f32::INFINITY);

@@ -1,6 +1,6 @@
-//! What all products of packed weights share: groups of sixteen rows, and how their codes are loaded and multiplied.
+//! Groups of sixteen packed rows, which all products of packed weights share: their codes are loaded and multiplied here.
 //!
-//! Neighbours: [`packed32`](super::packed32) and [`packed256`](super::packed256) have the types of blocks.
+//! Neighbours: [`packed32`](super::packed32) and [`packed256`](super::packed256) define the types of blocks.
 
 use crate::simd::Q8;
 use core::arch::x86_64::*;
@@ -10,21 +10,21 @@ pub const ROWS: usize = 16;
 
 /// The product of sixteen rows with some tokens, for one kind of blocks.
 pub trait Rows16 {
-    /// Weights of a block.
+    /// Weights in a block.
     const LEN: usize;
-    /// Bytes of the blocks of all sixteen rows.
+    /// Bytes of one block of each of the sixteen rows.
     const BYTES: usize;
 
     /// Sixteen rows times `T` tokens.
     ///
     /// # Safety
     ///
-    /// The blocks of `n_blocks` groups must be readable at `w`, `x` must hold `T` tokens of as many
-    /// weights, and the CPU must have the features.
+    /// `n_blocks` blocks of sixteen rows must be readable at `w`, `x` must hold `T` tokens of as many weights, and the CPU must
+    /// have the features.
     unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [__m512; T];
 }
 
-/// Units of sixteen rows: 64 bytes.
+/// A unit of each of sixteen rows: 64 bytes.
 ///
 /// # Safety
 ///
@@ -32,11 +32,11 @@ pub trait Rows16 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 pub unsafe fn unit(p: *const u8) -> __m512i {
-    // SAFETY: the caller vouches for the bytes.
+    // SAFETY: the caller guarantees that the bytes are readable.
     unsafe { _mm512_loadu_si512(p.cast()) }
 }
 
-/// Sixteen f16 values.
+/// Sixteen f16 values, converted to f32.
 ///
 /// # Safety
 ///
@@ -44,7 +44,7 @@ pub unsafe fn unit(p: *const u8) -> __m512i {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 pub unsafe fn halves(p: *const u8) -> __m512 {
-    // SAFETY: the caller vouches for the bytes.
+    // SAFETY: the caller guarantees that the values are readable.
     _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(p.cast()) })
 }
 
@@ -60,7 +60,7 @@ pub fn high_nibbles(v: __m512i) -> __m512i {
     low_nibbles(_mm512_srli_epi16::<4>(v))
 }
 
-/// Bit `from` of each byte as bit 4.
+/// Bit `from` of each byte, moved to bit 4.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 pub fn fifth_bits(v: __m512i, from: usize) -> __m512i {
@@ -72,8 +72,7 @@ pub fn fifth_bits(v: __m512i, from: usize) -> __m512i {
     _mm512_and_si512(v, _mm512_set1_epi8(0x10))
 }
 
-/// For sixteen rows the products of `4 * w.len()` weights with the activations at `x`, added to
-/// `start`.
+/// `start` plus the products of `4 * w.len()` weights of each of sixteen rows with the activations at `x`.
 ///
 /// # Safety
 ///
@@ -83,27 +82,27 @@ pub fn fifth_bits(v: __m512i, from: usize) -> __m512i {
 pub unsafe fn dots(start: i32, w: &[__m512i], x: *const i8) -> __m512i {
     let mut dots = _mm512_set1_epi32(start);
     for (i, &w) in w.iter().enumerate() {
-        // SAFETY: the caller vouches for the activations.
+        // SAFETY: the caller guarantees that the activations are readable.
         let x = unsafe { x.add(4 * i).cast::<i32>().read_unaligned() };
         dots = _mm512_dpbusd_epi32(dots, w, _mm512_set1_epi32(x));
     }
     dots
 }
 
-/// Bytes between the block that a single token multiplies and the one that it asks memory for.
+/// How far ahead, in bytes, memory is prefetched when blocks are multiplied with a single token.
 const PREFETCHED_BYTES: usize = 4 << 10;
 
-/// Asks for the `bytes` that lie [`PREFETCHED_BYTES`] behind `p`.
+/// Prefetches `bytes` bytes, [`PREFETCHED_BYTES`] after `p`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 pub fn prefetch(p: *const u8, bytes: usize) {
     for line in (0..bytes).step_by(64) {
-        // Any address will do.
+        // A prefetch may be of any address.
         _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(PREFETCHED_BYTES + line).cast());
     }
 }
 
-/// The nibbles of sixteen rows at `p`: four low ones of each row, and so on, then the high ones.
+/// The nibbles of four units of sixteen rows at `p`: all low ones, then all high ones.
 ///
 /// # Safety
 ///
@@ -111,7 +110,7 @@ pub fn prefetch(p: *const u8, bytes: usize) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 pub unsafe fn nibbles(p: *const u8) -> [__m512i; 8] {
-    // SAFETY: the caller vouches for the four units.
+    // SAFETY: the caller guarantees that the four units are readable.
     let codes: [_; 4] = core::array::from_fn(|i| unsafe { unit(p.add(64 * i)) });
     core::array::from_fn(|i| if i < 4 { low_nibbles(codes[i]) } else { high_nibbles(codes[i - 4]) })
 }
@@ -127,7 +126,7 @@ pub const fn unsigned(values: [i8; 16], offset: i32) -> [u8; 16] {
     unsigned
 }
 
-/// As [`nibbles`], looked up.
+/// The values of the codes that [`nibbles`] loads.
 ///
 /// # Safety
 ///
@@ -135,7 +134,7 @@ pub const fn unsigned(values: [i8; 16], offset: i32) -> [u8; 16] {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 pub unsafe fn looked_up(p: *const u8, values: &[u8; 16]) -> [__m512i; 8] {
-    // SAFETY: reads the sixteen values; the caller vouches for the codes.
+    // SAFETY: reads only the sixteen values, and the codes that the caller guarantees.
     let (table, codes) = unsafe { (_mm_loadu_si128(values.as_ptr().cast()), nibbles(p)) };
     let table = _mm512_broadcast_i32x4(table);
     core::array::from_fn(|i| _mm512_shuffle_epi8(table, codes[i]))
