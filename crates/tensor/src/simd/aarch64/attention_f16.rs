@@ -258,11 +258,13 @@ unsafe fn add_weighted<const Q: usize, const D: usize>(
     output: &mut [f32],
 ) {
     let mut sums = [[HalfLanes::ZEROS; D]; Q];
+    // Into all rows: what is loaded from a lane on reaches into the next one.
+    let at_lane = weights.as_flattened()[lane..].as_ptr();
     for row in 0..weights.len() - 1 {
         // SAFETY: the caller guarantees the value, and another row of weights follows this one.
         unsafe {
             let value = HalfLanes::next::<D>(&mut values.cast());
-            let [weights] = HalfLanes::next(&mut weights[row].as_ptr().wrapping_add(lane).cast());
+            let [weights] = HalfLanes::next(&mut at_lane.wrapping_add(row * LANES).cast());
             // Not a loop: the compiler would not unroll it and would keep the sums in memory.
             macro_rules! add {
                 ($($query:literal)+) => {$(

@@ -66,7 +66,9 @@ pub unsafe fn products_f16(
     if !len.is_multiple_of(CHUNK) || len == 0 || n_pairs == 0 {
         return 0;
     }
-    let out = &raw mut products[0][lane..lane + 4];
+    assert!(lane + 4 <= LANES, "four lanes of a row");
+    // Into all rows, which the loop goes through.
+    let out = products.as_mut_ptr().cast::<f32>().wrapping_add(lane);
     // SAFETY: reads queries and keys, which the caller guarantees, and writes four lanes of `2 * n_pairs` products.
     unsafe {
         asm_writing!(
@@ -109,7 +111,7 @@ pub unsafe fn products_f16(
             n_chunks = in(reg) len / CHUNK,
             chunks = out(reg) _,
             n_pairs = inout(reg) n_pairs => _,
-            out = inout(reg) out.cast::<f32>() => _,
+            out = inout(reg) out => _,
         );
     }
     2 * n_pairs

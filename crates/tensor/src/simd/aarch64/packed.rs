@@ -186,8 +186,7 @@ impl<W: Weights32> Rows8 for Of32<W> {
     #[inline]
     unsafe fn one_token(w: *const u8, n_blocks: usize, x: &Q8<'_>, outputs: &mut [[f32; 2 * ROWS]]) {
         let x_sums = &x.sums[..n_blocks];
-        // SAFETY: the end of the first group, which `w` holds.
-        let mut w = [w, unsafe { w.add(n_blocks * W::BYTES) }];
+        let mut w = [w, w.wrapping_add(n_blocks * W::BYTES)];
         for out in outputs {
             let mut sums = [[vdupq_n_f32(0.0); 2]; 2];
             let mut quants = x.quants.as_ptr().cast::<u8>();
