@@ -10,7 +10,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::fmt;
 use core::ops::Range;
 
-use super::Model;
+use super::loaded::Model;
 use crate::compute::{Floats, LowRank, LowRanks};
 use crate::gguf::{Gguf, GgufError, Name, TensorInfo};
 use crate::quant::{GgmlType, dequantize};

@@ -13,51 +13,10 @@
 //! Beside the sequence mixer a layer has a map of low rank, and scales the sum: `(x + mixer(y) + y + norm(W_r ·
 //! W_l · y)) / √2`, where `y` is what the mixer reads.
 
-use super::architecture::Architecture;
-use super::error::ModelError;
-use super::forward::Forward;
-use super::keys::Keys;
+use super::config::AltUpConfig;
+use super::pass::Pass;
 use super::scratch::{AltUpScratch, Workspace};
 use crate::compute::{Linear, Norm};
-
-/// Several residual streams, of which layers compute with one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AltUpConfig {
-    /// Streams, at least two.
-    pub n_stream: usize,
-    /// Dimensions of the low-rank map beside the sequence mixer.
-    pub laurel_rank: usize,
-    /// Elements of a token's embedding for each layer.
-    pub n_embd_per_layer: usize,
-}
-
-/// A key that only families with such streams read.
-const STREAMS: &str = "altup.num_inputs";
-const MAX_STREAMS: usize = 16;
-/// Dimensions of the low-rank map beside the sequence mixer. There is no key for this, nor for the next constant.
-const LAUREL_RANK: usize = 64;
-/// Elements of a token's embedding for each layer.
-const N_EMBD_PER_LAYER: usize = 256;
-
-impl AltUpConfig {
-    /// `None` in families without such streams.
-    pub(super) fn from_keys(
-        keys: &Keys<'_, '_>,
-        architecture: &Architecture,
-    ) -> Result<Option<Self>, ModelError> {
-        if !architecture.reads(STREAMS) {
-            return Ok(None);
-        }
-        match keys.optional_number(STREAMS)?.unwrap_or(4) {
-            n_stream @ 2..=MAX_STREAMS => Ok(Some(AltUpConfig {
-                n_stream,
-                laurel_rank: LAUREL_RANK,
-                n_embd_per_layer: N_EMBD_PER_LAYER,
-            })),
-            n_stream => Err(keys.invalid(STREAMS, n_stream, "2 to 16")),
-        }
-    }
-}
 
 /// The maps between one stream and several, for each stream except the first.
 #[derive(Debug)]
@@ -96,7 +55,7 @@ pub struct Laurel<'a> {
     pub post_norm: Norm<'a>,
 }
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     /// Makes the streams after the first, `[n_stream][n_tokens][n_embd]` in `streams`, from the tokens' embeddings `x`, scaled to the same
     /// length.
     #[inline(never)]
@@ -107,7 +66,7 @@ impl Forward<'_, '_> {
         streams: &mut [f32],
         workspace: Workspace<'_>,
     ) {
-        let n_embd = self.model.config().n_embd;
+        let n_embd = self.config.n_embd;
         let (AltUpScratch { quantized, .. }, _) = workspace.take();
         for (index, stream) in streams.chunks_exact_mut(x.len()).skip(1).enumerate() {
             self.compute.linear(
@@ -130,7 +89,7 @@ impl Forward<'_, '_> {
         streams: &mut [f32],
         workspace: Workspace<'_>,
     ) {
-        let n_embd = self.model.config().n_embd;
+        let n_embd = self.config.n_embd;
         let n_stream = streams.len() / x.len();
         let (AltUpScratch { quantized, .. }, _) = workspace.take();
         let (output, others) = streams.split_at_mut(x.len());
@@ -153,14 +112,14 @@ impl Forward<'_, '_> {
         streams: &mut [f32],
         workspace: Workspace<'_>,
     ) {
-        let (n_embd, stream_len) = (self.model.config().n_embd, x.len());
+        let (n_embd, stream_len) = (self.config.n_embd, x.len());
         let n_stream = weights.router.weight.n_rows();
         let mut scratch: AltUpScratch<'_> = workspace.take().0;
         let shares = self.shares(weights, &weights.predict, x, &mut scratch);
         streams[..stream_len].copy_from_slice(x);
         for (token, shares) in shares.chunks_exact(n_stream * n_stream).enumerate() {
             for element in token * n_embd..(token + 1) * n_embd {
-                let mut before = [0.0; MAX_STREAMS];
+                let mut before = [0.0; AltUpConfig::MAX_STREAMS];
                 let before = &mut before[..n_stream];
                 let places = (element..).step_by(stream_len);
                 before.iter_mut().zip(places.clone()).for_each(|(before, at)| *before = streams[at]);
@@ -182,7 +141,7 @@ impl Forward<'_, '_> {
         streams: &mut [f32],
         workspace: Workspace<'_>,
     ) {
-        let (n_embd, stream_len) = (self.model.config().n_embd, x.len());
+        let (n_embd, stream_len) = (self.config.n_embd, x.len());
         let n_stream = weights.router.weight.n_rows();
         let mut scratch: AltUpScratch<'_> = workspace.take().0;
         let shares = self.shares(weights, &weights.correct, x, &mut scratch);
@@ -214,7 +173,7 @@ impl Forward<'_, '_> {
         output: &mut [f32],
         workspace: Workspace<'_>,
     ) {
-        let n_embd = self.model.config().n_embd;
+        let n_embd = self.config.n_embd;
         let (AltUpScratch { low, quantized, .. }, _) = workspace.take();
         let low = &mut low[..x.len() / n_embd * weights.left.weight.n_rows()];
         self.compute.linear(&weights.left, x, quantized, low);
@@ -231,7 +190,7 @@ impl Forward<'_, '_> {
         x: &[f32],
         scratch: &'s mut AltUpScratch<'_>,
     ) -> &'s mut [f32] {
-        let (n_embd, kernels) = (self.model.config().n_embd, self.compute.kernels);
+        let (n_embd, kernels) = (self.config.n_embd, self.compute.kernels);
         let AltUpScratch { normalised, routed, shares, quantized, .. } = scratch;
         let n_tokens = x.len() / n_embd;
         let normalised = &mut normalised[..x.len()];
@@ -247,7 +206,7 @@ impl Forward<'_, '_> {
 
     /// Scales each row of `rows` to the length of the same row of `x`.
     fn scale_to_length_of(&self, x: &[f32], rows: &mut [f32]) {
-        let (n_embd, kernels) = (self.model.config().n_embd, self.compute.kernels);
+        let (n_embd, kernels) = (self.config.n_embd, self.compute.kernels);
         let length = |row: &[f32]| libm::sqrtf(kernels.sum_of_squares(row) as f32);
         self.compute.each_token(rows.chunks_exact_mut(n_embd).zip(x.chunks_exact(n_embd)), |(row, x)| {
             kernels.scale(row, length(x) / length(row));

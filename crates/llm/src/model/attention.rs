@@ -1,22 +1,53 @@
 //! The sequence mixer with keys and values per head: multi-head, grouped-query, multi-query.
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::activation::sigmoid;
 use super::architecture::HeadGate;
-use super::forward::Forward;
+use super::config::{AttentionMask, HeadsConfig};
 use super::head_norm::HeadNorm;
-use super::heads_config::{AttentionMask, HeadsConfig};
+use super::indexer::Indexer;
+use super::pass::Pass;
 use super::rope::Rope;
 use super::scratch::{Angles, BatchAngles, HeadScratch, Workspace};
 use super::span::Batch;
-use super::weights::HeadAttention;
-use crate::compute::{BatchAttention, BatchSpan, Context, Norm, QueryMask};
+use crate::compute::{BatchAttention, BatchSpan, Context, Linear, Norm, QueryMask};
 use crate::quant::Activations;
 use crate::simd::{RelativeBias, RelativeBuckets};
 use crate::state::StateStore;
 
-impl Forward<'_, '_> {
+/// Attention with keys and values per head.
+#[derive(Debug)]
+pub struct HeadAttention<'a> {
+    /// Its lengths.
+    pub config: HeadsConfig,
+    /// `[n_head · head_len_k × n_embd]`; if heads are gated, twice as many rows: each head's query, then its gate.
+    pub wq: Linear<'a>,
+    /// `[n_head_kv · head_len_k × n_embd]`; `None` in layers that use another layer's keys and values.
+    pub wk: Option<Linear<'a>>,
+    /// `[n_head_kv · head_len_v × n_embd]`; `None` if the keys are also the values.
+    pub wv: Option<Linear<'a>>,
+    /// `[n_embd × n_head · head_len_v]`
+    pub wo: Linear<'a>,
+    /// The normalisation of the queries.
+    pub q_norm: Option<HeadNorm<'a>>,
+    /// The normalisation of the keys.
+    pub k_norm: Option<HeadNorm<'a>>,
+    /// `[n_buckets][n_head]`: the bias of scores for each bucket of distances, in families that have one.
+    pub relative: Option<Vec<f32>>,
+    /// `[n_head]`: a score that takes a share of the softmax but contributes no value (gpt-oss).
+    pub sinks: Option<&'a [f32]>,
+    /// `[n_head · head_len_v × n_embd]` or `[n_head × n_embd]`: the gates of the heads' outputs, in families in which
+    /// they have a matrix of their own.
+    pub gate: Option<Linear<'a>>,
+    /// The normalisation of the row of all heads' outputs, in families that have one.
+    pub norm: Option<Norm<'a>>,
+    /// The indexer, which chooses the positions to which queries attend, in families that have one.
+    pub indexer: Option<Indexer<'a>>,
+}
+
+impl Pass<'_> {
     /// Computes the attention of one layer. The output replaces the input `x`, `[n_tokens][n_embd]`.
     pub(super) fn head_attention(
         &self,
@@ -27,7 +58,7 @@ impl Forward<'_, '_> {
         angles: &BatchAngles<'_>,
         workspace: Workspace<'_>,
     ) {
-        let config = self.model.config();
+        let config = self.config;
         let layer = &weights.config;
         let HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *layer;
         let (HeadScratch { q_and_gate, q, k, v, heads, gate, quantized }, workspace) = workspace.take();
@@ -152,7 +183,7 @@ impl Forward<'_, '_> {
 
     /// Multiplies each group of `len` elements of `heads` by their gate.
     fn gate_heads(&self, gate: &mut [f32], heads: &mut [f32], len: usize) {
-        match self.model.config().architecture.head_gate {
+        match self.config.architecture.head_gate {
             HeadGate::Softplus => self.compute.kernels.softplus(gate),
             _ => gate.iter_mut().for_each(|x| *x = sigmoid(*x)),
         }
@@ -168,50 +199,6 @@ impl Forward<'_, '_> {
             (AttentionMask::All, _) | (_, None) => self.ropes.full.as_ref().map(|rope| (rope, full)),
             (_, Some(rope)) => Some((rope, windowed)),
         }
-    }
-
-    /// Rotates all heads of each token, `[n_tokens][n_head][head_len]`.
-    pub(super) fn rope_heads(
-        &self,
-        rope: &Rope,
-        angles: &Angles<'_>,
-        heads: &mut [f32],
-        n_head: usize,
-        head_len: usize,
-    ) {
-        let n_pairs = rope.n_pairs();
-        let rows = angles.cos.chunks_exact(n_pairs).zip(angles.sin.chunks_exact(n_pairs));
-        self.compute.each_token(heads.chunks_exact_mut(n_head * head_len).zip(rows), |(row, (cos, sin))| {
-            row.chunks_exact_mut(head_len).for_each(|head| rope.rotate(self.compute.kernels, head, cos, sin));
-        });
-    }
-
-    pub(super) fn normalise_heads(
-        &self,
-        norm: Option<HeadNorm<'_>>,
-        heads: &mut [f32],
-        n_head: usize,
-        head_len: usize,
-    ) {
-        let Some(norm) = norm else { return };
-        self.compute.each_token(heads.chunks_exact_mut(n_head * head_len), |row| match norm {
-            HeadNorm::Head(weight) => {
-                let norm = Norm { weight, bias: None };
-                row.chunks_exact_mut(head_len).for_each(|head| self.normalise_row(&norm, head));
-            }
-            HeadNorm::OwnHead(weights) => {
-                for (head, weight) in row.chunks_exact_mut(head_len).zip(weights.chunks_exact(head_len)) {
-                    self.normalise_row(&Norm { weight: Some(weight), bias: None }, head);
-                }
-            }
-            HeadNorm::Factor(factors) => {
-                for (head, factor) in row.chunks_exact_mut(head_len).zip(factors) {
-                    self.normalise_row(&Norm { weight: None, bias: None }, head);
-                    self.compute.kernels.scale(head, *factor);
-                }
-            }
-            HeadNorm::Row(norm) => self.normalise_row(&norm, row),
-        });
     }
 }
 

@@ -10,17 +10,6 @@ use crate::compute::{Compute, Linear, Norm, NormKind, Normalisation};
 use crate::gguf::Name;
 use crate::quant::activation_bytes;
 
-/// The vector that represents a text in the input of a classifier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClassifierInput {
-    /// The mean of its tokens' vectors.
-    Mean,
-    /// The vector of its first token.
-    First,
-    /// The vector of its last token.
-    Last,
-}
-
 /// `output · norm(f(dense · x))`, without the parts that the file does not have.
 #[derive(Debug)]
 pub struct Classifier<'a> {

@@ -12,8 +12,8 @@ pub enum ModelError {
     /// `general.architecture` names a family that is not implemented.
     #[error(
         "architecture {0:?} is not implemented; of the {count} that docs/models.md lists, {nearest} is nearest by name",
-        count = super::ARCHITECTURES.len(),
-        nearest = super::Architecture::nearest(.0.as_str())
+        count = super::families::ARCHITECTURES.len(),
+        nearest = super::architecture::Architecture::nearest(.0.as_str())
     )]
     UnknownArchitecture(Name),
     /// A hyper-parameter without which the model is not defined.

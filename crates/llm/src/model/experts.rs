@@ -4,14 +4,119 @@
 //! The tokens of a batch are grouped by expert, so that an expert's weights are read once per batch.
 
 use super::activation::{sigmoid, softplus};
-use super::architecture::{ExpertInputs, Gating, Routing, SharedExpert};
-use super::expert_config::{ChunkConfig, ExpertConfig};
-use super::forward::Forward;
+use super::architecture::{Activation, ExpertInputs, Gating, Routing, SharedExpert};
+use super::config::{ChunkConfig, ExpertConfig};
+use super::feed_forward::DenseFeedForward;
+use super::pass::Pass;
 use super::scratch::{ExpertScratch, RouterScratch, Workspace};
-use super::weights::{ExpertBlock, Experts};
-use crate::compute::{Linear, Rows};
+use crate::compute::{Linear, Norm, Rows};
+use crate::quant::Matrix;
 
-impl Forward<'_, '_> {
+/// A mixture of experts (Shazeer et al. 2017).
+#[derive(Debug)]
+pub struct Experts<'a> {
+    /// Its lengths, and how it routes.
+    pub config: ExpertConfig,
+    /// `[n_expert × n_embd]`
+    pub router: Linear<'a>,
+    /// `[n_expert]`: added to the probabilities for the choice only.
+    pub selection_bias: Option<&'a [f32]>,
+    /// The experts.
+    pub block: ExpertBlock<'a>,
+    /// The compression of tokens for experts, in models that have one.
+    pub latent: Option<ExpertLatent<'a>>,
+    /// Experts of a second kind, which read the output of the first ones, in models that have them.
+    pub chunks: Option<(ChunkConfig, ExpertBlock<'a>)>,
+    /// The expert that every token is sent to.
+    pub shared: Option<DenseFeedForward<'a>>,
+    /// `[1 × n_embd]`: gates the shared expert, through a sigmoid.
+    pub shared_gate: Option<Matrix<'a>>,
+}
+
+/// The feed-forward blocks of all experts.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpertBlock<'a> {
+    /// For each expert, `[n_ff × n_embd]`, with a bias `[n_ff]`; present if experts are gated.
+    pub gate: Option<ExpertLinear<'a>>,
+    /// For each expert, `[n_ff × n_embd]`, with a bias `[n_ff]`.
+    pub up: ExpertLinear<'a>,
+    /// For each expert, `[n_embd × n_ff]`, with a bias `[n_embd]`.
+    pub down: ExpertLinear<'a>,
+    /// The nonlinearity.
+    pub activation: Activation,
+}
+
+impl<'a> ExpertBlock<'a> {
+    /// The weights of one expert.
+    pub fn of(&self, expert: usize) -> DenseFeedForward<'a> {
+        DenseFeedForward {
+            gate: self.gate.map(|gate| gate.of(expert)),
+            up: self.up.of(expert),
+            down: self.down.of(expert),
+            activation: self.activation,
+            divisors: None,
+            hidden_norm: None,
+            gate_cutoff: None,
+        }
+    }
+}
+
+/// Compresses tokens for experts, and expands the sum of the experts' outputs.
+#[derive(Debug)]
+pub struct ExpertLatent<'a> {
+    /// `[n_latent × n_embd]`
+    pub down: Linear<'a>,
+    /// The normalisation of the sum, in models that have one.
+    pub norm: Option<Norm<'a>>,
+    /// `[n_embd × n_latent]`
+    pub up: Linear<'a>,
+}
+
+/// An affine map for each expert.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpertLinear<'a> {
+    /// The rows of all experts, one expert after the other.
+    all: Linear<'a>,
+    /// A factor for each expert, like [`Linear::scale`].
+    scales: Option<&'a [f32]>,
+    /// The number of rows from one expert's first row to the next expert's first row.
+    stride: usize,
+    /// The first row of the map among the rows of an expert.
+    first: usize,
+    /// The rows of an expert's map.
+    n_rows: usize,
+}
+
+impl<'a> ExpertLinear<'a> {
+    /// The map that uses all rows of an expert.
+    pub(super) fn new(all: Linear<'a>, scales: Option<&'a [f32]>, n_rows: usize) -> Self {
+        ExpertLinear { all, scales, stride: n_rows, first: 0, n_rows }
+    }
+
+    /// The map that uses, of each expert, `n_rows` rows from row `first` on.
+    pub(super) fn part(&self, first: usize, n_rows: usize) -> Self {
+        ExpertLinear { first, n_rows, ..*self }
+    }
+
+    /// The rows of an expert's map.
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// The length of the input of an expert's map.
+    pub fn n_cols(&self) -> usize {
+        self.all.weight.n_cols()
+    }
+
+    /// The weights of one expert.
+    pub fn of(&self, expert: usize) -> Linear<'a> {
+        let first = expert * self.stride + self.first;
+        let scale = self.scales.map(|scales| scales[expert]);
+        Linear { scale, ..self.all.rows(first..first + self.n_rows) }
+    }
+}
+
+impl Pass<'_> {
     /// Computes the weighted sum of the chosen experts and the shared one. It replaces the input `x`,
     /// `[n_tokens][n_embd]`. `before` is the layer's input, in families whose experts read it.
     pub(super) fn experts(
@@ -22,9 +127,9 @@ impl Forward<'_, '_> {
         workspace: Workspace<'_>,
     ) {
         let experts = &weights.config;
-        let routing = self.model.config().architecture.routing;
+        let routing = self.config.architecture.routing;
         let inputs = routing.map_or(ExpertInputs::Same, |routing| routing.inputs);
-        let (n_embd, n_used) = (self.model.config().n_embd, experts.n_expert_used);
+        let (n_embd, n_used) = (self.config.n_embd, experts.n_expert_used);
         let n_tokens = x.len() / n_embd;
         let (mut scratch, mut workspace): (ExpertScratch<'_>, _) = workspace.take();
         {
@@ -106,7 +211,7 @@ impl Forward<'_, '_> {
         mut workspace: Workspace<'_>,
     ) {
         let experts = &weights.config;
-        let n_tokens = x.len() / self.model.config().n_embd;
+        let n_tokens = x.len() / self.config.n_embd;
         let n_chunk = experts.n_expert / config.n_expert;
         let n_used = experts.n_expert_used.min(n_chunk);
         let ExpertScratch { probabilities, selection, chosen, weights: shares, sum, .. } = &mut *scratch;
@@ -132,7 +237,7 @@ impl Forward<'_, '_> {
         scratch: &mut ExpertScratch<'_>,
         workspace: Workspace<'_>,
     ) {
-        let config = self.model.config();
+        let config = self.config;
         let weighs_input = config.architecture.routing.is_some_and(|routing| routing.weighs_input);
 
         let ExpertScratch { chosen, weights: shares, gathered, sum, compressed, compressed_sum, .. } =
@@ -166,7 +271,7 @@ impl Forward<'_, '_> {
                 Rows::OfSlots(slots) => Rows::OfExpert { slots, chosen, n_used, expert: expert as u32 },
                 rows => rows,
             };
-            let of_expert = Forward { compute: self.compute.of_rows(rows), ..*self };
+            let of_expert = Pass { compute: self.compute.of_rows(rows), ..*self };
             of_expert.feed_forward(&block, gathered, workspace);
             let mut rows = gathered.chunks_exact(width);
             for (token, sum) in sum[..x.len()].chunks_exact_mut(width).enumerate() {

@@ -1,11 +1,32 @@
 //! The dense channel mixer.
 
-use super::forward::Forward;
+use super::architecture::Activation;
+use super::pass::Pass;
 use super::scratch::{DownScratch, GateScratch, HiddenScratch, Workspace};
-use super::weights::DenseFeedForward;
+use crate::compute::{Linear, Norm};
 use crate::quant::Activations;
 
-impl Forward<'_, '_> {
+/// A feed-forward block.
+#[derive(Debug, Clone, Copy)]
+pub struct DenseFeedForward<'a> {
+    /// `[n_ff × n_embd]`, if the block is gated.
+    pub gate: Option<Linear<'a>>,
+    /// `[n_ff × n_embd]`
+    pub up: Linear<'a>,
+    /// `[n_embd × n_ff]`
+    pub down: Linear<'a>,
+    /// The nonlinearity.
+    pub activation: Activation,
+    /// `[n_ff]`: the outputs of the nonlinearity are divided by these, in files that have them.
+    pub divisors: Option<&'a [f32]>,
+    /// The normalisation of the nonlinearity's output, `[n_ff]`, in families that have one.
+    pub hidden_norm: Option<Norm<'a>>,
+    /// In layers where only the largest gates open: the threshold of a token's gates, in standard deviations above
+    /// their mean.
+    pub gate_cutoff: Option<f32>,
+}
+
+impl Pass<'_> {
     /// `output = down(activation(gate(x)) · up(x))`, or without a gate `down(activation(up(x)))`; `output` replaces
     /// `x`, `[n_tokens][n_embd]`.
     pub(super) fn feed_forward(

@@ -4,12 +4,13 @@
 //! `latent_attention`, `recurrent`, `feed_forward`, `experts`), and so do the inputs that some families add to each layer
 //! (`per_layer_input`). A batch is any number of [`Span`]s: prompts, parts of prompts, or one generated token of each of many texts.
 
-use super::Model;
 use super::architecture::Block;
+use super::layer::{FeedForward, Mixer};
+use super::loaded::Model;
+use super::pass::Pass;
 use super::rope::Ropes;
 use super::scratch::{HeadScratch, OutputScratch, Scratch, Workspace};
 use super::span::{Batch, Input, Span};
-use super::weights::{FeedForward, Mixer};
 use crate::compute::{Compute, Norm, Rows};
 use crate::state::StateStore;
 use core::ops::{ControlFlow, Range};
@@ -59,39 +60,40 @@ impl Forward<'_, '_> {
         } = scratch;
         let mut workspace = Workspace::new(widths, workspace);
         let batch = Batch::new(spans, config.n_embd);
+        let pass = self.pass();
         let n_stream = batch.n_tokens * config.n_embd;
         let x = &mut x[..n_stream];
         let block = &mut block[..n_stream];
 
         self.embed(batch, x, block);
         if let Some(embedding) = &self.model.weights().per_layer {
-            self.per_layer_embed(embedding, batch, x, per_layer_inputs, workspace.lend());
+            pass.per_layer_embed(embedding, batch, x, per_layer_inputs, workspace.lend());
         }
         self.ropes.set_angles(batch.positions(), angles);
         let side_streams = &mut side_streams[..n_stream * config.n_side_streams()];
-        self.begin_streams(x, side_streams);
         let weights = self.model.weights();
+        pass.begin_streams(weights.lower_stream, x, side_streams);
         if let Some(ends) = &weights.alt_up {
-            self.spread_streams(ends, x, side_streams, workspace.lend());
+            pass.spread_streams(ends, x, side_streams, workspace.lend());
         }
         for (index, layer) in self.model.weights().layers.iter().enumerate() {
             if layer.changes_nothing {
                 continue;
             }
             let batch = batch.in_layer(index);
-            self.begin_layer(layer, x, side_streams);
+            pass.begin_layer(layer, x, side_streams);
             if let Some(alt_up) = &layer.alt_up {
-                self.predict_streams(alt_up, x, side_streams, workspace.lend());
+                pass.predict_streams(alt_up, x, side_streams, workspace.lend());
             }
             if let (Some(ngrams), Some(config)) = (&weights.ngrams, &config.ngrams)
                 && config.layer == index
             {
-                self.add_ngrams(ngrams, batch, side_streams, state, workspace.lend());
+                pass.add_ngrams(ngrams, batch, side_streams, state, workspace.lend());
             }
             let [attn_scores, ffn_scores] = layer.residual_scores;
             match &layer.hyper_connections {
                 Some([of_mixer, _]) => {
-                    self.mix_streams(of_mixer, side_streams, block, shares, workspace.lend());
+                    pass.mix_streams(of_mixer, side_streams, block, shares, workspace.lend());
                 }
                 None => {
                     let kept = &side_streams[..n_stream * config.n_kept_streams(index)];
@@ -107,20 +109,20 @@ impl Forward<'_, '_> {
                 // Both mixers read the stream as it was before either adds to it.
                 let parallel_block = &mut parallel_block[..n_stream];
                 match &layer.ffn_norm {
-                    Some(norm) => self.normalise(Some(norm), x, parallel_block),
+                    Some(norm) => pass.normalise(Some(norm), x, parallel_block),
                     None => parallel_block.copy_from_slice(block),
                 }
             }
             if let Some(alt_up) = &layer.alt_up {
-                self.laurel(&alt_up.laurel, block, &mut parallel_block[..n_stream], workspace.lend());
+                pass.laurel(&alt_up.laurel, block, &mut parallel_block[..n_stream], workspace.lend());
             }
             go_on()?;
             match &layer.mixer {
                 Mixer::Heads(attention) => {
-                    self.head_attention(attention, batch, block, state, angles, workspace.lend());
+                    pass.head_attention(attention, batch, block, state, angles, workspace.lend());
                 }
                 Mixer::Latent(attention) => {
-                    self.latent_attention(attention, batch, block, state, &angles.full, workspace.lend());
+                    pass.latent_attention(attention, batch, block, state, &angles.full, workspace.lend());
                 }
                 Mixer::Linear(linear) => {
                     let (HeadScratch { heads, quantized, .. }, _) = workspace.lend().take();
@@ -129,21 +131,21 @@ impl Forward<'_, '_> {
                     block.copy_from_slice(output);
                 }
                 Mixer::Recurrent(weights) => {
-                    self.recurrent(weights, batch, block, state, first_values, workspace.lend());
+                    pass.recurrent(weights, batch, block, state, first_values, workspace.lend());
                 }
                 Mixer::Both(attention, weights) => {
                     // This buffer is free: a family with parallel mixers has no layers with attention and a recurrence.
                     let beside = &mut parallel_block[..n_stream];
                     beside.copy_from_slice(block);
-                    self.head_attention(attention, batch, block, state, angles, workspace.lend());
-                    self.recurrent(weights, batch, beside, state, first_values, workspace.lend());
+                    pass.head_attention(attention, batch, block, state, angles, workspace.lend());
+                    pass.recurrent(weights, batch, beside, state, first_values, workspace.lend());
                     self.compute.kernels.add(block, beside);
                 }
                 Mixer::None => {}
             }
             match (&layer.mixer, &layer.hyper_connections) {
                 (Mixer::None, _) => {}
-                (_, Some(_)) => self.inject(block, shares, side_streams),
+                (_, Some(_)) => pass.inject(block, shares, side_streams),
                 _ => self.join(block, layer.attn_post_norm.as_ref(), layer.attn_again_norm.as_ref(), x),
             }
             if layer.alt_up.is_some() {
@@ -155,7 +157,7 @@ impl Forward<'_, '_> {
                 _ => {
                     match &layer.hyper_connections {
                         Some([_, of_mixer]) => {
-                            self.mix_streams(of_mixer, side_streams, block, shares, workspace.lend());
+                            pass.mix_streams(of_mixer, side_streams, block, shares, workspace.lend());
                         }
                         None => {
                             let kept = &side_streams[..n_stream * config.n_kept_streams(index + 1)];
@@ -167,21 +169,21 @@ impl Forward<'_, '_> {
             };
             go_on()?;
             match &layer.feed_forward {
-                FeedForward::Dense(dense) => self.feed_forward(dense, block, workspace.lend()),
-                FeedForward::ChannelMix(mix) => self.channel_mix(mix, batch, block, state, workspace.lend()),
+                FeedForward::Dense(dense) => pass.feed_forward(dense, block, workspace.lend()),
+                FeedForward::ChannelMix(mix) => pass.channel_mix(mix, batch, block, state, workspace.lend()),
                 FeedForward::Experts(experts) => {
-                    self.experts(experts, block, side_streams, workspace.lend());
+                    pass.experts(experts, block, side_streams, workspace.lend());
                 }
                 FeedForward::Bare(activation) => activation.apply(self.compute.kernels, block),
                 FeedForward::None => {}
             }
             match (&layer.feed_forward, &layer.hyper_connections) {
                 (FeedForward::None, _) => {}
-                (_, Some(_)) => self.inject(block, shares, side_streams),
+                (_, Some(_)) => pass.inject(block, shares, side_streams),
                 _ => self.join(block, layer.ffn_post_norm.as_ref(), None, x),
             }
             if let Some(alt_up) = &layer.alt_up {
-                self.correct_streams(alt_up, x, side_streams, workspace.lend());
+                pass.correct_streams(alt_up, x, side_streams, workspace.lend());
             }
             if let Some(input) = &layer.per_layer_input {
                 block.copy_from_slice(x);
@@ -189,23 +191,23 @@ impl Forward<'_, '_> {
                     let rows = block.chunks_exact_mut(config.n_embd);
                     rows.for_each(|row| self.compute.kernels.multiply(row, alt_up.correct_scale));
                 }
-                self.per_layer_input(input, index, block, per_layer_inputs, workspace.lend());
+                pass.per_layer_input(input, index, block, per_layer_inputs, workspace.lend());
                 match layer.alt_up {
-                    Some(_) => self.add_to_others(block, side_streams),
+                    Some(_) => pass.add_to_others(block, side_streams),
                     None => self.compute.kernels.add(x, block),
                 }
             }
-            self.end_layer(layer, x, side_streams);
+            pass.end_layer(layer, weights.output_norm.as_ref(), x, side_streams);
         }
 
         if let Some(mixture) = &weights.output_mixture {
-            self.mix_streams(mixture, side_streams, x, shares, workspace.lend());
+            pass.mix_streams(mixture, side_streams, x, shares, workspace.lend());
         }
         if let Some(ends) = &weights.alt_up {
-            self.merge_streams(ends, x, side_streams, workspace.lend());
+            pass.merge_streams(ends, x, side_streams, workspace.lend());
         }
         if let Some(scores) = self.model.weights().output_scores {
-            self.mix_residuals(scores, side_streams, x, block);
+            pass.mix_residuals(scores, side_streams, x, block);
             x.copy_from_slice(block);
         }
 
@@ -263,8 +265,7 @@ impl Forward<'_, '_> {
             }
         }
         if let Some(norm) = &weights.token_embd_norm {
-            let rows = x.chunks_exact_mut(config.n_embd);
-            self.compute.each_token(rows, |row| self.normalise_row(norm, row));
+            self.pass().normalise_rows(Some(norm), x);
         }
     }
 
@@ -279,12 +280,13 @@ impl Forward<'_, '_> {
         x: &mut [f32],
         block: &mut [f32],
     ) {
+        let pass = self.pass();
         match scores {
-            None => self.normalise(norm, x, block),
+            None => pass.normalise(norm, x, block),
             Some(scores) => {
-                self.mix_residuals(scores, kept, x, block);
+                pass.mix_residuals(scores, kept, x, block);
                 let rows = block.chunks_exact_mut(scores.len());
-                self.compute.each_token(rows, |row| self.normalise_if_any(norm, row));
+                self.compute.each_token(rows, |row| pass.normalise_if_any(norm, row));
             }
         }
         if let Some(scale) = self.model.config().read_scale {
@@ -313,7 +315,7 @@ impl Forward<'_, '_> {
                 self.compute.kernels.add(addend, x);
                 normalise(addend);
                 self.compute.kernels.add(x, addend);
-                self.normalise_if_any(again_norm, x);
+                self.pass().normalise_if_any(again_norm, x);
             } else if config.block == Block::PostNorm {
                 self.compute.kernels.add(x, addend);
                 normalise(x);
@@ -346,27 +348,12 @@ impl Forward<'_, '_> {
     }
 
     /// Normalises the tokens of `x` for the output matrix.
-    pub(super) fn normalise_output(&self, x: &mut [f32]) {
-        let norm = self.model.weights().output_norm.as_ref();
-        let rows = x.chunks_exact_mut(self.model.config().n_embd);
-        self.compute.each_token(rows, |row| self.normalise_if_any(norm, row));
+    fn normalise_output(&self, x: &mut [f32]) {
+        self.pass().normalise_rows(self.model.weights().output_norm.as_ref(), x);
     }
 
-    /// Normalises each token of `x` into `output`; copies if there is no normalisation.
-    pub(super) fn normalise(&self, norm: Option<&Norm<'_>>, x: &[f32], output: &mut [f32]) {
-        let config = self.model.config();
-        self.compute.normalise(config.normalisation, norm, config.n_embd, x, output);
-    }
-
-    /// Normalises one row, if there is a normalisation.
-    fn normalise_if_any(&self, norm: Option<&Norm<'_>>, row: &mut [f32]) {
-        if let Some(norm) = norm {
-            self.normalise_row(norm, row);
-        }
-    }
-
-    /// Normalises one row.
-    pub(super) fn normalise_row(&self, norm: &Norm<'_>, row: &mut [f32]) {
-        self.model.config().normalisation.apply(self.compute.kernels, norm, row);
+    /// What mixers need of it.
+    fn pass(&self) -> Pass<'_> {
+        Pass { config: self.model.config(), ropes: self.ropes, compute: self.compute }
     }
 }

@@ -11,43 +11,9 @@
 //! x_s    = x_s + share_s · mixer(read)
 //! ```
 
-use super::architecture::Architecture;
-use super::error::ModelError;
-use super::forward::Forward;
-use super::keys::Keys;
+use super::pass::Pass;
 use super::scratch::{HyperScratch, Workspace};
 use crate::compute::{Linear, Norm};
-
-/// Several residual streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HyperConfig {
-    /// Streams, at least two.
-    pub n_stream: usize,
-    /// Dimensions to which gates are compressed.
-    pub rank: usize,
-}
-
-const STREAMS: &str = "hyper_connection.count";
-/// More streams are refused: no model comes close, and widths cannot overflow.
-const MAX_STREAMS: usize = 64;
-
-impl HyperConfig {
-    /// `None` in families without such streams.
-    pub(super) fn from_keys(
-        keys: &Keys<'_, '_>,
-        architecture: &Architecture,
-    ) -> Result<Option<Self>, ModelError> {
-        if !architecture.reads(STREAMS) {
-            return Ok(None);
-        }
-        match keys.width(STREAMS)? {
-            n_stream @ 2..=MAX_STREAMS => {
-                Ok(Some(HyperConfig { n_stream, rank: keys.width("hyper_connection.low_rank")? }))
-            }
-            n_stream => Err(keys.invalid(STREAMS, n_stream, "2 to 64")),
-        }
-    }
-}
 
 /// The weights of the mixture that one mixer reads, and of the streams' shares of its output.
 #[derive(Debug)]
@@ -62,7 +28,7 @@ pub struct HyperConnection<'a> {
     pub inject: Option<Linear<'a>>,
 }
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     /// Computes the mixture of the streams, `[n_tokens][n_stream][n_embd]`, into `mixture`, `[n_tokens][n_embd]`, and
     /// each stream's share of the mixer's output into `shares`, `[n_tokens][n_stream]`.
     #[inline(never)]
@@ -74,7 +40,7 @@ impl Forward<'_, '_> {
         shares: &mut [f32],
         workspace: Workspace<'_>,
     ) {
-        let (n_embd, kernels) = (self.model.config().n_embd, self.compute.kernels);
+        let (n_embd, kernels) = (self.config.n_embd, self.compute.kernels);
         let n_stream = weights.norm.len() / n_embd;
         let (HyperScratch { normalised, low, gates, quantized }, _) = workspace.take();
         let n_tokens = mixture.len() / n_embd;
@@ -109,7 +75,7 @@ impl Forward<'_, '_> {
 
     /// Normalises each stream of one token's row with its own weights.
     pub(super) fn normalise_streams(&self, weights: &[f32], row: &mut [f32]) {
-        let n_embd = self.model.config().n_embd;
+        let n_embd = self.config.n_embd;
         for (stream, weight) in row.chunks_exact_mut(n_embd).zip(weights.chunks_exact(n_embd)) {
             self.normalise_row(&Norm { weight: Some(weight), bias: None }, stream);
         }
@@ -118,7 +84,7 @@ impl Forward<'_, '_> {
     /// Adds each stream's share of a mixer's output, `output`, `[n_tokens][n_embd]`.
     #[inline(never)]
     pub(super) fn inject(&self, output: &[f32], shares: &[f32], streams: &mut [f32]) {
-        let n_embd = self.model.config().n_embd;
+        let n_embd = self.config.n_embd;
         let n_stream = streams.len() / output.len();
         let rows = streams.chunks_exact_mut(n_stream * n_embd).zip(shares.chunks_exact(n_stream));
         self.compute.each_token(rows.zip(output.chunks_exact(n_embd)), |((streams, shares), output)| {

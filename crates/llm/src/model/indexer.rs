@@ -9,73 +9,15 @@
 //! The cache holds the plain key at each position, and the block's key at the last position of a block. Everything in it depends only on
 //! the positions up to there, so a text can be truncated, forked and continued as with other keys.
 
-use super::architecture::Architecture;
-use super::error::ModelError;
-use super::forward::Forward;
+use super::config::IndexerConfig;
 use super::head_norm::HeadNorm;
-use super::keys::Keys;
+use super::pass::Pass;
 use super::rope::Rope;
-use super::scratch::{Angles, IndexScratch};
+use super::scratch::{Angles, IndexScratch, ROWS};
 use super::span::Batch;
 use crate::compute::{Linear, Norm};
 use crate::kv_cache::PAGE_LEN;
 use crate::state::StateStore;
-
-/// The indexer of one layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IndexerConfig {
-    /// Heads of a query, which share the key.
-    pub n_head: usize,
-    /// Elements of each head, and of a key.
-    pub head_len: usize,
-    /// The least number of positions in whole blocks to which a query attends.
-    pub top_k: usize,
-    /// Positions of a block; 0 in layers that attend to all positions.
-    pub block_len: usize,
-}
-
-const TOP_K: &str = "attention.indexer.top_k";
-
-impl IndexerConfig {
-    /// The indexer of layer `index`, whose keys have `head_len_k` elements; `None` in families without indexers.
-    pub(super) fn from_keys(
-        keys: &Keys<'_, '_>,
-        architecture: &Architecture,
-        index: usize,
-        n_block: usize,
-        head_len_k: usize,
-    ) -> Result<Option<Self>, ModelError> {
-        if !architecture.reads(TOP_K) {
-            return Ok(None);
-        }
-        let config = IndexerConfig {
-            n_head: keys.width("attention.indexer.head_count")?,
-            head_len: keys.width("attention.indexer.key_length")?,
-            top_k: keys.width(TOP_K)?,
-            block_len: keys.optional_layer_number("attention.compress_ratios", index, n_block)?.unwrap_or(0),
-        };
-        let n_rot = keys.optional_number("rope.dimension_count")?.unwrap_or(head_len_k);
-        if config.head_len < n_rot {
-            return Err(keys.invalid(
-                "attention.indexer.key_length",
-                config.head_len,
-                "at least rope.dimension_count",
-            ));
-        }
-        Ok(Some(config))
-    }
-
-    /// Whether queries attend only to the positions that it chooses.
-    pub fn is_used(&self) -> bool {
-        self.block_len > 0
-    }
-
-    /// The number of positions to which a query attends: whole blocks, the positions after the last block, and as many
-    /// of one more block as are missing.
-    pub fn n_chosen(&self) -> usize {
-        self.top_k + self.block_len - 1
-    }
-}
 
 /// The weights of an indexer.
 #[derive(Debug)]
@@ -92,10 +34,7 @@ pub struct Indexer<'a> {
     pub k_norm: &'a [f32],
 }
 
-/// Number of queries that choose at a time.
-pub(super) const ROWS: usize = 16;
-
-impl Forward<'_, '_> {
+impl Pass<'_> {
     /// Stores the keys of the batch's tokens, where `x` is the layer's input. Returns the positions to which they
     /// attend, in the form of [`Attend::mask`](crate::simd::Attend::mask), and the number of words per token; `None` if
     /// they attend to all positions.

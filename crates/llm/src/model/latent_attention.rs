@@ -6,16 +6,51 @@
 //! ([`Expansion::Absorbed`]). Older files have the matrix that expands the vector, and its quantised blocks cannot be
 //! transposed: there the keys and values of the heads are cached ([`Expansion::Expanded`]).
 
-use super::config::Config;
-use super::forward::Forward;
-use super::latent_config::LatentConfig;
+use super::config::{Config, LatentConfig};
+use super::pass::Pass;
 use super::rope::Rope;
 use super::scratch::{Angles, LatentScratch, Workspace};
 use super::span::Batch;
-use super::weights::{Expansion, LatentAttention};
-use crate::compute::{BatchAttention, BatchSpan, Context, Linear, QueryMask};
+use crate::compute::{BatchAttention, BatchSpan, Context, Linear, Norm, QueryMask};
 use crate::quant::{Activations, Matrix};
 use crate::state::StateStore;
+
+/// Attention with keys and values compressed to one vector (DeepSeek-AI 2024).
+#[derive(Debug)]
+pub struct LatentAttention<'a> {
+    /// Its lengths.
+    pub config: LatentConfig,
+    /// From the stream to the queries, or to their compressed form.
+    pub wq_a: Linear<'a>,
+    /// The normalisation of the compressed queries, and the matrix that expands them; `None` if queries are not
+    /// compressed.
+    pub q_b: Option<(Norm<'a>, Linear<'a>)>,
+    /// `[kv_lora_rank + n_rot × n_embd]`
+    pub wkv_a: Linear<'a>,
+    /// The normalisation of the compressed keys and values, `[kv_lora_rank]`.
+    pub kv_a_norm: Norm<'a>,
+    /// The maps between the compressed vectors and the heads.
+    pub expansion: Expansion<'a>,
+    /// `[n_head · n_gate × n_embd]`: gates of the heads' outputs, through a sigmoid, if they are gated.
+    pub gate: Option<Linear<'a>>,
+    /// `[n_embd × n_head · head_len_v]`
+    pub wo: Linear<'a>,
+}
+
+/// The ways to get from compressed keys and values to heads.
+#[derive(Debug, Clone, Copy)]
+pub enum Expansion<'a> {
+    /// Nothing is expanded: the matrices are multiplied into queries and outputs instead.
+    Absorbed {
+        /// For each head, `[kv_lora_rank × head_len_k - n_rot]`: maps queries to the compressed space.
+        wk_b: Matrix<'a>,
+        /// For each head, `[head_len_v × kv_lora_rank]`: maps outputs out of the compressed space.
+        wv_b: Matrix<'a>,
+    },
+    /// For each head, `[head_len_k - n_rot + head_len_v × kv_lora_rank]`: first the part of its key that is not
+    /// rotated, then its value.
+    Expanded(Matrix<'a>),
+}
 
 /// The lengths of one layer's latent attention.
 #[derive(Clone, Copy)]
@@ -28,7 +63,7 @@ struct Lengths {
     head_len_v: usize,
 }
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     /// Computes the attention of one layer. The output replaces the input `x`, `[n_tokens][n_embd]`.
     pub(super) fn latent_attention(
         &self,
@@ -83,7 +118,7 @@ impl Forward<'_, '_> {
         let LatentScratch { q_compressed, q, kv, quantized, .. } = scratch;
         let q = &mut q[..batch.n_tokens * n_head * head_len_k];
         let kv = &mut kv[..batch.n_tokens * (rank + n_rot)];
-        let mut input = Activations::new(x, self.model.config().n_embd, quantized, self.compute.precision);
+        let mut input = Activations::new(x, self.config.n_embd, quantized, self.compute.precision);
         self.compute.linear_of(&weights.wkv_a, &mut input, kv);
         match &weights.q_b {
             Some((norm, wq_b)) => {
@@ -129,7 +164,7 @@ impl Forward<'_, '_> {
             for head in q.chunks_exact_mut(head_len_k) {
                 rope.rotate(self.compute.kernels, &mut head[head_len_k - n_rot..], cos, sin);
             }
-            if let Some(temperature) = self.model.config().temperature {
+            if let Some(temperature) = self.config.temperature {
                 self.compute.kernels.scale(q, temperature.factor(position));
             }
         }
@@ -175,7 +210,7 @@ impl Forward<'_, '_> {
             n_head_kv: 1,
             head_len_k: key_len,
             head_len_v: rank,
-            ..self.attention_of(self.model.config(), lengths)
+            ..self.attention_of(self.config, lengths)
         };
         let state = &*state;
         let context = |slot: usize, _| {
@@ -239,7 +274,7 @@ impl Forward<'_, '_> {
         };
         let q = &q[..n_tokens * n_head * head_len_k];
         let heads = &mut heads[..n_tokens * n_head * head_len_v];
-        let attention = self.attention_of(self.model.config(), lengths);
+        let attention = self.attention_of(self.config, lengths);
         attention.run(batch.spans(), q, context, sees_all, heads);
     }
 

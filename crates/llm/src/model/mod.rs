@@ -1,11 +1,36 @@
 //! Hyper-parameters, weights and the forward pass.
 //!
-//! A [`Model`] is a file that can be run: its [`Config`] is valid and its [`Weights`] are complete.
+//! A [`Model`] is a file that can be run: its [`Config`] is valid and its [`Weights`](weights::Weights) are complete.
 //! [`Forward`](forward::Forward) computes with it. The differences between families are in one table,
 //! [`ARCHITECTURES`].
 //!
 //! Neighbours: [`gguf`](crate::gguf) provides keys and tensors, [`compute`](crate::compute) does the arithmetic,
 //! [`session`](crate::session) drives the model.
+//!
+//! # Layers
+//!
+//! Each module uses only modules in rows below its own.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`forward`], `adapter` | the forward pass; low-rank matrices that change a model |
+//! | `loaded` | hyper-parameters and weights of one file |
+//! | [`weights`] | all tensors of a model |
+//! | `layer_tensors`, `side_streams` | the tensors of a layer, taken by name; streams beside the residual one |
+//! | `layer` | the weights of a layer |
+//! | `alt_up`, `attention`, `experts`, `latent_attention`, `ngram_embedding`, `per_layer_input`, `residual_attention` | mixers of sequences and channels, and what else changes the stream; each declares its weights |
+//! | `feed_forward`, `hyper_connections`, `indexer`, [`recurrent`] | those of them that others use |
+//! | `classifier` | scores of texts |
+//! | `tensors` | the tensors of a file, taken by name and shape |
+//! | `head_norm` | the normalisation of queries and keys |
+//! | `pass` | what mixers need besides their weights |
+//! | `rope` | rotary embeddings |
+//! | `scratch` | the buffers of a forward pass |
+//! | `widths` | their lengths |
+//! | `config` | hyper-parameters, read from a file's keys |
+//! | `activation`, `error` | the nonlinearities of feed-forward blocks; why a model cannot be run |
+//! | `families` | the table of families |
+//! | `architecture`, `span` | how families differ; the input of a pass |
 
 mod activation;
 mod adapter;
@@ -15,29 +40,23 @@ mod attention;
 mod classifier;
 mod config;
 mod error;
-mod expert_config;
 mod experts;
 mod families;
 mod feed_forward;
 pub mod forward;
 mod head_norm;
-mod heads_config;
 mod hyper_connections;
 mod indexer;
-mod keys;
 mod latent_attention;
-mod latent_config;
-mod layer_config;
+mod layer;
 mod layer_tensors;
-mod mixer_config;
+mod loaded;
 mod ngram_embedding;
+mod pass;
 mod per_layer_input;
 pub mod recurrent;
-mod recurrent_config;
-mod recurrent_tensors;
 mod residual_attention;
 mod rope;
-mod rwkv_tensors;
 mod scratch;
 mod side_streams;
 mod span;
@@ -46,73 +65,18 @@ pub mod weights;
 mod widths;
 
 pub use adapter::{Adapter, AdapterError};
-pub use alt_up::AltUpConfig;
 pub use architecture::*;
-pub use classifier::{Classifier, ClassifierInput, ClassifierScratch};
-pub use config::{Config, Temperature};
-pub use error::ModelError;
-pub use expert_config::{ChunkConfig, ExpertConfig};
-pub use families::ARCHITECTURES;
-pub use heads_config::{AttentionMask, HeadsConfig};
-pub use hyper_connections::HyperConfig;
-pub use indexer::IndexerConfig;
-pub use latent_config::LatentConfig;
-pub use layer_config::{LayerConfig, LayerEnd};
-pub use mixer_config::{LayerState, MixerConfig};
-pub use ngram_embedding::{NgramConfig, NgramHead};
-pub use recurrent_config::{
-    DecayRange, DeltaNetConfig, HeadMambaConfig, KimiDeltaConfig, LightningConfig, Mamba2Config, MambaConfig,
-    RecurrentConfig, Rwkv6Config, Rwkv7Config, RwkvHeads, ShortConvolutionConfig,
+pub use classifier::{Classifier, ClassifierScratch};
+pub use config::{
+    AltUpConfig, AttentionMask, ChunkConfig, ClassifierInput, Config, DecayRange, DeltaNetConfig,
+    ExpertConfig, HeadMambaConfig, HeadsConfig, HyperConfig, IndexerConfig, KimiDeltaConfig, LatentConfig,
+    LayerConfig, LayerEnd, LayerState, LightningConfig, Mamba2Config, MambaConfig, MixerConfig, NgramConfig,
+    NgramHead, RecurrentConfig, RopeConfig, Rwkv6Config, Rwkv7Config, RwkvHeads, Sections,
+    ShortConvolutionConfig, Temperature, Yarn,
 };
-pub use rope::{Rope, RopeConfig, Ropes, Sections, Yarn};
+pub use error::ModelError;
+pub use families::ARCHITECTURES;
+pub use loaded::Model;
+pub use rope::{Rope, Ropes};
 pub use scratch::Scratch;
 pub use span::{Input, Logits, Span};
-
-use crate::gguf::Gguf;
-use crate::quant::ModelBytes;
-use crate::simd::Kernels;
-use weights::Weights;
-
-/// A model whose weights are borrowed from the bytes of its file.
-#[derive(Debug)]
-pub struct Model<'a> {
-    config: Config,
-    weights: Weights<'a>,
-    file: ModelBytes<&'a [u8]>,
-}
-
-impl<'a> Model<'a> {
-    /// The model in `file`; `gguf` is the header of the file.
-    ///
-    /// Only small tables are copied.
-    ///
-    /// # Errors
-    ///
-    /// [`ModelError`] if hyper-parameters or tensors are not those of a known family.
-    pub fn load(gguf: &Gguf<'_>, file: ModelBytes<&'a [u8]>) -> Result<Self, ModelError> {
-        let config = Config::from_gguf(gguf)?;
-        let weights = Weights::load(gguf, file, &config)?;
-        Ok(Model { config, weights, file })
-    }
-
-    /// The hyper-parameters.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// The tensors.
-    pub fn weights(&self) -> &Weights<'a> {
-        &self.weights
-    }
-
-    /// The file.
-    pub fn file(&self) -> ModelBytes<&'a [u8]> {
-        self.file
-    }
-
-    /// Whether these kernels can read the weights in memory: either the weights are packed for them, or they are in the
-    /// file's layout, which all kernels can read.
-    pub fn can_run_on(&self, kernels: &Kernels) -> bool {
-        self.file.packing().is_none_or(|packing| kernels.packing() == Some(packing))
-    }
-}

@@ -4,14 +4,14 @@
 //! reads the sum of the stored streams and the current one, weighted by a softmax of scores. The score of a stream is the sum of its
 //! normalised elements multiplied by learned weights.
 
-use super::forward::Forward;
+use super::pass::Pass;
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     /// Computes the mixture of the `kept` streams, `[n_kept][n_tokens][n_embd]`, and of `x`, by these scores, into
     /// `mixture`.
     pub(super) fn mix_residuals(&self, scores: &[f32], kept: &[f32], x: &[f32], mixture: &mut [f32]) {
         let (kernels, n_embd) = (self.compute.kernels, scores.len());
-        let eps = self.model.config().normalisation.eps;
+        let eps = self.config.normalisation.eps;
         let stream_len = x.len();
         let rows = mixture.chunks_exact_mut(n_embd).zip(x.chunks_exact(n_embd)).enumerate();
         self.compute.each_token(rows, |(token, (mixture, x))| {

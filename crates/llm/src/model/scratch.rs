@@ -24,10 +24,7 @@
 //! same [`Phase::carve`] that later takes the buffers.
 
 use super::architecture::Block;
-use super::config::Config;
-use super::indexer::ROWS;
-use super::mixer_config::MixerConfig;
-use super::rope::Ropes;
+use super::config::{Config, MixerConfig};
 use super::widths::Widths;
 use crate::arena::{Arena, OutOfMemory};
 use crate::quant::activation_bytes;
@@ -39,6 +36,9 @@ const FULL_WIDTH_GATES: usize = 128;
 
 /// Such a part is a multiple of this: whole groups of packed rows, and whole cache lines.
 const GATE_ROWS: usize = 64;
+
+/// Number of queries that choose positions at a time.
+pub(super) const ROWS: usize = 16;
 
 /// Memory for up to `n_batch` tokens at a time.
 #[derive(Debug)]
@@ -661,23 +661,5 @@ impl<'m> Rows<'_, 'm> {
 
     fn angles(&mut self, n_pairs: usize) -> Result<Angles<'m>, OutOfMemory> {
         Ok(Angles { cos: self.take(n_pairs)?, sin: self.take(n_pairs)? })
-    }
-}
-
-impl Ropes {
-    /// The angles of a batch's positions.
-    pub(super) fn set_angles(
-        &self,
-        positions: impl Iterator<Item = usize> + Clone,
-        angles: &mut BatchAngles<'_>,
-    ) {
-        for (rope, angles) in [(&self.full, &mut angles.full), (&self.windowed, &mut angles.windowed)] {
-            let Some(rope) = rope else { continue };
-            let rows =
-                angles.cos.chunks_exact_mut(rope.n_pairs()).zip(angles.sin.chunks_exact_mut(rope.n_pairs()));
-            for ((cos, sin), position) in rows.zip(positions.clone()) {
-                rope.angles(position, cos, sin);
-            }
-        }
     }
 }

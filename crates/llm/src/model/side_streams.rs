@@ -2,16 +2,21 @@
 //! alternating stacks of layers.
 
 use super::architecture::{ExpertInputs, LayerScale, Routing, Stacks};
-use super::forward::Forward;
-use super::layer_config::LayerEnd;
-use super::weights::{FeedForward, Layer};
+use super::config::LayerEnd;
+use super::layer::{FeedForward, Layer};
+use super::pass::Pass;
 use crate::compute::Norm;
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     /// Stores what the family needs of the tokens' embeddings `x`. If there are two streams, `x` becomes their sum,
-    /// which the layers read.
-    pub(super) fn begin_streams(&self, x: &mut [f32], side_streams: &mut [f32]) {
-        let config = self.model.config();
+    /// which the layers read; `lower_stream` is the initial value of the lower one.
+    pub(super) fn begin_streams(
+        &self,
+        lower_stream: Option<&[f32]>,
+        x: &mut [f32],
+        side_streams: &mut [f32],
+    ) {
+        let config = self.config;
         if let Some(hyper) = config.hyper_connections {
             let rows = side_streams.chunks_exact_mut(hyper.n_stream * config.n_embd);
             for (row, x) in rows.zip(x.chunks_exact(config.n_embd)) {
@@ -22,7 +27,7 @@ impl Forward<'_, '_> {
             (Stacks::Hierarchical, _) => {
                 let (upper, lower) = side_streams.split_at_mut(x.len());
                 upper.copy_from_slice(x);
-                let Some(start) = self.model.weights().lower_stream else { return };
+                let Some(start) = lower_stream else { return };
                 for (lower, x) in lower.chunks_exact_mut(config.n_embd).zip(x.chunks_exact_mut(config.n_embd))
                 {
                     lower.copy_from_slice(start);
@@ -36,7 +41,7 @@ impl Forward<'_, '_> {
 
     /// Stores a layer's input, in families whose routers or experts read it.
     pub(super) fn begin_layer(&self, layer: &Layer<'_>, x: &[f32], side_streams: &mut [f32]) {
-        let routing = self.model.config().architecture.routing;
+        let routing = self.config.architecture.routing;
         match (routing, &layer.feed_forward) {
             (Some(Routing { inputs: ExpertInputs::Same, .. }) | None, _) => {}
             (_, FeedForward::Experts(_)) => self.normalise(layer.before_norm.as_ref(), x, side_streams),
@@ -44,9 +49,15 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Changes the stream `x` after a layer.
-    pub(super) fn end_layer(&self, layer: &Layer<'_>, x: &mut [f32], side_streams: &mut [f32]) {
-        let config = self.model.config();
+    /// Changes the stream `x` after a layer; `output_norm` is the normalisation before the output matrix.
+    pub(super) fn end_layer(
+        &self,
+        layer: &Layer<'_>,
+        output_norm: Option<&Norm<'_>>,
+        x: &mut [f32],
+        side_streams: &mut [f32],
+    ) {
+        let config = self.config;
         if let Some(scale) = layer.output_scale {
             match config.architecture.layer_scale {
                 LayerScale::Stream => self.compute.kernels.scale(x, scale),
@@ -55,7 +66,7 @@ impl Forward<'_, '_> {
         }
         match layer.end {
             LayerEnd::None => {}
-            LayerEnd::Normalised => self.normalise_output(x),
+            LayerEnd::Normalised => self.normalise_rows(output_norm, x),
             LayerEnd::Kept { side, is_last } => {
                 let rows = x.chunks_exact_mut(config.n_embd);
                 let norm = Norm { weight: None, bias: None };

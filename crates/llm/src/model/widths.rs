@@ -3,13 +3,9 @@
 //! Neighbours: [`scratch`](super::scratch) has the buffers; the needs of a layer follow from its [`MixerConfig`].
 
 use super::architecture::{FeedForwardKind, HeadGate};
-use super::config::Config;
-use super::heads_config::HeadsConfig;
-use super::indexer::IndexerConfig;
-use super::latent_config::LatentConfig;
-use super::layer_config::LayerConfig;
-use super::mixer_config::MixerConfig;
-use super::recurrent_config::RecurrentConfig;
+use super::config::{
+    Config, HeadsConfig, IndexerConfig, LatentConfig, LayerConfig, MixerConfig, RecurrentConfig,
+};
 use crate::kv_cache::PAGE_LEN;
 use crate::quant::activation_bytes;
 

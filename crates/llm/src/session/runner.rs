@@ -197,7 +197,7 @@ impl<'m> Runner<'m> {
         let (precision, adaptation) = (options.precision, Adaptation::default());
         let compute = Compute { kernels, workers, precision, adaptation };
         let (state, scratch) = options.carve(model.config(), arena)?;
-        let ropes = Ropes::new(&model, options.state.n_ctx)?;
+        let ropes = Ropes::new(model.config(), model.weights().rope_factors, options.state.n_ctx)?;
         let adapters = Adapters::default();
         Ok(Runner { model, ropes, compute, options, state, scratch, adapters })
     }

@@ -6,7 +6,7 @@
 //! ```
 
 use super::super::activation::relu_squared;
-use super::super::forward::Forward;
+use super::super::pass::Pass;
 use super::super::scratch::{ChannelMixScratch, Workspace};
 use super::super::span::Batch;
 use super::token_shift::ShiftedMixer;
@@ -36,7 +36,7 @@ pub struct Receptance<'a> {
     pub weight: Linear<'a>,
 }
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     /// Computes the channel mixer of one layer. The output replaces the input `x`, `[n_tokens][n_embd]`.
     pub(in super::super) fn channel_mix(
         &self,

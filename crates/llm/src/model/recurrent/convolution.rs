@@ -5,7 +5,7 @@
 
 use core::ops::Range;
 
-use super::super::forward::Forward;
+use super::super::pass::Pass;
 use super::super::span::Batch;
 use super::{SEQUENCES, some_spans, take_front};
 use crate::parallel::{for_each, for_tokens};
@@ -31,7 +31,7 @@ pub struct Convolution<'a> {
 /// Tokens that a core computes at a time.
 const TOKENS: usize = 8;
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     /// Computes the outputs of all channels, `[n_tokens][n_channels]`, and passes them to `finish` token by token.
     /// Updates the histories in the spans' slots of `store` to those after these tokens.
     pub(super) fn convolve(

@@ -15,8 +15,8 @@
 //! ```
 
 use super::super::architecture::OutputGate;
-use super::super::forward::Forward;
-use super::super::recurrent_config::DeltaNetConfig;
+use super::super::config::DeltaNetConfig;
+use super::super::pass::Pass;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
 use super::convolution::Convolution;
@@ -64,7 +64,7 @@ pub enum DeltaNetGates<'a> {
     Together(Linear<'a>),
 }
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     pub(super) fn delta_net(
         &self,
         weights: &DeltaNet<'_>,
@@ -76,7 +76,7 @@ impl Forward<'_, '_> {
         let net = weights.config;
         let DeltaNetConfig { head_len_k, head_len_v, n_head_k, n_head_v, .. } = net;
         let (n_key, n_value, n_channels) = (net.n_key(), net.n_value(), net.n_channels());
-        let config = self.model.config();
+        let config = self.config;
         let n_tokens = batch.n_tokens;
         let kernels = self.compute.kernels;
         let (scratch, _): (RecurrentScratch<'_>, _) = workspace.take();
@@ -162,8 +162,7 @@ impl Forward<'_, '_> {
 
     /// `vector · scale / |vector|`, with the model's epsilon in the square of the length.
     pub(super) fn normalise_length(&self, vector: &mut [f32], scale: f32) {
-        let square =
-            self.compute.kernels.sum_of_squares(vector) + f64::from(self.model.config().normalisation.eps);
+        let square = self.compute.kernels.sum_of_squares(vector) + f64::from(self.config.normalisation.eps);
         self.compute.kernels.scale(vector, scale / libm::sqrtf(square as f32));
     }
 }

@@ -12,8 +12,8 @@
 //! output  = W_out · (y · silu(z))
 //! ```
 
-use super::super::forward::Forward;
-use super::super::recurrent_config::HeadMambaConfig;
+use super::super::config::HeadMambaConfig;
+use super::super::pass::Pass;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
 use super::convolution::Convolution;
@@ -47,7 +47,7 @@ pub struct HeadMamba<'a> {
     pub w_out: Linear<'a>,
 }
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     pub(super) fn head_mamba(
         &self,
         weights: &HeadMamba<'_>,

@@ -13,8 +13,8 @@
 //! output  = W_out · (norm(y) · sigmoid(W_g · input))
 //! ```
 
-use super::super::forward::Forward;
-use super::super::recurrent_config::{DecayRange, KimiDeltaConfig};
+use super::super::config::{DecayRange, KimiDeltaConfig};
+use super::super::pass::Pass;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
 use super::convolution::Convolution;
@@ -59,7 +59,7 @@ pub enum Projection<'a> {
     LowRank([Linear<'a>; 2]),
 }
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     pub(super) fn kimi_delta(
         &self,
         weights: &KimiDelta<'_>,
@@ -82,7 +82,7 @@ impl Forward<'_, '_> {
         let beta = &mut parameters[..n_tokens * n_head];
         let (y, inner) = (&mut y[..n_all], &mut inner[..n_all]);
 
-        let mut input = Activations::new(x, self.model.config().n_embd, quantized, compute.precision);
+        let mut input = Activations::new(x, self.config.n_embd, quantized, compute.precision);
         compute.linear_each(weights.qkv.each_ref(), &mut input, inputs.each_mut().map(|input| &mut **input));
         compute.linear_of(&weights.beta, &mut input, beta);
         for (projection, output) in [(&weights.forget, &mut *decay), (&weights.gate, &mut *gate)] {

@@ -7,8 +7,8 @@
 //! output  = W_out · (norm(y) · sigmoid(W_gate · input))
 //! ```
 
-use super::super::forward::Forward;
-use super::super::recurrent_config::LightningConfig;
+use super::super::config::LightningConfig;
+use super::super::pass::Pass;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
 use super::{HeadLens, Piece, TOKENS};
@@ -32,7 +32,7 @@ pub struct Lightning<'a> {
     pub w_out: Linear<'a>,
 }
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     pub(super) fn lightning(
         &self,
         weights: &Lightning<'_>,
@@ -44,7 +44,7 @@ impl Forward<'_, '_> {
         let LightningConfig { n_head, head_len } = weights.config;
         let n_inner = n_head * head_len;
         let n_tokens = batch.n_tokens;
-        let config = self.model.config();
+        let config = self.config;
         let kernels = self.compute.kernels;
         let (scratch, _): (RecurrentScratch<'_>, _) = workspace.take();
         let RecurrentScratch { projected, gate, y, inner, quantized, .. } = scratch;

@@ -11,8 +11,8 @@
 //! output  = W_out · (y · silu(z))
 //! ```
 
-use super::super::forward::Forward;
-use super::super::recurrent_config::MambaConfig;
+use super::super::config::MambaConfig;
+use super::super::pass::Pass;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
 use super::convolution::Convolution;
@@ -59,7 +59,7 @@ pub struct MambaNorms<'a> {
 /// Channels that a core computes at a time.
 const CHANNELS: usize = 64;
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     pub(super) fn mamba(
         &self,
         weights: &Mamba<'_>,

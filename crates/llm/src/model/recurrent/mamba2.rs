@@ -11,8 +11,8 @@
 //! output     = W_out · norm(y · silu(z))      normalised in each group, in most models
 //! ```
 
-use super::super::forward::Forward;
-use super::super::recurrent_config::Mamba2Config;
+use super::super::config::Mamba2Config;
+use super::super::pass::Pass;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
 use super::convolution::Convolution;
@@ -42,7 +42,7 @@ pub struct Mamba2<'a> {
     pub w_out: Linear<'a>,
 }
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     pub(super) fn mamba2(
         &self,
         weights: &Mamba2<'_>,

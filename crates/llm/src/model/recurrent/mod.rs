@@ -30,13 +30,14 @@ pub use rwkv6::{Rwkv6, Rwkv6Bonus, Rwkv6Input};
 pub use rwkv7::{LowRank, Rwkv7};
 pub use short_convolution::ShortConvolution;
 
-use super::forward::Forward;
+use super::config::RwkvHeads;
+use super::pass::Pass;
 use super::scratch::Workspace;
 use super::span::Batch;
 use crate::compute::{BatchSpan, NormKind, Normalisation};
 use crate::parallel::{for_each, for_tokens};
 use crate::recurrent_state::{Checkpoint, LayerMemory};
-use crate::simd::Columns;
+use crate::simd::{Columns, state_len};
 use crate::state::StateStore;
 
 /// The weights of a recurrent mixer.
@@ -62,7 +63,7 @@ pub enum Recurrent<'a> {
     Rwkv7(Rwkv7<'a>),
 }
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     /// Computes the mixer of one layer. The output replaces the input `x`, `[n_tokens][n_embd]`; the layer's state in the spans' slots of
     /// `store` is updated to the state after these tokens. `first_values` are the values that RWKV-7 passes from the first layer to the
     /// others.
@@ -123,7 +124,7 @@ impl Piece<'_> {
 
 /// The lengths of one head, or of one block of channels; the last block may have fewer.
 #[derive(Clone, Copy)]
-pub(super) struct HeadLens {
+struct HeadLens {
     /// Elements of its state.
     pub state: usize,
     /// Outputs of a token.
@@ -132,7 +133,15 @@ pub(super) struct HeadLens {
     pub all_outputs: usize,
 }
 
-impl Forward<'_, '_> {
+impl RwkvHeads {
+    /// The lengths of a head, as one core computes it.
+    fn lens(&self) -> HeadLens {
+        let RwkvHeads { n_inner, head_len, .. } = *self;
+        HeadLens { state: state_len(head_len, head_len), output: head_len, all_outputs: n_inner }
+    }
+}
+
+impl Pass<'_> {
     /// Calls `scan` with the tokens of each head of each span, in order, and with the head's state, which it updates.
     /// Each head is processed by one core. The cores synchronise where a checkpoint is made.
     ///

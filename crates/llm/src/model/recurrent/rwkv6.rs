@@ -15,8 +15,8 @@
 //! Without a bonus it is gated linear attention (Yang et al. 2023): `k` is multiplied by `1 - w`, `y` is `S · r / √len`
 //! after the update of `S`, `g` is a sigmoid, and nothing is normalised.
 
-use super::super::forward::Forward;
-use super::super::recurrent_config::{Rwkv6Config, RwkvHeads};
+use super::super::config::{Rwkv6Config, RwkvHeads};
+use super::super::pass::Pass;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
 use super::token_shift::ShiftedMixer;
@@ -75,7 +75,7 @@ pub struct Rwkv6Bonus<'a> {
     pub norm: Norm<'a>,
 }
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     pub(super) fn rwkv6(
         &self,
         weights: &Rwkv6<'_>,

@@ -15,8 +15,8 @@
 //! output  = W_output · ((norm(y) + (Σ r · k · r_k) · v) · g)   normalised in each head
 //! ```
 
-use super::super::forward::Forward;
-use super::super::recurrent_config::{Rwkv7Config, RwkvHeads};
+use super::super::config::{Rwkv7Config, RwkvHeads};
+use super::super::pass::Pass;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
 use super::rwkv6::parts;
@@ -78,7 +78,7 @@ const DECAY_RANGE: f32 = -0.606_531;
 /// The least length by which a key is divided.
 const LEAST_LENGTH: f32 = 1e-12;
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     /// `first_values` are the values of the first layer, which stores them there.
     pub(super) fn rwkv7(
         &self,

@@ -5,8 +5,8 @@
 //! output  = W_out · (c · convolution(b · x))
 //! ```
 
-use super::super::forward::Forward;
-use super::super::recurrent_config::ShortConvolutionConfig;
+use super::super::config::ShortConvolutionConfig;
+use super::super::pass::Pass;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
 use super::convolution::Convolution;
@@ -27,7 +27,7 @@ pub struct ShortConvolution<'a> {
     pub w_out: Linear<'a>,
 }
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     pub(super) fn short_convolution(
         &self,
         weights: &ShortConvolution<'_>,

@@ -2,7 +2,7 @@
 //!
 //! The token before the batch is in the history, `[mixers][n_embd]`: the last token that each mixer of the layer has read, zeros at first.
 
-use super::super::forward::Forward;
+use super::super::pass::Pass;
 use super::super::span::Batch;
 use crate::recurrent_state::{Checkpoint, LayerMemory};
 use crate::state::StateStore;
@@ -16,7 +16,7 @@ pub(super) enum ShiftedMixer {
     Channels = 1,
 }
 
-impl Forward<'_, '_> {
+impl Pass<'_> {
     /// Computes the difference from each token of `x` to the one before it, `[n_tokens][n_embd]`, into `differences`.
     /// Updates the mixer's part of the history in the spans' slots of `store` to that after these tokens.
     pub(super) fn token_shift(
@@ -27,7 +27,7 @@ impl Forward<'_, '_> {
         store: &mut StateStore<'_>,
         differences: &mut [f32],
     ) {
-        let n_embd = self.model.config().n_embd;
+        let n_embd = self.config.n_embd;
         let part = mixer as usize * n_embd..(mixer as usize + 1) * n_embd;
         for span in batch.spans() {
             let x = &x[span.rows(n_embd)];

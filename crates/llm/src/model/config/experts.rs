@@ -1,7 +1,7 @@
 //! The hyper-parameters of a mixture of experts.
 
-use super::architecture::{Architecture, AttentionKind, Gating, Normalise};
-use super::error::ModelError;
+use super::super::architecture::{Architecture, AttentionKind, Gating, Normalise};
+use super::super::error::ModelError;
 use super::keys::Keys;
 use crate::gguf::Gguf;
 
@@ -119,7 +119,7 @@ fn is_glm_lite(keys: &Keys<'_, '_>, architecture: &Architecture, n_vocab: u64) -
 }
 
 /// The keys for the width to which tokens are compressed for experts.
-pub(super) const LATENT_KEYS: [&str; 2] = ["moe_latent_size", "expert_latent_length"];
+pub(in super::super) const LATENT_KEYS: [&str; 2] = ["moe_latent_size", "expert_latent_length"];
 
 /// The width to which tokens are compressed for experts, in families that do so.
 fn latent_width(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<usize, ModelError> {

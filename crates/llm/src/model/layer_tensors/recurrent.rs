@@ -1,16 +1,16 @@
 //! The tensors of recurrent mixers.
 
-use super::architecture::NormWeights;
-use super::error::ModelError;
-use super::layer_tensors::LayerTensors;
-use super::recurrent::{
-    Convolution, DeltaNet, DeltaNetGates, HeadMamba, KimiDelta, Lightning, Mamba, Mamba2, MambaNorms,
-    Projection, Recurrent, ShortConvolution,
-};
-use super::recurrent_config::{
+use super::super::architecture::NormWeights;
+use super::super::config::{
     DeltaNetConfig, HeadMambaConfig, KimiDeltaConfig, LightningConfig, Mamba2Config, MambaConfig,
     RecurrentConfig, ShortConvolutionConfig,
 };
+use super::super::error::ModelError;
+use super::super::recurrent::{
+    Convolution, DeltaNet, DeltaNetGates, HeadMamba, KimiDelta, Lightning, Mamba, Mamba2, MambaNorms,
+    Projection, Recurrent, ShortConvolution,
+};
+use super::LayerTensors;
 use crate::compute::{Linear, Norm};
 use crate::gguf::Name;
 

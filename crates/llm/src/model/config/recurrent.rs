@@ -1,9 +1,10 @@
 //! The hyper-parameters of recurrent sequence mixers.
 
-use super::architecture::{Architecture, FeedForwardKind, KeyHeads, KimiDecay, OutputGate, RecurrenceKind};
-use super::error::ModelError;
+use super::super::architecture::{
+    Architecture, FeedForwardKind, KeyHeads, KimiDecay, OutputGate, RecurrenceKind,
+};
+use super::super::error::ModelError;
 use super::keys::Keys;
-use super::recurrent::HeadLens;
 use crate::recurrent_state::RecurrentShape;
 use crate::simd::state_len;
 
@@ -425,12 +426,6 @@ impl RwkvHeads {
     /// Heads, each with a state.
     pub fn n_head(&self) -> usize {
         self.n_inner / self.head_len
-    }
-
-    /// The lengths of a head, as one core computes it.
-    pub(super) fn lens(&self) -> HeadLens {
-        let RwkvHeads { n_inner, head_len, .. } = *self;
-        HeadLens { state: state_len(head_len, head_len), output: head_len, all_outputs: n_inner }
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! This is the only place that says which mixer a layer has; weights, buffers and state follow from it.
 
-use super::heads_config::HeadsConfig;
-use super::latent_config::LatentConfig;
-use super::recurrent_config::RecurrentConfig;
+use super::heads::HeadsConfig;
+use super::latent::LatentConfig;
+use super::recurrent::RecurrentConfig;
 use crate::kv_cache::KvShape;
 use crate::recurrent_state::RecurrentShape;
 

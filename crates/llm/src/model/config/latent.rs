@@ -1,7 +1,7 @@
 //! The hyper-parameters of latent attention.
 
-use super::architecture::{Architecture, LatentGate};
-use super::error::ModelError;
+use super::super::architecture::{Architecture, LatentGate};
+use super::super::error::ModelError;
 use super::keys::Keys;
 use crate::gguf::Name;
 use crate::kv_cache::KvShape;

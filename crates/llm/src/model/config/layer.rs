@@ -2,17 +2,17 @@
 
 use alloc::vec::Vec;
 
-use super::activation::softplus;
-use super::architecture::{
+use super::super::activation::softplus;
+use super::super::architecture::{
     Activation, Architecture, AttentionKind, ExpertLayers, FeedForwardKind, Recurrence, Stacks, Xielu,
 };
-use super::error::ModelError;
-use super::expert_config::{EXPERTS_USED, n_dense};
-use super::heads_config::{HeadKeys, HeadsConfig};
+use super::super::error::ModelError;
+use super::experts::{EXPERTS_USED, n_dense};
+use super::heads::{HeadKeys, HeadsConfig};
 use super::keys::Keys;
-use super::latent_config::LatentConfig;
-use super::mixer_config::{LayerState, MixerConfig};
-use super::recurrent_config::RecurrentConfig;
+use super::latent::LatentConfig;
+use super::mixer::{LayerState, MixerConfig};
+use super::recurrent::RecurrentConfig;
 use crate::gguf::Name;
 
 /// Hyper-parameters that can differ from layer to layer.

@@ -1,7 +1,7 @@
 //! The hyper-parameter keys of one family, read with their range checked.
 
-use super::architecture::Architecture;
-use super::error::ModelError;
+use super::super::architecture::Architecture;
+use super::super::error::ModelError;
 use crate::gguf::{Gguf, Name, Value};
 
 /// The keys `<prefix>.<suffix>` of a file.

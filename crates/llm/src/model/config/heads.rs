@@ -1,8 +1,8 @@
 //! The hyper-parameters of attention with keys and values per head.
 
-use super::architecture::{Architecture, HeadGate, RecurrentLayers, RopeLayers, Window, WindowOrder};
-use super::error::ModelError;
-use super::expert_config::n_dense;
+use super::super::architecture::{Architecture, HeadGate, RecurrentLayers, RopeLayers, Window, WindowOrder};
+use super::super::error::ModelError;
+use super::experts::n_dense;
 use super::indexer::IndexerConfig;
 use super::keys::Keys;
 use crate::gguf::Value;

@@ -1,10 +1,10 @@
 //! The tensors of RWKV's mixers.
 
-use super::architecture::NormWeights;
-use super::error::ModelError;
-use super::layer_tensors::LayerTensors;
-use super::recurrent::{ChannelMix, LowRank, Receptance, Rwkv6, Rwkv6Bonus, Rwkv6Input, Rwkv7};
-use super::recurrent_config::{Rwkv6Config, Rwkv7Config, RwkvHeads};
+use super::super::architecture::NormWeights;
+use super::super::config::{Rwkv6Config, Rwkv7Config, RwkvHeads};
+use super::super::error::ModelError;
+use super::super::recurrent::{ChannelMix, LowRank, Receptance, Rwkv6, Rwkv6Bonus, Rwkv6Input, Rwkv7};
+use super::LayerTensors;
 use crate::compute::{Linear, Norm};
 use crate::gguf::Name;
 

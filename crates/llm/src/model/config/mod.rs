@@ -2,29 +2,63 @@
 //!
 //! [`Config`] holds what is the same for the whole model; [`LayerConfig`] holds what can differ from layer to layer,
 //! [`ExpertConfig`] what a mixture of experts adds. Names are those of llama.cpp's hyper-parameters.
+//!
+//! # Layers
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `ngrams`, `temperature` | embeddings of n-grams; how queries grow with the position |
+//! | `layer` | what can differ from layer to layer |
+//! | `mixer` | the sequence mixer of a layer, and the state that it keeps |
+//! | `heads` | attention with keys and values per head |
+//! | `alt_up`, `experts`, `hyper_connections`, `indexer`, `latent`, `recurrent`, `rope` | a part each: two kinds of several residual streams, a mixture of experts, the choice of positions to attend to, latent attention, recurrent mixers, rotary embeddings |
+//! | `keys` | the keys of a file, read with their range checked |
+
+mod alt_up;
+mod experts;
+mod heads;
+mod hyper_connections;
+mod indexer;
+mod keys;
+mod latent;
+mod layer;
+mod mixer;
+mod ngrams;
+mod recurrent;
+mod rope;
+mod temperature;
+
+pub use alt_up::AltUpConfig;
+pub(super) use experts::LATENT_KEYS;
+pub use experts::{ChunkConfig, ExpertConfig};
+pub use heads::{AttentionMask, HeadsConfig};
+pub use hyper_connections::HyperConfig;
+pub use indexer::IndexerConfig;
+pub use latent::LatentConfig;
+pub use layer::{LayerConfig, LayerEnd};
+pub use mixer::{LayerState, MixerConfig};
+pub use ngrams::{NgramConfig, NgramHead};
+pub use recurrent::{
+    DecayRange, DeltaNetConfig, HeadMambaConfig, KimiDeltaConfig, LightningConfig, Mamba2Config, MambaConfig,
+    RecurrentConfig, Rwkv6Config, Rwkv7Config, RwkvHeads, ShortConvolutionConfig,
+};
+pub use rope::{RopeConfig, Sections, Yarn};
+pub use temperature::Temperature;
 
 use alloc::vec::Vec;
 
-use super::alt_up::AltUpConfig;
 use super::architecture::{
     Activation, Architecture, AttentionKind, AttentionScale, Block, ClassifierHead, EmbeddingScale,
-    ExpertInputs, LayerScale, LogitScale, NormKind, Positions, QueryTemperature, RopePairs, RopeSections,
-    Stacks, WindowRope,
+    ExpertInputs, LayerScale, LogitScale, NormKind, Positions, RopePairs, Stacks,
 };
-use super::classifier::ClassifierInput;
 use super::error::ModelError;
-use super::expert_config::ExpertConfig;
-use super::heads_config::{AttentionMask, HeadsConfig, has_no_window};
-use super::hyper_connections::HyperConfig;
-use super::keys::Keys;
-use super::latent_config::LatentConfig;
-use super::layer_config::{LayerConfig, layers};
-use super::ngram_embedding::NgramConfig;
-use super::rope::{RopeConfig, Sections};
 use crate::compute::Normalisation;
 use crate::gguf::{Gguf, Name, Split, Value};
 use crate::recurrent_state::RecurrentShape;
 use crate::simd::RelativeBuckets;
+use keys::Keys;
+use layer::layers;
+use rope::{rope_pairs, rope_sections, window_rope};
 
 /// The dimensions and constants of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,17 +134,15 @@ pub struct Config {
     pub ngrams: Option<NgramConfig>,
 }
 
-/// How queries grow with the position: `1 + scale · ln(1 + floor((position + offset) / length))`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Temperature {
-    /// The factor of the logarithm, `scale`.
-    pub scale: f32,
-    /// The number of positions with the same factor, `length`.
-    pub length: f32,
-    /// Added to the position.
-    pub offset: f32,
-    /// Whether this applies only to layers without a rotary embedding.
-    pub only_without_rope: bool,
+/// The vector that represents a text in the input of a classifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClassifierInput {
+    /// The mean of its tokens' vectors.
+    Mean,
+    /// The vector of its first token.
+    First,
+    /// The vector of its last token.
+    Last,
 }
 
 impl Config {
@@ -351,33 +383,6 @@ fn normalisation(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Nor
     Ok(Normalisation { kind, eps })
 }
 
-fn rope_pairs(architecture: &Architecture, n_layer: usize, has_sections: bool) -> Option<RopePairs> {
-    match architecture.positions {
-        Positions::Rope(_) if has_sections => Some(RopePairs::Halves),
-        Positions::Rope(pairs) => Some(pairs),
-        Positions::ByLayers { rope, pairs, .. } if usize::from(rope) == n_layer => Some(pairs),
-        Positions::ByLayers { .. }
-        | Positions::None
-        | Positions::Learned
-        | Positions::Alibi
-        | Positions::Relative
-        | Positions::AlibiByKey => None,
-    }
-}
-
-/// How the pairs are divided, in families of models that see images. A model without sections has zeros in the key.
-fn rope_sections(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Option<Sections>, ModelError> {
-    let is_interleaved = match architecture.rope_sections {
-        RopeSections::None => return Ok(None),
-        RopeSections::Consecutive => false,
-        RopeSections::Interleaved => true,
-    };
-    let lens = keys.optional_numbers::<4>("rope.dimension_sections")?;
-    Ok(lens
-        .filter(|[time, height, ..]| *time > 0 && *height > 0)
-        .map(|lens| Sections { lens, is_interleaved }))
-}
-
 /// The number of embedding rows, which a vocabulary in the same file must agree with.
 fn n_vocab(gguf: &Gguf<'_>, embedding_rows: u64) -> Result<usize, ModelError> {
     const TOKENS: &str = "tokenizer.ggml.tokens";
@@ -398,44 +403,6 @@ fn n_vocab(gguf: &Gguf<'_>, embedding_rows: u64) -> Result<usize, ModelError> {
             expected: "1 to 4294967295 rows",
         }),
     }
-}
-
-/// The rotary embedding of layers with a window.
-fn window_rope(
-    keys: &Keys<'_, '_>,
-    architecture: &Architecture,
-    rope: &RopeConfig,
-    head_len: usize,
-) -> Result<RopeConfig, ModelError> {
-    let base = match architecture.window_rope {
-        WindowRope::Shared | WindowRope::Unscaled => None,
-        _ => keys.optional_positive("rope.freq_base_swa")?,
-    };
-    let n_rot = keys.optional_width("rope.dimension_count_swa")?.unwrap_or(rope.n_rot);
-    if n_rot > head_len || !n_rot.is_multiple_of(2) {
-        return Err(keys.invalid(
-            "rope.dimension_count_swa",
-            n_rot,
-            "an even number up to the length of a head",
-        ));
-    }
-    let rope = RopeConfig { n_rot, ..rope.clone() };
-    Ok(match architecture.window_rope {
-        WindowRope::Shared | WindowRope::Same => {
-            RopeConfig { freq_base: base.unwrap_or(rope.freq_base), ..rope }
-        }
-        WindowRope::Unscaled | WindowRope::UnscaledOwnBase => rope.unscaled(base.unwrap_or(rope.freq_base)),
-        WindowRope::UnscaledBase(_) | WindowRope::UnscaledMagnitude => {
-            let default_base = match architecture.window_rope {
-                WindowRope::UnscaledBase(base) => base,
-                _ => rope.freq_base,
-            };
-            RopeConfig {
-                magnitude: rope.unstretched_magnitude(),
-                ..rope.unscaled(base.unwrap_or(default_base))
-            }
-        }
-    })
 }
 
 fn block(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Block, ModelError> {
@@ -523,41 +490,4 @@ fn attention_scale(
         (_, Some(heads)) => heads.head_len_k,
     };
     1.0 / libm::sqrtf(head_len as f32)
-}
-
-impl Temperature {
-    fn from_keys(
-        keys: &Keys<'_, '_>,
-        architecture: &Architecture,
-        rope: Option<&RopeConfig>,
-    ) -> Result<Option<Self>, ModelError> {
-        match architecture.temperature {
-            QueryTemperature::WithoutRope if has_no_window(keys, architecture)? => Ok(None),
-            QueryTemperature::WithoutRope => {
-                Ok(Some(Temperature { scale: 0.1, length: 8192.0, offset: 1.0, only_without_rope: true }))
-            }
-            QueryTemperature::ByKey => match keys.scale(architecture, "attention.temperature_scale")? {
-                None => Ok(None),
-                Some(scale) => {
-                    let length = match (architecture.attention, rope) {
-                        (AttentionKind::Latent, _) | (_, None) => {
-                            keys.width("attention.temperature_length")?
-                        }
-                        (_, Some(rope)) => rope.n_ctx_orig,
-                    };
-                    Ok(Some(Temperature {
-                        scale,
-                        length: length as f32,
-                        offset: 0.0,
-                        only_without_rope: false,
-                    }))
-                }
-            },
-        }
-    }
-
-    /// The factor of a query at this position.
-    pub fn factor(&self, position: usize) -> f32 {
-        1.0 + self.scale * libm::logf(1.0 + libm::floorf((position as f32 + self.offset) / self.length))
-    }
 }
