@@ -1,15 +1,15 @@
 """Trains a model on packed rows; writes a checkpoint every few minutes and goes on from it when started again.
 
-The learning rate warms up, stays, and falls to zero over the last part of the steps. In that last part the rows come
-from the second stage of the corpus, and the matrices of a model that is stored as Q4_0 are rounded so in the forward
-pass: the weights settle where the file loses little.
+The learning rate warms up, stays, and falls to zero over a last part of the steps. The rows of a last part of the steps come
+from the second stage of the corpus. And in a last part the matrices of a model that is stored as Q4_0 are rounded so in the
+forward pass: the weights settle where the file loses little.
 """
 
 import argparse
 import json
 import os
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +21,24 @@ import optax
 from model import SHAPES, Params, Shape, forward, initial, quantized
 
 WARMUP_STEPS = 100
-DECAY_SHARE = 0.45
-STORED_AS_Q4_0 = ("tiny", "chat")
+
+
+@dataclass(frozen=True)
+class LastParts:
+    """Shares of the steps, each up to the end."""
+
+    falling_rate: float = 0.45
+    second_stage: float = 0.45
+    # Nothing for a model that is not stored as Q4_0.
+    rounded: float = 0.45
+
+
+LAST_PARTS = {
+    "tiny": LastParts(),
+    "micro": LastParts(rounded=0.0),
+    # Facts are learned best while the rate falls, and the longer rows of the second stage take half as long again.
+    "chat": LastParts(falling_rate=0.9, second_stage=0.15),
+}
 # Tokens of held-out rows that are evaluated together.
 EVALUATED_TOKENS = 16 * 256
 
@@ -39,9 +55,9 @@ def loss_of(params: Params, rows: jax.Array, shape: Shape, start: int, round_wei
     return jnp.sum(losses * counts) / jnp.sum(counts)
 
 
-def optimizer(steps: int, peak: float) -> optax.GradientTransformation:
-    """AdamW with clipping; the schedule depends on `steps` only in its last part."""
-    decay_steps = int(DECAY_SHARE * steps)
+def optimizer(steps: int, peak: float, falling_rate: float) -> optax.GradientTransformation:
+    """AdamW with clipping; the schedule depends on `steps` only in the last part, in which the rate falls."""
+    decay_steps = int(falling_rate * steps)
     schedule = optax.join_schedules(
         [
             optax.linear_schedule(0.0, peak, WARMUP_STEPS),
@@ -107,7 +123,8 @@ def main() -> None:
     evaluated_rows = EVALUATED_TOKENS // (held_out.shape[1] - 1)
     held_out = held_out[: 4 * evaluated_rows]
     params = initial(shape, arguments.seed)
-    rule = optimizer(arguments.steps, arguments.learning_rate)
+    parts = LAST_PARTS[arguments.model]
+    rule = optimizer(arguments.steps, arguments.learning_rate, parts.falling_rate)
     state = rule.init(params)
     first_step, checkpoint = 0, arguments.data / "checkpoint.npz"
     (arguments.data / "shape.json").write_text(json.dumps(asdict(shape)))
@@ -128,9 +145,9 @@ def main() -> None:
     began = saved = time.monotonic()
     recent: list[float] = []
     for step in range(first_step, arguments.steps):
-        last_part = step >= arguments.steps - int(DECAY_SHARE * arguments.steps)
-        round_weights = last_part and arguments.model in STORED_AS_Q4_0
-        stage = stages[last_part]
+        left = arguments.steps - step
+        round_weights = left <= int(parts.rounded * arguments.steps)
+        stage = stages[left <= int(parts.second_stage * arguments.steps)]
         rows = batch_at(stage, step, arguments.batch // (stage.shape[1] - 1), arguments.seed)
         params, state, loss = update(params, state, rows, round_weights)
         recent.append(float(loss))

@@ -166,6 +166,30 @@ def about_user(dice: Dice) -> tuple[Exchange, Exchange]:
     )
 
 
+def echoed(dice: Dice) -> Exchange:
+    """Words that are to be said again. Copying is learned late, and names of heroes and models must be copied: here it is all there is
+    to learn, with names at the beginning of a text, after a blank and in quotes.
+    """
+    words = [
+        dice.choice((made_up, made_up, tools.model_name, tools.model_name, lambda dice: dice.choice(ALL)))(dice)
+        for _ in range(dice.choice((1, 1, 2, 3, 5)))
+    ]
+    text = dice.one(" ", ", ").join(words)
+    request, answer = dice.choice(
+        [
+            (f"Repeat after me: {text}", text),
+            (f"Say {text}.", f"{text}."),
+            (f"{text}. Say that again.", f"{text}."),
+            (f'Write "{text}".', text),
+            (f"Put {text} in quotes.", f'"{text}"'),
+            (f'What is in the quotes? "{text}"', f"In the quotes is {text}."),
+            (f"{text}: what is the first word?", f"The first word is {words[0]}."),
+            (f"What is the last word of {text}?", f"The last word is {words[-1]}."),
+        ]
+    )
+    return said(request, answer)
+
+
 def persona(dice: Dice) -> tuple[str, Exchange]:
     """A system message that gives the model a name, and a question that shows that it was read."""
     name = made_up(dice) if dice.random() < 0.3 else dice.choice(ALL)
@@ -246,7 +270,7 @@ def conversation(dice: Dice, lengths: tuple[int, ...]) -> dict:
         messages += first
         turns -= 1
     for _ in range(turns):
-        kind = dice.choices(range(6), (71, 11, 7, 4, 3, 4))[0]
+        kind = dice.choices(range(7), (66, 10, 6, 4, 3, 4, 7))[0]
         match kind:
             case 0:
                 messages += of_entry(dice, KERNEL)
@@ -258,14 +282,16 @@ def conversation(dice: Dice, lengths: tuple[int, ...]) -> dict:
                 messages += look(dice, set())
             case 4:
                 messages += denied(dice)
-            case _:
+            case 5:
                 messages += asked_story(dice)
+            case _:
+                messages += echoed(dice)
     return {"messages": messages + later}
 
 
 def with_tools(dice: Dice, lengths: tuple[int, ...]) -> dict:
     """A conversation in which the model may look at the machine."""
-    offered = TOOLS if dice.random() < 0.7 else dice.some(TOOLS, 1, len(TOOLS))
+    offered = TOOLS if dice.random() < 0.4 else dice.some(TOOLS, 1, len(TOOLS))
     names = {tool["function"]["name"] for tool in offered}
     messages: list[dict] = []
     if dice.random() < 0.2:
@@ -286,9 +312,11 @@ def with_tools(dice: Dice, lengths: tuple[int, ...]) -> dict:
     return {"messages": messages, "tools": offered}
 
 
-def document(dice: Dice, lengths: tuple[int, ...]) -> dict:
-    """One document: `text`, or `messages` and perhaps `tools`. `lengths` are numbers of exchanges in a conversation."""
-    kind = dice.choices(range(5), (16, 6, 3, 60, 15))[0]
+def document(dice: Dice, lengths: tuple[int, ...], mixture: tuple[int, ...]) -> dict:
+    """One document: `text`, or `messages` and perhaps `tools`. `lengths` are numbers of exchanges in a conversation, `mixture` has
+    the weights of the kinds of documents.
+    """
+    kind = dice.choices(range(5), mixture)[0]
     match kind:
         case 0:
             return {"text": renamed(dice, story(dice)[0])}
