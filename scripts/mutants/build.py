@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from rewrite import Mutant, Range
+from rewrite import Range
 from sources import PACKAGES, crate_of
 from state import BUILD, TREE, Program, read_mutants, write_mutants, write_programs
 from tree import write
@@ -24,44 +24,60 @@ def build(jobs: int) -> None:
     for round_number in range(1, 100):
         ranges, _ = write(mutants)
         messages = list(_cargo(packages, jobs))
-        errors = [message["message"] for message in messages if message["reason"] == "compiler-message" and message["message"]["level"] == "error"]
+        told = [message["message"] for message in messages if message["reason"] == "compiler-message"]
+        errors = [message for message in told if message["level"] == "error"]
         if not errors and messages[-1].get("success"):
             write_programs(list(_programs(messages)))
             print(f"round {round_number}: compiles")
             return
-        blamed = to_blame(errors, ranges)
+        rank, blamed = to_blame(errors, ranges)
         if not blamed:
             raise SystemExit("\n".join(error["rendered"] for error in errors) or "cargo failed")
+        if rank == 2:
+            print("all mutants of a function are left out, for each of:", *(error["rendered"] for error in errors), sep="\n")
         for number in blamed:
             by_id[number].status = "uncompiled"
         write_mutants(mutants)
         print(f"round {round_number}: {len(errors)} errors, {len(blamed)} mutants left out", flush=True)
 
 
-def to_blame(errors: list[dict], ranges: dict[str, list[Range]]) -> set[int]:
-    """The mutants in which these errors are. Where some are certain, the others wait: they may be consequences."""
+def to_blame(errors: list[dict], ranges: dict[str, list[Range]]) -> tuple[int, set[int]]:
+    """The mutants in which these errors are, and their rank. Those of a higher rank wait: they may be consequences."""
     by_rank: dict[int, set[int]] = {}
     for error in errors:
-        found = [place for span in _spans(error) for place in _around(span, ranges)]
-        if found:
-            surest = min(found, key=lambda place: (place.rank, place.end - place.start))
-            by_rank.setdefault(surest.rank, set()).update(surest.mutants)
-    return by_rank[min(by_rank)] if by_rank else set()
+        spans = list(_spans(error))
+        found = [place for span, is_main in spans if is_main for place in _innermost(span, ranges)]
+        if not any(place.rank < 2 for place in found):
+            # What it is about may be named beside, such as a value that does not live long enough.
+            beside = [place for span, is_main in spans if not is_main for place in _beside(span, ranges)]
+            found = beside or found
+        for place in found:
+            by_rank.setdefault(place.rank, set()).update(place.mutants)
+    return min(by_rank.items(), key=lambda item: item[0], default=(0, set()))
 
 
-def _spans(error: dict) -> Iterator[dict]:
-    """Where an error is: of code that a macro wrote, where the macro is used."""
+def _spans(error: dict) -> Iterator[tuple[dict, bool]]:
+    """Where an error is, and whether mainly: of code that a macro wrote, where the macro is used."""
     for span in error["spans"]:
-        if not span["is_primary"]:
-            continue
+        is_primary = span["is_primary"]
         while span["expansion"]:
             span = span["expansion"]["span"]
-        yield span
+        yield span, is_primary
 
 
-def _around(span: dict, ranges: dict[str, list[Range]]) -> list[Range]:
-    places = ranges.get(os.path.relpath(TREE / span["file_name"], TREE), [])
-    return [place for place in places if place.start <= span["byte_start"] and span["byte_end"] <= place.end]
+def _innermost(span: dict, ranges: dict[str, list[Range]]) -> list[Range]:
+    around = [place for place in _places(span, ranges) if place.start <= span["byte_start"] and span["byte_end"] <= place.end]
+    return sorted(around, key=lambda place: (place.rank, place.end - place.start))[:1]
+
+
+def _beside(span: dict, ranges: dict[str, list[Range]]) -> list[Range]:
+    """The innermost place around it, or else those inside of it."""
+    inside = [place for place in _places(span, ranges) if span["byte_start"] <= place.start and place.end <= span["byte_end"]]
+    return [place for place in _innermost(span, ranges) if place.rank < 2] or inside
+
+
+def _places(span: dict, ranges: dict[str, list[Range]]) -> list[Range]:
+    return ranges.get(os.path.relpath(TREE / span["file_name"], TREE), [])
 
 
 def _cargo(packages: list[str], jobs: int) -> Iterator[dict]:

@@ -2,38 +2,38 @@
 
 from collections import Counter
 
-from rewrite import Mutant
 from sources import MODULES, is_chosen, module_of
 from state import RESULTS, read_lines, read_mutants
 
-COLUMNS = ["mutants", "killed", "timed out", "survived", "not tried", "not compiled", "in constants"]
+COLUMNS = ["mutants", "killed", "timed out", "survived", "not reached", "not tried", "not compiled", "in constants"]
 STATUSES = {"const": "in constants", "uncompiled": "not compiled"}
 
 
 def report(paths: list[str]) -> str:
-    """A table by module, and lists of those that survived and of those in constants."""
+    """A table by module; a list of those that survived; by function, how many no test reaches and how many are in constants."""
     results = {line["mutant"]: line for line in read_lines(RESULTS)}
     mutants = [mutant for mutant in read_mutants() if is_chosen(mutant.file, paths)]
     counts: dict[str, Counter] = {}
-    survivors: list[tuple[Mutant, dict]] = []
-    constants: Counter = Counter()
+    survivors = []
+    by_function: dict[str, Counter] = {"not reached": Counter(), "in constants": Counter()}
     for mutant in mutants:
-        result = results.get(mutant.key, {"outcome": "not tried"})
-        outcome = STATUSES.get(mutant.status, result["outcome"])
+        result = results.get(mutant.key, {})
+        outcome = STATUSES.get(mutant.status) or result.get("outcome", "not tried")
+        if outcome == "survived" and result["n_tests"] == 0:
+            outcome = "not reached"
         counts.setdefault(module_of(mutant.file), Counter()).update(["mutants", outcome])
         if outcome == "survived":
-            survivors.append((mutant, result))
-        if outcome == "in constants":
-            constants[mutant.file, mutant.what.rpartition(" in ")[2] if " in " in mutant.what else "a constant"] += 1
+            tests = "1 test reaches it" if result["n_tests"] == 1 else f"{result['n_tests']} tests reach it"
+            survivors.append(f"- `{mutant.file}:{mutant.line}:{mutant.column}`: {_quoted(mutant.what)}; {tests}")
+        if outcome in by_function:
+            by_function[outcome][mutant.file, mutant.function] += 1
     lines = _table(counts)
     if survivors:
-        lines += ["", "## Survivors", ""]
-        for mutant, result in survivors:
-            tests = f"{result['n_tests']} tests reach it" if result["n_tests"] else "no test reaches it"
-            lines.append(f"- `{mutant.file}:{mutant.line}:{mutant.column}`: {_quoted(mutant.what)}; {tests}")
-    if constants:
-        lines += ["", "## In constants", ""]
-        lines += [f"- `{file}`: `{place}`, {n}" for (file, place), n in constants.items()]
+        lines += ["", "## Survived", "", *survivors]
+    for outcome, functions in by_function.items():
+        if functions:
+            lines += ["", f"## {outcome.capitalize()}", ""]
+            lines += [f"- `{file}`: {f'`{function}`' if function else 'outside of functions'}, {n}" for (file, function), n in functions.items()]
     return "\n".join(lines)
 
 

@@ -52,8 +52,13 @@ class Mutant:
     file: str
     line: int
     column: int
-    what: str
+    function: str
+    change: str
     status: str = ""
+
+    @property
+    def what(self) -> str:
+        return f"{self.change} in {self.function}" if self.function else self.change
 
     @property
     def name(self) -> str:
@@ -147,17 +152,17 @@ class _Rewriter:
         self.in_const -= 1
         return pieces
 
-    def note(self, node: Node, whats: list[str]) -> list[int]:
+    def note(self, node: Node, changes: list[str]) -> list[int]:
         """Notes mutants at a place. Their numbers, which are consecutive; none in a constant."""
-        where = f" in {'::'.join(self.scopes)}" if self.scopes else ""
         line, column = node.start_point
         status = "const" if self.in_const else ""
-        numbers = [0 if self.in_const else self.next + place for place in range(len(whats))]
-        for number, what in zip(numbers, whats):
-            self.mutants.append(Mutant(number, numbers[0], self.digest, self.file, line + 1, column + 1, what + where, status))
+        numbers = [0 if self.in_const else self.next + place for place in range(len(changes))]
+        for number, change in zip(numbers, changes):
+            where = (self.file, line + 1, column + 1, "::".join(self.scopes))
+            self.mutants.append(Mutant(number, numbers[0], self.digest, *where, change, status))
         if self.in_const:
             return []
-        self.next += len(whats)
+        self.next += len(changes)
         return numbers
 
     def site(self, numbers: list[int], original: Callable[[], list], alternatives: list[bytes], plain: Callable[[], list]) -> list:
@@ -228,15 +233,15 @@ class _Rewriter:
         if not any(field.type == "base_field_initializer" for field in fields):
             return self.inside(node)
         kind = node.child_by_field_name("name")
-        whats, alternatives = [], []
+        changes, alternatives = [], []
         for field in fields:
             if field.type not in ("field_initializer", "shorthand_field_initializer"):
                 continue
             name = field.child_by_field_name("field") or field.named_children[-1]
-            whats.append(f"delete field {name.text.decode()} from struct {kind.text.decode()} expression")
+            changes.append(f"delete field {name.text.decode()} from struct {kind.text.decode()} expression")
             rest = [other.text for other in fields if other != field and other.type not in COMMENTS]
             alternatives.append(kind.text + b" { " + b", ".join(rest) + b" }")
-        numbers = self.note(node, whats)
+        numbers = self.note(node, changes)
         return self.site(numbers, lambda: self.inside(node), alternatives, lambda: self.inside(node))
 
     def array_expression(self, node: Node) -> list:

@@ -153,16 +153,20 @@ class Blame(unittest.TestCase):
         source = b"fn f() -> u8 { x(a + (b == c)) }"
         mutants, text, ranges = instrument(source, "a.rs", 1)
 
-        def error(excerpt: bytes) -> dict:
-            start = text.index(excerpt)
-            span = {"file_name": "a.rs", "byte_start": start, "byte_end": start + len(excerpt), "is_primary": True, "expansion": None}
-            return {"spans": [span]}
+        def error(main: bytes, *beside: bytes) -> dict:
+            places = [(text.index(excerpt), len(excerpt), excerpt == main) for excerpt in (main, *beside)]
+            return {"spans": [
+                {"file_name": "a.rs", "byte_start": start, "byte_end": start + length, "is_primary": is_main, "expansion": None}
+                for start, length, is_main in places
+            ]}  # fmt: skip
 
         minus = next(mutant.id for mutant in mutants if "with -" in mutant.what)
-        self.assertEqual(to_blame([error(b"(a) - ")], {"a.rs": ranges}), {minus})
-        self.assertEqual(to_blame([error(b"x("), error(b"(a) - ")], {"a.rs": ranges}), {minus})
-        self.assertEqual(to_blame([error(b"x(")], {"a.rs": ranges}), {mutant.id for mutant in mutants})
-        self.assertEqual(to_blame([error(b"fn")], {"b.rs": ranges}), set())
+        self.assertEqual(to_blame([error(b"(a) - ")], {"a.rs": ranges}), (0, {minus}))
+        self.assertEqual(to_blame([error(b"x("), error(b"(a) - ")], {"a.rs": ranges}), (0, {minus}))
+        self.assertEqual(to_blame([error(b"x(")], {"a.rs": ranges}), (2, {mutant.id for mutant in mutants}))
+        equal = {mutant.id for mutant in mutants if "==" in mutant.what}
+        self.assertEqual(to_blame([error(b"x(", b"switch(5, 1)")], {"a.rs": ranges}), (1, equal))
+        self.assertEqual(to_blame([error(b"fn")], {"b.rs": ranges}), (0, set()))
 
 
 class Output(unittest.TestCase):

@@ -47,8 +47,9 @@ def write(mutants: list[Mutant]) -> tuple[dict[str, list[Range]], list[str]]:
 
 
 def _copy(instrumented: set[str]) -> bool:
-    """Copies all other files that git has, and adds the crate with the switch. Whether anything changed."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout.decode()
+    """Copies all other files that git has or would have, and adds the crate with the switch. Whether anything changed."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout.decode()
     names = {name for name in listed.split("\0") if name and (ROOT / name).is_file()}
     changed = False
     for name in names - instrumented:

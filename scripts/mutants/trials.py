@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-from programs import failed_tests, in_parallel, run
+from programs import failed_tests, in_parallel, run, tests_of
 from rewrite import Mutant
 from sources import is_chosen
 from state import REACHED, RESULTS, Program, append_line, read_lines, read_mutants, read_programs
@@ -29,7 +29,10 @@ class Coverage:
     def __init__(self) -> None:
         self.programs = {program.name: program for program in read_programs()}
         self.tests_by_site: dict[int, list[tuple[float, str, str]]] = defaultdict(list)
-        for line in read_lines(REACHED):
+        lines = read_lines(REACHED)
+        if len(lines) < sum(len(tests_of(program)) for program in self.programs.values()):
+            raise SystemExit("not every test has shown yet what it reaches: do the step `cover` first")
+        for line in lines:
             if line["how"] == "passed":
                 for site in line["reached"]:
                     self.tests_by_site[site].append((line["cpu_s"], line["program"], line["test"]))
@@ -57,8 +60,8 @@ def try_all(paths: list[str], jobs: int) -> None:
     results = in_parallel(jobs, lambda mutant: (mutant, _try(mutant, coverage)), missing)
     for n_done, (mutant, result) in enumerate(results, 1):
         append_line(RESULTS, {"mutant": mutant.key} | result)
-        if result["outcome"] == "survived":
-            print(f"survived {result['n_tests']} tests: {mutant.name}", flush=True)
+        if result.get("n_tests"):
+            print(f"survived {result['n_tests']}: {mutant.name}", flush=True)
         if n_done % 100 == 0:
             print(f"{n_done} of {len(missing)}", flush=True)
 
