@@ -16,6 +16,7 @@ STEPS = ("instrument", "build", "cover", "run", "report")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/mutants/mutants", description="Finds changes of the code that no test notices.")
     parser.add_argument("--jobs", type=int, default=2, help="how many programs run at a time (2)")
+    parser.add_argument("--longest-s", type=float, default=20, help="`run` leaves out tests that take more of the CPU's time (20)")
     parser.add_argument("step", choices=(*STEPS, "all"))
     parser.add_argument("names", nargs="*", metavar="MODULE_OR_FILE", help="all modules by default")
     arguments = parser.parse_args()
@@ -30,7 +31,7 @@ def main() -> None:
             case "cover":
                 cover(arguments.jobs)
             case "run":
-                try_all(paths, arguments.jobs)
+                try_all(paths, arguments.jobs, arguments.longest_s)
             case "report":
                 print(report(paths))
         sys.stdout.flush()

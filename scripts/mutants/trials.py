@@ -24,16 +24,16 @@ class Batch:
 
 
 class Coverage:
-    """Which tests reach a mutant."""
+    """Which tests reach a mutant, without those that take longer than `longest_s`."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float) -> None:
         self.programs = {program.name: program for program in read_programs()}
         self.tests_by_site: dict[int, list[tuple[float, str, str]]] = defaultdict(list)
         lines = read_lines(REACHED)
         if len(lines) < sum(len(tests_of(program)) for program in self.programs.values()):
             raise SystemExit("not every test has shown yet what it reaches: do the step `cover` first")
         for line in lines:
-            if line["how"] == "passed":
+            if line["how"] == "passed" and line["cpu_s"] <= longest_s:
                 for site in line["reached"]:
                     self.tests_by_site[site].append((line["cpu_s"], line["program"], line["test"]))
 
@@ -51,11 +51,11 @@ class Coverage:
         return sorted(batches, key=lambda batch: batch.cpu_s)
 
 
-def try_all(paths: list[str], jobs: int) -> None:
+def try_all(paths: list[str], jobs: int, longest_s: float) -> None:
     """Tries those mutants of these files and folders that have no result yet."""
     tried = {line["mutant"] for line in read_lines(RESULTS)}
     missing = [mutant for mutant in read_mutants() if not mutant.status and is_chosen(mutant.file, paths) and mutant.key not in tried]
-    coverage = Coverage()
+    coverage = Coverage(longest_s)
     print(f"{len(missing)} mutants to try", flush=True)
     results = in_parallel(jobs, lambda mutant: (mutant, _try(mutant, coverage)), missing)
     for n_done, (mutant, result) in enumerate(results, 1):
