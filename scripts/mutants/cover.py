@@ -5,13 +5,14 @@ import tempfile
 from pathlib import Path
 
 from programs import in_parallel, run, tests_of
-from state import REACHED, Program, append_line, read_lines, read_programs
+from state import REACHED, Program, append_line, keep_lines, read_lines, read_programs
 
 MAX_CPU_S = 600
 
 
 def cover(jobs: int) -> None:
-    """Continues where an earlier run stopped. Tests that fail without a mutant are named and not used."""
+    """Continues where an earlier run stopped. Tests that fail without a mutant are named and not used, until a later run."""
+    keep_lines(REACHED, lambda line: line["how"] == "passed")
     known = {(line["program"], line["test"]) for line in read_lines(REACHED)}
     tests = [(program, test) for program in read_programs() for test in tests_of(program)]
     missing = [(program, test) for program, test in tests if (program.name, test) not in known]

@@ -23,7 +23,7 @@ def report(paths: list[str]) -> str:
             outcome = "not reached"
         counts.setdefault(module_of(mutant.file), Counter()).update(["mutants", outcome])
         if outcome == "survived":
-            tests = "1 test reaches it" if result["n_tests"] == 1 else f"{result['n_tests']} tests reach it"
+            tests = "1 test passes" if result["n_tests"] == 1 else f"{result['n_tests']} tests pass"
             survivors.append(f"- `{mutant.file}:{mutant.line}:{mutant.column}`: {_quoted(mutant.what)}; {tests}")
         if outcome in by_function:
             by_function[outcome][mutant.file, mutant.function] += 1
