@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rewrite import Range
-from sources import PACKAGES, crate_of
+from sources import PACKAGES, TESTED_BY, crate_of
 from state import BUILD, TREE, Program, read_mutants, write_mutants, write_programs
 from tree import write
 
@@ -20,7 +20,8 @@ def build(jobs: int) -> None:
     """Compiles until no error is left. A mutant with one has the status `uncompiled` from then on."""
     mutants = read_mutants()
     by_id = {mutant.id: mutant for mutant in mutants if mutant.id}
-    packages = sorted({package for mutant in mutants for package in PACKAGES[crate_of(mutant.file)]})
+    crates = {crate_of(mutant.file) for mutant in mutants}
+    packages = sorted({PACKAGES[tested_by] for crate in crates for tested_by in TESTED_BY[crate]})
     for round_number in range(1, 100):
         ranges, _ = write(mutants)
         messages = list(_cargo(packages, jobs))
@@ -98,4 +99,4 @@ def _programs(messages: list[dict]) -> Iterator[Program]:
         tests = tomllib.loads((folder / "Cargo.toml").read_text()).get("test", [])
         name = message["target"]["name"]
         has_harness = all(test.get("harness", True) for test in tests if test["name"] == name)
-        yield Program(f"{folder.relative_to(TREE)}:{name}", message["executable"], str(folder), has_harness)
+        yield Program(f"{folder.relative_to(TREE)}:{name}", message["executable"], str(folder.relative_to(TREE)), has_harness)

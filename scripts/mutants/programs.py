@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sources import ROOT
-from state import Program
+from state import TREE, Program
 
 # The same conformance kit as the repository's own tests take: beside the tree there is none.
 ENVIRONMENT = {
@@ -51,10 +51,11 @@ def run(program: Program, tests: list[str], cpu_s: float, variables: dict[str, s
     command = ["prlimit", f"--cpu={limit}:{limit + 1}", f"--data={MAX_BYTES}", "--core=0", program.path]
     if program.has_harness:
         command += ["--test-threads", "1", "--exact", *tests]
-    environment = os.environ | ENVIRONMENT | {"CARGO_MANIFEST_DIR": program.package_folder} | variables
+    folder = str(TREE / program.crate)
+    environment = os.environ | ENVIRONMENT | {"CARGO_MANIFEST_DIR": folder} | variables
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            command, cwd=program.package_folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
         waited_too_long = threading.Event()
 

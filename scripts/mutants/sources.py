@@ -15,12 +15,10 @@ MODULES = {
     "storage": "kernel/src/storage",
     "pci": "kernel/src/pci",
 }
-# By a crate's folder: its package and those whose tests may find its mutants. The engine's tests are those of its arithmetic too.
-PACKAGES = {
-    "crates/tensor": ["tensor", "llm"],
-    "crates/llm": ["llm"],
-    "kernel": ["ferrite-kernel"],
-}
+# Folders of crates, and their packages.
+PACKAGES = {"crates/tensor": "tensor", "crates/llm": "llm", "kernel": "ferrite-kernel"}
+# By a crate, those whose tests are to find its mutants: the engine's tests are those of its arithmetic too.
+TESTED_BY = {"crates/tensor": ["crates/tensor", "crates/llm"], "crates/llm": ["crates/llm"], "kernel": ["kernel"]}
 
 
 def chosen(names: list[str]) -> list[str]:

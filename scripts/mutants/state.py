@@ -20,11 +20,11 @@ RESULTS = FOLDER / "results.jsonl"
 
 @dataclass
 class Program:
-    """A test program. `has_harness` is whether it knows the options of Rust's own, and so can run its tests one by one."""
+    """A test program, and the folder of its crate. `has_harness` is whether it knows the options of Rust's own, and so can run its tests one by one."""
 
     name: str
     path: str
-    package_folder: str
+    crate: str
     has_harness: bool
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from programs import failed_tests, in_parallel, run, tests_of
 from rewrite import Mutant
-from sources import is_chosen
+from sources import TESTED_BY, crate_of, is_chosen
 from state import REACHED, RESULTS, Program, append_line, read_lines, read_mutants, read_programs
 
 # A batch runs in one process. It costs some milliseconds to start one, and a batch runs to its end even if its first test fails.
@@ -26,10 +26,12 @@ class Batch:
 class Coverage:
     """Which tests reach a mutant, without those that take longer than `longest_s`."""
 
-    def __init__(self, longest_s: float) -> None:
-        self.programs = {program.name: program for program in read_programs()}
+    def __init__(self, longest_s: float, crates: set[str]) -> None:
+        """For mutants of these crates."""
+        testing = {tested_by for crate in crates for tested_by in TESTED_BY[crate]}
+        self.programs = {program.name: program for program in read_programs() if program.crate in testing}
         self.tests_by_site: dict[int, list[tuple[float, str, str]]] = defaultdict(list)
-        lines = read_lines(REACHED)
+        lines = [line for line in read_lines(REACHED) if line["program"] in self.programs]
         if len(lines) < sum(len(tests_of(program)) for program in self.programs.values()):
             raise SystemExit("not every test has shown yet what it reaches: do the step `cover` first")
         for line in lines:
@@ -39,9 +41,12 @@ class Coverage:
 
     def batches(self, mutant: Mutant) -> list[Batch]:
         """The tests that reach its place, fastest first."""
+        testing = TESTED_BY[crate_of(mutant.file)]
         batches: list[Batch] = []
         last: dict[str, Batch] = {}
         for cpu_s, program, test in sorted(self.tests_by_site[mutant.site]):
+            if self.programs[program].crate not in testing:
+                continue
             batch = last.get(program)
             if batch is None or batch.cpu_s + cpu_s > BATCH_CPU_S:
                 batch = last[program] = Batch(self.programs[program], [], 0)
@@ -55,7 +60,7 @@ def try_all(paths: list[str], jobs: int, longest_s: float) -> None:
     """Tries those mutants of these files and folders that have no result yet."""
     tried = {line["mutant"] for line in read_lines(RESULTS)}
     missing = [mutant for mutant in read_mutants() if not mutant.status and is_chosen(mutant.file, paths) and mutant.key not in tried]
-    coverage = Coverage(longest_s)
+    coverage = Coverage(longest_s, {crate_of(mutant.file) for mutant in missing})
     print(f"{len(missing)} mutants to try", flush=True)
     results = in_parallel(jobs, lambda mutant: (mutant, _try(mutant, coverage)), missing)
     for n_done, (mutant, result) in enumerate(results, 1):
