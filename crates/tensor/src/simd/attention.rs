@@ -1,10 +1,10 @@
 //! Scaled dot-product attention of a few queries that share their keys and values.
 //!
-//! Positions are taken in blocks, each of which can lie anywhere ([`Vectors`]). The output is kept relative to the
-//! largest score so far and rescaled when a block brings a larger one (Milakov and Gimelshein 2018), so that no buffer
-//! grows with the context. Blocks end at multiples of their length whatever is visible (the first begins where the first
-//! query sees something, the last ends where the last sees nothing more), and every sum has its order, so that a
-//! query's output does not depend on which others it is computed with:
+//! Positions are processed in blocks, each of which can lie anywhere ([`Vectors`]). The output is kept relative to the largest
+//! score so far and rescaled when a block brings a larger one (Milakov and Gimelshein 2018), so that no buffer grows with the
+//! context. A query's output does not depend on which other queries are computed with it: blocks end at multiples of
+//! [`BLOCK_LEN`] (except that the first begins at the first visible position, and the last ends after the last one), and the
+//! order of every sum is fixed:
 //!
 //! - a product of query and key is the dot product of [`scalar`](super::scalar);
 //! - weights `exp(score - max)` are added up in the order of positions;
@@ -15,16 +15,16 @@ use super::lanes::{Elements, LANES, Lanes, Stored, Work};
 use super::relative_bias::RelativeBias;
 use zerocopy::FromZeros;
 
-/// Queries that can be computed at once.
+/// The largest number of queries that can be computed at once.
 pub const MAX_QUERIES: usize = LANES;
 
-/// Positions whose scores are computed before they are used, and which lie together in memory.
+/// Number of positions in a block. They lie in one page, and all their scores are computed before the first is used.
 pub const BLOCK_LEN: usize = 64;
 
 /// Vectors of one head, one per position, in pages of [`BLOCK_LEN`] positions.
 #[derive(Debug, Clone, Copy)]
 pub struct Vectors<'c, E> {
-    /// What all pages lie in.
+    /// The memory in which all pages lie.
     pub elements: &'c [E],
     /// Elements of type `E` from the start of one page to the next one's.
     pub page_len: usize,
@@ -32,17 +32,17 @@ pub struct Vectors<'c, E> {
     pub first: usize,
     /// Elements of type `E` from one vector to the next.
     pub stride: usize,
-    /// The pages of the positions, in their order.
+    /// The number of each page, in the order of positions.
     pub pages: &'c [u32],
 }
 
 impl<'c, E> Vectors<'c, E> {
-    /// The vectors of `n` positions of one page from `position` on, `len` elements of the last. Their extent was checked
-    /// ([`Attend::check`]).
+    /// The vectors of `n` positions from `position` on, all in one page, as far as the first `len` elements of the last vector.
+    /// [`Attend::check`] has made sure that their extent does not overflow.
     ///
     /// # Panics
     ///
-    /// If `elements` ends before them.
+    /// If `elements` ends before that.
     #[inline(always)]
     pub(super) fn of(&self, position: usize, n: usize, len: usize) -> &'c [E] {
         debug_assert!(position % BLOCK_LEN + n <= BLOCK_LEN, "{n} positions from {position}");
@@ -53,8 +53,8 @@ impl<'c, E> Vectors<'c, E> {
 }
 
 impl<E> Vectors<'_, E> {
-    /// Elements from the first of a page's vectors to the end of the last one's `len` elements; none if there is no such
-    /// number.
+    /// Number of elements from the start of a page's first vector to the end of its last, which has `len` elements; `None` on
+    /// overflow.
     fn extent(&self, len: usize) -> Option<usize> {
         (BLOCK_LEN - 1).checked_mul(self.stride)?.checked_add(len)
     }
@@ -73,37 +73,37 @@ pub struct Query {
     pub first: usize,
     /// One past the last position that it sees.
     pub end: usize,
-    /// What its scores lose for each position between key and query (ALiBi).
+    /// Subtracted from its scores once for each position between key and query (ALiBi).
     pub slope: f32,
-    /// A score that takes its share of the softmax and gives nothing.
+    /// A score that is part of the softmax's denominator but has no value (an attention sink).
     pub sink: Option<f32>,
-    /// Its head, which [`Attend::relative`] has weights of.
+    /// Its head, an index for [`Attend::relative`].
     pub head: usize,
     /// Where its words begin in [`Attend::mask`].
     pub mask_at: usize,
 }
 
-/// What queries are compared with and what they gather.
+/// Queries, keys, values, and how scores are computed.
 #[derive(Debug, Clone, Copy)]
 pub struct Attend<'c, E> {
     /// The queries' elements.
     pub q: &'c [f32],
     /// The keys.
     pub keys: Vectors<'c, E>,
-    /// The values; these may be the beginnings of longer vectors.
+    /// The values; each may be the beginning of a longer vector.
     pub values: Vectors<'c, E>,
     /// Elements of a query and of a key.
     pub head_len_k: usize,
     /// Elements of a value and of an output.
     pub head_len_v: usize,
-    /// What products of queries and keys are multiplied by.
+    /// The factor of products of queries and keys.
     pub scale: f32,
-    /// Scores are bent to `c · tanh(score / c)`.
+    /// Replaces each score by `c · tanh(score / c)`.
     pub softcap: Option<f32>,
-    /// What scores gain by the distance between key and query, after that.
+    /// A bias by the distance between key and query, added after `softcap`.
     pub relative: Option<RelativeBias<'c>>,
-    /// Of what a query sees, the positions that it attends to, where that is not all: a bit each, the lowest first, a word
-    /// for each [`BLOCK_LEN`] from position 0 on.
+    /// Restricts queries, among the positions that they see, to those whose bit is set: one word for each [`BLOCK_LEN`]
+    /// positions from position 0 on, the lowest bit first.
     pub mask: Option<&'c [u64]>,
 }
 
@@ -118,11 +118,11 @@ pub unsafe fn run<V: Lanes, A: Prepare<V, E>, E: Elements>(
     output: &mut [f32],
 ) {
     attend.check(queries, output.len());
-    // SAFETY: the CPU has the instructions, as is asked of the caller here and there.
+    // SAFETY: the caller guarantees that the CPU has the instructions.
     unsafe { V::enter::<(V, A)>(Checked { attend, queries, output }) }
 }
 
-/// What [`Attend::check`] has found to be right.
+/// Arguments that [`Attend::check`] has accepted.
 struct Checked<'a, E> {
     attend: &'a Attend<'a, E>,
     queries: &'a [Query],
@@ -145,18 +145,18 @@ fn multiply<V: Lanes>(output: &mut [f32], factor: f32) {
     rest.iter_mut().for_each(|x| *x *= factor);
 }
 
-/// Queries, and the first position of those, all in one page, that they are multiplied with.
+/// Queries, and the first of the positions that they are multiplied with, all of which lie in one page.
 #[derive(Clone, Copy)]
 pub struct Step<'q> {
     pub queries: &'q [Query],
     pub first: usize,
 }
 
-/// How queries are multiplied with keys, and values with weights: in which precision.
+/// How queries are multiplied with keys, and values with weights, and in which precision.
 ///
-/// Its functions are called with what [`Attend::check`] has found to be right.
+/// Callers must pass only arguments that [`Attend::check`] has accepted.
 pub trait Arithmetic<V, E> {
-    /// What the products of each query with a key are to be multiplied by to be scores.
+    /// For each query: the factor that turns its products with keys into scores.
     fn scales(&self, attend: &Attend<'_, E>) -> V;
 
     /// The products of all queries with the keys from the step's first position on.
@@ -166,15 +166,15 @@ pub trait Arithmetic<V, E> {
     fn gather(&self, attend: &Attend<'_, E>, step: Step<'_>, weights: &[[f32; LANES]], output: &mut [f32]);
 }
 
-/// A precision that takes nothing but the queries.
+/// An arithmetic that is made from the arguments of attention alone.
 pub trait Prepare<V, E>: Arithmetic<V, E> {
     /// Prepares the queries.
     fn new(attend: &Attend<'_, E>, queries: &[Query]) -> Self;
 }
 
 impl<E: Stored> Attend<'_, E> {
-    /// Makes sure that all queries and outputs lie within their slices, that all positions have pages, and that what is
-    /// computed of a page's length is no wrapped number.
+    /// Panics unless all queries, masks and outputs lie within their slices, all visible positions have pages, and the extent
+    /// of a page's vectors does not overflow.
     pub(super) fn check(&self, queries: &[Query], output_len: usize) {
         assert!(queries.len() <= MAX_QUERIES, "{} queries", queries.len());
         assert!(self.head_len_k.is_multiple_of(E::LEN) && self.head_len_v.is_multiple_of(E::LEN));
@@ -200,7 +200,7 @@ impl<E: Stored> Attend<'_, E> {
         }
     }
 
-    /// [`check`](Self::check) has found everything within its slice.
+    /// Computes attention. [`check`](Self::check) must have accepted the arguments.
     #[inline(always)]
     pub(super) fn run<V: Lanes, A: Arithmetic<V, E>>(
         &self,
@@ -216,7 +216,7 @@ impl<E: Stored> Attend<'_, E> {
         let (mut slopes, mut positions) = ([0.0; LANES], [0.0; LANES]);
         for (lane, query) in queries.iter().enumerate() {
             (first, end) = (first.min(query.first), end.max(query.end));
-            // Less than any score, but a number: differences with it are numbers too.
+            // Finite: hidden positions score minus infinity, and minus infinity less itself is NaN.
             (max[lane], sum[lane]) = query.sink.map_or((f32::MIN, 0.0), |score| (score, 1.0));
             (slopes[lane], positions[lane]) = (-query.slope, query.position as f32);
             output[query.output_at..][..self.head_len_v].fill(0.0);
@@ -298,13 +298,13 @@ impl<E: Stored> Attend<'_, E> {
         }
     }
 
-    /// The keys of `n` positions of a block, from `position` on.
+    /// The keys of `n` positions from `position` on, all in one block.
     #[inline(always)]
     pub(super) fn keys(&self, position: usize, n: usize) -> &[E] {
         self.keys.of(position, n, self.head_len_k / E::LEN)
     }
 
-    /// The values of `n` positions of a block, from `position` on.
+    /// The values of `n` positions from `position` on, all in one block.
     #[inline(always)]
     pub(super) fn values(&self, position: usize, n: usize) -> &[E] {
         self.values.of(position, n, self.head_len_v / E::LEN)

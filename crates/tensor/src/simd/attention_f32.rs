@@ -1,12 +1,12 @@
 //! Attention's products in single precision, whatever the type of the cache, over the vectors of each set.
 //!
-//! Neighbours: [`attention`](super::attention) has the softmax between them and says in which order sums are made.
+//! Neighbours: [`attention`](super::attention) computes the softmax between them and defines the order of sums.
 
 use super::attention::{Arithmetic, Attend, Prepare, Query, Step};
 use super::lanes::{Elements, F16Loops, LANES, Lanes};
 use core::ops::Range;
 
-/// Elements that a loop over a row takes at once.
+/// Elements that one pass of the loop over a row takes.
 const CHUNK: usize = 4 * LANES;
 
 /// Everything in single precision.
@@ -31,15 +31,16 @@ impl<V: Lanes, E: Elements> Arithmetic<V, E> for Single {
         let Step { queries, first } = step;
         let mut lane = 0;
         while lane < queries.len() {
-            // More queries at once share a key's conversion, more keys a query's loads; eight sums
-            // are as many as hide each other's latency and fit the registers.
+            // More queries share the conversion of a key, more keys the loads of a query. Eight sums are enough to hide
+            // latency, and fit the registers.
             match queries.len() - lane {
                 4.. => {
                     let q = core::array::from_fn(|i| attend.query(&queries[lane + i]).as_ptr());
                     let (keys, stride) = (attend.keys(first, products.len()), attend.keys.stride);
                     let (keys, len) = (keys.as_ptr().cast(), attend.head_len_k);
                     let done = match V::F16_LOOPS {
-                        // SAFETY: `keys` are those of all positions; `check` found the queries in their slice.
+                        // SAFETY: each of `q` points to a slice of `len` elements, and `keys` to one that holds a key
+                        // for each of `products`. The cast is right because `E` is `f16`.
                         Some(loops) if E::IS_F16 => unsafe {
                             (loops.products)(q, keys, stride, len, products, lane)
                         },
@@ -66,7 +67,8 @@ impl<V: Lanes, E: Elements> Arithmetic<V, E> for Single {
     fn gather(&self, attend: &Attend<'_, E>, step: Step<'_>, weights: &[[f32; LANES]], output: &mut [f32]) {
         let Step { queries, first } = step;
         let values = attend.values(first, weights.len()).as_ptr();
-        // SAFETY: `values` are those of all positions; `check` found all outputs in their slice.
+        // SAFETY: `values` points to a slice that holds a value for each of `weights`; `check` found that all outputs lie in
+        // `output`.
         unsafe {
             match queries.len() {
                 8 => match V::F16_LOOPS {
@@ -99,7 +101,7 @@ impl<V: Lanes, E: Elements> Arithmetic<V, E> for Single {
 }
 
 impl<E: Elements> Attend<'_, E> {
-    /// The products of `Q` queries, `K` keys at a time.
+    /// Writes the products of `Q` queries, from `queries[lane]` on, with the keys from position `first` on, `K` keys at a time.
     #[inline(always)]
     fn products_of<V: Lanes, const Q: usize, const K: usize>(
         &self,
@@ -116,7 +118,8 @@ impl<E: Elements> Attend<'_, E> {
         let (groups, rest) = products.split_at_mut(whole);
         for group in groups.chunks_exact_mut(K) {
             let keys: [*const E; K] = core::array::from_fn(|i| key.wrapping_add(i * stride));
-            // SAFETY: these are among the keys from `first` on; `check` found the queries in their slice.
+            // SAFETY: `keys` lie in the slice that `self.keys` returned, which holds a key for each of `products`; each of `q`
+            // points to a slice of `len` elements.
             let sums = unsafe { dots::<V, E, Q, K>(q, keys, len) };
             for (products, sums) in group.iter_mut().zip(sums) {
                 products[lane..lane + Q].copy_from_slice(&sums);
@@ -124,19 +127,20 @@ impl<E: Elements> Attend<'_, E> {
             key = key.wrapping_add(K * stride);
         }
         for products in rest {
-            // SAFETY: this too is among the keys from `first` on; `check` found the queries in their slice.
+            // SAFETY: `key` lies in that slice too; each of `q` points to a slice of `len` elements.
             let [sums] = unsafe { dots::<V, E, Q, 1>(q, [key], len) };
             products[lane..lane + Q].copy_from_slice(&sums);
             key = key.wrapping_add(stride);
         }
     }
 
-    /// Adds the weighted `values`, f16 in whole vectors, to the outputs of eight queries by the set's own loop.
+    /// Adds the weighted `values` to the outputs of eight queries by the set's own loop. `E` is `f16`, and values have a
+    /// multiple of eight elements.
     ///
     /// # Safety
     ///
-    /// As many values as there are weights must be readable, and `check` must have found the outputs in
-    /// their slice.
+    /// Beginning at `values`, a value must be readable for each of `weights`, `self.values.stride` apart. `check` must
+    /// have found that the outputs lie in `output`.
     #[inline(always)]
     unsafe fn gather_of_eight(
         &self,
@@ -150,18 +154,17 @@ impl<E: Elements> Attend<'_, E> {
             core::array::from_fn(|i| output.as_mut_ptr().wrapping_add(queries[i].output_at));
         for done in (0..self.head_len_v).step_by(LANES) {
             let sums = sums.map(|sums| sums.wrapping_add(done));
-            // SAFETY: as many values are readable as there are weights, and the outputs lie in their slice, as is asked of the
-            // caller; eight elements of each are left.
+            // SAFETY: the caller guarantees a value for each of `weights` and the outputs; at least eight elements of each are
+            // left.
             unsafe { (loops.gather)(values.add(done).cast(), self.values.stride, weights, sums) }
         }
     }
 
-    /// Adds the weighted `values` to the outputs of `Q` queries from number `LANE` on, `D` times
-    /// eight elements at a time.
+    /// Adds the weighted `values` to the outputs of `Q` queries, from `queries[LANE]` on, `D` vectors at a time.
     ///
     /// # Safety
     ///
-    /// As many values as there are weights must be readable.
+    /// Beginning at `values`, a value must be readable for each of `weights`, `self.values.stride` apart.
     #[inline(always)]
     unsafe fn gather_of<V: Lanes, const Q: usize, const D: usize, const LANE: usize>(
         &self,
@@ -173,10 +176,10 @@ impl<E: Elements> Attend<'_, E> {
         let at: [usize; Q] = core::array::from_fn(|i| queries[LANE + i].output_at);
         let len = self.head_len_v / LANES * LANES;
         let mut done = 0;
-        // SAFETY: the caller vouches for the values.
+        // SAFETY: the caller guarantees a value for each of `weights`, and elements from `done` on are left of each.
         unsafe {
             if E::LEN > 1 {
-                // Elements of a block are loaded by their place in it.
+                // `values` moves by whole blocks; `GROUP` is the place of a vector in its block.
                 while done < len {
                     let at = at.map(|at| at + done);
                     let values = values.add(done / E::LEN);
@@ -213,7 +216,7 @@ impl<E: Elements> Attend<'_, E> {
     ///
     /// # Safety
     ///
-    /// As many values as there are weights must be readable.
+    /// Beginning at `values`, a value must be readable for each of `weights`, `self.values.stride` apart.
     #[inline(always)]
     unsafe fn gather_rest<V: Lanes>(
         &self,
@@ -228,10 +231,10 @@ impl<E: Elements> Attend<'_, E> {
         }
         for (lane, query) in queries.iter().enumerate() {
             let output = &mut output[query.output_at..][whole..self.head_len_v];
-            // SAFETY: the range is that of the slice.
+            // SAFETY: the range is that of the slice `output`.
             let mut sums = unsafe { padded(output.as_ptr(), 0..output.len()) };
             for (index, weights) in weights.iter().enumerate() {
-                // SAFETY: the caller vouches for the values.
+                // SAFETY: the caller guarantees a value for each of `weights`.
                 let value = unsafe { padded(values.add(index * self.values.stride), whole..self.head_len_v) };
                 V::of(&value).fma(V::splat(weights[lane]), V::of(&sums)).store(&mut sums);
             }
@@ -239,12 +242,11 @@ impl<E: Elements> Attend<'_, E> {
         }
     }
 
-    /// Adds weighted values to `D` times eight elements of `Q` outputs, from number `8 · GROUP` of
-    /// those at `at` on.
+    /// Adds elements `8 · GROUP..8 · (GROUP + D)` of the weighted `values` to those of the `Q` outputs at `at`.
     ///
     /// # Safety
     ///
-    /// As many values as there are weights must be readable.
+    /// These elements must be readable of a value for each of `weights`; values begin at `values`, `self.values.stride` apart.
     #[inline(always)]
     unsafe fn add_weighted<
         V: Lanes,
@@ -270,7 +272,7 @@ impl<E: Elements> Attend<'_, E> {
         let stride = self.values.stride;
         let (fours, rest) = weights.as_chunks::<4>();
         for [a, b, c, d] in fours {
-            // SAFETY: the caller vouches for the values.
+            // SAFETY: the caller guarantees these elements of a value for each of `weights`.
             unsafe {
                 add_value::<V, E, Q, D, LANE, GROUP>(&mut sums, values, a);
                 add_value::<V, E, Q, D, LANE, GROUP>(&mut sums, values.add(stride), b);
@@ -280,7 +282,7 @@ impl<E: Elements> Attend<'_, E> {
             values = values.wrapping_add(4 * stride);
         }
         for weights in rest {
-            // SAFETY: the caller vouches for the values.
+            // SAFETY: the caller guarantees these elements of a value for each of `weights`.
             unsafe { add_value::<V, E, Q, D, LANE, GROUP>(&mut sums, values, weights) };
             values = values.wrapping_add(stride);
         }
@@ -293,11 +295,12 @@ impl<E: Elements> Attend<'_, E> {
     }
 }
 
-/// Adds one value, from element `8 · GROUP` on, to the sums of `Q` queries from number `LANE` on.
+/// Adds elements `8 · GROUP..8 · (GROUP + D)` of one value, times its weights, to the sums of `Q` queries, whose weights are
+/// `weights[LANE..LANE + Q]`.
 ///
 /// # Safety
 ///
-/// The value must be readable.
+/// These elements must be readable.
 #[inline(always)]
 unsafe fn add_value<
     V: Lanes,
@@ -313,7 +316,7 @@ unsafe fn add_value<
 ) {
     let weights = V::weights(weights);
     each_below!(D in 0 1 2 3, |d| {
-        // SAFETY: the caller vouches for the value.
+        // SAFETY: the caller guarantees that the elements are readable.
         let value = unsafe { E::load::<V>(value, GROUP + d) };
         each_below!(Q in 0 1 2 3 4 5 6 7, |i| {
             sums[i][d] = match LANE + i {
@@ -334,7 +337,7 @@ unsafe fn add_value<
 ///
 /// # Safety
 ///
-/// `len` elements of each must be readable.
+/// `len` elements must be readable of each query and of each key.
 #[inline(always)]
 unsafe fn dots<V: Lanes, E: Elements, const Q: usize, const K: usize>(
     mut q_at: [*const f32; Q],
@@ -343,7 +346,7 @@ unsafe fn dots<V: Lanes, E: Elements, const Q: usize, const K: usize>(
 ) -> [[f32; Q]; K] {
     let mut sums = [[V::splat(0.0); Q]; K];
     for _ in 0..len / CHUNK {
-        // SAFETY: a whole chunk is left of each.
+        // SAFETY: the caller guarantees `len` elements of each query and key; at least `CHUNK` of them are left.
         unsafe {
             add_products(q_at, key_at, 0, &mut sums);
             add_products(q_at, key_at, 1, &mut sums);
@@ -354,20 +357,21 @@ unsafe fn dots<V: Lanes, E: Elements, const Q: usize, const K: usize>(
         key_at = key_at.map(|key| key.wrapping_add(CHUNK / E::LEN));
     }
     for _ in 0..len % CHUNK / LANES {
-        // SAFETY: eight elements are left of each. Types that stand for more have no such rest.
+        // SAFETY: at least eight elements of each query and key are left. Keys in blocks do not get here: `check` made their
+        // length a multiple of `E::LEN`, which is `CHUNK` for them.
         unsafe { add_products(q_at, key_at, 0, &mut sums) };
         q_at = q_at.map(|q| q.wrapping_add(LANES));
         key_at = key_at.map(|key| key.wrapping_add(LANES / E::LEN));
     }
     let rest = len % LANES;
     if rest > 0 {
-        // SAFETY: so many elements are left.
+        // SAFETY: `rest` elements of each query are left.
         let last_q = q_at.map(|q| unsafe { padded(q, 0..rest) });
-        // SAFETY: so many elements are left.
+        // SAFETY: `rest` elements of each key are left.
         let last_keys = key_at.map(|key| unsafe { padded(key, 0..rest) });
         let (q_at, key_at) =
             (last_q.each_ref().map(|q| q.as_ptr()), last_keys.each_ref().map(|key| key.as_ptr()));
-        // SAFETY: each is an array of eight.
+        // SAFETY: each pointer is to an array of eight elements.
         unsafe { add_products(q_at, key_at, 0, &mut sums) };
     }
 
@@ -388,11 +392,11 @@ unsafe fn dots<V: Lanes, E: Elements, const Q: usize, const K: usize>(
     totals
 }
 
-/// Adds the products of eight elements.
+/// Adds the products of elements `8 · group..8 · (group + 1)` of each query and each key; `group` is at most 3.
 ///
 /// # Safety
 ///
-/// The elements must be readable.
+/// These elements must be readable.
 #[inline(always)]
 unsafe fn add_products<V: Lanes, E: Elements, const Q: usize, const K: usize>(
     q: [*const f32; Q],
@@ -400,7 +404,7 @@ unsafe fn add_products<V: Lanes, E: Elements, const Q: usize, const K: usize>(
     group: usize,
     sums: &mut [[V; Q]; K],
 ) {
-    // SAFETY: the caller vouches for the elements.
+    // SAFETY: the caller guarantees that the elements are readable.
     unsafe {
         let keys = keys.map(|key| E::load::<V>(key, group));
         each_below!(Q in 0 1 2 3, |i| {
@@ -410,18 +414,18 @@ unsafe fn add_products<V: Lanes, E: Elements, const Q: usize, const K: usize>(
     }
 }
 
-/// These elements of a row, fewer than eight, with zeros behind them.
+/// The elements of a row in `range`, at most eight, followed by zeros.
 ///
-/// Hardly any model has heads of such a length: a function of its own keeps what it takes out of the loops.
+/// Hardly any model has heads of such a length, so this is not inlined: the loops of its callers stay small.
 ///
 /// # Safety
 ///
-/// They must be readable.
+/// The elements must be readable.
 #[inline(never)]
 unsafe fn padded<E: Elements>(row: *const E, range: Range<usize>) -> [f32; LANES] {
     let mut vector = [0.0; LANES];
     for (x, index) in vector.iter_mut().zip(range) {
-        // SAFETY: the caller vouches for the elements.
+        // SAFETY: the caller guarantees that the elements are readable.
         *x = unsafe { E::element(row, index) };
     }
     vector

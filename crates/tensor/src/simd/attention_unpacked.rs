@@ -1,13 +1,13 @@
-//! Attention over keys and values of any types, the two apart: a few vectors at a time are unpacked to f32 and
-//! multiplied in the set's arithmetic; those of an f32 cache are copied.
+//! Attention over keys of any type and values of any type: a few vectors at a time are unpacked to f32 (those of an f32 cache
+//! are copied) and multiplied in the set's arithmetic.
 //!
-//! One routine serves all pairs of types that have none of their own. Sums have the order that
-//! [`attention`](super::attention) tells, so that a type gives the same bits here as in a routine of its own.
+//! One routine serves all pairs of types that have no routine of their own. Sums have the order that
+//! [`attention`](super::attention) defines, so a type gives the same bits here as in a routine of its own.
 
 use super::attention::{Arithmetic, Attend, Query, Step, Vectors};
 use super::lanes::{LANES, Lanes, Work};
 
-/// Elements of the longest vector that can be unpacked.
+/// Number of elements of the longest vector that can be unpacked.
 pub const MAX_UNPACKED_LEN: usize = 4096;
 
 /// How the vectors of a cache are unpacked.
@@ -15,11 +15,11 @@ pub const MAX_UNPACKED_LEN: usize = 4096;
 pub struct RowFormat {
     /// Writes the elements of a vector.
     pub unpack: fn(&[u8], &mut [f32]),
-    /// What it reads of a vector.
+    /// Number of bytes that `unpack` reads.
     pub bytes: usize,
 }
 
-/// Computes `attention` over keys and values as these formats say, in vectors of type `V`, the products in `A`.
+/// Computes `attention` over keys and values in these formats, in vectors of type `V`, the products in `A`.
 ///
 /// # Safety
 ///
@@ -34,11 +34,11 @@ pub unsafe fn run_unpacked<V: Lanes, A: Arithmetic<V, f32> + Default>(
     let longest = attend.head_len_k.max(attend.head_len_v);
     assert!(longest <= MAX_UNPACKED_LEN, "vectors of {longest} elements, at most {MAX_UNPACKED_LEN}");
     let unpacking = Unpacking { arithmetic: A::default(), keys, values };
-    // SAFETY: the CPU has the instructions, as is asked of the caller here and there.
+    // SAFETY: the caller guarantees that the CPU has the instructions.
     unsafe { V::enter::<V>(CheckedUnpacked { attend, unpacking, queries, output }) }
 }
 
-/// What [`Attend::check`] has found to be right, with formats of its own.
+/// Arguments that [`Attend::check`] has accepted, and how vectors are unpacked.
 struct CheckedUnpacked<'a, A> {
     attend: &'a Attend<'a, u8>,
     unpacking: Unpacking<A>,
@@ -53,7 +53,7 @@ impl<V: Lanes, A: Arithmetic<V, f32>> Work<V> for CheckedUnpacked<'_, A> {
     }
 }
 
-/// Unpacked vectors, multiplied in `A`.
+/// Unpacks vectors and multiplies them in `A`.
 struct Unpacking<A> {
     arithmetic: A,
     keys: RowFormat,
@@ -61,7 +61,7 @@ struct Unpacking<A> {
 }
 
 impl RowFormat {
-    /// Unpacks vectors of `len` elements, the first of them at the beginning of `rows`, as many as `unpacked` holds.
+    /// Fills `unpacked` with vectors of `len` elements, which begin `stride` bytes apart in `rows`.
     #[inline(always)]
     fn unpack(&self, rows: &[u8], stride: usize, len: usize, unpacked: &mut [f32]) {
         for (index, unpacked) in unpacked.chunks_exact_mut(len).enumerate() {
@@ -70,7 +70,7 @@ impl RowFormat {
     }
 }
 
-/// The same with other keys or values: `rows`, one after the other.
+/// The same arguments, with the vectors in `rows`, `stride` elements apart, as keys and as values.
 #[inline(always)]
 fn with_rows<'r>(attend: &Attend<'r, u8>, rows: &'r [f32], stride: usize) -> Attend<'r, f32> {
     let vectors = Vectors { elements: rows, page_len: 0, first: 0, stride, pages: &[0] };

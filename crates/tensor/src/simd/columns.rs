@@ -1,4 +1,4 @@
-//! A vector of each token, each a part of a row of a matrix.
+//! One vector for each token: a part of the token's row of a matrix.
 
 /// Some columns of a matrix with a row for each token.
 #[derive(Debug, Clone, Copy)]
@@ -9,7 +9,7 @@ pub struct Columns<'m> {
     pub width: usize,
     /// The first of the columns.
     pub first: usize,
-    /// How many they are.
+    /// Number of columns.
     pub len: usize,
 }
 
@@ -24,7 +24,7 @@ impl<'m> Columns<'m> {
     ///
     /// # Panics
     ///
-    /// Here and below, if there are not so many tokens.
+    /// This function and the next panic if the matrix has fewer tokens.
     pub fn tokens(self, first: usize, n_tokens: usize) -> Self {
         Columns { matrix: &self.matrix[first * self.width..][..n_tokens * self.width], ..self }
     }

@@ -46,7 +46,7 @@ impl Convolve<'_> {
 ///
 /// The CPU must have the instructions of `V`'s set.
 pub unsafe fn convolve<V: Lanes>(work: Convolve<'_>) {
-    // SAFETY: the CPU has the instructions, as is asked of the caller here and there.
+    // SAFETY: the caller guarantees that the CPU has the instructions.
     unsafe { V::enter::<V>(work) }
 }
 
@@ -65,11 +65,11 @@ impl<V: Lanes> Work<V> for Convolve<'_> {
                 }
             }
             for tap in (0..n_conv).step_by(TAPS) {
-                // The inputs of the first of these taps, for the first token, and so on.
+                // Tap `j` of these takes row `i + j` for token `i`.
                 let rows: [&[f32]; TOKENS + TAPS - 1] = core::array::from_fn(|index| {
                     match (first + tap + index).checked_sub(n_conv - 1) {
                         None => &history[(first + tap + index) * n_channels..][..n_channels],
-                        // Of some that no output needs there may be none.
+                        // Rows past the last token multiply no tap; any row stands in for them.
                         Some(token) if token * inputs.width < inputs.matrix.len() => inputs.token(token),
                         Some(_) => inputs.token(0),
                     }
@@ -91,7 +91,7 @@ impl<V: Lanes> Work<V> for Convolve<'_> {
 struct Taps<'a> {
     weight: &'a [f32],
     n_conv: usize,
-    /// The first of them.
+    /// The index of the first of them.
     tap: usize,
     rows: [&'a [f32]; TOKENS + TAPS - 1],
 }
@@ -105,7 +105,7 @@ impl Taps<'_> {
         for first in (0..n_whole).step_by(LANES) {
             let weights = &self.weight[first * self.n_conv..][..LANES * self.n_conv];
             let taps: [[f32; LANES]; N] = match weights.as_chunks::<N>() {
-                // A length that the compiler knows.
+                // Here the number of taps is the constant `N`.
                 (weights, []) if self.n_conv == N => {
                     core::array::from_fn(|tap| core::array::from_fn(|channel| weights[channel][tap]))
                 }

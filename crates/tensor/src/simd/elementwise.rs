@@ -4,7 +4,7 @@ use super::exp;
 use super::lanes::{LANES, Lanes, Work};
 use half::f16;
 
-/// Its arguments: the first elements of the pairs, the second ones, cosines and sines.
+/// Arguments: the first elements of the pairs, the second elements, cosines, sines.
 type RopeFn = fn(&mut [f32], &mut [f32], &[f32], &[f32]);
 
 /// Routines over rows, as entries of a set's table.
@@ -85,7 +85,7 @@ trait Addend {
     fn add<V: Lanes>(&self, sums: V::Wide, x: V) -> V::Wide;
 }
 
-/// Types that stand for functions, because closures cannot be forced inline ([`Lanes::enter`] requires that).
+/// Types that stand for functions: [`Lanes::enter`] requires code that is forced inline, which closures cannot be.
 macro_rules! functions {
     ($($kind:ident $name:ident { $($field:ident)? } |$($x:ident),+| $value:expr;)+) => {
         $(
@@ -138,10 +138,10 @@ impl Addend for Squares {
     }
 }
 
-/// Runs a computation for the functions of a table that [`Elementwise::of`] makes for `V`; nothing else may call it.
+/// Runs `work`. Only the functions of a table that [`Elementwise::of`] makes for `V` may call this.
 #[inline(always)]
 fn run<V: Lanes>(work: impl Work<V>) {
-    // SAFETY: the caller of `Elementwise::of` has promised that the CPU has the instructions of `V`'s set.
+    // SAFETY: the caller of `Elementwise::of` guarantees that this runs only where the CPU has the instructions.
     unsafe { V::enter(work) }
 }
 

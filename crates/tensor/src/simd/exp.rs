@@ -43,14 +43,14 @@ pub fn exp_below_highest<V: Lanes>(x: V) -> V {
         sum = sum.fma(r, V::splat(coefficient));
     }
     let sum = sum.fma(r, V::splat(2.0)).fma(r, V::splat(2.0));
-    // Twice exp(r) and half of 2^n: the latter alone would overflow before the product does.
+    // Twice exp(r), times half of 2^n: 2^n itself would overflow before the product does.
     sum.mul(shifted.low_bits_to_exponent())
 }
 
 /// `ln(1 + exp(x))`, a smooth form of `max(x, 0)`. It is computed as `max(x, 0) + ln(1 + t)` with `t = exp(-|x|)`, which is at
 /// most 1.
 ///
-/// `ln(1 + t)` is `2 artanh(s)` with `s = t / (2 + t)`, which is at most 1/3. The power series is cut where further terms no
+/// `ln(1 + t)` is `2 artanh(s)` with `s = t / (2 + t)`, which is at most 1/3. The power series ends where further terms no
 /// longer change the result.
 #[inline(always)]
 pub fn softplus<V: Lanes>(x: V) -> V {

@@ -1,9 +1,9 @@
-//! Integer products of weights as they are in a file: several rows with several tokens at once.
+//! Integer products of weights in the order of the file: several rows with several tokens at once.
 //!
-//! Where a scale covers 32 weights, four rows share each load of activations, and some tokens each unpacked group of
-//! weights. Blocks of 256 are unpacked once for up to [`MAX_TOKENS`] tokens. The partial sums of four rows are folded to
-//! one vector with a lane for each row before they become floats. A [`Set`] says how integers are multiplied, and
-//! [`Vectors`] what they are loaded to.
+//! Where a scale covers 32 weights, four rows share each load of activations, and up to [`Set::TOKENS`] tokens each unpacked
+//! group of weights. Blocks of 256 are unpacked once for up to [`MAX_TOKENS`] tokens. The partial sums of four rows are folded
+//! to one vector with a lane for each row before they become floats. A [`Set`] says how integers are multiplied, and
+//! [`Vectors`] which vectors hold them.
 
 use super::Q8;
 use super::lanes::Work;
@@ -14,8 +14,8 @@ use core::marker::PhantomData;
 
 /// The vectors of an architecture.
 ///
-/// As those of a [`Set`], its functions are called by [`Work`] that [`Set::enter`] runs, so where the CPU has the
-/// instructions.
+/// Like those of a [`Set`], the functions are called only from [`Work`] that [`Set::enter`] runs, that is, only where the CPU
+/// has the instructions.
 pub trait Vectors {
     /// 32 integers.
     type Quants: Copy;
@@ -25,7 +25,7 @@ pub trait Vectors {
     /// The integers of a group.
     fn of_group(group: &Group32) -> Self::Quants;
 
-    /// The 32 activations at `p`, which is moved behind them.
+    /// The 32 activations at `p`. Moves `p` past them.
     ///
     /// # Safety
     ///
@@ -35,7 +35,7 @@ pub trait Vectors {
     /// `x` four times.
     fn splat(x: f32) -> Self::Floats;
 
-    /// The lanes' values.
+    /// A vector of these values.
     fn of(x: [f32; 4]) -> Self::Floats;
 
     /// The values of the lanes.
@@ -66,8 +66,8 @@ macro_rules! vectors {
             $(
                 #[inline(always)]
                 $($unsafe)? fn $function($($argument: $ty),+) -> $result {
-                    // SAFETY: the CPU has the instructions where this is called; what is read is readable, and arrays are as
-                    // large as vectors.
+                    // SAFETY: by the contract of `Vectors`, the CPU has the instructions. The caller of `next` guarantees that
+                    // the activations are readable, and arrays are as large as vectors.
                     unsafe { $value }
                 }
             )+
@@ -76,12 +76,14 @@ macro_rules! vectors {
 }
 pub(super) use vectors;
 
-/// How a set multiplies integers. Except for `own_product`, its functions are called only by [`Work`] that [`enter`](Self::enter)
-/// runs, so only where the CPU has the instructions.
+/// How a set multiplies integers.
+///
+/// Except for `own_product`, the functions are called only from [`Work`] that [`enter`](Self::enter) runs, that is, only where
+/// the CPU has the instructions.
 pub trait Set: Sized {
     /// The vectors of its architecture.
     type Vectors: Vectors;
-    /// Four unpacked blocks of 256 as products take them.
+    /// Four unpacked blocks of 256, one of each row, prepared for products.
     type Blocks;
     /// Tokens that share each unpacked group of 32, at most four.
     const TOKENS: usize;
@@ -93,10 +95,10 @@ pub trait Set: Sized {
     /// The CPU must have them.
     unsafe fn enter<V>(work: impl Work<V>);
 
-    /// The product for a type whose weights the set loads in a way of its own.
+    /// The product for a type whose weights the set loads in a way of its own; `None` for other types.
     fn own_product(ty: GgmlType) -> Option<TileFn>;
 
-    /// The integers of a group, as `T` tokens take them.
+    /// Prepares the integers of a group for products with `T` tokens.
     #[inline(always)]
     fn for_tokens<W: Weights32<Vectors = Self::Vectors>, const T: usize>(
         w: [Quants<Self>; 4],
@@ -104,7 +106,8 @@ pub trait Set: Sized {
         w
     }
 
-    /// The products with 32 activations, the offset taken off; at `x_sum` lies the sum of these.
+    /// For each row: the sum of the products of 32 weights, less `W::OFFSET`, with the activations `x`, whose sum lies at
+    /// `x_sum`. `w` is what [`for_tokens`](Self::for_tokens) returned.
     ///
     /// # Safety
     ///
@@ -115,10 +118,10 @@ pub trait Set: Sized {
         x_sum: *const i32,
     ) -> Floats<Self>;
 
-    /// The products of the first 16 integers with as many activations, and of the second.
+    /// For each row: the sum of the products of the first 16 integers with their activations, and that of the second 16.
     fn half_dots(w: &[Quants<Self>; 4], x: Quants<Self>) -> [Floats<Self>; 2];
 
-    /// Of four rows.
+    /// Prepares the blocks of four rows.
     fn blocks(groups: &[Group256; 4]) -> Self::Blocks;
 
     /// The sums of `scale * quant * x`, where `x` are the activations of a block.
@@ -138,11 +141,11 @@ pub type Quants<S> = <<S as Set>::Vectors as Vectors>::Quants;
 /// The floats of a set.
 pub type Floats<S> = <<S as Set>::Vectors as Vectors>::Floats;
 
-/// What is known of the integers of weights. (Those of activations are in -127..=127.)
+/// The range of the integers of weights. (Those of activations are in -127..=127.)
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(target_arch = "x86_64", allow(dead_code, reason = "AVX2 asks for signs alone"))]
 pub enum Range {
-    /// 0..=64: four products fit 16 bits.
+    /// 0..=64: the sum of four products fits 16 bits.
     Unsigned,
     /// -64..=64: likewise.
     Small,
@@ -168,18 +171,18 @@ impl<V: Vectors> FourGroups<V> {
     }
 }
 
-/// How to load weights that have a scale for each 32 (or, with `HALVES`, 16) of them.
+/// How to load weights with a scale for each 32 of them (with `HALVES`, for each 16).
 pub trait Weights32 {
-    /// What they are loaded to.
+    /// The vectors that hold them.
     type Vectors: Vectors;
     /// A block as it is in a file.
     type Block;
     /// Groups of 32 weights in a block.
     const GROUPS: usize = 1;
-    /// The range of the integers as they are loaded. Where `OFFSET` has been subtracted already, those of `Unsigned` are in the range of
-    /// `Small`, for which products of `Unsigned` must be right too.
+    /// The range of the integers as they are loaded. If [`Set::for_tokens`] subtracts `OFFSET`, integers of range `Unsigned`
+    /// get into the range `Small`, so the set's products for `Unsigned` must be right for `Small` too.
     const RANGE: Range = Range::Unsigned;
-    /// What is to be subtracted from every integer, a multiple of 8.
+    /// The number to subtract from every integer, a multiple of 8.
     const OFFSET: i32 = 0;
     /// Whether there are minimums.
     const MINS: bool = false;
@@ -190,12 +193,12 @@ pub trait Weights32 {
     ///
     /// # Safety
     ///
-    /// A block must be readable at each pointer, `index` below `GROUPS`, and the CPU must have the instructions of the
-    /// set that asks for them.
+    /// A block must be readable at each pointer, `index` must be below `GROUPS`, and the CPU must have the instructions of the
+    /// set that calls this.
     unsafe fn load(rows: [*const u8; 4], index: usize) -> FourGroups<Self::Vectors>;
 }
 
-/// How to unpack weights that have integer scales under a scale for each 256 of them.
+/// How to unpack weights with a float scale for each 256 of them, by which their integer scales are multiplied.
 #[cfg_attr(target_arch = "x86_64", allow(dead_code, reason = "AVX2 asks for minimums alone"))]
 pub trait Weights256 {
     /// A block as it is in a file.
@@ -211,11 +214,11 @@ pub trait Weights256 {
     ///
     /// # Safety
     ///
-    /// The CPU must have the instructions of the set that asks for it.
+    /// The CPU must have the instructions of the set that calls this.
     unsafe fn unpack(block: &Self::Block, out: &mut Group256);
 }
 
-/// Any type, by its definition.
+/// Weights of any type, unpacked by the definition of their blocks.
 struct Unpacked<V, B>(PhantomData<(V, B)>);
 
 impl<V: Vectors, B: Block32> Weights32 for Unpacked<V, B> {
@@ -227,7 +230,7 @@ impl<V: Vectors, B: Block32> Weights32 for Unpacked<V, B> {
 
     #[inline(always)]
     unsafe fn load(rows: [*const u8; 4], index: usize) -> FourGroups<V> {
-        // SAFETY: a block is readable at each pointer and, being `Unaligned`, a reference to it may be made.
+        // SAFETY: the caller guarantees a block at each pointer; blocks are `Unaligned`, so a reference to one is valid.
         let [a, b, c, d] = rows.map(|row| unsafe { (*row.cast::<B>()).unpack(index) });
         let [first, second] = [0, 1].map(|half| [&a, &b, &c, &d].map(|group| group.scales[half]));
         let quants = [V::of_group(&a), V::of_group(&b), V::of_group(&c), V::of_group(&d)];
@@ -246,7 +249,7 @@ impl<V, B: Block256> Weights256 for Unpacked<V, B> {
     }
 }
 
-/// The product of set `S` for weights of this type, `None` if it is not a quantised one.
+/// The product of set `S` for weights of this type; `None` if the type is not quantised.
 pub fn product<S: Set>(ty: GgmlType) -> Option<TileFn> {
     if let Some(product) = S::own_product(ty) {
         return Some(product);
@@ -259,14 +262,14 @@ pub fn product<S: Set>(ty: GgmlType) -> Option<TileFn> {
     )
 }
 
-/// The product of a tile as work for a set.
+/// The product of a tile, as work that a set runs.
 struct Product<'a, 't> {
     w: &'a [u8],
     x: Q8<'a>,
     out: &'a mut Tile<'t>,
 }
 
-/// Weights `W`, of one or of the other kind, multiplied by set `S`.
+/// Markers for [`Work`]: set `S` multiplies weights `W`, which are [`Weights32`] or [`Weights256`].
 struct Of32<S, W>(PhantomData<(S, W)>);
 struct Of256<S, W>(PhantomData<(S, W)>);
 
@@ -276,7 +279,7 @@ struct Of256<S, W>(PhantomData<(S, W)>);
 ///
 /// The CPU must have the set's instructions.
 pub unsafe fn tile_32<S: Set, W: Weights32<Vectors = S::Vectors>>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-    // SAFETY: as is asked of the caller.
+    // SAFETY: the caller guarantees that the CPU has the instructions.
     unsafe { S::enter::<Of32<S, W>>(Product { w, x, out }) }
 }
 
@@ -286,18 +289,18 @@ pub unsafe fn tile_32<S: Set, W: Weights32<Vectors = S::Vectors>>(w: &[u8], x: Q
 ///
 /// The CPU must have the set's instructions.
 pub unsafe fn tile_256<S: Set, W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-    // SAFETY: as is asked of the caller.
+    // SAFETY: the caller guarantees that the CPU has the instructions.
     unsafe { S::enter::<Of256<S, W>>(Product { w, x, out }) }
 }
 
-/// The first bytes of four rows from row `first` on, the last of `n_rows` standing in for those past it: they are readable
-/// if `w` holds so many rows.
+/// Pointers to four rows from row `first` on. The last row stands in for rows past it, so all four are readable if `w` holds
+/// `n_rows` rows.
 #[inline(always)]
 fn row_pointers(w: &[u8], row_bytes: usize, n_rows: usize, first: usize) -> [*const u8; 4] {
     core::array::from_fn(|i| w.as_ptr().wrapping_add((first + i).min(n_rows - 1) * row_bytes))
 }
 
-/// Writes the sums of four rows, of those that exist, for each token.
+/// Writes the sums of four rows for each token, except for rows that do not exist.
 #[inline(always)]
 fn store<V: Vectors>(out: &mut Tile<'_>, row: usize, token: usize, sums: &[V::Floats]) {
     for (i, &sums) in sums.iter().enumerate() {
@@ -317,10 +320,11 @@ impl<S: Set, W: Weights32<Vectors = S::Vectors>> Work<Of32<S, W>> for Product<'_
         let n_groups = n_tokens * n_blocks * W::GROUPS;
         assert!(x.scales.len() >= n_groups && x.sums.len() >= n_groups);
         if n_tokens == 1 {
-            // A loop of its own, in which nothing depends on the number of a token.
+            // A loop of its own, in which no address depends on the token.
             for row in (0..n_rows).step_by(4) {
                 let rows = row_pointers(w, row_bytes, n_rows, row);
-                // SAFETY: as below.
+                // SAFETY: the assertions and `row_pointers` make rows and the token readable; `S::enter` runs this, so the CPU
+                // has the instructions.
                 store::<S::Vectors>(out, row, 0, &unsafe { rows_32::<S, W, 1>(rows, n_blocks, &x, 0) });
             }
             return;
@@ -331,7 +335,8 @@ impl<S: Set, W: Weights32<Vectors = S::Vectors>> Work<Of32<S, W>> for Product<'_
             while token < n_tokens {
                 macro_rules! tokens {
                     ($t:literal) => {{
-                        // SAFETY: the assertions and `row_pointers` make rows and tokens readable.
+                        // SAFETY: the assertions and `row_pointers` make rows and tokens readable; `S::enter` runs this, so
+                        // the CPU has the instructions.
                         let sums = unsafe { rows_32::<S, W, $t>(rows, n_blocks, &x, token) };
                         store::<S::Vectors>(out, row, token, &sums);
                     }};
@@ -348,11 +353,12 @@ impl<S: Set, W: Weights32<Vectors = S::Vectors>> Work<Of32<S, W>> for Product<'_
     }
 }
 
-/// Four rows times `T` tokens from number `token` on; lane `r` of result `t` belongs to row `r` and the `t`-th of them.
+/// Four rows times tokens `token..token + T`. Lane `r` of result `t` is the product of row `r` and token `token + t`.
 ///
 /// # Safety
 ///
-/// `n_blocks` blocks must be readable from each of `rows`, and `x` must hold the tokens, of as many weights.
+/// `n_blocks` blocks must be readable at each of `rows`. `x` must hold the tokens, each as long as a row, and their scales and
+/// sums. The CPU must have the set's instructions.
 #[inline(always)]
 unsafe fn rows_32<S: Set, W: Weights32<Vectors = S::Vectors>, const T: usize>(
     mut rows: [*const u8; 4],
@@ -368,9 +374,8 @@ unsafe fn rows_32<S: Set, W: Weights32<Vectors = S::Vectors>, const T: usize>(
     let mut x_sums = x.sums.as_ptr().wrapping_add(token * n_groups);
     for _ in 0..n_blocks {
         for index in 0..W::GROUPS {
-            // SAFETY: the loops visit each group of the rows and of the tokens once; the strides
-            // between tokens are `cols` quants and `n_groups` scales and sums. The rest is what
-            // the caller vouches for.
+            // SAFETY: the caller guarantees that rows and tokens are readable, and the loops visit each of their groups once.
+            // Tokens lie `cols` quants and `n_groups` scales and sums apart. The caller also guarantees the instructions.
             unsafe {
                 let w = W::load(rows, index);
                 let w_quants = S::for_tokens::<W, T>(w.quants);
@@ -422,8 +427,8 @@ impl<S: Set, W: Weights256> Work<Of256<S, W>> for Product<'_, '_> {
                 let mut sums = [S::Vectors::splat(0.0); MAX_TOKENS];
                 for block in 0..n_blocks {
                     for (group, row) in groups.iter_mut().zip(&mut rows) {
-                        // SAFETY: the assertion and `row_pointers` make the block readable and, being `Unaligned`, a
-                        // reference to it may be made.
+                        // SAFETY: the assertion and `row_pointers` make the block readable; blocks are `Unaligned`, so a
+                        // reference to one is valid. `S::enter` runs this, so the CPU has the instructions.
                         unsafe {
                             W::unpack(&*row.cast::<W::Block>(), group);
                             *row = row.add(size_of::<W::Block>());

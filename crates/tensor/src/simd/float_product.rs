@@ -1,7 +1,6 @@
-//! Products of float weights: groups of four rows share each load of activations, and some tokens each load of weights.
+//! Products of float weights: groups of four rows share each load of activations, and several tokens each load of weights.
 //!
-//! A sum has a partial sum for each lane, made by fused multiply-adds in order, and adds them up as
-//! [`Quad::fold_groups`] does.
+//! A sum has one partial sum per lane, made with fused multiply-adds in order; [`Quad::fold_groups`] adds these up.
 
 use super::lanes::{LANES, Work};
 use super::quads::{Quad, ROWS};
@@ -10,8 +9,8 @@ use super::tiles::Tile;
 use crate::blocks::GgmlType;
 use half::{bf16, f16};
 
-/// The product for weights of a float type in `G` groups of four rows and up to `T` tokens at a time, as many as there are
-/// registers for.
+/// The product for weights of a float type; `None` for other types. It takes `G` groups of four rows and up to `T` tokens at a
+/// time, as many as the registers hold.
 pub fn product<Q: Quad, const G: usize, const T: usize>(ty: GgmlType) -> Option<FloatTileFn> {
     match ty {
         GgmlType::F32 => Some(tile::<Q, f32, G, T>),
@@ -36,7 +35,7 @@ macro_rules! weights {
         impl Weight for $ty {
             #[inline(always)]
             unsafe fn load<Q: Quad>(rows: [*const Self; ROWS]) -> Q {
-                // SAFETY: the weights are readable, as is asked of the caller.
+                // SAFETY: the caller guarantees that the weights are readable.
                 unsafe { Q::$load(rows) }
             }
         }
@@ -49,7 +48,7 @@ weights! {
     bf16: load_bf16;
 }
 
-/// The product of a tile of `E` weights with f32 activations of `cols` values a token.
+/// The product of a tile of `E` weights with f32 activations, `cols` for each token.
 ///
 /// # Safety
 ///
@@ -60,7 +59,7 @@ unsafe fn tile<Q: Quad, E: Weight, const G: usize, const T: usize>(
     cols: usize,
     out: &mut Tile<'_>,
 ) {
-    // SAFETY: the CPU has the instructions, as is asked of the caller.
+    // SAFETY: the caller guarantees that the CPU has the instructions.
     unsafe { Q::enter::<(Q, E)>(Product::<G, T> { w, x, cols, out }) }
 }
 
@@ -79,10 +78,10 @@ impl<Q: Quad, E: Weight, const G: usize, const T: usize> Work<(Q, E)> for Produc
         assert_eq!(w.len(), n_rows * cols * size_of::<E>());
         let w = w.as_ptr().cast::<E>();
         let mut token = 0;
-        // Activations of so many tokens stay in cache over the rows.
+        // The activations of `T` tokens stay in the cache while all rows are read.
         for x in x.chunks(T * cols) {
             for row in (0..n_rows).step_by(G * ROWS) {
-                // The last row stands in for those past it.
+                // The last row stands in for rows past it.
                 let row_at = |i: usize| w.wrapping_add((row + i).min(n_rows - 1) * cols);
                 let rows = core::array::from_fn(|group| {
                     let first = group * ROWS;
@@ -90,7 +89,8 @@ impl<Q: Quad, E: Weight, const G: usize, const T: usize> Work<(Q, E)> for Produc
                 });
                 let (mut at, mut x) = (token, x);
                 while !x.is_empty() {
-                    // SAFETY: the assertion and `row_at` make `cols` weights readable in each row, and `x` holds the tokens.
+                    // SAFETY: the assertion and `row_at` make `cols` weights readable in each row, and each arm takes only
+                    // tokens that `x` holds; by `FloatTileFn`'s contract these are whole.
                     let n = unsafe {
                         match x.len() / cols {
                             6.. if T >= 6 => some_tokens::<Q, E, G, 6>(rows, x, cols, out, [row, at]),
@@ -107,7 +107,7 @@ impl<Q: Quad, E: Weight, const G: usize, const T: usize> Work<(Q, E)> for Produc
     }
 }
 
-/// The rows times the first `T` tokens of `x`, to the tile's outputs from this row and token on; `T`.
+/// Writes the products of `rows` with the first `T` tokens of `x` to the tile's outputs from `row` and `token` on. Returns `T`.
 ///
 /// # Safety
 ///
@@ -123,7 +123,7 @@ unsafe fn some_tokens<Q: Quad, E: Weight, const G: usize, const T: usize>(
     let mut sums = [[Q::splat(0.0); G]; T];
     let whole = cols / LANES * LANES;
     for at in (0..whole).step_by(LANES) {
-        // SAFETY: `at + LANES <= cols`, and the caller vouches for rows and tokens.
+        // SAFETY: the caller guarantees `cols` elements of each row and token, and `at + LANES <= cols`.
         unsafe {
             let w = rows.map(|rows| E::load::<Q>(rows.map(|row| row.add(at))));
             for (t, sums) in sums.iter_mut().enumerate() {
@@ -132,7 +132,7 @@ unsafe fn some_tokens<Q: Quad, E: Weight, const G: usize, const T: usize>(
         }
     }
     if whole < cols {
-        // SAFETY: as many elements are left of each row and each token.
+        // SAFETY: `cols - whole` elements are left of each row and each token.
         unsafe {
             let w = rows.map(|rows| {
                 let rest = rows.map(|row| padded(row.add(whole), cols - whole));
@@ -160,16 +160,16 @@ fn add<Q: Quad, const G: usize>(sums: &mut [Q; G], w: [Q; G], x: &[f32; LANES]) 
     }
 }
 
-/// The last `n` elements of a row, fewer than eight, with zeros behind them.
+/// The `n` elements at `row`, at most eight, followed by zeros.
 ///
 /// # Safety
 ///
-/// They must be readable.
+/// The elements must be readable.
 #[inline(always)]
 unsafe fn padded<E: Weight>(row: *const E, n: usize) -> [E; LANES] {
     let mut padded = [E::default(); LANES];
     for (i, x) in padded[..n].iter_mut().enumerate() {
-        // SAFETY: the caller vouches for the elements.
+        // SAFETY: the caller guarantees that the elements are readable.
         *x = unsafe { row.add(i).read_unaligned() };
     }
     padded

@@ -1,8 +1,8 @@
-//! Vectors of eight floats, which the vector routines are written in.
+//! Vectors of eight floats, in which the vector routines are written.
 //!
 //! [`elementwise`](super::elementwise), [`exp`](super::exp) and [`attention`](super::attention) are written once over
 //! [`Lanes`]; each instruction set has a type that implements it. Every operation rounds once, as IEEE 754 specifies, and
-//! nothing is reordered, so all sets give the same bits. [`Elements`] are the element types that vectors are loaded from.
+//! nothing is reordered, so all sets give the same bits. Vectors are loaded from the types that implement [`Elements`].
 
 use half::{bf16, f16};
 
@@ -16,7 +16,8 @@ pub fn add_lanes(s: [f32; LANES]) -> f32 {
     ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))
 }
 
-/// A computation that [`Lanes::enter`] runs in vectors of type `V`, or of the types that it names itself.
+/// A computation that [`Lanes::enter`] runs. `V` is the type of its vectors, or a tuple or marker type that names all types
+/// that it is generic over.
 pub trait Work<V> {
     /// Runs it. Implementations must be marked `#[inline(always)]`.
     fn run(self);
@@ -55,7 +56,7 @@ pub trait Lanes: Copy {
     ///
     /// # Safety
     ///
-    /// For this function and those below of the same form: the values must be readable.
+    /// The values must be readable.
     unsafe fn load<const GROUP: usize>(p: *const f32) -> Self;
 
     /// The eight values at `p + 8 · GROUP`, converted.
@@ -122,8 +123,8 @@ pub trait Lanes: Copy {
     /// The largest of the eight values, none of which has its sign bit set; NaN counts as the largest.
     fn largest_magnitude(self) -> f32;
 
-    /// Writes the lowest eight bits of `x · inverse + ROUNDING`, which are an integer for each value
-    /// ([`quantize`](super::quantize)), and returns the sum of these integers.
+    /// Writes each value of `x · inverse`, rounded to an integer: the lowest eight bits of `x · inverse + ROUNDING`
+    /// ([`quantize`](super::quantize)). Returns the sum of these integers.
     fn round(x: [Self; 2], inverse: f32, out: &mut [i8; 2 * LANES]) -> i32;
 
     /// For each value: its lowest nine bits as sign and exponent, with a fraction of zero.
@@ -148,7 +149,7 @@ pub trait Lanes: Copy {
     /// `sums + self`, in double precision.
     fn add_to(self, sums: Self::Wide) -> Self::Wide;
 
-    /// `sums + self²`, in double precision, in which the square is exact.
+    /// `sums + self²`, in double precision. The square is exact.
     fn add_square_to(self, sums: Self::Wide) -> Self::Wide;
 
     /// The values of a vector in double precision.
@@ -157,15 +158,15 @@ pub trait Lanes: Copy {
     /// The values of an array.
     #[inline(always)]
     fn of(x: &[f32; LANES]) -> Self {
-        // SAFETY: the array holds them.
+        // SAFETY: the array holds eight values.
         unsafe { Self::load::<0>(x.as_ptr()) }
     }
 }
 
-/// Computes products of four queries with the first keys, as many as suit the loop. The keys are `stride` elements apart and `len`
-/// elements long. The products go into lanes `lane..lane + 4` of `products`. Returns the number of keys.
+/// Writes the products of four queries with the first keys, as many as the loop can take, to lanes `lane..lane + 4` of
+/// `products`. Returns the number of these keys. Keys have `len` elements and lie `stride` elements apart.
 ///
-/// `len` elements of each query and of each key must be readable.
+/// `len` elements must be readable of each query and of a key for each of `products`.
 pub type ProductsF16 = unsafe fn(
     q: [*const f32; 4],
     keys: *const f16,
@@ -175,9 +176,9 @@ pub type ProductsF16 = unsafe fn(
     lane: usize,
 ) -> usize;
 
-/// Adds eight elements of each value times its weights to the sums of eight queries. The values are `stride` elements apart.
+/// Adds eight elements of each value, times its weights, to the sums of eight queries. Values lie `stride` elements apart.
 ///
-/// Of as many values as there are weights, eight elements must be readable; eight elements must be writable at each sum.
+/// Eight elements must be readable of a value for each of `weights`, and readable and writable at each of `sums`.
 pub type GatherF16 =
     unsafe fn(values: *const f16, stride: usize, weights: &[[f32; LANES]], sums: [*mut f32; LANES]);
 
@@ -205,28 +206,29 @@ impl Stored for BlockQ8_0 {
     const LEN: usize = 32;
 }
 
-/// Vectors of any type, with lengths in bytes.
+/// Vectors in any format, with lengths in bytes.
 impl Stored for u8 {
     const LEN: usize = 1;
 }
 
 /// Elements of one head's keys or values, as the cache stores them.
 pub trait Elements: Stored {
-    /// Whether this type is `f16`, which [`Lanes::F16_LOOPS`] are for; true of no other type, because pointers are cast by it.
+    /// Whether this type is `f16`. Where this is true, pointers are cast for [`Lanes::F16_LOOPS`], so it must be false for
+    /// every other type.
     const IS_F16: bool = false;
 
     /// Elements `8 · group..8 · (group + 1)` of the row at `p`; `group` is at most 3.
     ///
     /// # Safety
     ///
-    /// These elements must be readable.
+    /// The values of type `Self` that hold these elements must be readable.
     unsafe fn load<V: Lanes>(p: *const Self, group: usize) -> V;
 
     /// One element of the row at `p`.
     ///
     /// # Safety
     ///
-    /// The element must be readable.
+    /// The value of type `Self` that holds the element must be readable.
     unsafe fn element(p: *const Self, index: usize) -> f32;
 }
 
@@ -245,13 +247,13 @@ macro_rules! with_group {
 impl Elements for f32 {
     #[inline(always)]
     unsafe fn load<V: Lanes>(p: *const Self, group: usize) -> V {
-        // SAFETY: the caller vouches for the values.
+        // SAFETY: the caller guarantees that the values are readable.
         unsafe { with_group!(group, load(p)) }
     }
 
     #[inline(always)]
     unsafe fn element(p: *const Self, index: usize) -> f32 {
-        // SAFETY: the caller vouches for the value.
+        // SAFETY: the caller guarantees that the value is readable.
         unsafe { *p.add(index) }
     }
 }
@@ -261,13 +263,13 @@ impl Elements for f16 {
 
     #[inline(always)]
     unsafe fn load<V: Lanes>(p: *const Self, group: usize) -> V {
-        // SAFETY: the caller vouches for the values.
+        // SAFETY: the caller guarantees that the values are readable.
         unsafe { with_group!(group, load_f16(p)) }
     }
 
     #[inline(always)]
     unsafe fn element(p: *const Self, index: usize) -> f32 {
-        // SAFETY: the caller vouches for the value.
+        // SAFETY: the caller guarantees that the value is readable.
         unsafe { *p.add(index) }.to_f32()
     }
 }
@@ -275,7 +277,7 @@ impl Elements for f16 {
 impl Elements for BlockQ8_0 {
     #[inline(always)]
     unsafe fn load<V: Lanes>(p: *const Self, group: usize) -> V {
-        // SAFETY: the caller vouches for the block.
+        // SAFETY: the caller guarantees that the block is readable.
         unsafe {
             let scale = V::splat_f16((&raw const (*p).d).cast());
             let quants: V = with_group!(group, load_i8((&raw const (*p).qs).cast()));
@@ -285,7 +287,7 @@ impl Elements for BlockQ8_0 {
 
     #[inline(always)]
     unsafe fn element(p: *const Self, index: usize) -> f32 {
-        // SAFETY: the caller vouches for the block.
+        // SAFETY: the caller guarantees that the block is readable.
         let block = unsafe { &*p.add(index / Self::LEN) };
         f32::from(block.qs[index % Self::LEN]) * block.d.to_f32()
     }

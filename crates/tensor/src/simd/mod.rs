@@ -59,7 +59,7 @@ macro_rules! types_of_weights {
             $(const $const: $ty = $value;)*
 
             $($signature)+ {
-                // SAFETY: the caller promises that the blocks are readable and that the CPU has the instructions.
+                // SAFETY: the caller guarantees that the blocks are readable and that the CPU has the instructions.
                 unsafe { $body }
             }
         }

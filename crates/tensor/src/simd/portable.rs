@@ -18,27 +18,27 @@ impl Lanes for [f32; LANES] {
     }
 
     unsafe fn load<const GROUP: usize>(p: *const f32) -> Self {
-        // SAFETY: the caller vouches for the values.
+        // SAFETY: the caller guarantees that the values are readable.
         each(|i| unsafe { *p.add(LANES * GROUP + i) })
     }
 
     unsafe fn load_f16<const GROUP: usize>(p: *const f16) -> Self {
-        // SAFETY: the caller vouches for the values.
+        // SAFETY: the caller guarantees that the values are readable.
         each(|i| unsafe { *p.add(LANES * GROUP + i) }.to_f32())
     }
 
     unsafe fn load_bf16(p: *const bf16) -> Self {
-        // SAFETY: the caller vouches for the values.
+        // SAFETY: the caller guarantees that the values are readable.
         each(|i| unsafe { *p.add(i) }.to_f32())
     }
 
     unsafe fn load_i8<const GROUP: usize>(p: *const i8) -> Self {
-        // SAFETY: the caller vouches for the values.
+        // SAFETY: the caller guarantees that the values are readable.
         each(|i| f32::from(unsafe { *p.add(LANES * GROUP + i) }))
     }
 
     unsafe fn splat_f16(p: *const u8) -> Self {
-        // SAFETY: the caller vouches for the bytes.
+        // SAFETY: the caller guarantees that the bytes are readable.
         let bytes = unsafe { *p.cast::<[u8; 2]>() };
         Self::splat(f16::from_le_bytes(bytes).to_f32())
     }
@@ -84,7 +84,7 @@ impl Lanes for [f32; LANES] {
     }
 
     fn max_magnitude(self, b: Self) -> Self {
-        // As integers magnitudes have the same order, and a NaN is above all of them.
+        // Compared as integers, magnitudes keep their order, and NaN is larger than all others.
         each(|i| f32::from_bits(self[i].to_bits().max(b[i].to_bits())))
     }
 

@@ -1,8 +1,8 @@
-//! Activations rounded to 8 bits, in arrays that vector loads like.
+//! Activations rounded to 8 bits, in arrays that suit vector loads.
 //!
-//! ggml interleaves such activations as `block_q8_0`, `block_q8_1` and `block_q8_K`. Here integers,
-//! scales and sums lie apart, the first at multiples of 32 bytes, and scales have f32's range: activations
-//! too large or too small for the f16 scale of ggml's blocks keep their precision.
+//! ggml's `block_q8_0`, `block_q8_1` and `block_q8_K` interleave integers, scales and sums. Here each has an array of its own,
+//! in which groups of integers begin at multiples of 32 bytes, and scales have the range of f32: activations too large or too
+//! small for the f16 scales of ggml's blocks keep their precision.
 
 use crate::blocks::{GgmlType, with_block_of};
 
@@ -21,7 +21,7 @@ impl Q8Format {
         with_block_of!(ty, Block32 => Some(Self::Blocks32), Block256 => Some(Self::Blocks256), _ => None)
     }
 
-    /// Values under one scale.
+    /// Number of values that share a scale.
     pub const fn scale_len(self) -> usize {
         match self {
             Self::Blocks32 => 32,
@@ -29,7 +29,7 @@ impl Q8Format {
         }
     }
 
-    /// Values in one sum.
+    /// Number of values in a sum.
     pub const fn sum_len(self) -> usize {
         match self {
             Self::Blocks32 => 32,
@@ -41,7 +41,7 @@ impl Q8Format {
 /// Rounded activations of some tokens: `x ≈ scale * quant`, `scale = max |x| / 127`, rounded to the eight
 /// significant bits of a bf16.
 ///
-/// A block with a NaN, an infinity or a value above 1e31 in it has the scale NaN.
+/// A block that contains a NaN, an infinity or a magnitude above 1e31 has the scale NaN.
 #[derive(Debug, Clone, Copy)]
 pub struct Q8<'a> {
     /// `[n_tokens × cols]`
@@ -50,7 +50,7 @@ pub struct Q8<'a> {
     pub scales: &'a [f32],
     /// Sums of quants, `[n_tokens × cols / sum_len]`
     pub sums: &'a [i32],
-    /// Values of one token.
+    /// Number of values of a token.
     pub cols: usize,
 }
 
@@ -66,19 +66,19 @@ pub struct Q8Mut<'a> {
 }
 
 impl<'a> Q8<'a> {
-    /// How many tokens.
+    /// Number of tokens.
     pub fn n_tokens(&self) -> usize {
         self.quants.len() / self.cols
     }
 
-    /// The tokens of `range` alone.
+    /// Only the tokens in `range`.
     ///
     /// # Panics
     ///
     /// If the range runs past the last token.
     #[inline(always)]
     pub fn tokens(&self, range: core::ops::Range<usize>) -> Q8<'a> {
-        // All of them, as wherever one token is generated: there is nothing to compute.
+        // All of them, as whenever a single token is generated: no need to compute offsets.
         if range.start == 0 && range.end * self.cols == self.quants.len() {
             return *self;
         }

@@ -1,4 +1,4 @@
-//! Four rows at a time: products of float weights and the steps of recurrences are written in these.
+//! Four rows at a time: the vectors of products of float weights and of the steps of recurrences.
 //!
 //! The matrix of a recurrence has its rows in groups of [`ROWS`]; the last group is padded with rows that are never read. In a
 //! group, eight columns of the four rows come first, then the next eight columns of the same rows, so a [`Quad`] is one
@@ -45,21 +45,21 @@ pub trait Quad: Copy {
     ///
     /// # Safety
     ///
-    /// The values must be readable; this also holds for the functions below, which convert them.
+    /// The values must be readable.
     unsafe fn load_f32(rows: [*const f32; ROWS]) -> Self;
 
-    /// As [`load_f32`](Self::load_f32).
+    /// As [`load_f32`](Self::load_f32), with a conversion.
     ///
     /// # Safety
     ///
-    /// As there.
+    /// The values must be readable.
     unsafe fn load_f16(rows: [*const f16; ROWS]) -> Self;
 
-    /// As [`load_f32`](Self::load_f32).
+    /// As [`load_f32`](Self::load_f32), with a conversion.
     ///
     /// # Safety
     ///
-    /// As there.
+    /// The values must be readable.
     unsafe fn load_bf16(rows: [*const bf16; ROWS]) -> Self;
 
     /// Writes the elements.
@@ -79,7 +79,7 @@ pub trait Quad: Copy {
     #[inline(always)]
     fn fold_groups<const G: usize>(groups: [Self; G], out: &mut [f32]) {
         for (group, sums) in groups.into_iter().enumerate() {
-            // The last group may have no row that there is.
+            // A group may begin past the last row.
             if let Some(out) = out.get_mut(group * ROWS..) {
                 store_rows(out, &sums.fold());
             }
@@ -96,7 +96,7 @@ impl<V: Lanes> Quad for Four<V> {
 
     #[inline(always)]
     unsafe fn enter<T>(work: impl Work<T>) {
-        // SAFETY: the CPU has the set's instructions, as is asked of the caller here and there.
+        // SAFETY: the caller guarantees that the CPU has the set's instructions.
         unsafe { V::enter(work) }
     }
 
@@ -124,19 +124,19 @@ impl<V: Lanes> Quad for Four<V> {
 
     #[inline(always)]
     unsafe fn load_f32(rows: [*const f32; ROWS]) -> Self {
-        // SAFETY: the caller vouches for the values.
+        // SAFETY: the caller guarantees that the values are readable.
         Four(rows.map(|row| unsafe { V::load::<0>(row) }))
     }
 
     #[inline(always)]
     unsafe fn load_f16(rows: [*const f16; ROWS]) -> Self {
-        // SAFETY: the caller vouches for the values.
+        // SAFETY: the caller guarantees that the values are readable.
         Four(rows.map(|row| unsafe { V::load_f16::<0>(row) }))
     }
 
     #[inline(always)]
     unsafe fn load_bf16(rows: [*const bf16; ROWS]) -> Self {
-        // SAFETY: the caller vouches for the values.
+        // SAFETY: the caller guarantees that the values are readable.
         Four(rows.map(|row| unsafe { V::load_bf16(row) }))
     }
 

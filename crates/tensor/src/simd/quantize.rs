@@ -1,27 +1,26 @@
 //! Activations rounded to 8 bits, in the vectors of each set.
 //!
-//! As [`scalar`](super::scalar) says, they become the integers in the lowest bits of `fma(x, 1 / scale, ROUNDING)`.
+//! As [`scalar`](super::scalar) defines, each becomes the integer in the lowest bits of `fma(x, 1 / scale, ROUNDING)`.
 
 use super::lanes::{Lanes, Work};
 use super::{Q8Format, Q8Mut};
 use core::ops::RangeInclusive;
 
-/// The smallest and the largest scale of activations. Products with any f16 and with the power of two that a
-/// set may keep its weights shifted by (1/16) are normal numbers, so that every set rounds alike.
+/// The smallest and the largest scale of activations. The product of a scale with any f16 is a normal number, even times 1/16,
+/// by which a set multiplies scales if it keeps weights shifted left by four bits. So all sets round alike.
 const SCALES: RangeInclusive<f32> = 1.0 / (1_u128 << 92) as f32..=(1_u128 << 96) as f32;
 
-/// Added to a product, it leaves its nearest integer in the lowest bits of the sum, ties to even: from 2^23 on the
-/// integers are what an f32 has, and half as much more keeps negative products above it.
+/// Adding this to a product leaves the nearest integer, ties to even, in the lowest bits of the sum: between 2^23 and 2^24 the
+/// f32 numbers are the integers, and the additional 2^22 keeps the sum above 2^23 if the product is negative.
 pub(super) const ROUNDING: f32 = 1.5 * (1 << 23) as f32;
 
-/// The scale and its inverse for values of magnitude up to `amax`, so that it becomes 127: at most 127.497 before
-/// it is rounded.
+/// The scale for values of magnitude up to `amax`, and its inverse. `amax` becomes 127; before rounding it is at most 127.497.
 ///
-/// A scale is rounded to eight significant bits, a bf16 as ggml's is an f16: its product with an f16 is exact,
-/// and with the sum of the products of 32 small integers it fits the 24 bits of an f32.
+/// A scale is rounded to the eight significant bits of a bf16 (ggml's are f16). So its products with an f16, and with a sum of
+/// products of 32 small integers, fit the 24 bits of an f32 and are exact.
 ///
-/// Values too small for the smallest scale become zeros; those that are too large or not finite get a
-/// scale of NaN, so that every product with them is NaN as well.
+/// Values too small for the smallest scale become zeros. Values that are too large or not finite get the scale NaN, so that
+/// every product with them is NaN as well.
 fn scale_and_inverse(amax: f32) -> (f32, f32) {
     let scale = f32::from_bits(((amax / 127.0).to_bits() + 0x8000) & 0xffff_0000);
     if scale < *SCALES.start() {
@@ -39,7 +38,7 @@ fn scale_and_inverse(amax: f32) -> (f32, f32) {
 ///
 /// The CPU must have the instructions of `V`'s set.
 pub unsafe fn quantize<V: Lanes>(format: Q8Format, x: &[f32], out: Q8Mut<'_>) {
-    // SAFETY: the CPU has the instructions, as is asked of the caller here and there.
+    // SAFETY: the caller guarantees that the CPU has the instructions.
     unsafe { V::enter::<V>(Rounding { format, x, out }) }
 }
 
@@ -87,15 +86,15 @@ impl<V: Lanes> Work<V> for Rounding<'_> {
     }
 }
 
-/// Two vectors.
+/// The two vectors of an array.
 #[inline(always)]
 fn pair<V: Lanes>(x: &[f32; 16]) -> [V; 2] {
     let p = x.as_ptr();
-    // SAFETY: the array holds both.
+    // SAFETY: the array holds two vectors.
     unsafe { [V::load::<0>(p), V::load::<1>(p)] }
 }
 
-/// The larger magnitude of each two.
+/// The larger magnitude in each lane.
 #[inline(always)]
 fn largest<V: Lanes>([a, b]: [V; 2]) -> V {
     a.abs().max_magnitude(b.abs())

@@ -34,7 +34,7 @@ pub fn state_len(n_rows: usize, n_cols: usize) -> usize {
 
 /// A selective state space with a decay for each element of the state (Gu and Dao 2023).
 pub struct MambaScan<'a> {
-    /// As long as [`state_len`] says.
+    /// [`state_len`] elements.
     pub state: &'a mut [f32],
     /// `[rows][cols]`
     pub a: &'a [f32],
@@ -52,7 +52,7 @@ pub struct MambaScan<'a> {
 
 /// A selective state space with one decay for all of a head's state (Dao and Gu 2024).
 pub struct Mamba2Scan<'a> {
-    /// As long as [`state_len`] says.
+    /// [`state_len`] elements.
     pub state: &'a mut [f32],
     /// `[n_tokens]`: the factors of the state.
     pub decay: &'a [f32],
@@ -70,7 +70,7 @@ pub struct Mamba2Scan<'a> {
 
 /// The gated delta rule (Yang et al. 2024).
 pub struct DeltaScan<'a> {
-    /// As long as [`state_len`] says.
+    /// [`state_len`] elements.
     pub state: &'a mut [f32],
     /// `[n_tokens]`: the factors of the state.
     pub decay: &'a [f32],
@@ -88,7 +88,7 @@ pub struct DeltaScan<'a> {
 
 /// Linear attention with a decay for each column (Yang et al. 2023), and with the generalised delta rule (Peng et al. 2025).
 pub struct DiagonalScan<'a> {
-    /// As long as [`state_len`] says.
+    /// [`state_len`] elements.
     pub state: &'a mut [f32],
     /// For each column: the factors of the state.
     pub decay: Columns<'a>,
@@ -98,8 +98,8 @@ pub struct DiagonalScan<'a> {
     pub v: Columns<'a>,
     /// For each column: the queries.
     pub q: Columns<'a>,
-    /// For each column: what the state is multiplied with (`a`), and what the result of that is written with (`b`). Plain
-    /// linear attention has neither.
+    /// For each column: the vector `a` that the state is multiplied with, and the vector `b` that writes the result to the
+    /// state. Plain linear attention has neither.
     pub correction: Option<[Columns<'a>; 2]>,
     /// Whether a query reads the state before the step.
     pub reads_before: bool,
@@ -117,29 +117,29 @@ pub(super) struct Recurrence {
 }
 
 impl Recurrence {
-    /// The routines in vectors of type `V`, or in groups of rows of type `Q`.
+    /// The routines in vectors of type `V` or, where four rows are computed at once, of type `Q`.
     ///
     /// # Safety
     ///
     /// A function of the result may be called only on a CPU with the instructions of `V`'s and `Q`'s set.
     pub const unsafe fn of<V: Lanes, Q: Quad>() -> Self {
         Recurrence {
-            // SAFETY: the caller of this constructor promises that the CPU has the instructions.
+            // SAFETY: the caller of `of` guarantees that this runs only where the CPU has the instructions.
             mamba: |scan| unsafe { V::enter::<V>(scan) },
-            // SAFETY: the caller of this constructor promises that the CPU has the instructions.
+            // SAFETY: the caller of `of` guarantees that this runs only where the CPU has the instructions.
             mamba2: |scan| unsafe { Q::enter::<Q>(scan) },
-            // SAFETY: the caller of this constructor promises that the CPU has the instructions.
+            // SAFETY: the caller of `of` guarantees that this runs only where the CPU has the instructions.
             delta: |scan| unsafe { Q::enter::<Q>(scan) },
-            // SAFETY: the caller of this constructor promises that the CPU has the instructions.
+            // SAFETY: the caller of `of` guarantees that this runs only where the CPU has the instructions.
             diagonal: |scan| unsafe { Q::enter::<Q>(scan) },
-            // SAFETY: the caller of this constructor promises that the CPU has the instructions.
+            // SAFETY: the caller of `of` guarantees that this runs only where the CPU has the instructions.
             convolve: |work| unsafe { convolution::convolve::<V>(work) },
         }
     }
 }
 
-/// Panics unless `state` has `n_rows` rows as long as a vector of `columns`, and `y` has `n_rows` elements for each of
-/// `n_tokens`.
+/// Panics unless both of `columns` have the same length, a multiple of [`LANES`], `state` has `rows.len` rows of that length,
+/// and `y` has `rows.len` elements for each of `n_tokens`.
 pub(super) fn check(state: &[f32], rows: Columns<'_>, columns: [Columns<'_>; 2], n_tokens: usize, y: &[f32]) {
     let n_cols = columns[0].len;
     assert!(n_cols.is_multiple_of(LANES), "rows of {n_cols} elements");
@@ -162,7 +162,7 @@ fn of_rows(x: &[f32], first: usize) -> [f32; ROWS] {
     }
 }
 
-/// Writes the elements of a group of rows from `first` on, without rows that do not exist.
+/// Writes the elements of a group of rows from `first` on, except for rows that do not exist.
 #[inline(always)]
 fn to_rows(values: [f32; ROWS], y: &mut [f32], first: usize) {
     for (y, value) in y[first..].iter_mut().zip(values) {
@@ -188,7 +188,7 @@ impl<V: Lanes> Work<V> for MambaScan<'_> {
                 let (b, c) = (vectors(b.token(token)), vectors(c.token(token)));
                 let mut sums = [V::splat(0.0); ROWS];
                 for row in 0..ROWS {
-                    // What is there only to fill up the group takes any.
+                    // Rows that only pad the group take the `a` of the last row.
                     let a = &a[(first + row).min(n_rows - 1) * n_vectors..][..n_vectors];
                     let (step, input) = (V::splat(dt[row]), V::splat(dt[row] * x[row]));
                     for (((group, a), b), c) in state.iter_mut().zip(a).zip(b).zip(c) {

@@ -19,7 +19,7 @@ use crate::blocks::{self, Block32, Block256, GgmlType, Group32, Group256, with_b
 use half::{bf16, f16};
 use libm::fmaf as fma;
 
-// SAFETY: these vectors need no instructions but those of every CPU.
+// SAFETY: arrays and `Plain` need only instructions that every CPU has.
 pub(super) static KERNELS: Kernels =
     unsafe { Kernels::of::<[f32; LANES], Plain>("scalar", product, float_product) };
 
@@ -54,7 +54,7 @@ fn dot<T: Copy>(a: &[f32], b: &[T], to_f32: impl Fn(T) -> f32) -> f32 {
     add_lanes(sums)
 }
 
-/// The product of a tile of float weights of `N` bytes each with f32 activations, of which each token has `cols`.
+/// The product of a tile of float weights of `N` bytes each with f32 activations, `cols` for each token.
 fn float_tile<const N: usize>(
     w: &[u8],
     x: &[f32],
@@ -89,8 +89,8 @@ fn tile_32<B: Block32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
     }
 }
 
-/// Adds the products of the `index`-th group of a row with all tokens. The arguments say whether the halves of the group have
-/// scales of their own, and whether the group has a minimum, so that all types share this code.
+/// Adds the products of the `index`-th group of a row with all tokens. Whether the halves of the group have scales of their
+/// own, and whether the group has a minimum, are arguments rather than constants, so that all types share this code.
 #[inline(never)]
 fn add_group_32(
     (w, has_halves, has_min): (&Group32, bool, bool),
@@ -179,7 +179,7 @@ impl<E: Elements> Arithmetic<[f32; LANES], E> for Plain {
                 let mut sums = [0.0; LANES];
                 for (index, &q) in attend.query(query).iter().enumerate() {
                     let sum = &mut sums[index % LANES];
-                    // SAFETY: a key has as many elements as a query, and `key` points to those of one.
+                    // SAFETY: `key` points to a slice that holds a key, which has as many elements as a query.
                     *sum = fma(q, unsafe { E::element(key, index) }, *sum);
                 }
                 *product = add_lanes(sums);
@@ -194,7 +194,7 @@ impl<E: Elements> Arithmetic<[f32; LANES], E> for Plain {
             for (query, &weight) in queries.iter().zip(weights) {
                 let sums = &mut output[query.output_at..][..attend.head_len_v];
                 for (index, sum) in sums.iter_mut().enumerate() {
-                    // SAFETY: a value has as many elements as an output, and `value` points to those of one.
+                    // SAFETY: `value` points to a slice that holds a value, which has as many elements as an output.
                     *sum = fma(unsafe { E::element(value, index) }, weight, *sum);
                 }
             }

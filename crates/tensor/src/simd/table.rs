@@ -24,10 +24,11 @@ pub(crate) type TileFn = unsafe fn(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>);
 /// first row of the tile.
 pub(crate) type PackedTileFn = unsafe fn(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>);
 
-/// Multiplies float weights of a tile with f32 activations, of which each token has `cols`.
+/// Multiplies float weights of a tile with f32 activations, `cols` for each token. `w` and `x` hold exactly the tile's rows and
+/// tokens.
 pub(crate) type FloatTileFn = unsafe fn(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>);
 
-/// A product of a set that the CPU supports. Only [`Kernels`] gives these out, and only its own.
+/// A product of a set that the CPU supports. Only [`Kernels`] makes these, from the functions of its table.
 #[derive(Clone, Copy)]
 pub(crate) struct Product<F>(F);
 
@@ -35,8 +36,8 @@ impl Product<TileFn> {
     /// Multiplies as [`TileFn`] says.
     #[inline]
     pub fn multiply(self, w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-        // SAFETY: the function comes from the table that `Kernels::integer_product` was called on, and a table exists only if
-        // the CPU has its instructions.
+        // SAFETY: the function comes from the table that `Kernels::integer_product` was called on, and the reference to it is
+        // proof that the CPU has the instructions.
         unsafe { (self.0)(w, x, out) }
     }
 }
@@ -45,8 +46,8 @@ impl Product<PackedTileFn> {
     /// Multiplies as [`PackedTileFn`] says.
     #[inline]
     pub fn multiply(self, w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
-        // SAFETY: the function comes from the table that `Kernels::packed_product` was called on, and a table exists only if
-        // the CPU has its instructions.
+        // SAFETY: the function comes from the table that `Kernels::packed_product` was called on, and the reference to it is
+        // proof that the CPU has the instructions.
         unsafe { (self.0)(w, skipped_rows, x, out) }
     }
 }
@@ -55,8 +56,8 @@ impl Product<FloatTileFn> {
     /// Multiplies as [`FloatTileFn`] says.
     #[inline]
     pub fn multiply(self, w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>) {
-        // SAFETY: the function comes from the table that `Kernels::float_product` was called on, and a table exists only if
-        // the CPU has its instructions.
+        // SAFETY: the function comes from the table that `Kernels::float_product` was called on, and the reference to it is
+        // proof that the CPU has the instructions.
         unsafe { (self.0)(w, x, cols, out) }
     }
 }
@@ -90,8 +91,8 @@ impl fmt::Debug for Kernels {
 
 /// For each query: `softmax(scores(q · keysᵀ)) · values` over the positions that it sees.
 ///
-/// There are at most [`MAX_QUERIES`] queries, and each sees at least one position. The CPU must have the instructions of the
-/// set that the function belongs to.
+/// There are at most [`MAX_QUERIES`](super::attention::MAX_QUERIES) queries, and each sees at least one position. The CPU must
+/// have the instructions of the set that the function belongs to.
 pub type AttendFn<E> = unsafe fn(&Attend<'_, E>, &[Query], &mut [f32]);
 
 /// As [`AttendFn`], for keys and values in these formats; lengths are in bytes.
@@ -124,7 +125,7 @@ impl Kernels {
     ///
     /// # Safety
     ///
-    /// Whoever holds the table must have a CPU with the instructions of `V`'s set and of `A`.
+    /// A reference to the table may be given out only on a CPU with the instructions of `V`'s set and of `A`.
     pub(super) const unsafe fn of<V: Lanes, A>(
         name: &'static str,
         product: fn(GgmlType) -> Option<TileFn>,
@@ -135,10 +136,10 @@ impl Kernels {
     {
         Self {
             name,
-            // SAFETY: the CPU has the instructions, as is asked of who makes this.
+            // SAFETY: the caller guarantees that functions of this table run only where the CPU has the instructions.
             elementwise: unsafe { Elementwise::of::<V>() },
             attend: AttendFns::of::<V, A>(),
-            // SAFETY: the CPU has the instructions, as is asked of who makes this.
+            // SAFETY: the caller guarantees that functions of this table run only where the CPU has the instructions.
             recurrence: unsafe { Recurrence::of::<V, Four<V>>() },
             quantize: quantize::<V>,
             float_product,
@@ -277,13 +278,13 @@ impl Kernels {
     /// If there are more queries than [`MAX_QUERIES`](super::attention::MAX_QUERIES), if a query sees no position, or if a
     /// range lies outside of its slice.
     pub fn attend_f16(&self, attend: &Attend<'_, f16>, queries: &[Query], output: &mut [f32]) {
-        // SAFETY: a table exists only if the CPU has its instructions.
+        // SAFETY: the reference to the table is proof that the CPU has the instructions.
         unsafe { (self.attend.f16)(attend, queries, output) }
     }
 
     /// As [`attend_f16`](Self::attend_f16), with keys and values in blocks of 8-bit integers.
     pub fn attend_q8_0(&self, attend: &Attend<'_, BlockQ8_0>, queries: &[Query], output: &mut [f32]) {
-        // SAFETY: a table exists only if the CPU has its instructions.
+        // SAFETY: the reference to the table is proof that the CPU has the instructions.
         unsafe { (self.attend.q8_0)(attend, queries, output) }
     }
 
@@ -291,7 +292,7 @@ impl Kernels {
     ///
     /// # Panics
     ///
-    /// As there, and if a vector is longer than [`MAX_UNPACKED_LEN`](super::MAX_UNPACKED_LEN).
+    /// As [`attend_f16`](Self::attend_f16), and if a vector is longer than [`MAX_UNPACKED_LEN`](super::MAX_UNPACKED_LEN).
     pub fn attend_unpacked(
         &self,
         attend: &Attend<'_, u8>,
@@ -299,7 +300,7 @@ impl Kernels {
         queries: &[Query],
         output: &mut [f32],
     ) {
-        // SAFETY: a table exists only if the CPU has its instructions.
+        // SAFETY: the reference to the table is proof that the CPU has the instructions.
         unsafe { (self.attend.unpacked)(attend, formats, queries, output) }
     }
 
@@ -355,7 +356,7 @@ impl Kernels {
         assert_eq!(x.len(), out.quants.len());
         assert_eq!(x.len(), out.scales.len() * format.scale_len());
         assert_eq!(x.len(), out.sums.len() * format.sum_len());
-        // SAFETY: a table exists only if the CPU has its instructions.
+        // SAFETY: the reference to the table is proof that the CPU has the instructions.
         unsafe { (self.quantize)(format, x, out) }
     }
 

@@ -43,8 +43,8 @@ impl Tile<'_> {
     /// If the tile has no such token.
     pub fn token(&mut self, token: usize) -> &mut [f32] {
         assert!(token < self.tokens.len());
-        // SAFETY: `Grid` made the tile inside a slice that it holds exclusively and gave no other tile these
-        // elements; the assertion keeps the access inside the rectangle.
+        // SAFETY: `Grid` made the tile inside a slice that it borrows mutably and gave no other tile these elements; the
+        // assertion keeps the access inside the rectangle.
         unsafe { core::slice::from_raw_parts_mut(self.origin.add(token * self.stride), self.rows.len()) }
     }
 }
@@ -85,8 +85,7 @@ struct Grid<'a> {
     owner: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: each tile is handed to one worker alone, and those of different numbers share no element; f32 may be sent
-// between threads.
+// SAFETY: callers of `tile` take each tile only once, and different tiles share no element; f32 may be sent between threads.
 unsafe impl Sync for Grid<'_> {}
 
 impl<'a> Grid<'a> {
@@ -173,7 +172,7 @@ pub fn for_each_pair(
 /// The maximum number of shares; if there are more workers, the others start with what is left of these shares.
 const MAX_SHARES: usize = 16;
 
-/// The next index of a share, in a cache line of its own because mostly one worker claims from it.
+/// The next index of a share, in a cache line of its own because mostly a single worker claims from it.
 #[repr(align(128))]
 struct Share(AtomicUsize);
 
