@@ -396,15 +396,17 @@ fn a_heap_that_clients_fill_refuses_some_and_lives_on() {
         stream.read_to_string(&mut answer).ok();
         answer.get(9..12)?.parse::<u16>().ok()
     };
-    let statuses: Vec<_> = thread::scope(|scope| {
-        let clients: Vec<_> = (0..N_CLIENTS).map(|_| scope.spawn(fill)).collect();
-        clients.into_iter().filter_map(|client| client.join().expect("a client")).collect()
+    // On a busy host bodies come so slowly that some end before enough others have come: then all send again.
+    let was_full = (0..5).any(|_| {
+        let statuses: Vec<_> = thread::scope(|scope| {
+            let clients: Vec<_> = (0..N_CLIENTS).map(|_| scope.spawn(fill)).collect();
+            clients.into_iter().filter_map(|client| client.join().expect("a client")).collect()
+        });
+        // 408 is for those that there was room for.
+        assert!(statuses.iter().all(|status| [408, 503].contains(status)), "{statuses:?}");
+        statuses.contains(&503)
     });
-    // 408 is for those that there was room for.
-    assert!(
-        statuses.contains(&503) && statuses.iter().all(|status| [408, 503].contains(status)),
-        "{statuses:?}"
-    );
+    assert!(was_full, "nobody was refused");
     assert_eq!(text(&ask(port, &request)), right);
     assert_eq!(heap(&mut session), before);
 }
