@@ -397,7 +397,7 @@ fn a_heap_that_clients_fill_refuses_some_and_lives_on() {
         answer.get(9..12)?.parse::<u16>().ok()
     };
     // On a busy host bodies come so slowly that some end before enough others have come: then all send again.
-    let was_full = (0..5).any(|_| {
+    let was_full = (0..10).any(|_| {
         let statuses: Vec<_> = thread::scope(|scope| {
             let clients: Vec<_> = (0..N_CLIENTS).map(|_| scope.spawn(fill)).collect();
             clients.into_iter().filter_map(|client| client.join().expect("a client")).collect()
